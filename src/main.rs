@@ -20,8 +20,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::Authenticator;
-use oncemq::config::{self, Arguments, LogFormat};
-use oncemq::server::{self, Server, ServerError};
+use oncemq::config::{self, Arguments, Loaded, LogFormat};
+use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
 
 use cli::{CliCommand, CliError, MqttError, Passwd};
 use health_command::{HealthCommand, HealthError};
@@ -46,6 +46,9 @@ struct CommandLine {
     command: Option<Command>,
     #[command(flatten)]
     arguments: Arguments,
+    /// Take over from the broker that runs on the data directory: its clients reconnect to this process, and it ends
+    #[arg(long)]
+    take_over: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,7 +56,7 @@ enum Command {
     /// Check or show the configuration without starting the broker
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Check, summarize, back up or restore the store
+    /// Check, summarize, back up, restore or upgrade the store
     #[command(subcommand)]
     Store(StoreCommand),
     /// Change sessions of the running broker
@@ -83,12 +86,12 @@ enum ConfigCommand {
 
 fn main() -> ExitCode {
     let mut format = early_format();
-    let CommandLine { command, arguments } = match CommandLine::try_parse() {
+    let CommandLine { command, arguments, take_over } = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
         Err(error) => return usage_error(&error, format),
     };
     let result = match command {
-        None => serve(arguments, &mut format),
+        None => serve(&arguments, take_over, &mut format),
         Some(Command::Config(ConfigCommand::Check { file })) => check(file),
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
@@ -131,20 +134,42 @@ fn usage_error(error: &clap::Error, format: LogFormat) -> ExitCode {
 }
 
 /// Runs the broker. `format` becomes that of its configuration.
-fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
+fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyhow::Result<()> {
     server::exit_on_panic(*format);
     server::use_small_pages();
-    let loaded = config::load(&arguments)?;
+    let activated = server::activated_sockets()?;
+    let mut loaded = config::load(arguments)?;
+    *format = loaded.config.log.format;
+    let _written_when_dropped = server::init_logging(&loaded.config.log)?;
+    let (take_over, sockets) = if take_over { TakeOver::request(&loaded.config)? } else { (None, None) };
+    let mut origin = (sockets.or(activated).unwrap_or_default(), take_over);
+    loop {
+        let (passed, take_over) = origin;
+        match run(loaded, arguments, passed, take_over)? {
+            Ended::Stopped | Ended::HandedOver => return Ok(()),
+            Ended::TakenBack { sockets, loaded: in_force } => (origin, loaded) = ((sockets, None), *in_force),
+        }
+    }
+}
+
+/// Runs the broker until it ends or hands over.
+fn run(
+    loaded: Loaded,
+    arguments: &Arguments,
+    passed: PassedSockets,
+    take_over: Option<TakeOver>,
+) -> anyhow::Result<Ended> {
     let config = loaded.config.clone();
-    *format = config.log.format;
-    let _written_when_dropped = server::init_logging(&config.log)?;
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
-    let server = Server::start(config)?.reloading(arguments, loaded);
+    let mut server = Server::start_with(config, passed, take_over)?.reloading(arguments.clone(), loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let (queries, bans, reloader) = (server.queries(), server.bans(), server.reloader());
     let handles = BrokerHandles { status, shared, durability, store, queries, bans, reloader, data };
-    let _stopped_when_dropped = admin::start(&admin, handles)?;
-    Ok(server.run()?)
+    let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;
+    if let Some(admin) = &mut admin {
+        admin.pass_sockets(&mut server);
+    }
+    Ok(server.run_with(admin)?)
 }
 
 /// The error and its causes, without those that its text already contains.

@@ -449,6 +449,44 @@ fn a_store_of_the_first_format_starts() {
 }
 
 #[test]
+fn an_older_store_is_upgraded_and_works() {
+    let (_directory, data, ..) = directories();
+    fs::create_dir_all(data.join("log")).unwrap();
+    let golden = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promise/format-1-owners.seg")).unwrap();
+    let segment = data.join("log/0000000001.seg");
+    fs::write(&segment, &golden).unwrap();
+    let stats = output_of(&data, &["stats"]);
+    let dry = output_of(&data, &["upgrade", "--dry-run"]);
+    assert!(dry.contains(&format!("would rewrite 1 segments ({} bytes)\n", golden.len())), "{dry}");
+    assert!(dry.contains("this version reads all "), "{dry}");
+    assert_eq!(fs::read(&segment).unwrap(), golden, "nothing was changed");
+
+    let output = output_of(&data, &["upgrade"]);
+    assert!(output.contains("rewrote 0000000001.seg (1 of 1)\n") && output.contains(" in format 2; "), "{output}");
+    assert_eq!(fs::read(&segment).unwrap()[8], 2);
+    assert_eq!(output_of(&data, &["stats"]), stats);
+    assert_eq!(rows(&output_of(&data, &["check"])).last().unwrap(), "sound");
+    assert!(output_of(&data, &["upgrade"]).ends_with("nothing to rewrite\n"));
+
+    let broker = Broker::start(&data);
+    assert_eq!(broker.client("mosquitto_sub", &["-t", "r/1", "-C", "1"]), "kept\n");
+    let (code, error) = error_of(&data, &["upgrade"]);
+    assert_eq!((code, error.as_str()), (0, ""), "a broker has it open, but there is nothing to do");
+    assert!(output_of(&data, &["upgrade", "--dry-run"]).contains(&format!("process {} has", broker.child.id())));
+}
+
+#[test]
+fn a_store_in_use_is_not_upgraded() {
+    let (_directory, data, ..) = directories();
+    fs::create_dir_all(data.join("log")).unwrap();
+    fs::copy("tests/promise/format-1.seg", data.join("log/0000000001.seg")).unwrap();
+    let _broker = Broker::start(&data);
+    let (code, error) = error_of(&data, &["upgrade"]);
+    assert_eq!(code, 5);
+    assert!(error.contains("is in use by process") && error.contains("stop that broker"), "{error}");
+}
+
+#[test]
 fn a_store_of_a_later_format_is_refused_and_not_changed() {
     let (_directory, data, ..) = directories();
     Broker::start(&data).queue("away", &["first"]);
@@ -460,14 +498,17 @@ fn a_store_of_a_later_format_is_refused_and_not_changed() {
     fs::write(&segment, &bytes).unwrap();
 
     let refusal = "0000000001.seg has format version 3, and this version reads up to 2: \
-                   use the version that wrote it, or a later one";
+                   use the version that wrote it, or a later one; a store can't be changed back to an older format, \
+                   but a backup of that time can be restored";
     let mut broker = Broker::spawn(&data, data.with_extension("txt"), &[]);
     assert_eq!(broker.exit_code(), Some(5));
     assert!(broker.log().contains(refusal), "{}", broker.log());
-    let (code, error) = error_of(&data, &["check"]);
-    assert_eq!(code, 5);
-    assert!(error.contains(refusal), "{error}");
-    assert_eq!(fs::read(&segment).unwrap(), bytes);
+    for arguments in [&["check"][..], &["upgrade"], &["upgrade", "--dry-run"]] {
+        let (code, error) = error_of(&data, arguments);
+        assert_eq!(code, 5, "{arguments:?}");
+        assert!(error.contains(refusal), "{arguments:?}: {error}");
+        assert_eq!(fs::read(&segment).unwrap(), bytes);
+    }
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

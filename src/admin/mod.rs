@@ -26,6 +26,7 @@ mod tokens;
 
 use std::future::pending;
 use std::io;
+use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
@@ -38,13 +39,14 @@ use tokio::select;
 use tokio::sync::oneshot;
 use tokio::time::interval;
 
+pub use crate::server::ADMIN_SOCKET as SOCKET;
 pub use backups::PROCESS_HEADER;
 pub use metric::{Kind, METRICS, Metric};
 pub use snapshot::BrokerHandles;
 pub use token_file::{Token, TokenError, TokenFile};
 
 use crate::config::{self, SocketMode};
-use crate::server::{Https, SocketFile, bind_unix_socket, log_line};
+use crate::server::{AdminSockets, Https, SecondSocket, Server, SocketFile, bind_unix_socket, log_line};
 use api::{Access, ApiState};
 use exporter::Exporter;
 use guard::Guard;
@@ -57,6 +59,8 @@ use tokens::Tokens;
 #[derive(Debug)]
 pub struct AdminListener {
     address: SocketAddr,
+    /// Other descriptors of its sockets, until they are passed to the broker.
+    seconds: Vec<SecondSocket>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -79,10 +83,14 @@ impl AdminError {
 }
 
 /// Starts what is enabled: the listener over TCP, and the Unix socket. If the first can't listen, that is an error if it is required, and a
-/// warning otherwise. The socket is never required.
-pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<AdminListener>, AdminError> {
+/// warning otherwise. The socket is never required. `passed` are sockets that another process has opened for them.
+pub fn start(
+    settings: &config::Admin,
+    passed: AdminSockets,
+    handles: BrokerHandles,
+) -> Result<Option<AdminListener>, AdminError> {
     let address = settings.address;
-    let tcp = match settings.enabled.then(|| bind_tcp(settings)) {
+    let tcp = match settings.enabled.then(|| bind_tcp(settings, passed.tcp)) {
         None => None,
         Some(Ok(bound)) => Some(bound),
         Some(Err(source)) if settings.required => return Err(AdminError { address, source }),
@@ -94,7 +102,7 @@ pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<
             None
         }
     };
-    let socket = settings.socket.then(|| bind_socket(&handles)).flatten();
+    let socket = settings.socket.then(|| passed.unix.or_else(|| bind_socket(&handles))).flatten();
     if tcp.is_none() && socket.is_none() {
         return Ok(None);
     }
@@ -119,10 +127,10 @@ struct Bound {
     tls: Option<Arc<Https>>,
 }
 
-/// Reads the certificates, and listens at the configured address.
-fn bind_tcp(settings: &config::Admin) -> io::Result<Bound> {
+/// Reads the certificates, and listens at the configured address unless there is a passed socket.
+fn bind_tcp(settings: &config::Admin, passed: Option<TcpListener>) -> io::Result<Bound> {
     let tls = settings.tls().map(Https::load).transpose().map_err(io::Error::other)?.map(Arc::new);
-    let listener = TcpListener::bind(settings.address)?;
+    let listener = passed.map_or_else(|| TcpListener::bind(settings.address), Ok)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     Ok(Bound { listener, address, tls })
@@ -162,7 +170,7 @@ fn why_no_socket(error: &io::Error, length: usize) -> String {
 impl AdminListener {
     /// Listens at the configured address, and at the Unix socket if that is possible, and serves requests on a new thread.
     pub fn start(settings: &config::Admin, handles: BrokerHandles) -> io::Result<Self> {
-        let tcp = bind_tcp(settings)?;
+        let tcp = bind_tcp(settings, None)?;
         let socket = settings.socket.then(|| bind_socket(&handles)).flatten();
         Self::serve(settings, Some(tcp), socket, handles)
     }
@@ -174,6 +182,9 @@ impl AdminListener {
         handles: BrokerHandles,
     ) -> io::Result<Self> {
         let address = tcp.as_ref().map_or(settings.address, |bound| bound.address);
+        let of_tcp = tcp.iter().map(|bound| SecondSocket::of(&bound.listener, None));
+        let of_socket = socket.iter().map(|(listener, file)| SecondSocket::of(listener, Some(file)));
+        let seconds = of_tcp.chain(of_socket).collect::<io::Result<_>>()?;
         let settings = settings.clone();
         // Other threads of the runtime wait for the disk: for the file of the tokens.
         let runtime = Builder::new_current_thread().max_blocking_threads(BLOCKING_MAX).enable_all().build()?;
@@ -183,12 +194,17 @@ impl AdminListener {
                 log_line!(AdminFailed { reason = %error }, "admin listener failed: {error}");
             }
         })?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, seconds, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The bound address; the configured one if it doesn't listen over TCP.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets the broker pass its sockets to a process that takes over.
+    pub fn pass_sockets(&mut self, server: &mut Server) {
+        server.pass_admin_sockets(mem::take(&mut self.seconds));
     }
 }
 
@@ -276,8 +292,6 @@ async fn run_upkeep(exporter: &Mutex<Exporter>, rates: &Rates, tls: Option<Arc<H
     }
 }
 
-/// The name of the Unix socket in the data directory.
-pub const SOCKET: &str = "admin.sock";
 /// Connections over TCP: enough for a few Prometheus servers, the health checks of a load balancer, and some people.
 const CONNECTIONS_MAX: usize = 32;
 /// Connections over the Unix socket. They have slots of their own, so that nobody can keep an operator out from elsewhere.

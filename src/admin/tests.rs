@@ -307,12 +307,12 @@ fn dropping_the_listener_closes_its_port() {
 fn an_address_in_use_is_an_error_only_if_the_listener_is_required() {
     let taken = TcpListener::bind(ANY_PORT).unwrap();
     let mut settings = config::Admin { address: taken.local_addr().unwrap(), ..config::Admin::default() };
-    assert!(start(&settings, handles()).unwrap().is_none());
+    assert!(start(&settings, AdminSockets::default(), handles()).unwrap().is_none());
     settings.required = true;
-    let error = start(&settings, handles()).unwrap_err();
+    let error = start(&settings, AdminSockets::default(), handles()).unwrap_err();
     assert_eq!(error.to_string(), format!("admin: cannot listen at {}", settings.address));
     settings.enabled = false;
-    assert!(start(&settings, handles()).unwrap().is_none());
+    assert!(start(&settings, AdminSockets::default(), handles()).unwrap().is_none());
 }
 
 #[test]

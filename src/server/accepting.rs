@@ -5,7 +5,8 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use super::listener::{Acceptor, ListeningSocket};
+use super::handover::early::EarlyAcceptor;
+use super::listener::{Acceptor, Early, ListeningSocket};
 use super::log::log_line;
 use super::shard::mailbox::{Listen, Mail, round_robin};
 use super::{Server, announce};
@@ -33,18 +34,24 @@ impl Server {
             _ => Some(Acceptor::new(self.clock, Arc::clone(&self.admission), deliver())),
         };
         let sockets = mem::take(&mut self.sockets);
-        self.accept_at(&mut accepting, sockets).map(|()| accepting)
+        let early = self.early.take().map(EarlyAcceptor::finish).unwrap_or_default();
+        self.accept_at(&mut accepting, sockets, early).map(|()| accepting)
     }
 
-    /// Accepts connections at further sockets, when this returns.
-    pub(super) fn accept_at(&self, accepting: &mut Option<Acceptor>, sockets: Vec<ListeningSocket>) -> io::Result<()> {
+    /// Accepts connections at further sockets, when this returns. `early` are connections that were accepted before.
+    pub(super) fn accept_at(
+        &self,
+        accepting: &mut Option<Acceptor>,
+        sockets: Vec<ListeningSocket>,
+        early: Early,
+    ) -> io::Result<()> {
         if let Some(acceptor) = accepting {
-            return acceptor.listen(sockets);
+            return acceptor.listen(sockets, early);
         }
         let Some(only_shard) = self.mailboxes.first() else { return Ok(()) };
         let (started, answer) = sync_channel(1);
         let admission = Arc::clone(&self.admission);
-        only_shard.put(Mail::Listen(Box::new(Listen { clock: self.clock, admission, sockets, started })));
+        only_shard.put(Mail::Listen(Box::new(Listen { clock: self.clock, admission, sockets, early, started })));
         answer.recv().map_err(io::Error::other)?
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::error::ServerError;
+use super::handover::passed::PassedSockets;
 use super::listener::{
     self, Endpoint, ListeningSocket, OpenListener, Places, TcpOptions, is_without_family, log_skipped,
 };
@@ -21,9 +22,18 @@ pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
     Ok(notes)
 }
 
-/// Listens at the addresses of all listeners. A default address that was not configured is left out if this machine does not support its
-/// address family: a machine without IPv6 has no `[::1]`.
-pub(super) fn bind(config: &Config) -> Result<(Vec<OpenListener>, Vec<ListeningSocket>), ServerError> {
+/// The options of all TCP sockets.
+pub(super) const fn tcp_options(config: &Config) -> TcpOptions {
+    TcpOptions { user_timeout: config.limits.write_timeout }
+}
+
+/// Listens at the addresses of all listeners. A listener for which there are `passed` sockets has these alone. A default address that was not
+/// configured is left out if this machine does not support its address family: a machine without IPv6 has no `[::1]`.
+pub(super) fn bind(
+    config: &Config,
+    passed: &mut PassedSockets,
+) -> Result<(Vec<OpenListener>, Vec<ListeningSocket>), ServerError> {
+    let options = tcp_options(config);
     let failed = |listener: &Listener, source| ServerError::Listen {
         listener: listener.label().into_owned(),
         address: listener.address.clone(),
@@ -38,9 +48,10 @@ pub(super) fn bind(config: &Config) -> Result<(Vec<OpenListener>, Vec<ListeningS
     for (listener, places) in config.listeners.iter().zip(places) {
         let endpoint = Endpoint::new(listener.clone(), &config.limits)
             .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
-        match places.bind(options(config), &ipv4_ports) {
-            Ok(bound) => {
-                let (listener, listening) = OpenListener::new(endpoint, bound);
+        let adopted = passed.take(&endpoint.name, &places, options).map_err(|source| failed(listener, source))?;
+        let bound = if adopted.is_empty() { places.bind(options, &ipv4_ports) } else { Ok(adopted) };
+        match bound.and_then(|bound| OpenListener::new(endpoint, bound)) {
+            Ok((listener, listening)) => {
                 open.push(listener);
                 sockets.extend(listening);
             }
@@ -52,11 +63,6 @@ pub(super) fn bind(config: &Config) -> Result<(Vec<OpenListener>, Vec<ListeningS
         }
     }
     skipped.filter(|_| open.is_empty()).map_or(Ok((open, sockets)), Err)
-}
-
-/// The options of all TCP sockets.
-pub(super) fn options(config: &Config) -> TcpOptions {
-    TcpOptions { user_timeout: config.limits.write_timeout }
 }
 
 /// The ports at which a listener, or the admin listener, has an IPv4 address of its own. `places` are those of the listeners.

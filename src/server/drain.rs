@@ -35,7 +35,7 @@ impl Server {
         stop_at_once: impl Future<Output = ()>,
         mut watchdog: Watchdog,
     ) -> Result<(), ServerError> {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown(None)));
         let shards = self.mailboxes.len();
         let ended = &mut self.ended;
         let all_ended = timeout(self.config.server.drain_timeout, async {

@@ -57,6 +57,32 @@ pub enum ServerError {
         "the disk did not finish the last writes within server.drain_timeout; what was not acknowledged may be lost"
     )]
     StoreStuck,
+    /// A socket that systemd has passed can't be used.
+    #[error("socket {name} of systemd: {source}")]
+    Passed {
+        /// Its name (`FileDescriptorName=`).
+        name: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// systemd has passed a socket that belongs to no listener of the configuration.
+    #[error(
+        "socket {name} of systemd is at {address}, and no listener of the configuration has that address, or the name {name}"
+    )]
+    SocketUnused {
+        /// Its name (`FileDescriptorName=`).
+        name: String,
+        /// Where it listens.
+        address: String,
+    },
+    /// The running broker does not hand over. It serves on.
+    #[error("cannot take over from the running broker, which serves on ({}): {source}", socket.display())]
+    TakeOver {
+        /// The socket at which it was asked.
+        socket: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The operating system refused a thread, a timer, a signal handler or a random number.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
@@ -74,9 +100,10 @@ impl ServerError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Start(_) => 1,
-            Self::Listen { .. } => 3,
+            Self::Listen { .. } | Self::Passed { .. } | Self::SocketUnused { .. } => 3,
             Self::Tls { .. } | Self::Auth(_) => 4,
             Self::Store { .. } | Self::UnknownRecords { .. } | Self::StoreFailed(_) | Self::StoreStuck => 5,
+            Self::TakeOver { .. } => 8,
             Self::ShardEnded(_) => EXIT_PANIC,
             Self::Interrupted => 130,
         }

@@ -14,6 +14,7 @@ mod connection;
 mod drain;
 mod error;
 mod figures;
+mod handover;
 pub(crate) mod host;
 mod listener;
 mod log;
@@ -21,11 +22,13 @@ mod memory;
 pub(crate) mod process;
 mod queries;
 mod reload;
+mod replace;
 mod report;
 mod resources;
 mod settings;
 mod shard;
 mod shutdown;
+mod start_shards;
 mod status;
 mod store;
 mod systemd;
@@ -35,6 +38,7 @@ mod traffic;
 mod watchdog;
 
 use std::io;
+use std::mem;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
@@ -49,10 +53,14 @@ pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
 pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};
+pub use handover::activation::activated_sockets;
+pub use handover::ended::Ended;
+pub use handover::passed::{ADMIN_SOCKET, AdminSockets, PassedSockets};
+pub use handover::successor::TakeOver;
 pub use listener::TlsError;
 #[cfg(feature = "sim")]
 pub use listener::fuzzing;
-pub(crate) use listener::{Https, SocketFile, bind_unix_socket};
+pub(crate) use listener::{Https, SecondSocket, SocketFile, bind_unix_socket};
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;
@@ -60,24 +68,23 @@ pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
-pub use store::handle::{inspect_store, store_directory};
+pub use store::handle::{inspect_store, store_directory, upgrade_store};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
-use crate::broker::{MemoryLevel, MessageCache, Recovered, Shard, Shared};
+use crate::broker::{MemoryLevel, MessageCache, Shared};
 use crate::config::{Arguments, Config, Loaded};
 use crate::routing::ShardId;
 use crate::store::Store;
-use bind::bind;
+use bind::{bind, tcp_options};
+use handover::early::EarlyAcceptor;
+use handover::predecessor;
 use listener::{Admission, ListeningSocket, OpenListener};
 use memory::MemoryBudget;
 use reload::{Scope, Stamps};
-use shard::driver::Parts;
 use shard::mailbox::Mailbox;
-use shard::task::MainHandle;
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
-use store::handle::StoreHandle;
 use systemd::notify;
 use watchdog::Watchdog;
 
@@ -111,11 +118,29 @@ pub struct Server {
     stamps: Stamps,
     reloader: Reloader,
     requests: mpsc::Receiver<reload::Request>,
+    /// Passed sockets for the admin listener.
+    passed_admin: AdminSockets,
+    /// Other descriptors of the sockets of the admin listener, for a process that takes over.
+    admin_sockets: Vec<SecondSocket>,
+    /// The broker that this one takes over from, until it serves.
+    take_over: Option<TakeOver>,
+    /// Accepts the connections that arrive before this broker serves, if another one has passed the sockets.
+    early: Option<EarlyAcceptor>,
 }
 
 impl Server {
     /// Reads certificates, password file and ACL file, listens at every address, opens the store, and starts the shards.
-    pub fn start(mut config: Config) -> Result<Self, ServerError> {
+    pub fn start(config: Config) -> Result<Self, ServerError> {
+        Self::start_with(config, PassedSockets::default(), None)
+    }
+
+    /// The same, with sockets that another process has opened. If a running broker is taken over from, it is told to hand over when all but
+    /// the store is ready.
+    pub fn start_with(
+        mut config: Config,
+        mut passed: PassedSockets,
+        mut take_over: Option<TakeOver>,
+    ) -> Result<Self, ServerError> {
         announce::log_exposures(&config);
         let shards = match usize::from(config.server.shards) {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
@@ -124,7 +149,10 @@ impl Server {
         let loaded = Loaded::of(config.clone());
         resources::fit(&mut config, shards);
         let stamps = Stamps::of(&config);
-        let (listeners, sockets) = bind(&config)?;
+        let (listeners, sockets) = bind(&config, &mut passed)?;
+        let passed_admin = passed.take_admin(&config).map_err(ServerError::Start)?;
+        let of_broker = passed.are_of_a_broker();
+        passed.finish()?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
         report::write_notes(&authenticator.notes());
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
@@ -132,7 +160,18 @@ impl Server {
         let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
         let messages = Arc::new(MessageCache::new(memory.messages_max()));
         let (failures_sender, failures) = mpsc::channel(1);
-        let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone())?;
+        if let Some(take_over) = &mut take_over {
+            take_over.go(&config)?;
+        }
+        let early = of_broker
+            .then(|| EarlyAcceptor::start(&sockets, tcp_options(&config), config.limits.connections_max))
+            .transpose()
+            .map_err(ServerError::Start)?;
+        if let Some(take_over) = &mut take_over {
+            take_over.wait();
+        }
+        let lock_patience = if of_broker { LOCK_PATIENCE } else { Duration::ZERO };
+        let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience)?;
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
@@ -163,6 +202,10 @@ impl Server {
             config,
             loaded,
             arguments: None,
+            passed_admin,
+            admin_sockets: Vec::new(),
+            take_over,
+            early,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
@@ -205,78 +248,45 @@ impl Server {
         Queries::new(Arc::clone(&self.mailboxes))
     }
 
-    /// Accepts connections until a signal requests the stop or the store fails, then disconnects every client.
+    /// The sockets for the admin listener that another process has passed.
+    pub fn take_admin_sockets(&mut self) -> AdminSockets {
+        mem::take(&mut self.passed_admin)
+    }
+
+    /// Passes the sockets of the admin listener to a process that takes over.
+    pub(crate) fn pass_admin_sockets(&mut self, sockets: Vec<SecondSocket>) {
+        self.admin_sockets = sockets;
+    }
+
+    /// Accepts connections until a signal requests the stop, another process takes over, or the store fails, then disconnects every client.
     ///
     /// # Errors
     /// The runtime can't start, a shard ended, the store failed, or a second signal interrupted the drain.
-    pub fn run(self) -> Result<(), ServerError> {
+    pub fn run(self) -> Result<Ended, ServerError> {
+        self.run_with(())
+    }
+
+    /// The same. Drops `admin`, which serves the sockets of the admin listener, when another process takes over, or at the end.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub fn run_with(self, admin: impl Sized) -> Result<Ended, ServerError> {
         let mut builder = Builder::new_current_thread();
         let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(ServerError::Start)?;
-        runtime.block_on(self.serve())
+        runtime.block_on(self.serve(admin))
     }
 
-    fn start_shards(
-        &self,
-        recovered: Recovered,
-        ended: &mpsc::Sender<ShardId>,
-        failures: &mpsc::Sender<String>,
-    ) -> io::Result<()> {
-        let settings = Arc::new(settings::broker_settings(&self.config));
-        let Recovered { sessions, retained, retained_gone, deduplicated, mut orphans, .. } = recovered;
-        self.shared.restore_deduplication(&deduplicated);
-        let too_many = self.shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
-        if !too_many.is_empty() {
-            let count = too_many.len();
-            log_line!(
-                RetainedDiscarded { count },
-                "{count} retained messages in the store exceed the limits and are discarded"
-            );
-        }
-        let of_shard = sessions.len().div_ceil(self.mailboxes.len()); // where they are until their clients connect
-        let mut sessions = sessions.into_iter();
-        let mut waiting = Vec::new();
-        for (number, _) in (0..).zip(self.mailboxes.iter()) {
-            let id = ShardId(number);
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(io::Error::other)?;
-            let parts = Parts {
-                id,
-                shard: Shard::new(id, Arc::clone(&settings), Arc::clone(&self.shared), seed),
-                clock: self.clock,
-                write_timeout: self.config.limits.write_timeout,
-                authentication: Arc::clone(&self.authentication),
-                bans: Arc::clone(&self.bans),
-                mailboxes: Arc::clone(&self.mailboxes),
-                shared: Arc::clone(&self.shared),
-                memory: Arc::clone(&self.memory),
-                store: self.store_handle(number, failures),
-                detail: log::detail(&self.config.log),
-                restored: sessions.by_ref().take(of_shard).collect(),
-                orphans: std::mem::take(&mut orphans),
-            };
-            let main = MainHandle { status: Arc::clone(&self.status), ended: ended.clone() };
-            waiting.push(shard::task::start(parts, main)?);
-        }
-        // No shard starts before all have restored their subscriptions: earlier messages and Wills would miss them.
-        for begin in waiting {
-            begin.send(()).map_err(io::Error::other)?;
-        }
-        Ok(())
-    }
-
-    fn store_handle(&self, shard: u16, failures: &mpsc::Sender<String>) -> StoreHandle {
-        let handle =
-            StoreHandle::new(usize::from(shard), self.store.clone(), Arc::clone(&self.messages), failures.clone());
-        if self.config.durability_rules.is_empty() { handle } else { handle.with_levels() }
-    }
-
-    async fn serve(mut self) -> Result<(), ServerError> {
+    async fn serve(mut self, admin: impl Sized) -> Result<Ended, ServerError> {
         let mut signals = Signals::listen().map_err(ServerError::Start)?;
         self.announce();
         let mut accepting = self.start_accepting().map_err(ServerError::Start)?;
         self.publish_certificates();
         self.status.set_ready();
         notify(&[sd_notify::NotifyState::Ready]);
+        if let Some(take_over) = self.take_over.take() {
+            take_over.ready();
+        }
+        let mut predecessor = self.predecessor();
 
         let mut watchdog = Watchdog::start(self.status(), self.store());
         let mut seconds = interval(Duration::from_secs(1));
@@ -314,6 +324,13 @@ impl Server {
                 }
                 () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
+                request = predecessor.requested() => match request {
+                    // The process may have gone.
+                    predecessor::Request::Sockets(answer) => drop(answer.send(self.own_sockets())),
+                    predecessor::Request::Go(successor) => {
+                        return self.hand_over(successor, (accepting, admin), signals, watchdog).await;
+                    }
+                },
                 Some(cause) = self.failures.recv() => {
                     failure = Some(cause);
                     break;
@@ -323,16 +340,18 @@ impl Server {
         self.status.set_stopping();
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
-        drop(accepting);
+        drop((accepting, predecessor));
         let stopped = self.stop(&mut signals, watchdog).await;
         // A failure of the store is the cause of the end, whatever ended the drain.
         match failure.or_else(|| self.failures.try_recv().ok()) {
             Some(cause) => Err(ServerError::StoreFailed(cause)),
-            None => stopped,
+            None => stopped.map(|()| Ended::Stopped),
         }
     }
 }
 
+/// The kernel unlocks the store of a process that was killed when it has freed its memory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 /// How often the log says that a certificate expires soon.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often files are looked at with `server.watch_files`.

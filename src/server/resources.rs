@@ -29,7 +29,7 @@ fn fit_connections(config: &mut Config, files: Option<u64>, shards: usize) {
 /// The connections that leave enough of `files` descriptors to everything else.
 fn connections_for(files: u64, shards: usize, listeners: usize) -> usize {
     let files = usize::try_from(files).unwrap_or(usize::MAX);
-    let reserve = FILES_RESERVED + FILES_PER_SHARD * shards + listeners;
+    let reserve = FILES_RESERVED + FILES_PER_SHARD * shards + FILES_PER_LISTENER * listeners;
     // With very few descriptors, half of them: then the store may have to wait for one.
     files.saturating_sub(reserve).max(files / 2).max(1)
 }
@@ -57,6 +57,8 @@ fn fit_packets(config: &mut Config) {
 const FILES_RESERVED: usize = 112;
 /// Descriptors for the runtime of a shard.
 const FILES_PER_SHARD: usize = 4;
+/// A listening socket has a second descriptor for a process that takes over, and a third while it is passed.
+const FILES_PER_LISTENER: usize = 3;
 /// The largest packet is this part of a segment.
 const PACKETS_PER_SEGMENT: u64 = 2;
 
@@ -67,14 +69,14 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_to_the_store() {
-        assert_eq!(connections_for(1_024, 2, 2), 1_024 - 112 - 8 - 2);
+        assert_eq!(connections_for(1_024, 2, 2), 1_024 - 112 - 8 - 6);
         assert_eq!(connections_for(100, 64, 2), 50);
         assert_eq!(connections_for(0, 1, 1), 1);
         let mut config = Config::default();
         fit_connections(&mut config, None, 1);
         assert_eq!(config.limits.connections_max, Config::default().limits.connections_max);
         fit_connections(&mut config, Some(1_000), 1);
-        assert_eq!(config.limits.connections_max, 1_000 - 112 - 4 - config.listeners.len());
+        assert_eq!(config.limits.connections_max, 1_000 - 112 - 4 - 3 * config.listeners.len());
     }
 
     #[test]

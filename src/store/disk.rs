@@ -2,7 +2,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::error::OpenError;
 
@@ -20,6 +22,8 @@ pub trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Syncs the directory, so that changes of names are stable.
     fn sync_names(&self) -> io::Result<()>;
+    /// Lets another store use the directory. This one must change nothing any more.
+    fn release(&self) {}
     /// A random number that can't be predicted.
     fn salt(&self) -> io::Result<u64>;
 }
@@ -44,17 +48,37 @@ pub(super) struct Directory {
     path: PathBuf,
     entries: File,
     /// The lock ends when this file is closed, or with the process.
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl Directory {
     /// Opens a directory, creating it if it does not exist.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_within(path, Duration::ZERO)
+    }
+
+    /// The same; waits this long for the end of a process that has locked it.
+    pub(super) fn open_within(path: &Path, patience: Duration) -> Result<Self, OpenError> {
         make_stable(path)?;
         let path = path.canonicalize()?;
         let entries = File::open(&path)?;
-        let lock = lock(&path)?;
-        Ok(Self { path, entries, _lock: lock })
+        let mut attempts = patience.as_millis() / LOCK_POLL.as_millis();
+        let lock = loop {
+            match lock(&path) {
+                Err(OpenError::Locked { .. }) if attempts > 0 => {
+                    attempts -= 1;
+                    thread::sleep(LOCK_POLL);
+                }
+                locked => break locked?,
+            }
+        };
+        Ok(Self { path, entries, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Opens an existing directory that a store may have open, for reading headers.
+    pub(super) fn open_unlocked(path: &Path) -> io::Result<Self> {
+        let path = path.canonicalize()?;
+        Ok(Self { entries: File::open(&path)?, path, lock: Mutex::default() })
     }
 
     /// Opens a directory that must be empty.
@@ -102,6 +126,10 @@ impl Disk for Directory {
 
     fn sync_names(&self) -> io::Result<()> {
         self.entries.sync_all()
+    }
+
+    fn release(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn salt(&self) -> io::Result<u64> {
@@ -237,6 +265,8 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
 }
 
 pub(super) const LOCK: &str = "lock";
+/// Between two attempts to lock a directory.
+const LOCK_POLL: Duration = Duration::from_millis(2);
 /// Queued and retained messages are as secret as their topics.
 const OWNER_FILE: u32 = 0o600;
 const OWNER_DIRECTORY: u32 = 0o700;

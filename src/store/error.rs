@@ -17,7 +17,7 @@ pub enum OpenError {
     },
     /// A later version of the broker wrote the store.
     #[error(
-        "{name} has format version {version}, and this version reads up to {VERSION}: use the version that wrote it, or a later one"
+        "{name} has format version {version}, and this version reads up to {VERSION}: use the version that wrote it, or a later one; a store can't be changed back to an older format, but a backup of that time can be restored"
     )]
     Newer {
         /// Name of the segment file.
@@ -38,6 +38,14 @@ pub enum OpenError {
     NotEmpty {
         /// The directory.
         directory: PathBuf,
+    },
+    /// An older segment could not be rewritten in the current format. It is unchanged.
+    #[error("{name} could not be rewritten, and is unchanged: {cause}")]
+    NotUpgraded {
+        /// Name of the segment file.
+        name: String,
+        /// Why.
+        cause: String,
     },
     /// There is no store in the directory.
     #[error("{} contains no store", directory.display())]

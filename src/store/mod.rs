@@ -30,6 +30,7 @@ mod shortage;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spares;
+mod upgrade;
 mod version_1;
 mod writer;
 
@@ -62,6 +63,7 @@ pub use self::pending::Urgency;
 pub use self::read::Body;
 pub use self::report::{Damage, Recovered, Report};
 pub use self::shortage::Shortage;
+pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
 
 /// Statistics of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,7 +106,8 @@ impl Store {
         let (store, committer, report) = match options.level {
             Level::None => Self::unwritten(options, hooks),
             Level::PowerLoss | Level::Crash => {
-                Self::open_on(Arc::new(Directory::open(directory)?), options, hooks, visitor)?
+                let disk = Directory::open_within(directory, options.lock_patience)?;
+                Self::open_on(Arc::new(disk), options, hooks, visitor)?
             }
         };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || committer.run())?;
@@ -243,6 +246,13 @@ impl Store {
     /// Refuses new entries. The pending ones are committed when [`has_ended`](Self::has_ended).
     pub fn begin_close(&self) {
         self.shared.pending.close();
+    }
+
+    /// Lets another process open the store, after [`has_ended`](Self::has_ended): what is appended from now on is refused. Entries can still be
+    /// read as long as the other process doesn't overwrite them; what it has overwritten doesn't match its checksum.
+    pub fn release(&self) {
+        self.close();
+        self.shared.disk.release();
     }
 
     /// Gives up waiting for a disk that does not answer: dropping the store does not wait for it either.

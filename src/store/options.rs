@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::keys::Key;
 use super::level::Level;
 
@@ -15,6 +17,8 @@ pub struct Options {
     pub pending_bytes_max: usize,
     /// Whether to refuse a damaged log, instead of recovering the rest.
     pub strict: bool,
+    /// How long to wait for the end of a process that has the store open.
+    pub lock_patience: Duration,
 }
 
 impl Default for Options {
@@ -27,6 +31,7 @@ impl Default for Options {
             // What a slow disk writes in a second.
             pending_bytes_max: 32 << 20,
             strict: false,
+            lock_patience: Duration::ZERO,
         }
     }
 }

@@ -13,6 +13,7 @@ mod growth;
 mod levels;
 mod parts;
 mod pressure;
+mod upgrade;
 mod version_1;
 
 /// The expected contents of a store: the body of each key, followed by its part.

@@ -1,6 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use oncemq::store::OpenError;
+use oncemq::store::{OpenError, Report};
 
 /// Why a command on the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,8 @@ pub(crate) enum StoreError {
     Damaged { directory: PathBuf, count: usize },
     #[error("{} exists and is not an empty directory", .0.display())]
     NotEmpty(PathBuf),
+    #[error("the store has records of a later version (kinds: {0:?}); use that version, or restore a backup")]
+    UnknownRecords(Vec<u8>),
     #[error("process {process} has the store open and made no backup: {cause}")]
     NoBackup { process: String, cause: String },
 }
@@ -22,7 +24,19 @@ impl StoreError {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Damaged { .. }) | Self::Damaged { .. } => 6,
-            Self::Open(_) | Self::InUse(_) | Self::NotEmpty(_) | Self::NoBackup { .. } => 5,
+            Self::Open(_) | Self::InUse(_) | Self::NotEmpty(_) | Self::UnknownRecords(_) | Self::NoBackup { .. } => 5,
         }
+    }
+}
+
+/// The error of a command that needs the store for itself.
+pub(super) fn in_use(error: OpenError) -> StoreError {
+    if matches!(error, OpenError::Locked { .. }) { StoreError::InUse(error) } else { StoreError::Open(error) }
+}
+
+pub(super) fn require_undamaged(directory: &Path, report: &Report) -> Result<(), StoreError> {
+    match report.damages.len() {
+        0 => Ok(()),
+        count => Err(StoreError::Damaged { directory: directory.to_owned(), count }),
     }
 }

@@ -1,9 +1,10 @@
-//! `oncemq store`: checks, summarizes, backs up and restores a broker's store.
+//! `oncemq store`: checks, summarizes, backs up, restores and upgrades a broker's store.
 
 mod backup_request;
 mod directory;
 mod error;
 mod tables;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,10 @@ use clap::Subcommand;
 
 use oncemq::config::{self, DataArguments};
 use oncemq::server::{inspect_store, store_directory};
-use oncemq::store::{self, OpenError, Report};
+use oncemq::store::{self, OpenError};
 
 pub(crate) use error::StoreError;
+use error::{in_use, require_undamaged};
 
 use crate::output::print;
 
@@ -44,6 +46,8 @@ pub(crate) enum StoreCommand {
         #[command(flatten)]
         data: DataArguments,
     },
+    /// Rewrite all parts of the store that have an older format; the broker must be stopped
+    Upgrade(upgrade::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +67,7 @@ pub(crate) fn run(command: StoreCommand) -> anyhow::Result<()> {
         }
         StoreCommand::Backup { destination, data } => backup(&destination, data),
         StoreCommand::Restore { source, data } => restore(&source, data),
+        StoreCommand::Upgrade(arguments) => upgrade::run(arguments),
     }
 }
 
@@ -114,15 +119,4 @@ fn restore(source: &Path, data: DataArguments) -> anyhow::Result<()> {
     let failed = || format!("cannot copy {} to {}", source.display(), directory.display());
     let report = directory::copy(source, &directory).with_context(failed)?;
     print(&format!("{} holds {} entries in {} segments", directory.display(), report.entries, report.segments))
-}
-
-fn in_use(error: OpenError) -> StoreError {
-    if matches!(error, OpenError::Locked { .. }) { StoreError::InUse(error) } else { StoreError::Open(error) }
-}
-
-fn require_undamaged(directory: &Path, report: &Report) -> Result<(), StoreError> {
-    match report.damages.len() {
-        0 => Ok(()),
-        count => Err(StoreError::Damaged { directory: directory.to_owned(), count }),
-    }
 }

@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 
 use oncemq::broker::{Recovered, RecoveredSession, RestoredMessage};
 use oncemq::codec::Message;
-use oncemq::store::Report;
+use oncemq::store::{FormatUse, Formats, Report};
 
 use crate::output;
 
@@ -21,6 +21,20 @@ pub(super) fn report(report: &Report) -> String {
     if report.damages.is_empty() {
         lines.push("sound".to_owned());
     }
+    lines.join("\n")
+}
+
+/// The format versions of a store, for people.
+pub(super) fn formats(formats: &Formats) -> String {
+    let Formats { versions, current, newer, unreadable } = formats;
+    let mut lines = vec![format!("{:>6}  {:>8}  {:>14}", "format", "segments", "bytes")];
+    lines.extend(versions.iter().map(|(version, FormatUse { segments, bytes })| {
+        let note = if version < current { "older" } else { "current" };
+        format!("{version:>6}  {segments:>8}  {bytes:>14}  {note}")
+    }));
+    lines.extend(newer.iter().map(|(name, version)| format!("{version:>6}  {name} and perhaps others: newer")));
+    lines.extend(unreadable.iter().map(|name| format!("     ?  {name} has no valid header")));
+    lines.push(format!("this version reads 1 to {current}, and writes {current}"));
     lines.join("\n")
 }
 

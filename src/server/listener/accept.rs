@@ -26,6 +26,9 @@ pub(in crate::server) struct Acceptor {
     tasks: JoinSet<()>,
 }
 
+/// Connections that were accepted before the broker could serve them, each with its listener.
+pub(in crate::server) type Early = Vec<(Arc<Endpoint>, AcceptedSocket)>;
+
 /// What the tasks of an [`Acceptor`] share.
 struct Shared {
     clock: Clock,
@@ -52,14 +55,19 @@ impl Acceptor {
         Self { shared, tasks: JoinSet::new() }
     }
 
-    /// Starts a task of this thread for each socket, which ends when its listener is closed. After an error, none was started.
-    pub(in crate::server) fn listen(&mut self, sockets: Vec<ListeningSocket>) -> io::Result<()> {
+    /// Starts a task of this thread for each socket, which ends when its listener is closed. After an error, none was started. `accepted` are
+    /// connections that were accepted before, at these or other listeners.
+    pub(in crate::server) fn listen(&mut self, sockets: Vec<ListeningSocket>, accepted: Early) -> io::Result<()> {
         while self.tasks.try_join_next().is_some() {} // those of listeners that were closed
         let register = |ListeningSocket { endpoint, socket }| Ok((endpoint, socket.register()?));
         let registered = sockets.into_iter().map(register).collect::<io::Result<Vec<_>>>()?;
         for (endpoint, socket) in registered {
             let shared = Rc::clone(&self.shared);
             self.tasks.spawn_local(async move { shared.watch(endpoint, socket).await });
+        }
+        if !accepted.is_empty() {
+            let shared = Rc::clone(&self.shared);
+            self.tasks.spawn_local(async move { shared.admit_all(accepted).await });
         }
         Ok(())
     }
@@ -93,13 +101,29 @@ impl Shared {
 
     /// The next connection, within the rates: those beyond them wait in the backlog of the operating system.
     async fn accept(&self, endpoint: &Endpoint, rate: &mut Rate, socket: &Accepting) -> io::Result<AcceptedSocket> {
-        let maximum = || self.admission.connections_per_second_max();
-        self.wait_for(|now| self.rate.borrow_mut().take(now, maximum())).await;
+        self.wait_for_rate().await;
         if let Some(maximum) = endpoint.settings.connections_per_second_max {
             let rate = RefCell::new(rate);
             self.wait_for(|now| rate.borrow_mut().take(now, maximum)).await;
         }
         socket.accept().await
+    }
+
+    /// Admits connections that were accepted before, within the rate of all listeners.
+    async fn admit_all(&self, accepted: Early) {
+        for (number, (endpoint, socket)) in (1_u64..).zip(accepted) {
+            self.wait_for_rate().await;
+            self.admit(socket, &endpoint);
+            if number % ACCEPTS_PER_TURN == 0 {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Waits until the rate of all listeners allows a connection.
+    async fn wait_for_rate(&self) {
+        let maximum = || self.admission.connections_per_second_max();
+        self.wait_for(|now| self.rate.borrow_mut().take(now, maximum())).await;
     }
 
     async fn wait_for(&self, take: impl Fn(Reading) -> Result<(), Duration>) {

@@ -22,7 +22,7 @@ mod unix;
 mod web_origin;
 mod websocket;
 
-pub(super) use accept::Acceptor;
+pub(super) use accept::{Acceptor, Early};
 pub(super) use accepted::{Accepted, Origin};
 pub(super) use admission::{Admission, Permit};
 pub(super) use endpoint::{ClientCertificates, Endpoint};
@@ -31,9 +31,10 @@ pub(super) use handshake::{Arrival, Established, Handshake, HandshakeError, rece
 pub(super) use open::{ListeningSocket, OpenListener};
 pub(super) use places::{Places, is_without_family, log_skipped};
 pub(super) use shut_down::shut_down;
-pub(super) use socket::{AcceptedSocket, BoundSocket};
+pub(crate) use socket::SecondSocket;
+pub(super) use socket::{AcceptedSocket, BoundSocket, Place, place_of};
 pub(super) use stream::Stream;
-pub(super) use tcp::Options as TcpOptions;
+pub(super) use tcp::{Options as TcpOptions, canonical};
 pub(crate) use tls::Https;
 pub use tls::TlsError;
 pub(super) use tls::check as check_certificates;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use super::tcp::canonical;
-use super::{BoundSocket, TcpOptions};
+use super::{BoundSocket, Place, TcpOptions};
 use crate::config::{ListenAddress, Listener, SocketMode};
 use crate::server::log::log_line;
 
@@ -55,6 +55,30 @@ impl Places {
             Self::All(_) | Self::Unix(..) => &[],
         };
         addresses.iter().filter(|address| address.is_ipv4()).map(SocketAddr::port).collect()
+    }
+
+    /// Whether a socket that listens there is one of them. `any_port`: port 0 stands for every port.
+    pub(in crate::server) fn contain(&self, place: &Place, any_port: bool) -> bool {
+        let is_port = |wanted: u16, port: u16| wanted == port || (wanted == 0 && any_port);
+        match (self, place) {
+            (Self::One(wanted), Place::Tcp(address)) => {
+                wanted.ip() == address.ip() && is_port(wanted.port(), address.port())
+            }
+            (Self::Name(wanted), Place::Tcp(address)) => {
+                wanted.iter().any(|wanted| wanted.ip() == address.ip() && is_port(wanted.port(), address.port()))
+            }
+            (Self::All(port), Place::Tcp(address)) => address.ip().is_unspecified() && is_port(*port, address.port()),
+            (Self::Unix(wanted, _), Place::Unix(path)) => {
+                wanted == path
+                    || wanted.canonicalize().is_ok_and(|wanted| path.canonicalize().is_ok_and(|path| wanted == path))
+            }
+            (Self::One(_) | Self::Name(_) | Self::All(_), Place::Unix(_)) | (Self::Unix(..), Place::Tcp(_)) => false,
+        }
+    }
+
+    /// Whether they are of the same kind as this place: TCP or a Unix socket.
+    pub(in crate::server) const fn are_like(&self, place: &Place) -> bool {
+        matches!(self, Self::Unix(..)) == matches!(place, Place::Unix(_))
     }
 
     /// Listens at all of them. `[::]` takes IPv4 too, unless `ipv4_ports` has its port: then another listener has IPv4 addresses there.

@@ -1,11 +1,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -20,11 +21,27 @@ pub(in crate::server) enum BoundSocket {
     Unix(UnixListener, unix::SocketFile),
 }
 
+/// Another descriptor of a listening socket, for a process that takes over. The socket listens until all its descriptors are closed.
+#[derive(Debug)]
+pub(crate) struct SecondSocket {
+    pub(in crate::server) descriptor: OwnedFd,
+    /// Whether the end of the listener removes the file of a Unix socket; `None` for TCP.
+    pub(in crate::server) removal: Option<Arc<unix::Removal>>,
+}
+
 /// An accepted socket that is not registered with a runtime: the thread of its shard registers it.
 #[derive(Debug)]
 pub(in crate::server) enum AcceptedSocket {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
+}
+
+/// Where a listening socket listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::server) enum Place {
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
 }
 
 impl AcceptedSocket {
@@ -37,6 +54,16 @@ impl AcceptedSocket {
     }
 }
 
+impl SecondSocket {
+    pub(crate) fn of(socket: &impl AsFd, file: Option<&unix::SocketFile>) -> io::Result<Self> {
+        Ok(Self { descriptor: socket.as_fd().try_clone_to_owned()?, removal: file.map(unix::SocketFile::removal) })
+    }
+
+    pub(in crate::server) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { descriptor: self.descriptor.try_clone()?, removal: self.removal.clone() })
+    }
+}
+
 impl BoundSocket {
     /// Listens at `address`. `takes_ipv4`: for `[::]`, whether connections over IPv4 are accepted too.
     pub(super) fn bind(address: SocketAddr, options: tcp::Options, takes_ipv4: bool) -> io::Result<Self> {
@@ -44,8 +71,46 @@ impl BoundSocket {
     }
 
     /// Listens at a Unix socket.
-    pub(super) fn bind_unix(path: &Path, mode: SocketMode) -> io::Result<Self> {
+    pub(in crate::server) fn bind_unix(path: &Path, mode: SocketMode) -> io::Result<Self> {
         unix::bind(path, mode).map(|(listener, file)| Self::Unix(listener, file))
+    }
+
+    /// Uses a listening socket that another process has bound, with the options of the broker's own. `removes_file`: whether the end of
+    /// the listener removes the file of a Unix socket.
+    pub(in crate::server) fn adopt(socket: OwnedFd, options: tcp::Options, removes_file: bool) -> io::Result<Self> {
+        let place = place_of(&socket)?;
+        SockRef::from(&socket).set_nonblocking(true)?;
+        Ok(match place {
+            Place::Tcp(_) => {
+                tcp::set_options(&SockRef::from(&socket), options)?;
+                Self::Tcp(socket.into())
+            }
+            Place::Unix(path) => Self::Unix(socket.into(), unix::SocketFile::of(path, removes_file)),
+        })
+    }
+
+    /// Another descriptor of the socket.
+    pub(in crate::server) fn second(&self) -> io::Result<SecondSocket> {
+        match self {
+            Self::Tcp(listener) => SecondSocket::of(listener, None),
+            Self::Unix(listener, file) => SecondSocket::of(listener, Some(file)),
+        }
+    }
+
+    /// The next connection, if there is one.
+    pub(in crate::server) fn try_accept(&self) -> io::Result<AcceptedSocket> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(AcceptedSocket::Tcp(stream, canonical(address)))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(AcceptedSocket::Unix(stream))
+            }
+        }
     }
 
     /// The bound address, with the port that the operating system chose if the configured one is 0.
@@ -69,6 +134,30 @@ impl BoundSocket {
                 Accepting::Unix(AsyncFd::with_interest(listener, Interest::READABLE)?, file)
             }
         })
+    }
+}
+
+/// Where a socket listens.
+///
+/// # Errors
+/// It is not a listening socket, or not one of TCP or a Unix stream socket with a path.
+pub(in crate::server) fn place_of(socket: &OwnedFd) -> io::Result<Place> {
+    let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let socket = SockRef::from(socket);
+    if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+        return Err(invalid("it is not a listening stream socket (in a unit of systemd: ListenStream=, Accept=no)"));
+    }
+    let address = socket.local_addr()?;
+    match address.domain() {
+        Domain::IPV4 | Domain::IPV6 => {
+            let address = address.as_socket().ok_or_else(|| invalid("it has no address"))?;
+            Ok(Place::Tcp(canonical(address)))
+        }
+        Domain::UNIX => {
+            let path = address.as_pathname().ok_or_else(|| invalid("it is a Unix socket without a path"))?;
+            Ok(Place::Unix(path.to_owned()))
+        }
+        _ => Err(invalid("it is neither of TCP nor a Unix socket")),
     }
 }
 

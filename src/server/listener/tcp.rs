@@ -21,19 +21,25 @@ pub(super) fn bind(address: SocketAddr, options: Options, takes_ipv4: bool) -> i
     }
     // Without it a restart could not bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(options.user_timeout))?;
+    set_options(&socket, options)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
+/// Sets the options that connections inherit from their listening socket.
+pub(super) fn set_options(socket: &Socket, options: Options) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(options.user_timeout))?;
+    Ok(())
+}
+
 /// An IPv4-mapped address as the IPv4 address that it stands for.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+pub(in crate::server) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
         IpAddr::V6(_) => address,
@@ -41,7 +47,7 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Large enough for a fleet that reconnects within a second; the operating system lowers it to its own maximum.
-const BACKLOG: i32 = 4_096;
+const BACKLOG: i32 = 65_535;
 /// Detects peers that vanish without FIN or RST while their Keep Alive is off.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);

@@ -3,20 +3,53 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::SocketMode;
 
-/// The file of a Unix socket, removed when the listener ends.
+/// The file of a Unix socket, removed when the listener ends, if it is the broker's own.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    removal: Arc<Removal>,
+}
+
+/// Whether the file of a Unix socket is removed when the listener ends.
+#[derive(Debug)]
+pub(crate) struct Removal(AtomicBool);
+
+impl Removal {
+    /// Whether the file is removed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Leaves the file, because another process listens at it.
+    pub(crate) fn cancel(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl SocketFile {
+    pub(in crate::server) fn of(path: PathBuf, is_removed: bool) -> Self {
+        Self { path, removal: Arc::new(Removal(AtomicBool::new(is_removed))) }
+    }
+
+    pub(crate) fn removal(&self) -> Arc<Removal> {
+        Arc::clone(&self.removal)
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // A file that cannot be removed is detected as stale at the next start.
-        let _ = fs::remove_file(&self.0);
+        if self.removal.is_due() {
+            // A file that cannot be removed is detected as stale at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -31,7 +64,7 @@ pub(crate) fn bind(path: &Path, mode: SocketMode) -> io::Result<(UnixListener, S
     // connect before `listen`.
     let _ = rustix::fs::fchmod(&socket, Mode::from_raw_mode(OWNER_ONLY));
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile(path.to_owned());
+    let file = SocketFile::of(path.to_owned(), true);
     fs::set_permissions(path, Permissions::from_mode(mode.bits()))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -39,7 +72,7 @@ pub(crate) fn bind(path: &Path, mode: SocketMode) -> io::Result<(UnixListener, S
 }
 
 /// As for TCP; the operating system lowers it to its own maximum.
-const BACKLOG: i32 = 4_096;
+const BACKLOG: i32 = 65_535;
 const OWNER_ONLY: rustix::fs::RawMode = 0o600;
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::sync::Arc;
 
-use super::super::bind::{ipv4_ports, options};
+use super::super::bind::{ipv4_ports, tcp_options};
 use super::super::listener::{
-    Acceptor, BoundSocket, Endpoint, ListeningSocket, OpenListener, Places, is_without_family, log_skipped,
+    Acceptor, BoundSocket, Early, Endpoint, ListeningSocket, OpenListener, Places, is_without_family, log_skipped,
 };
 use super::super::log::log_line;
 use super::super::shard::mailbox::Mail;
@@ -33,8 +33,8 @@ enum Next {
     Stays(OpenListener),
     Changes(OpenListener, Endpoint),
     Opens {
-        endpoint: Endpoint,
-        sockets: Vec<BoundSocket>,
+        listener: OpenListener,
+        sockets: Vec<ListeningSocket>,
         replaces: Option<OpenListener>,
     },
     /// Its sockets were closed for another one that could not be opened.
@@ -64,8 +64,10 @@ impl Prepared {
     /// The settings of all listeners that will be in force.
     pub(super) fn settings(&self) -> Vec<Listener> {
         let settings = |(next, _): &(Next, Source)| match next {
-            Next::Stays(listener) | Next::Reopens(listener, _) => listener.endpoint().settings().clone(),
-            Next::Changes(_, endpoint) | Next::Opens { endpoint, .. } => endpoint.settings().clone(),
+            Next::Stays(listener) | Next::Reopens(listener, _) | Next::Opens { listener, .. } => {
+                listener.endpoint().settings().clone()
+            }
+            Next::Changes(_, endpoint) => endpoint.settings().clone(),
             Next::Skipped(settings) => settings.clone(),
         };
         self.entries.iter().map(settings).collect()
@@ -157,9 +159,9 @@ impl Server {
             Ok(endpoint) => endpoint,
             Err(error) => return Err(failed(error.to_string(), moved)),
         };
-        let bind = || Places::resolve(settings)?.bind(options(config), ports);
+        let bind = || Places::resolve(settings)?.bind(tcp_options(config), ports);
         let error = match bind() {
-            Ok(sockets) => return Ok(Next::Opens { endpoint, sockets, replaces: moved }),
+            Ok(bound) => return opens(endpoint, bound, moved),
             Err(error) => error,
         };
         if config.has_default_listeners() && is_without_family(&error) {
@@ -182,7 +184,7 @@ impl Server {
             listener.close_sockets().await;
         }
         let error = match bind() {
-            Ok(sockets) => return Ok(Next::Opens { endpoint, sockets, replaces: moved }),
+            Ok(bound) => return opens(endpoint, bound, moved),
             Err(error) => error,
         };
         if !is_moved_in_the_way {
@@ -190,9 +192,9 @@ impl Server {
         }
         let Some(mut listener) = moved else { return Err(failed(reason(&error), None)) };
         let old = listener.endpoint().settings().clone();
-        match Places::resolve(&old).and_then(|places| places.bind(options(config), ports)) {
+        let bound = Places::resolve(&old).and_then(|places| places.bind(tcp_options(config), ports));
+        match bound.and_then(|bound| listener.reopen(bound)) {
             Ok(sockets) => {
-                let sockets = listener.reopen(sockets);
                 let kept = Some(Next::Reopens(listener, sockets));
                 Err(Box::new(Failure { reason: reason(&error), kept, lost: None }))
             }
@@ -228,8 +230,7 @@ impl Server {
                     has_changed = true;
                     self.listeners.push(listener);
                 }
-                Next::Opens { endpoint, sockets: bound, replaces } => {
-                    let (listener, listening) = OpenListener::new(endpoint, bound);
+                Next::Opens { listener, sockets: listening, replaces } => {
                     log_open(&listener);
                     sockets.extend(listening);
                     removed.extend(replaces);
@@ -239,7 +240,7 @@ impl Server {
             }
         }
         if !sockets.is_empty()
-            && let Err(error) = self.accept_at(accepting, sockets)
+            && let Err(error) = self.accept_at(accepting, sockets, Early::new())
         {
             let reason = error.to_string();
             log_line!(
@@ -263,6 +264,21 @@ impl Server {
             self.mailboxes.iter().for_each(|mailbox| mailbox.put(mail()));
         }
         (has_changed, sources)
+    }
+}
+
+/// A listener that is open at its address, in place of one that has `moved`. Without a file descriptor that one stays; if it was closed for the
+/// new one, it is lost.
+fn opens(endpoint: Endpoint, bound: Vec<BoundSocket>, moved: Option<OpenListener>) -> Result<Next, Box<Failure>> {
+    match OpenListener::new(endpoint, bound) {
+        Ok((listener, sockets)) => Ok(Next::Opens { listener, sockets, replaces: moved }),
+        Err(error) => {
+            let (kept, lost) = moved.map_or((None, None), |moved| match moved.is_open() {
+                true => (Some(Next::Stays(moved)), None),
+                false => (None, Some(moved)),
+            });
+            Err(Box::new(Failure { reason: error.to_string(), kept, lost }))
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::flush_queue::FlushQueue;
 use crate::server::shard::login::Login;
-use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
+use crate::server::shard::mailbox::{Detached, Listen, Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
 use crate::server::shard::queries::PendingQueries;
 use crate::server::shard::traced::Traced;
@@ -99,6 +99,8 @@ pub(in crate::server) struct Driver {
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
+    /// Gets a message after the turn that has disconnected all clients.
+    detached: Option<Detached>,
 }
 
 /// What a message from another thread starts tasks for.
@@ -187,6 +189,7 @@ impl Driver {
             sweeps: 0,
             tasks: 0,
             shutting_down: false,
+            detached: None,
         };
         driver.renewed_slots = (!parts.restored.is_empty()).then_some(0);
         driver.restore(parts.restored, parts.orphans);
@@ -294,7 +297,8 @@ impl Driver {
             Mail::SettingsReloaded(settings) => self.set_settings(*settings),
             Mail::ListenersRemoved(names) => self.end_listeners(&names),
             Mail::Query(request) => self.on_query(*request),
-            Mail::ShuttingDown => {
+            Mail::ShuttingDown(detached) => {
+                self.detached = detached;
                 self.shutting_down = true;
                 self.handle(Event::ShuttingDown);
             }

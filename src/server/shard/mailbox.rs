@@ -6,13 +6,13 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::auth;
 use crate::broker::{ConnectionId, Detail, Fetched, Settings, ShardBatch, ShardMessage, Ticket};
 use crate::routing::ShardId;
 use crate::server::clock::Clock;
-use crate::server::listener::{Accepted, Admission, ListeningSocket};
+use crate::server::listener::{Accepted, Admission, Early, ListeningSocket};
 use crate::server::shard::queries::QueryRequest;
 
 /// A message from another thread to a shard.
@@ -43,8 +43,11 @@ pub(in crate::server) enum Mail {
     /// A query for the admin interface.
     Query(Box<QueryRequest>),
     /// The broker stops.
-    ShuttingDown,
+    ShuttingDown(Option<Detached>),
 }
+
+/// Gets a message when no client is connected, and all that the shard stores of that was passed to the store.
+pub(in crate::server) type Detached = mpsc::Sender<()>;
 
 /// What a reload changes in a shard.
 #[derive(Debug, Clone)]
@@ -60,6 +63,7 @@ pub(in crate::server) struct Listen {
     pub(in crate::server) clock: Clock,
     pub(in crate::server) admission: Arc<Admission>,
     pub(in crate::server) sockets: Vec<ListeningSocket>,
+    pub(in crate::server) early: Early,
     /// Gets whether the sockets are registered with the runtime of the shard.
     pub(in crate::server) started: SyncSender<io::Result<()>>,
 }

@@ -129,6 +129,7 @@ impl ShardTask {
         driver.end_turn();
         if driver.is_shutting_down() {
             self.acceptor.take();
+            driver.tell_detached();
         }
         let (renews, ends) = (driver.has_renewals() && !was_renewing, driver.begins_endings());
         drop(driver);
@@ -148,11 +149,11 @@ impl ShardTask {
 
     /// Accepts connections on this thread until the broker stops.
     fn listen(&self, listen: Listen) {
-        let Listen { clock, admission, sockets, started } = listen;
+        let Listen { clock, admission, sockets, early, started } = listen;
         let driver = Rc::clone(&self.driver);
         let acceptor = || Acceptor::new(clock, admission, move |accepted| receive_connection(&driver, accepted));
         // The main thread waits for the answer.
-        let _ = started.send(self.acceptor.borrow_mut().get_or_insert_with(acceptor).listen(sockets));
+        let _ = started.send(self.acceptor.borrow_mut().get_or_insert_with(acceptor).listen(sockets, early));
     }
 }
 

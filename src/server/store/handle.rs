@@ -219,6 +219,7 @@ pub(in crate::server) fn open(
     config: &Config,
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,
+    lock_patience: Duration,
 ) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
     let level = level(durability(config.strongest_durability()));
     log_durability(config);
@@ -256,7 +257,8 @@ pub(in crate::server) fn open(
     let mut recovery = Recovery::default();
     let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);
     let segment_bytes = segment_bytes(config);
-    let options = Options { level, strict: config.server.strict_recovery, segment_bytes, ..Options::default() };
+    let strict = config.server.strict_recovery;
+    let options = Options { level, strict, segment_bytes, lock_patience, ..Options::default() };
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
@@ -330,6 +332,14 @@ pub fn inspect_store(directory: &Path) -> Result<(Report, Recovered), OpenError>
     Ok((report, recovery.finish()))
 }
 
+/// Rewrites the segments of older format versions of a store that no process has open. `on_rewritten` gets the name of each.
+///
+/// # Errors
+/// See [`store::upgrade`].
+pub fn upgrade_store(directory: &Path, on_rewritten: &mut dyn FnMut(&str)) -> Result<Report, OpenError> {
+    store::upgrade(directory, &upgrade, on_rewritten)
+}
+
 fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
     let store::Recovered { body, puts, parts, deletes, ends } = *recovered;
     recovery.apply(body, (&record_keys(puts), parts), &record_keys(deletes), ends);
@@ -400,7 +410,7 @@ mod tests {
         };
         let mut config = Config::default();
         config.server.data = data.path().to_owned();
-        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0);
+        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0, Duration::ZERO);
         let outbox = [Key { group: 1 << 63, kind: 11, id: 1 }];
         change(&outbox, &[]);
         let error = start().unwrap_err();

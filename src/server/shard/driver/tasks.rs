@@ -321,6 +321,14 @@ impl Driver {
         self.shutting_down
     }
 
+    /// Says that all clients are disconnected, after the turn that has done it.
+    pub(in crate::server) fn tell_detached(&mut self) {
+        if let Some(detached) = self.detached.take() {
+            // The channel has room for every shard.
+            let _ = detached.try_send(());
+        }
+    }
+
     /// Whether the broker is stopping and all connections of this shard have ended.
     pub(in crate::server) fn is_drained(&self) -> bool {
         self.shutting_down && self.tasks == 0

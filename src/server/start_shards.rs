@@ -1,0 +1,71 @@
+//! Starts the threads of the shards with what was recovered from the store.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::log::{self, log_line};
+use super::shard::driver::Parts;
+use super::shard::task::MainHandle;
+use super::store::handle::StoreHandle;
+use super::{Server, settings, shard};
+use crate::broker::{Recovered, Shard};
+use crate::routing::ShardId;
+
+impl Server {
+    pub(super) fn start_shards(
+        &self,
+        recovered: Recovered,
+        ended: &mpsc::Sender<ShardId>,
+        failures: &mpsc::Sender<String>,
+    ) -> io::Result<()> {
+        let settings = Arc::new(settings::broker_settings(&self.config));
+        let Recovered { sessions, retained, retained_gone, deduplicated, mut orphans, .. } = recovered;
+        self.shared.restore_deduplication(&deduplicated);
+        let too_many = self.shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
+        if !too_many.is_empty() {
+            let count = too_many.len();
+            log_line!(
+                RetainedDiscarded { count },
+                "{count} retained messages in the store exceed the limits and are discarded"
+            );
+        }
+        let of_shard = sessions.len().div_ceil(self.mailboxes.len()); // where they are until their clients connect
+        let mut sessions = sessions.into_iter();
+        let mut waiting = Vec::new();
+        for (number, _) in (0..).zip(self.mailboxes.iter()) {
+            let id = ShardId(number);
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(io::Error::other)?;
+            let parts = Parts {
+                id,
+                shard: Shard::new(id, Arc::clone(&settings), Arc::clone(&self.shared), seed),
+                clock: self.clock,
+                write_timeout: self.config.limits.write_timeout,
+                authentication: Arc::clone(&self.authentication),
+                bans: Arc::clone(&self.bans),
+                mailboxes: Arc::clone(&self.mailboxes),
+                shared: Arc::clone(&self.shared),
+                memory: Arc::clone(&self.memory),
+                store: self.store_handle(number, failures),
+                detail: log::detail(&self.config.log),
+                restored: sessions.by_ref().take(of_shard).collect(),
+                orphans: std::mem::take(&mut orphans),
+            };
+            let main = MainHandle { status: Arc::clone(&self.status), ended: ended.clone() };
+            waiting.push(shard::task::start(parts, main)?);
+        }
+        // No shard starts before all have restored their subscriptions: earlier messages and Wills would miss them.
+        for begin in waiting {
+            begin.send(()).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn store_handle(&self, shard: u16, failures: &mpsc::Sender<String>) -> StoreHandle {
+        let handle =
+            StoreHandle::new(usize::from(shard), self.store.clone(), Arc::clone(&self.messages), failures.clone());
+        if self.config.durability_rules.is_empty() { handle } else { handle.with_levels() }
+    }
+}
