@@ -141,8 +141,8 @@ fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?.reloading(arguments, loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let (queries, bans, reloader) = (server.queries(), server.bans(), server.reloader());
-    let handles = BrokerHandles { status, shared, durability, store, queries, bans, reloader, data };
+    let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
+    let handles = BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, data };
     let _stopped_when_dropped = admin::start(&admin, handles)?;
     Ok(server.run()?)
 }

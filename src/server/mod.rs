@@ -31,6 +31,7 @@ mod store;
 mod systemd;
 #[cfg(test)]
 mod test_client;
+mod traces;
 mod traffic;
 mod watchdog;
 
@@ -59,8 +60,10 @@ pub use memory::MemoryFigures;
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
+pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory};
+pub use traces::{RunningTrace, Traces, TracesFull};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
@@ -203,6 +206,11 @@ impl Server {
     /// Queries to the shards.
     pub fn queries(&self) -> Queries {
         Queries::new(Arc::clone(&self.mailboxes))
+    }
+
+    /// Live views of packets and decisions. All clones of one value share their limit.
+    pub fn traces(&self) -> Traces {
+        Traces::new(Arc::clone(&self.mailboxes))
     }
 
     /// Accepts connections until a signal requests the stop or the store fails, then disconnects every client.

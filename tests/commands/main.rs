@@ -10,4 +10,5 @@ mod process;
 mod publish;
 mod subscribe;
 mod tokens;
+mod trace;
 mod transports;
