@@ -13,11 +13,7 @@ pub(super) fn entries(report: &Report, at: Timestamp) -> Box<dyn Iterator<Item =
     let because = |cause: &str| Some(cause.to_owned());
     match report {
         Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => {
-            let session = match (clean_start, session_present) {
-                (true, _) => "clean",
-                (false, true) => "stored",
-                (false, false) => "new",
-            };
+            let session = name_of_session(*clean_start, *session_present);
             let details = Some(format!("MQTT {version}, {session} session, Keep Alive {keep_alive} s"));
             one(TraceEntry { details, ..entry(client, "connected") })
         }
@@ -70,16 +66,21 @@ pub(super) fn entries(report: &Report, at: Timestamp) -> Box<dyn Iterator<Item =
             one(TraceEntry { reason, ..entry(client, event) })
         }
         Report::Will { client, topic, outcome } => {
-            let topic = because(topic);
-            one(match outcome {
-                WillOutcome::Published { receivers } => {
-                    TraceEntry { topic, receivers: Some(*receivers), ..entry(client, "will-published") }
-                }
-                WillOutcome::Discarded { cause } => {
-                    TraceEntry { topic, reason: because(cause), ..entry(client, "will-discarded") }
-                }
-            })
+            let (event, receivers, reason) = match outcome {
+                WillOutcome::Published { receivers } => ("will-published", Some(*receivers), None),
+                WillOutcome::Discarded { cause } => ("will-discarded", None, because(cause)),
+            };
+            one(TraceEntry { topic: because(topic), receivers, reason, ..entry(client, event) })
         }
+    }
+}
+
+/// What the Session of a client that has connected was before.
+const fn name_of_session(clean_start: bool, session_present: bool) -> &'static str {
+    match (clean_start, session_present) {
+        (true, _) => "clean",
+        (false, true) => "stored",
+        (false, false) => "new",
     }
 }
 
