@@ -4,6 +4,7 @@
 
 mod contract;
 mod documents;
+mod events;
 mod messages;
 mod operate;
 mod process;
