@@ -8,9 +8,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::mpsc;
 
 use crate::broker::{ClientLabel, ClientPattern};
-use crate::topic::{Filter, TopicFilter, TopicName};
-
 use crate::timestamp::Timestamp;
+use crate::topic::{Filter, TopicFilter, TopicName};
 
 /// What a trace shows: that to which each of the given criteria applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -164,7 +163,8 @@ impl Trace {
     pub(super) fn admits(&self, now: Timestamp) -> bool {
         let mut queue = self.lock();
         let second = now.0 / 1_000;
-        if second != queue.second {
+        // A shard whose turn began earlier does not begin the second before again.
+        if second > queue.second {
             (queue.second, queue.used) = (second, 0);
         }
         if queue.used >= ENTRIES_PER_SECOND || queue.items.len() >= ENTRIES_PER_SECOND || queue.bytes >= BYTES_MAX {
@@ -290,6 +290,8 @@ mod tests {
         assert_eq!(trace.take_left_out(), 0, "entries before it wait");
         assert_eq!(drain(&trace).len(), ENTRIES_PER_SECOND);
         assert!(!trace.admits(Timestamp(1_999)) && trace.admits(Timestamp(2_000)));
+        let used = trace.lock().used;
+        assert!(trace.admits(Timestamp(1_999)) && trace.lock().used == used + 1, "it counts for the later second");
         trace.add(Arc::clone(&entry));
         assert_eq!(drain(&trace), [TraceItem::LeftOut(8), TraceItem::Entry(entry)]);
         assert_eq!((trace.take_left_out(), drain(&trace).len()), (0, 0));

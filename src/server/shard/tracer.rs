@@ -272,3 +272,69 @@ fn entry(event: &'static str, client: &ClientLabel, (traced, bytes): (Traced, us
         ..TraceEntry::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::broker::SessionChange;
+    use crate::server::shard::trace::TraceItem;
+
+    fn client(id: &str) -> ClientLabel {
+        ClientLabel { client_id: Some(ClientId(id.into())), ..ClientLabel::default() }
+    }
+
+    fn drain(trace: &Trace) -> Vec<Arc<TraceEntry>> {
+        let Poll::Ready(items) = trace.poll_items(&Context::from_waker(Waker::noop())) else { return Vec::new() };
+        let entry = |item| if let TraceItem::Entry(entry) = item { Some(entry) } else { None };
+        items.into_iter().filter_map(entry).collect()
+    }
+
+    #[test]
+    fn a_trace_adds_to_what_the_shard_reports_and_not_to_what_the_log_writes() {
+        let log = Detail::new(DetailLevel::Debug, ["a"]);
+        let mut tracer = Tracer::default();
+        assert_eq!(tracer.set_log(log.clone()), log);
+        assert!(!tracer.is_on());
+        let filter = TraceFilter { client_id: Some(ClientPattern::new("b")), ..TraceFilter::default() };
+        let trace = Arc::new(Trace::new(filter));
+        let both = tracer.set_traces([Arc::clone(&trace)].into());
+        assert!(["a", "b"].iter().all(|id| both.wants(Some(&ClientId((*id).into())))) && tracer.is_on());
+        let created = |id| Report::Session { client: client(id), change: SessionChange::Created };
+        assert!(tracer.logs(&created("a")) && !tracer.logs(&created("b")));
+        assert!(tracer.logs(&Report::Silent { client: client("c"), cause: "x".into() }), "no detail");
+        for id in ["a", "b", "c"] {
+            tracer.report(&created(id), Timestamp(1));
+        }
+        let entries = drain(&trace);
+        let seen: Vec<_> = entries.iter().map(|entry| (entry.client.client_id.clone(), entry.event)).collect();
+        assert_eq!(seen, [(Some(ClientId("b".into())), "session-created")]);
+        assert_eq!(tracer.set_traces([].into()), log);
+        assert!(!tracer.is_on() && tracer.logs(&created("b")), "the shard does not report it");
+    }
+
+    #[test]
+    fn a_client_is_known_until_its_last_packet_and_judged_again_when_the_traces_change() {
+        let trace = |pattern: &str| {
+            let client_id = Some(ClientPattern::new(pattern));
+            Arc::new(Trace::new(TraceFilter { client_id, ..TraceFilter::default() }))
+        };
+        let (id, [first, second]) = (ConnectionId { slot: 0, generation: 1 }, [trace("a"), trace("*")]);
+        let mut tracer = Tracer::default();
+        tracer.set_traces([Arc::clone(&first)].into());
+        let ping = (&ClientPacket::Pingreq, 2);
+        tracer.received(id, || Some(client("b")), ping, Timestamp(1));
+        tracer.received(id, || panic!("it is settled"), ping, Timestamp(1));
+        assert_eq!(drain(&first).len(), 0);
+        tracer.set_traces([Arc::clone(&first), Arc::clone(&second)].into());
+        tracer.received(id, || None, ping, Timestamp(1));
+        assert_eq!((drain(&first).len(), drain(&second).len()), (0, 1));
+        let sent = tracer.before_sent(id, || None, (&ServerPacket::Pingresp, 10), Timestamp(1)).unwrap();
+        tracer.sent(id, sent, 12, Timestamp(1));
+        let entries = drain(&second);
+        assert_eq!((entries[0].packet, entries[0].bytes, entries.len()), (Some("PINGRESP"), Some(2), 1));
+        tracer.ended(id);
+        assert!(tracer.before_sent(id, || None, (&ServerPacket::Pingresp, 0), Timestamp(1)).is_none());
+    }
+}
