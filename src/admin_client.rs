@@ -1,5 +1,6 @@
 //! Requests to the admin interface of a broker: over its Unix socket, or over HTTP.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -76,24 +77,50 @@ impl AdminClient {
 
     /// Sends a request and returns the status code and the body. `headers` end with a line break each.
     pub(crate) fn request(&self, method_and_path: &str, headers: &str, body: &str) -> io::Result<(u16, String)> {
+        read_answer(self.send(method_and_path, headers, body)?, Vec::new())
+    }
+
+    /// Sends a request whose response is a stream of lines.
+    pub(crate) fn stream(&self, method_and_path: &str) -> io::Result<Streamed> {
+        let mut stream = self.send(method_and_path, "", "")?;
+        let mut answer = Vec::new();
+        loop {
+            let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+            let mut response = httparse::Response::new(&mut headers);
+            let parsed = response.parse(&answer).map_err(|_| invalid("the answer is not HTTP"))?;
+            if let (Status::Complete(length), code) = (parsed, response.code) {
+                let is_chunked = response.headers.iter().any(|header| {
+                    header.name.eq_ignore_ascii_case("transfer-encoding")
+                        && header.value.eq_ignore_ascii_case(b"chunked")
+                });
+                if code != Some(200) || !is_chunked {
+                    let (code, text) = read_answer(stream, answer)?;
+                    return Ok(Streamed::Refused(code, text));
+                }
+                answer.drain(..length);
+                return Ok(Streamed::Lines(Lines { stream, unread: answer, text: VecDeque::new() }));
+            }
+            if answer.len() > HEAD_BYTES_MAX {
+                return Err(invalid("the answer is too large"));
+            }
+            if read_some(&mut *stream, &mut answer)? == 0 {
+                return Err(invalid("the answer is cut off"));
+            }
+        }
+    }
+
+    /// Sends a request. The response follows.
+    fn send(&self, method_and_path: &str, headers: &str, body: &str) -> io::Result<Box<dyn Stream>> {
         let (authority, length) = (self.authority(), body.len());
         let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let head = format!(
             "{method_and_path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nContent-Length: {length}\r\n\
              {token}{headers}\r\n"
         );
-        let mut answer = Vec::new();
         let mut stream = self.connect()?;
         stream.write_all(format!("{head}{body}").as_bytes())?;
         stream.flush()?;
-        let read = stream.take(RESPONSE_BYTES_MAX + 1).read_to_end(&mut answer);
-        if answer.len() as u64 > RESPONSE_BYTES_MAX {
-            return Err(invalid("the answer is too large"));
-        }
-        match parse(&answer)? {
-            Some(answer) => Ok(answer),
-            None => Err(read.err().unwrap_or_else(|| invalid("the answer is cut off"))),
-        }
+        Ok(stream)
     }
 
     fn authority(&self) -> String {
@@ -133,6 +160,76 @@ impl AdminClient {
     }
 }
 
+/// The answer to a request for a stream of lines.
+#[derive(Debug)]
+pub(crate) enum Streamed {
+    Lines(Lines),
+    /// Another status code, and the body.
+    Refused(u16, String),
+}
+
+/// A body that arrives in chunks.
+pub(crate) struct Lines {
+    stream: Box<dyn Stream>,
+    /// What was read and is part of no whole chunk.
+    unread: Vec<u8>,
+    /// The contents of chunks that are part of no whole line.
+    text: VecDeque<u8>,
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Lines").finish_non_exhaustive()
+    }
+}
+
+impl Lines {
+    /// Waits for the next line; `None` at the end.
+    pub(crate) fn next(&mut self) -> io::Result<Option<String>> {
+        loop {
+            if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+                let line = self.text.drain(..=end).take(end).collect();
+                return String::from_utf8(line).map(Some).map_err(|_| invalid("the answer is not text"));
+            }
+            match first_chunk(&self.unread)? {
+                Some((0, _)) => return Ok(None),
+                Some((length, chunk)) => {
+                    self.text.extend(chunk);
+                    self.unread.drain(..length);
+                }
+                None if self.unread.len() > CHUNK_BYTES_MAX || self.text.len() > CHUNK_BYTES_MAX => {
+                    return Err(invalid("the answer is too large"));
+                }
+                None => {
+                    if read_some(&mut *self.stream, &mut self.unread)? == 0 {
+                        return Err(invalid("the broker has closed the connection"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads what there is, at least a byte unless the stream has ended.
+fn read_some(stream: &mut dyn Stream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut buffer = [0; 16_384];
+    let length = stream.read(&mut buffer)?;
+    bytes.extend(buffer.iter().take(length));
+    Ok(length)
+}
+
+/// Reads a whole response, of which there is a part.
+fn read_answer(stream: Box<dyn Stream>, mut answer: Vec<u8>) -> io::Result<(u16, String)> {
+    let read = stream.take(RESPONSE_BYTES_MAX + 1).read_to_end(&mut answer);
+    if answer.len() as u64 > RESPONSE_BYTES_MAX {
+        return Err(invalid("the answer is too large"));
+    }
+    match parse(&answer)? {
+        Some(answer) => Ok(answer),
+        None => Err(read.err().unwrap_or_else(|| invalid("the answer is cut off"))),
+    }
+}
+
 /// A connection over any transport.
 trait Stream: Read + Write {}
 
@@ -166,25 +263,36 @@ fn parse(answer: &[u8]) -> io::Result<Option<(u16, String)>> {
 
 /// The body without its chunks; `None` if the last one is missing.
 fn unchunked(mut rest: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let wrong = || invalid("a chunk is not valid");
     let mut body = Vec::new();
     loop {
-        let Status::Complete((start, size)) = httparse::parse_chunk_size(rest).map_err(|_| wrong())? else {
-            return Ok(None);
-        };
-        if size == 0 {
-            return Ok(Some(body));
+        match first_chunk(rest)? {
+            None => return Ok(None),
+            Some((0, _)) => return Ok(Some(body)),
+            Some((length, chunk)) => {
+                body.extend_from_slice(chunk);
+                rest = rest.get(length..).unwrap_or_default();
+            }
         }
-        let size = usize::try_from(size).map_err(|_| wrong())?;
-        let end = start.checked_add(size).ok_or_else(wrong)?;
-        let Some(chunk) = rest.get(start..end) else { return Ok(None) };
-        body.extend_from_slice(chunk);
-        let Some(behind) = rest.get(end..) else { return Ok(None) };
-        match behind.strip_prefix(b"\r\n") {
-            Some(next) => rest = next,
-            None if behind.len() < 2 => return Ok(None),
-            None => return Err(wrong()),
-        }
+    }
+}
+
+/// The first chunk, and its length with what surrounds it, which is 0 for the last chunk; `None` if a part is missing.
+fn first_chunk(bytes: &[u8]) -> io::Result<Option<(usize, &[u8])>> {
+    let wrong = || invalid("a chunk is not valid");
+    let Status::Complete((start, size)) = httparse::parse_chunk_size(bytes).map_err(|_| wrong())? else {
+        return Ok(None);
+    };
+    if size == 0 {
+        return Ok(Some((0, &[])));
+    }
+    let size = usize::try_from(size).map_err(|_| wrong())?;
+    let end = start.checked_add(size).ok_or_else(wrong)?;
+    let Some(chunk) = bytes.get(start..end) else { return Ok(None) };
+    let behind = bytes.get(end..).unwrap_or_default();
+    match behind {
+        [b'\r', b'\n', ..] => Ok(Some((end + 2, chunk))),
+        [] | [_] => Ok(None),
+        [_, _, ..] => Err(wrong()),
     }
 }
 
@@ -211,6 +319,10 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A page has 1,000 entries; the largest has topics and filters of 64 KiB.
 const RESPONSE_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
 const HEADERS_MAX: usize = 64;
+/// Of the status line and the headers of a stream.
+const HEAD_BYTES_MAX: usize = 65_536;
+/// Of a line or a chunk of a stream. The broker sends at most a few MiB at once.
+const CHUNK_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -235,6 +347,37 @@ mod tests {
         assert_eq!(body("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc"), None);
         assert!(text("SSH-2.0-x\r\n").is_err());
         assert!(text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n").is_err());
+    }
+
+    #[test]
+    fn lines_arrive_in_chunks_of_any_size() {
+        struct Bytewise(io::Cursor<Vec<u8>>, usize);
+        impl Read for Bytewise {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let length = buffer.len().min(self.1);
+                self.0.read(&mut buffer[..length])
+            }
+        }
+        impl Write for Bytewise {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                unreachable!()
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                unreachable!()
+            }
+        }
+        let body = b"4\r\nab\nc\r\n3\r\nd\n\n\r\n0\r\n\r\n";
+        for size in 1..body.len() {
+            let stream = Box::new(Bytewise(io::Cursor::new(body.to_vec()), size));
+            let mut lines = Lines { stream, unread: Vec::new(), text: VecDeque::new() };
+            for expected in [Some("ab"), Some("cd"), Some(""), None] {
+                assert_eq!(lines.next().unwrap().as_deref(), expected, "{size}");
+            }
+        }
+        let stream = Box::new(Bytewise(io::Cursor::new(b"4\r\nab\nc\r\n".to_vec()), 3));
+        let mut lines = Lines { stream, unread: Vec::new(), text: VecDeque::new() };
+        assert_eq!(lines.next().unwrap().as_deref(), Some("ab"));
+        assert!(lines.next().is_err(), "the last chunk is missing");
     }
 
     #[test]

@@ -163,8 +163,8 @@ fn run(
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let mut server = Server::start_with(config, passed, take_over)?.reloading(arguments.clone(), loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let (queries, bans, reloader) = (server.queries(), server.bans(), server.reloader());
-    let handles = BrokerHandles { status, shared, durability, store, queries, bans, reloader, data };
+    let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
+    let handles = BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, data };
     let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;
     if let Some(admin) = &mut admin {
         admin.pass_sockets(&mut server);

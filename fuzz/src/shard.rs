@@ -506,6 +506,7 @@ fn settings() -> Settings {
         durability: Durability::PowerLoss,
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
+        client_events: false,
     }
 }
 

@@ -53,9 +53,10 @@ async fn serve<S>(stream: BoundedStream<S>, peer: Peer, router: Router)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let router = TowerToHyperService::new(router);
+    let (router, lifetime) = (TowerToHyperService::new(router), stream.lifetime());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer.clone()));
+        request.extensions_mut().insert(lifetime.clone());
         router.call(request)
     });
     // A client that closes its sending side after the request still waits for the response.

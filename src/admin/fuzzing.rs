@@ -6,7 +6,7 @@ use super::BrokerHandles;
 use crate::broker::Shared;
 use crate::config::{self, Durability};
 use crate::routing::RetainedLimits;
-use crate::server::{Bans, Clock, Queries, Reloader, Status};
+use crate::server::{Bans, Clock, Queries, Reloader, Status, Traces};
 use crate::timestamp::Timestamp;
 
 /// The handles of a broker that is starting, has no store, and answers no query.
@@ -19,6 +19,7 @@ pub fn handles() -> BrokerHandles {
         durability: Durability::PowerLoss,
         store: None,
         queries: Queries::unanswered(2),
+        traces: Traces::silent(),
         reloader: Reloader::stopped(config::Config::default()),
         data: "nowhere".into(),
     }

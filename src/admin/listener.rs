@@ -1,6 +1,6 @@
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// A listener with a greatest number of connections, each with a limited lifetime. Further connections wait in the operating system's
 /// backlog.
@@ -23,7 +23,19 @@ pub(super) struct BoundedListener<L> {
 #[derive(Debug)]
 pub(super) struct Lease {
     end: Pin<Box<Sleep>>,
+    lifetime: Lifetime,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Extends the lifetime of a connection, for a response that takes longer. An extension of each request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lifetime(Arc<OnceLock<Instant>>);
+
+impl Lifetime {
+    /// Lets the connection live until `end`, if that is later than its end. Only the first call has an effect.
+    pub(super) fn extend_to(&self, end: Instant) {
+        self.0.get_or_init(|| end);
+    }
 }
 
 /// A connection whose reads and writes fail with `TimedOut` when its lifetime is over.
@@ -43,7 +55,7 @@ impl<L: Listener> BoundedListener<L> {
         // `acquire_owned` fails only if the semaphore is closed, which never happens.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let (stream, address) = self.listener.accept().await;
-        (stream, address, Lease { end: Box::pin(sleep(self.lifetime)), _permit: permit })
+        (stream, address, Lease { end: Box::pin(sleep(self.lifetime)), lifetime: Lifetime::default(), _permit: permit })
     }
 }
 
@@ -61,6 +73,11 @@ impl<S> BoundedStream<S> {
     pub(super) fn new(stream: S, lease: Lease) -> Self {
         Self { stream, lease }
     }
+
+    /// What extends its lifetime.
+    pub(super) fn lifetime(&self) -> Lifetime {
+        self.lease.lifetime.clone()
+    }
 }
 
 impl<S: Unpin> BoundedStream<S> {
@@ -74,6 +91,10 @@ impl<S: Unpin> BoundedStream<S> {
             return Poll::Ready(result);
         }
         ready!(self.lease.end.as_mut().poll(context));
+        if let Some(end) = self.lease.lifetime.0.get().copied().filter(|end| *end > self.lease.end.deadline()) {
+            self.lease.end.as_mut().reset(end);
+            ready!(self.lease.end.as_mut().poll(context));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -133,6 +154,22 @@ mod tests {
         let mut stream = BoundedStream::new(stream, lease);
         let error = stream.read(&mut [0; 16]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_response_that_takes_longer_extends_the_lifetime_up_to_a_new_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = BoundedListener::new(listener, CONNECTIONS_MAX, Duration::from_millis(20));
+        let _client = TcpStream::connect(address).await.unwrap();
+        let (stream, _, lease) = listener.accept().await;
+        let mut stream = BoundedStream::new(stream, lease);
+        let (before, lifetime) = (Instant::now(), stream.lifetime());
+        lifetime.extend_to(before + Duration::from_millis(200));
+        lifetime.extend_to(before + Duration::from_secs(600));
+        let error = stream.read(&mut [0; 16]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(before.elapsed() >= Duration::from_millis(200), "{:?}", before.elapsed());
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@ use crate::broker::{Counters, Shared};
 use crate::config::Durability;
 use crate::server::process::{self, Memory};
 use crate::server::{
-    AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, MemoryFigures, Queries, Reloader, Status, Traffic,
+    AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, MemoryFigures, Queries, Reloader, Status, Traces,
+    Traffic,
 };
 use crate::store::{Stats, Store};
 use crate::timestamp::WallTime;
@@ -24,6 +25,8 @@ pub struct BrokerHandles {
     pub store: Option<Arc<Store>>,
     /// Asks the shards what they have.
     pub queries: Queries,
+    /// Shows packets and decisions live.
+    pub traces: Traces,
     /// The banned addresses and users.
     pub bans: Arc<Bans>,
     /// Reloads the broker and changes its files.

@@ -12,7 +12,7 @@ use crate::codec::{PacketType, Qos};
 use crate::config::Durability;
 use crate::routing::RetainedLimits;
 use crate::server::{
-    AdmissionCounts, CertificateExpiry, Clock, LatencyHistogram, Queries, Reloader, ShardSnapshot, Status,
+    AdmissionCounts, CertificateExpiry, Clock, LatencyHistogram, Queries, Reloader, ShardSnapshot, Status, Traces,
 };
 use crate::timestamp::Timestamp;
 
@@ -40,6 +40,7 @@ pub(super) fn handles() -> BrokerHandles {
         durability: Durability::PowerLoss,
         store: None,
         queries: Queries::unanswered(2),
+        traces: Traces::silent(),
         reloader: Reloader::stopped(crate::config::Config::default()),
         data: "nowhere".into(),
     }

@@ -32,6 +32,18 @@ impl Detail {
         Self { level, clients: patterns.into_iter().map(|pattern| ClientPattern(pattern.into())).collect() }
     }
 
+    /// These details, and at least [`DetailLevel::Debug`] about the clients that others want by one of their patterns each; `None`: about all.
+    #[must_use]
+    pub fn with(&self, others: &[Option<&ClientPattern>]) -> Self {
+        if others.is_empty() {
+            return self.clone();
+        }
+        let own = if self.level == DetailLevel::Off { None } else { Some(&*self.clients) };
+        let wants_all = own.is_some_and(<[_]>::is_empty) || others.contains(&None);
+        let clients = own.into_iter().flatten().chain(others.iter().copied().flatten()).filter(|_| !wants_all);
+        Self { level: self.level.max(DetailLevel::Debug), clients: clients.cloned().collect() }
+    }
+
     /// How much detail.
     pub const fn level(&self) -> DetailLevel {
         self.level
@@ -126,5 +138,13 @@ mod tests {
         assert!(some.wants(Some(&id("ab"))) && some.wants(Some(&id("b"))));
         assert!(!some.wants(Some(&id("c"))) && !some.wants(None));
         assert!(!Detail::default().wants(Some(&id("a"))));
+
+        let pattern = ClientPattern::new("c");
+        let both = some.with(&[Some(&pattern)]);
+        assert!(both.wants(Some(&id("ab"))) && both.wants(Some(&id("c"))) && !both.wants(Some(&id("d"))));
+        assert_eq!((both.level(), some.with(&[])), (DetailLevel::Trace, some.clone()));
+        assert!(some.with(&[Some(&pattern), None]).wants(None) && all.with(&[Some(&pattern)]).wants(None));
+        let off = Detail::new(DetailLevel::Off, ["a"]).with(&[Some(&pattern)]);
+        assert!(off.level() == DetailLevel::Debug && off.wants(Some(&id("c"))) && !off.wants(Some(&id("a"))));
     }
 }

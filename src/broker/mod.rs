@@ -1,6 +1,8 @@
 //! The protocol engine of one shard: connections, Sessions, publishing, retained messages, takeover, expiry and `$SYS`. It does no I/O.
 
 mod action;
+mod announce;
+mod client_events;
 mod client_filter;
 mod client_history;
 mod connection;

@@ -133,6 +133,46 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// The client that it is about.
+    pub fn client(&self) -> &ClientLabel {
+        match self {
+            Self::Connected { client, .. }
+            | Self::Refused { client, .. }
+            | Self::Silent { client, .. }
+            | Self::Disconnected { client, .. }
+            | Self::Denied { client, .. }
+            | Self::OwnerChanged { client, .. }
+            | Self::Unreadable { client, .. }
+            | Self::Dropping { client, .. }
+            | Self::Subscribed { client, .. }
+            | Self::Unsubscribed { client, .. }
+            | Self::Session { client, .. }
+            | Self::Will { client, .. } => client,
+            Self::Published { message, .. } => &message.client,
+        }
+    }
+
+    /// Whether it is a detail, which is built by request.
+    pub const fn is_detail(&self) -> bool {
+        match self {
+            Self::Published { .. }
+            | Self::Subscribed { .. }
+            | Self::Unsubscribed { .. }
+            | Self::Session { .. }
+            | Self::Will { .. } => true,
+            Self::Connected { .. }
+            | Self::Refused { .. }
+            | Self::Silent { .. }
+            | Self::Disconnected { .. }
+            | Self::Denied { .. }
+            | Self::OwnerChanged { .. }
+            | Self::Unreadable { .. }
+            | Self::Dropping { .. } => false,
+        }
+    }
+}
+
 /// Why a Session has another owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnerChange {

@@ -83,6 +83,8 @@ pub struct Settings {
     pub durability_rules: Vec<DurabilityRule>,
     /// How often the `$SYS` topics are published; zero: never.
     pub sys_interval: Duration,
+    /// Whether connects, ends of connections, refusals and changes of subscriptions are published below `$SYS/clients/`.
+    pub client_events: bool,
 }
 
 /// What happens when the queue of a Session is full.

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::broker::action::Action;
+use crate::broker::client_events::ClientEvents;
 use crate::broker::connection::backlog::PauseBudget;
 use crate::broker::connection::packet_effect::PacketEffect;
 use crate::broker::connection::pause::PauseReason;
@@ -94,6 +95,7 @@ pub struct Shard {
     /// What happened to the clients lately.
     pub(super) history: History,
     pub(super) operator: Operator,
+    pub(super) client_events: ClientEvents,
 
     pub(super) memory: MemoryLevel,
     /// `outgoing_bytes_max`, or less while memory is short.
@@ -135,6 +137,7 @@ impl Shard {
             queue_views: Vec::new(),
             history: History::default(),
             operator: Operator::default(),
+            client_events: ClientEvents::default(),
             memory: MemoryLevel::Normal,
             outgoing_bytes_max: settings.outgoing_bytes_max,
             queued_total: 0,
@@ -267,6 +270,7 @@ impl Shard {
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Filters) => has_filters = true,
+                Due::Timer(Timer::ClientEvents) => self.publish_client_events(turn),
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
         }

@@ -135,6 +135,10 @@ impl Shard {
             let report = |client, answers| Report::Subscribed { client, answers };
             self.report_filters(slot, filters.zip(reason_codes.iter().copied()), report, turn);
         }
+        if self.settings.client_events {
+            let filters = requested.iter().map(|subscription| &subscription.filter);
+            self.announce_filters(slot, "subscribed", filters.zip(reason_codes.iter().copied()), turn.now);
+        }
         let subscriptions = last_of_each_filter(answers.into_iter().flatten());
         let subscription_id = subscribe.subscription_id;
         let wait = if subscriptions.is_empty() {
@@ -289,6 +293,9 @@ impl Shard {
         if self.detail.is_on() {
             let report = |client, answers| Report::Unsubscribed { client, answers };
             self.report_filters(slot, filters.iter().zip(reason_codes.iter().copied()), report, turn);
+        }
+        if self.settings.client_events {
+            self.announce_filters(slot, "unsubscribed", filters.iter().zip(reason_codes.iter().copied()), turn.now);
         }
         if removed.is_empty() {
             return (reason_codes, None);

@@ -34,6 +34,8 @@ pub(super) enum Timer {
     ExpireQueue(usize, SessionKey),
     /// Deferred replays of retained messages.
     Replays,
+    /// Events of clients that wait to be published.
+    ClientEvents,
     /// The next part of a SUBSCRIBE or UNSUBSCRIBE packet.
     Filters,
     /// The periodic work of every second.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::error::CliError;
 use super::target::TargetArguments;
 use super::value::printable;
-use crate::admin_client::{AdminClient, HINT, percent_encoded};
+use crate::admin_client::{AdminClient, HINT, Streamed, percent_encoded};
 
 /// `/api/v1` of a broker.
 #[derive(Debug)]
@@ -107,6 +107,25 @@ impl Api {
             Some(Value::Array(entries)) => Ok((entries, answer)),
             _ => Err(self.not_understood(path, &format!("there is no list {key:?}"))),
         }
+    }
+
+    /// Passes each line of an endless answer to `take`, until the broker ends it.
+    pub(super) fn lines(
+        &self,
+        path: &str,
+        parameters: &[Parameter<'_>],
+        take: &mut dyn FnMut(Value) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let path = format!("{PREFIX}{path}{}", query(parameters));
+        let answer = self.client.stream(&format!("GET {path}")).map_err(|error| self.unreachable(&error))?;
+        let mut lines = match answer {
+            Streamed::Lines(lines) => lines,
+            Streamed::Refused(code, text) => return Err(self.refused(code, &path, &text)),
+        };
+        while let Some(line) = lines.next().map_err(|error| self.unreachable(&error))? {
+            take(serde_json::from_str(&line).map_err(|error| self.not_understood(&path, &error.to_string()))?)?;
+        }
+        Ok(())
     }
 
     fn send_text(&self, method: &str, path: &str, body: &str) -> Result<String, CliError> {

@@ -17,6 +17,7 @@ mod table;
 mod target;
 mod terminal;
 mod top;
+mod trace;
 mod users;
 mod value;
 
@@ -37,6 +38,7 @@ use mqtt::{PublishCommand, SubscribeCommand};
 use refusals::{Acl, Bans, Drops, Refusals};
 use routes::{Retained, Subs, Who};
 use top::Top;
+use trace::Trace;
 use users::Users;
 
 /// The commands of this module.
@@ -68,6 +70,8 @@ pub(crate) enum CliCommand {
     Drops(Drops),
     /// List what was refused to clients
     Refusals(Refusals),
+    /// Show packets and decisions about some clients or topics, live
+    Trace(Trace),
     /// List or lift bans
     Bans(Bans),
     /// List, add and remove users of the password file
@@ -101,6 +105,7 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Retained(command) => routes::retained(command),
         CliCommand::Drops(command) => refusals::drops(command),
         CliCommand::Refusals(command) => refusals::refusals(command),
+        CliCommand::Trace(command) => trace::run(command),
         CliCommand::Bans(command) => refusals::bans(command),
         CliCommand::Users(command) => users::run(command),
         CliCommand::Acl(Acl::Explain(command)) => refusals::explain(command),

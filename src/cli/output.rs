@@ -120,7 +120,8 @@ pub(super) fn line(text: &str) -> Result<(), CliError> {
     Ok(output.flush()?)
 }
 
-fn standard_output() -> BufWriter<StdoutLock<'static>> {
+/// Standard output, until the value is dropped.
+pub(super) fn standard_output() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
 }
 

@@ -39,6 +39,8 @@ pub struct Mqtt {
     /// Interval at which the `$SYS` topics are published. 0 disables them.
     #[serde(with = "duration")]
     pub sys_interval: Duration,
+    /// Whether connects, disconnects, refusals and changes of subscriptions are published below `$SYS/clients/`.
+    pub client_events: bool,
 }
 
 impl Default for Mqtt {
@@ -67,6 +69,8 @@ impl Default for Mqtt {
             message_expiry_after_unknown_time: AfterUnknownTime::Keep,
             // mosquitto uses the same interval, and dashboards for it expect it.
             sys_interval: Duration::from_secs(10),
+            // They say which clients there are, to every client that may read these topics: without an ACL file, to all.
+            client_events: false,
         }
     }
 }

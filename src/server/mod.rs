@@ -34,6 +34,7 @@ mod store;
 mod systemd;
 #[cfg(test)]
 mod test_client;
+mod traces;
 mod traffic;
 mod watchdog;
 
@@ -67,8 +68,10 @@ pub use memory::MemoryFigures;
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
+pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
+pub use traces::{RunningTrace, Traces, TracesFull};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
@@ -246,6 +249,11 @@ impl Server {
     /// Queries to the shards.
     pub fn queries(&self) -> Queries {
         Queries::new(Arc::clone(&self.mailboxes))
+    }
+
+    /// Live views of packets and decisions. All clones of one value share their limit.
+    pub fn traces(&self) -> Traces {
+        Traces::new(Arc::clone(&self.mailboxes))
     }
 
     /// The sockets for the admin listener that another process has passed.

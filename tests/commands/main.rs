@@ -4,10 +4,12 @@
 
 mod contract;
 mod documents;
+mod events;
 mod messages;
 mod operate;
 mod process;
 mod publish;
 mod subscribe;
 mod tokens;
+mod trace;
 mod transports;

@@ -175,6 +175,11 @@ impl Running {
         self.output.so_far().contains(text)
     }
 
+    /// The output so far.
+    pub(crate) fn so_far(&self) -> String {
+        self.output.so_far()
+    }
+
     pub(crate) fn ends_with(&self, text: &str) -> bool {
         self.output.so_far().ends_with(text)
     }

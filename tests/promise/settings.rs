@@ -42,5 +42,6 @@ pub(crate) fn settings() -> Settings {
         durability: Durability::PowerLoss,
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
+        client_events: false,
     }
 }

@@ -322,6 +322,7 @@ impl Mix {
             durability: self.durability,
             durability_rules: self.rules.iter().map(rule).collect(),
             sys_interval: Duration::ZERO,
+            client_events: false,
         }
     }
 }

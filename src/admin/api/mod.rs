@@ -35,6 +35,7 @@ mod subscriptions;
 mod table;
 mod tokens;
 mod topics;
+mod trace;
 mod users;
 
 pub(super) use access::Access;

@@ -13,7 +13,7 @@ use super::state::ApiState;
 use super::table::Routes;
 use super::{
     bans, client_changes, client_history, clients, config, drops, explain, overview, publish, refusals, reload,
-    retained, routes, store, subscriptions, tokens, users,
+    retained, routes, store, subscriptions, tokens, trace, users,
 };
 use crate::admin::caller::Role;
 
@@ -38,6 +38,7 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, explain::viewer_routes()),
         (Role::Viewer, refusals::viewer_routes()),
         (Role::Viewer, drops::viewer_routes()),
+        (Role::Operator, trace::operator_routes()),
         (Role::Viewer, overview::viewer_routes()),
         (Role::Viewer, store::viewer_routes()),
         (Role::Admin, store::admin_routes()),

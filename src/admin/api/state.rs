@@ -7,7 +7,7 @@ use crate::admin::snapshot::BrokerHandles;
 use crate::admin::token_file::TokenFile;
 use crate::broker::Shared;
 use crate::config::Durability;
-use crate::server::{Bans, Queries, Reloader, Status};
+use crate::server::{Bans, Queries, Reloader, Status, Traces};
 use crate::store::Store;
 
 /// What the handlers reach, cloned for each request.
@@ -19,6 +19,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) shared: Arc<Shared>,
     /// Counters, the state of the broker, and its clock.
     pub(in crate::admin) status: Arc<Status>,
+    /// Shows packets and decisions live.
+    pub(in crate::admin) traces: Traces,
     /// The banned addresses and users.
     pub(in crate::admin) bans: Arc<Bans>,
     /// The store, if there is one.
@@ -43,6 +45,7 @@ impl ApiState {
             queries: handles.queries.clone(),
             shared: Arc::clone(&handles.shared),
             status: Arc::clone(&handles.status),
+            traces: handles.traces.clone(),
             bans: Arc::clone(&handles.bans),
             store: handles.store.clone(),
             reloader: handles.reloader.clone(),

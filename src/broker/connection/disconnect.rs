@@ -3,6 +3,7 @@
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
+use crate::broker::client_events::Object;
 use crate::broker::connection::backlog::PauseBudgets;
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::last_end::{DisconnectKind, LastEnd, ReasonText};
@@ -259,6 +260,12 @@ impl Shard {
         let Ending { reason_code, kind, cause, is_meant, .. } = ending;
         let cause = cause.into_log();
         let text = ReasonText::of(&cause);
+        let event = if matches!(connection.phase, Phase::Connected(_)) { "disconnected" } else { "refused" };
+        let fields = |object: &mut Object| {
+            object.number("reason_code", reason_code.number().into());
+            object.text("reason", Some(&*cause));
+        };
+        self.announce(&client, event, fields, turn.now);
         let report = match connection.phase {
             Phase::Connected(slot) => {
                 let sent = (kind != DisconnectKind::Closed).then_some(reason_code);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
+use crate::broker::client_events::Object;
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
@@ -281,6 +282,12 @@ impl Shard {
         let Some(connection) = self.connection(id) else { return };
         let client = connection.label();
         self.note(&client, EventKind::Connected, (None, None), turn.now);
+        let fields = |object: &mut Object| {
+            object.flag("clean_start", connect.clean_start);
+            object.flag("session_present", session_present);
+            object.number("keep_alive", connect.keep_alive.into());
+        };
+        self.announce(&client, "connected", fields, turn.now);
         turn.actions.push(Action::Report(Box::new(Report::Connected {
             client,
             connection: id,

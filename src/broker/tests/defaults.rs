@@ -42,5 +42,6 @@ pub(in crate::broker) fn settings() -> Settings {
         durability: Durability::None,
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
+        client_events: false,
     }
 }

@@ -5,6 +5,7 @@ mod aliases;
 mod auth;
 mod backpressure;
 mod bridges;
+mod client_events;
 mod connect;
 mod connect_refused;
 mod crash;

@@ -23,14 +23,12 @@ use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
 use crate::server::listener::Accepted;
 use crate::server::memory::MemoryBudget;
-use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::flush_queue::FlushQueue;
 use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::{Detached, Listen, Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
 use crate::server::shard::queries::PendingQueries;
-use crate::server::shard::traced::Traced;
 use crate::server::shard::tracer::Tracer;
 use crate::server::store::handle::StoreHandle;
 use crate::server::traffic::Traffic;
@@ -294,6 +292,7 @@ impl Driver {
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
             Mail::LogReloaded(detail) => self.set_detail(*detail),
+            Mail::TracesChanged(change) => self.set_traces(*change),
             Mail::SettingsReloaded(settings) => self.set_settings(*settings),
             Mail::ListenersRemoved(names) => self.end_listeners(&names),
             Mail::Query(request) => self.on_query(*request),
@@ -330,7 +329,7 @@ impl Driver {
             Action::Answer(id, answer) => self.on_answer(id, *answer),
             Action::Report(report) => {
                 self.note_end(&report);
-                report::write(&report, self.reading.now);
+                self.write_report(&report);
             }
         }
     }
@@ -343,14 +342,16 @@ impl Driver {
             self.fills = self.fills.wrapping_add(1);
             entry.sampled_at = self.fills.is_multiple_of(LATENCY_SAMPLE_INTERVAL).then_some(self.reading.elapsed);
         }
-        let traced = if self.tracer.is_on() { Some(Traced::sent(&packet, entry.outgoing.len())) } else { None };
+        let (label, before, now) = (|| self.shard.label(connection), entry.outgoing.len(), self.reading.now);
+        let traced =
+            if self.tracer.is_on() { self.tracer.before_sent(connection, label, (&packet, before), now) } else { None };
         if let ServerPacket::Publish(publish) = packet {
             self.encoder.append(publish, entry.version, &mut entry.outgoing, &mut self.pool);
         } else {
             encode(&packet, entry.version, entry.outgoing.tail(&mut self.pool));
         }
         if let Some(traced) = traced {
-            self.tracer.sent(connection, self.shard.label(connection), &traced, entry.outgoing.len());
+            self.tracer.sent(connection, traced, entry.outgoing.len(), now);
         }
         self.packets_queued += 1;
         if self.current != Some(connection) {

@@ -14,6 +14,7 @@ use crate::routing::ShardId;
 use crate::server::clock::Clock;
 use crate::server::listener::{Accepted, Admission, Early, ListeningSocket};
 use crate::server::shard::queries::QueryRequest;
+use crate::server::shard::trace::TraceChange;
 
 /// A message from another thread to a shard.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(in crate::server) enum Mail {
     AccessReloaded,
     /// The settings of the log were reloaded.
     LogReloaded(Box<Detail>),
+    /// A trace begins or ends.
+    TracesChanged(Box<TraceChange>),
     /// The settings of the broker were reloaded.
     SettingsReloaded(Box<ShardSettings>),
     /// Listeners were removed: the connections with these names of listeners, which are recognized by their allocation, end.

@@ -1,6 +1,7 @@
 //! The thread of a shard: it performs the actions of the broker, and exchanges messages with other threads.
 
 pub(super) mod connections;
+mod decisions;
 pub(super) mod driver;
 mod flush_queue;
 pub(super) mod login;
@@ -8,5 +9,6 @@ pub(super) mod mailbox;
 pub(super) mod outbox;
 pub(super) mod queries;
 pub(super) mod task;
+pub(super) mod trace;
 mod traced;
 mod tracer;

@@ -4,11 +4,13 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Driver;
-use crate::broker::{ConnectionId, Detail, Event, Peer};
+use crate::broker::{ConnectionId, Detail, Event, Peer, Report};
 use crate::codec::{ClientPacket, ProtocolVersion};
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
+use crate::server::report;
 use crate::server::shard::connections::Entry;
+use crate::server::shard::trace::TraceChange;
 use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
@@ -73,15 +75,31 @@ impl Driver {
 
     /// Changes the details that the log wants.
     pub(super) fn set_detail(&mut self, detail: Detail) {
-        self.tracer.set(detail.clone());
+        let detail = self.tracer.set_log(detail);
         self.handle(Event::DetailChanged(Box::new(detail)));
     }
 
-    /// Writes a line about a received packet of `bytes` bytes, if the log wants it.
+    /// Changes the traces that run.
+    pub(super) fn set_traces(&mut self, change: TraceChange) {
+        let TraceChange { running, known } = change;
+        let detail = self.tracer.set_traces(running);
+        self.handle(Event::DetailChanged(Box::new(detail)));
+        drop(known);
+    }
+
+    /// Writes a report to the log, and to the traces that want it.
+    pub(super) fn write_report(&self, report: &Report) {
+        if self.tracer.logs(report) {
+            report::write(report, self.reading.now);
+        }
+        self.tracer.report(report, self.reading.now);
+    }
+
+    /// Writes a line about a received packet of `bytes` bytes, if the log or a trace wants it.
     #[inline]
     pub(in crate::server) fn trace_received(&mut self, connection: ConnectionId, packet: &ClientPacket, bytes: usize) {
         if self.tracer.is_on() {
-            self.tracer.received(connection, self.shard.label(connection), packet, bytes);
+            self.tracer.received(connection, || self.shard.label(connection), (packet, bytes), self.reading.now);
         }
     }
 
