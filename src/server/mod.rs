@@ -349,6 +349,8 @@ impl Server {
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
         drop((accepting, predecessor));
+        // Their other descriptors too: a client that connects now is to be refused.
+        self.listeners.clear();
         let stopped = self.stop(&mut signals, watchdog).await;
         // A failure of the store is the cause of the end, whatever ended the drain.
         match failure.or_else(|| self.failures.try_recv().ok()) {

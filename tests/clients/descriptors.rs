@@ -47,7 +47,7 @@ fn connections_leave_descriptors_to_the_store() {
         return;
     }
     let process = Process::start("ulimit -n 256 &&", SETTINGS);
-    process.wait_for_line("limits.connections_max is 139 instead of 100000");
+    process.wait_for_line("limits.connections_max is 137 instead of 100000");
     let mut publisher = away(&process);
     publish(&mut publisher, 0..20);
     // More than the process has descriptors.

@@ -51,9 +51,9 @@ impl Admin {
         self.request("GET", path, "")
     }
 
-    /// The response to a POST request.
-    pub(crate) fn post(&self, path: &str, body: &str) -> String {
-        self.request("POST", path, body)
+    /// The response to a PUT request.
+    pub(crate) fn put(&self, path: &str, body: &str) -> String {
+        self.request("PUT", path, body)
     }
 
     /// The response to a request over the socket in the data directory.

@@ -123,15 +123,15 @@ fn operator_gives_a_session_to_another_user_and_that_survives_a_crash() {
     let (setup, admin) = with_admin(users());
     let mut broker = setup.start();
     let owner = "/api/v1/clients/device/owner";
-    assert!(admin.post(owner, "{\"user\":\"bob\"}").starts_with("HTTP/1.1 404 "));
+    assert!(admin.put(owner, "{\"user\":\"bob\"}").starts_with("HTTP/1.1 404 "));
     queue(&broker, "alice", "5");
     assert!(admin.get("/api/v1/clients/device").contains(r#""owner":{"user":"alice","provider":"password"}"#));
     for body in ["", "{}", "bob", r#"{"user":""}"#, r#"{"user":"bob","provider":"x"}"#, r#"{"user":"bob","x":1}"#] {
-        let answer = admin.post(owner, body);
+        let answer = admin.put(owner, body);
         assert!(answer.starts_with("HTTP/1.1 400 "), "{body}: {answer}");
     }
     let connected = Subscriber::start(&broker, &device("alice", "5"));
-    assert_eq!(admin.post(owner, "{\"user\":\"bob\"}").lines().next(), Some("HTTP/1.1 204 No Content"));
+    assert_eq!(admin.put(owner, "{\"user\":\"bob\"}").lines().next(), Some("HTTP/1.1 204 No Content"));
     connected.wait_for_line("DISCONNECT");
     broker.crash_and_restart();
     assert!(admin.get("/api/v1/clients/device").contains(r#""owner":{"user":"bob","provider":null}"#));
