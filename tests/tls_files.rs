@@ -321,6 +321,12 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        // SIGTERM: the broker writes the rest of its log before it ends.
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        let end = Instant::now() + Duration::from_secs(10);
+        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
