@@ -12,7 +12,7 @@ use oncemq::admin::{AdminListener, SOCKET, TokenFile};
 use oncemq::config::{Admin, Role};
 
 /// Any bytes to the admin listener are answered with HTTP or with the end of the connection, and the listener goes on: over TCP without a
-/// token, as a viewer, and over the Unix socket. Nobody changes anything through the API without the role for it.
+/// token, as a viewer, and over the Unix socket. A request without the role for a change changes nothing.
 pub(crate) fn admin(input: &[u8]) {
     let listener = listener();
     let of_nobody = exchange(&mut listener.connect(), input);

@@ -38,7 +38,7 @@ struct State {
     refused: Bound,
 }
 
-/// Bounds the lines about what was refused: otherwise somebody without the right to change anything could push out what others did.
+/// Bounds the lines about refused requests. Without it, a caller that may change nothing could displace the lines about changes.
 #[derive(Debug, Default)]
 struct Bound {
     minute: u64,
@@ -49,7 +49,7 @@ struct Bound {
 #[derive(Serialize)]
 struct Line<'a> {
     at: String,
-    /// `null`: nobody that is known.
+    /// `null`: the request had no valid token or certificate.
     who: Option<&'a str>,
     role: Option<Role>,
     /// `null`: over the Unix socket.
@@ -85,7 +85,7 @@ impl Audit {
         self.write(&line, &mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Records what somebody did or tried who is not known; at most [`STRANGERS_MAX`] lines a minute.
+    /// Records a request without a valid token or certificate; at most [`STRANGERS_MAX`] lines a minute.
     pub(super) fn record_stranger(&self, address: Option<IpAddr>, what: &str, target: &str, result: &impl Display) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(left_out) = state.strangers.admit(self.status.now(), STRANGERS_MAX) else { return };
@@ -188,7 +188,7 @@ const OWNER_ONLY: u32 = 0o600;
 const BYTES_MAX: u64 = 10 * 1_024 * 1_024;
 /// Bytes of each part of a line, so that one request can't fill the file.
 const PART_MAX: usize = 1_024;
-/// Lines a minute about requests of nobody: those alone fill both files in several days at the earliest.
+/// Lines a minute about requests without a valid token or certificate: those alone fill both files in several days at the earliest.
 const STRANGERS_MAX: u32 = 10;
 /// Lines a minute about callers without the role that they need: those alone fill both files in half a day.
 const REFUSED_MAX: u32 = 100;

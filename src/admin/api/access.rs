@@ -133,7 +133,7 @@ fn in_json(mut response: Response) -> Response {
 pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
     let Guarded { rule, audit } = guarded;
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
-        return Failure::unauthorized("nobody is known to ask").into_response();
+        return Failure::unauthorized("a token is needed: Authorization: Bearer TOKEN").into_response();
     };
     let uri = request.uri().clone();
     let target = uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str());

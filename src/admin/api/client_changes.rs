@@ -209,7 +209,7 @@ mod tests {
         ] {
             assert_eq!(reason_code(text), Ok(code));
         }
-        // Of the client, of other packets, of nobody.
+        // Reason Codes that only a client sends, those of other packets, and values that are no Reason Code.
         for text in ["0", "4", "0x04", "0x86", "0x8A", "0x91", "0x92", "0xA3", "0x198", "256", "-1", "", "x"] {
             assert!(reason_code(text).is_err(), "{text}");
         }

@@ -37,7 +37,7 @@ impl Failure {
         Self { code: StatusCode::BAD_REQUEST, text: text.into() }
     }
 
-    /// 401: nobody knows who asks.
+    /// 401: the request has no valid token or certificate.
     pub(in crate::admin) fn unauthorized(text: impl Into<Cow<'static, str>>) -> Self {
         Self { code: StatusCode::UNAUTHORIZED, text: text.into() }
     }

@@ -1,4 +1,4 @@
-//! `/subscriptions`: who is subscribed.
+//! `/subscriptions`: the subscriptions of all Sessions.
 
 use axum::extract::State;
 use serde::Serialize;

@@ -137,7 +137,7 @@ fn each_operation_of_the_document_has_its_route_and_nothing_answers_without_a_to
         let answer = api.remote(&format!("{method} {path}"), "", "");
         assert_eq!(answer.code, 401, "{method} {path}: {answer:?}");
         assert!(answer.head.contains("www-authenticate: Bearer"), "{answer:?}");
-        // Nobody has a body here: it is refused by the route, which is there.
+        // The requests have no body, so the route may refuse them; that shows that it exists.
         let answer = api.local(&format!("{method} {path}"), "");
         assert!(![401, 403, 405].contains(&answer.code), "{method} {path}: {answer:?}");
         assert!(

@@ -65,8 +65,8 @@ struct LineJson<'a> {
 /// Packets in both directions and decisions, as they happen: a JSON object in each line, until the caller goes away or the time is over. Payloads
 /// and passwords are not shown.
 ///
-/// The first line, and one at least every five seconds, is `{"left_out": N}`: so many lines are missing there, because a trace has at most 1,000
-/// lines per second, or because the caller read too slowly. At least one of `client_id`, `topic` and `address` is needed; what is shown matches
+/// The first line is `{"left_out": N}`, and it is repeated at least every five seconds. N is the number of lines that were left out at that place,
+/// because a trace has at most 1,000 lines per second, or because the caller read too slowly. At least one of `client_id`, `topic` and `address` is needed; what is shown matches
 /// all that are given. With `topic`, packets and decisions without a topic are not shown. At most four traces run at a time.
 #[utoipa::path(
     get, path = "/trace",
