@@ -120,9 +120,12 @@ fn top_gives_the_terminal_back() {
     let broker = Broker::start(&[]);
     let data = broker.directory.path().join("data").display().to_string();
     for end in ["q", "\u{3}"] {
-        // A terminal of its own: util-linux makes one.
+        // A terminal of its own: util-linux makes one. `exec`, because a shell that waits would get the signal of Ctrl-C too.
         let mut script = std::process::Command::new("script");
-        script.args(["-qec", &format!("stty rows 24 cols 80; {:?} top --data {data}", env!("CARGO_BIN_EXE_oncemq"))]);
+        script.args([
+            "-qec",
+            &format!("stty rows 24 cols 80; exec {:?} top --data {data}", env!("CARGO_BIN_EXE_oncemq")),
+        ]);
         script.arg("/dev/null");
         let mut top = Running::start(script);
         wait_for("the picture", || top.contains("MESSAGES/S"));
