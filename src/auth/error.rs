@@ -66,7 +66,7 @@ pub enum PasswordCause {
     #[error("the hash is damaged: it is cut short or altered")]
     DamagedHash,
     /// Verification would take more memory or time than a connection may use.
-    #[error("the hash is too costly: more than 1 GiB of memory, or more than 10,000,000 rounds")]
+    #[error("the hash is too costly: more than 1 GiB of memory (4 GiB in all passes), or more than 10,000,000 rounds")]
     TooCostly,
 }
 

@@ -170,11 +170,16 @@ pub(super) fn split_line(line: &str) -> Option<(&str, &str)> {
 
 fn parse_argon2id(text: &str) -> Result<StoredHash, PasswordCause> {
     let hash = PasswordHash::new(text).map_err(|_| PasswordCause::DamagedHash)?;
+    // The conversion below multiplies the number of lanes without a check.
+    if hash.params.get_decimal("p").is_some_and(|lanes| lanes > Params::MAX_P_COST) {
+        return Err(PasswordCause::DamagedHash);
+    }
     let params = Params::try_from(&hash).map_err(|_| PasswordCause::DamagedHash)?;
     if hash.salt.is_none() || hash.hash.is_none() {
         return Err(PasswordCause::DamagedHash);
     }
-    if params.m_cost() > ARGON2_KIB_MAX || params.t_cost() > ITERATIONS_MAX {
+    let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
+    if params.m_cost() > ARGON2_KIB_MAX || work > ARGON2_WORK_MAX {
         return Err(PasswordCause::TooCostly);
     }
     Ok(StoredHash::Argon2id(text.to_owned()))
@@ -183,11 +188,14 @@ fn parse_argon2id(text: &str) -> Result<StoredHash, PasswordCause> {
 /// Length of a SHA-512 hash in bytes.
 const SHA512_LENGTH: usize = 64;
 
-/// More iterations would take more than a second for one CONNECT, which an attacker could exploit.
+/// Iterations of PBKDF2: more would take more than a second for one CONNECT, which an attacker could exploit.
 const ITERATIONS_MAX: u32 = 10_000_000;
 
 /// Memory for one verification, in KiB: 1 GiB.
 const ARGON2_KIB_MAX: u32 = 1 << 20;
+
+/// KiB of memory that one verification may write in all its passes: 4 GiB, which take seconds.
+const ARGON2_WORK_MAX: u64 = 1 << 22;
 
 #[cfg(test)]
 mod tests;
