@@ -9,9 +9,9 @@ use super::harness::{Harness, settings};
 use super::packets::*;
 use crate::broker::detail::ClientPattern;
 use crate::broker::{
-    Answer, Event, ExplainRequest, ExplainedAction, Explanation, LogRequest, OperatorMessage, PAGE_MAX, Publication,
-    Query, QueryId, QueueOverflow, ReceiversRequest, RetainedRequest, Standing, StoreRoom, SubscriptionsRequest,
-    TopicAnswer, TopicQuery, Unpublished,
+    Answer, Durability, Event, ExplainRequest, ExplainedAction, Explanation, LogRequest, OperatorMessage, PAGE_MAX,
+    Publication, Query, QueryId, QueueOverflow, ReceiversRequest, Record, RetainedRequest, Standing, StoreRoom,
+    SubscriptionsRequest, TopicAnswer, TopicQuery, Unpublished,
 };
 use crate::codec::{ClientId, Message, Qos, ServerPacket};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RetainedLimits, RuleSource, SubscriptionPlace};
@@ -218,6 +218,19 @@ fn a_deletion_is_answered_when_it_is_stable_and_a_crash_before_undoes_it_whole()
 fn operator_message(name: &str, payload: &'static str, qos: Qos, retain: bool) -> TopicQuery {
     let message = Message::new(topic(name), payload);
     TopicQuery::Publish(Box::new(OperatorMessage { message, qos, retain, message_expiry_interval: None }))
+}
+
+/// Without it, the store writes them when it writes others, and perhaps without a sync.
+#[test]
+fn what_an_operator_waits_for_is_urgent_at_qos_0_too() {
+    let mut harness = Harness::with(1, settings());
+    let publisher = harness.connect(transient("p"));
+    harness.run(publisher, [retain("a", "x", Q0, 0)]);
+    ask(&mut harness, 0, operator_message("b", "x", Q0, true));
+    delete(&mut harness, 0, "#");
+    let levels: Vec<_> = harness.records.iter().map(Record::durability).collect();
+    let awaited = Some(Durability::PowerLoss);
+    assert_eq!(levels, [None, awaited, awaited, awaited]);
 }
 
 fn publish_as_operator(harness: &mut Harness, name: &str, qos: Qos) -> Result<Publication, Unpublished> {
