@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +32,7 @@ pub(super) struct Audit {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The open file and its length.
+    /// The open file and its length; `None` after a line that could not be written, so that the next one opens it again.
     file: Option<(File, u64)>,
     strangers: Bound,
     refused: Bound,
@@ -129,8 +129,6 @@ impl Audit {
     fn write(&self, line: &Line<'_>, state: &mut State) {
         let written = serde_json::to_string(line).map_err(io::Error::from).and_then(|text| self.append(&text, state));
         if let Err(error) = written {
-            // The next line tries to open the file again.
-            state.file = None;
             self.lost.fetch_add(1, Ordering::Relaxed);
             if allows(LogEvent::AuditFailed, Whom::default(), self.status.now()) {
                 let reason = error.to_string();
@@ -142,21 +140,33 @@ impl Audit {
     fn append(&self, text: &str, state: &mut State) -> io::Result<()> {
         let bytes = format!("{text}\n");
         let length = bytes.len() as u64;
-        if state.file.as_ref().is_some_and(|(_, present)| present + length > BYTES_MAX) {
-            state.file = None;
-            fs::rename(&self.path, self.path.with_extension("log.1"))?;
-        }
-        let (file, present) = match &mut state.file {
+        let (mut file, mut present) = match state.file.take() {
             Some(open) => open,
-            None => {
-                let file = OpenOptions::new().append(true).create(true).mode(OWNER_ONLY).open(&self.path)?;
-                let present = file.metadata()?.len();
-                state.file.insert((file, present))
-            }
+            None => self.open()?,
         };
+        if present > 0 && present + length > BYTES_MAX {
+            fs::rename(&self.path, self.path.with_extension("log.1"))?;
+            (file, present) = self.open()?;
+        }
         file.write_all(bytes.as_bytes())?;
-        *present += length;
+        state.file = Some((file, present + length));
         Ok(())
+    }
+
+    /// Opens the file at its end, and says how long it is. A last line that a power loss or a full disk has cut is ended, so that the next one is
+    /// not lost with it.
+    fn open(&self) -> io::Result<(File, u64)> {
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(OWNER_ONLY).open(&self.path)?;
+        let mut present = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if present > 0 {
+            file.read_exact_at(&mut last, present - 1)?;
+        }
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+            present += 1;
+        }
+        Ok((file, present))
     }
 }
 
@@ -245,6 +255,38 @@ mod tests {
         }
         assert!(length("audit.log.1") > BYTES_MAX - 4_096);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_does_not_take_the_next_one_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NAME);
+        let record = |what: &str| audit(directory.path()).record(&Caller::local(), what, "x", &Ok::<_, String>(()));
+        record("whole");
+        let whole = fs::read(&path).unwrap();
+        for cut in [1, 20, whole.len() - 1] {
+            fs::write(&path, [&whole[..], &whole[..cut]].concat()).unwrap();
+            record("after");
+            record("later");
+            let text = fs::read_to_string(&path).unwrap();
+            let read: Vec<_> = text.lines().map(serde_json::from_str::<serde_json::Value>).collect();
+            let whats: Vec<_> = read.iter().flatten().map(|line| line["what"].as_str().unwrap()).collect();
+            assert!(whats.ends_with(&["after", "later"]) && whats.first() == Some(&"whole"), "{cut}: {text}");
+            assert_eq!(read.len(), 4, "{cut}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_rotated_does_not_grow() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("audit.log.1/taken")).unwrap();
+        let full = vec![b'\n'; usize::try_from(BYTES_MAX).unwrap()];
+        fs::write(directory.path().join(NAME), full).unwrap();
+        let audit = audit(directory.path());
+        for _ in 0..4 {
+            audit.record(&Caller::local(), "a", "b", &Ok::<_, String>(()));
+        }
+        assert_eq!((fs::metadata(directory.path().join(NAME)).unwrap().len(), audit.lost()), (BYTES_MAX, 4));
     }
 
     #[test]

@@ -26,6 +26,6 @@ impl Shard {
 /// What it costs at most to test a Session, in tenths of a microsecond: a pattern with many stars takes a step for each byte of the pattern
 /// and of the Client Identifier.
 pub(in crate::broker) fn cost(filter: &ClientFilter, entry: &SessionSlot) -> usize {
-    let pattern = filter.client_id.as_ref().map_or(0, |pattern| pattern.len());
-    2 + entry.subscriber.client_id.as_str().len() * pattern / 64
+    let steps = filter.client_id.as_ref().map_or(0, |pattern| pattern.steps(entry.subscriber.client_id.as_str()));
+    2 + steps / 64
 }

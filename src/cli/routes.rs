@@ -112,6 +112,6 @@ const RETAINED: [Column; 5] = [
     Column::left("TOPIC", |entry| text(entry, "/topic")),
     Column::right("QOS", |entry| text(entry, "/qos")),
     Column::right("BYTES", |entry| text(entry, "/size")),
-    Column::left("STORED AT", |entry| time(entry, "/stored_at")),
+    Column::left("EXPIRES", |entry| time(entry, "/expires_at")),
     Column::left("PUBLISHER", |entry| text(entry, "/publisher")),
 ];

@@ -1,5 +1,6 @@
 //! Lists subscriptions in bounded steps: all of them, those to one Topic Filter, or those that match a Topic Name.
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -41,13 +42,28 @@ pub struct ListedSubscription<'a> {
     /// The Session.
     pub subscriber: &'a Arc<Subscriber>,
     /// The Topic Filter, without the share.
-    pub filter: &'a TopicFilter,
+    pub filter: &'a ListedFilter<'a>,
     /// The share of which the Session is a member.
     pub share: Option<&'a ShareName>,
     /// The options, with the granted QoS.
     pub options: SubscriptionOptions,
     /// Subscription Identifier.
     pub id: Option<SubscriptionId>,
+}
+
+/// A Topic Filter, which is made of its levels when it is wanted.
+#[derive(Debug)]
+pub struct ListedFilter<'a> {
+    filters: &'a FilterTree,
+    id: FilterId,
+    made: OnceCell<TopicFilter>,
+}
+
+impl ListedFilter<'_> {
+    /// The Topic Filter.
+    pub fn get(&self) -> &TopicFilter {
+        self.made.get_or_init(|| self.filters.filter(self.id))
+    }
 }
 
 /// A listing under way.
@@ -112,7 +128,8 @@ impl<F: FnMut(ListedSubscription<'_>) -> ControlFlow<(), usize>> Listing<'_, F> 
         from: SubscriptionPlace,
         only: Option<&ShareName>,
     ) -> Option<SubscriptionPlace> {
-        let (subscriptions, filter) = (self.filters.subscriptions(id), self.filters.filter(id));
+        let subscriptions = self.filters.subscriptions(id);
+        let filter = ListedFilter { filters: self.filters, id, made: OnceCell::new() };
         let mut next = None;
         if from.share.is_none() && only.is_none() {
             for (&key, subscribed) in subscriptions.own().iter_from(from.session) {
@@ -138,7 +155,7 @@ impl<F: FnMut(ListedSubscription<'_>) -> ControlFlow<(), usize>> Listing<'_, F> 
     /// Passes a subscription on, unless the visits are used up. Breaks if `next`, where to continue, is set.
     fn visit(
         &mut self,
-        (filter, share): (&TopicFilter, Option<&ShareName>),
+        (filter, share): (&ListedFilter<'_>, Option<&ShareName>),
         subscribed: &Subscribed,
         key: SessionKey,
         next: &mut Option<SessionKey>,

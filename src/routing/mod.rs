@@ -26,7 +26,7 @@ mod subscription_trie;
 pub(crate) use compact_map::CompactMap;
 
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect, Judgement, RuleSource};
-pub use listing::{ListedSubscription, ListingScope, SubscriptionPlace};
+pub use listing::{ListedFilter, ListedSubscription, ListingScope, SubscriptionPlace};
 pub use receiver::{Delivery, Receiver};
 pub use retained::{Current, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore};
 pub use route::{Receivers, Route};

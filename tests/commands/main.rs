@@ -5,6 +5,7 @@
 mod contract;
 mod documents;
 mod events;
+mod killed;
 mod messages;
 mod operate;
 mod process;

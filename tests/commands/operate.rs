@@ -82,7 +82,12 @@ fn a_client_is_kicked_and_banned_and_forgotten() {
     subscribe(&broker, &["-t", "a", "-E"]).succeeded();
     broker.operate(&["forget", "worker"]).succeeded();
     broker.operate(&["forget", "worker"]).failed(1, "no session");
-    broker.operate(&["client", "worker"]).failed(1, "no session");
+    broker.operate(&["client", "worker"]).failed(1, "any more; --history shows how it left");
+    assert_eq!(
+        broker.json(&["client", "worker", "--history"]).as_array().unwrap().last().unwrap()["event"],
+        "session-ended"
+    );
+    broker.operate(&["client", "nobody"]).failed(1, "identifier\n");
 }
 
 #[test]

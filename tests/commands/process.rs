@@ -15,6 +15,8 @@ use tempfile::TempDir;
 /// A running broker. Dropping it kills the process.
 pub(crate) struct Broker {
     pub(crate) directory: TempDir,
+    /// What started it.
+    command: Command,
     child: Child,
     pub(crate) mqtt: SocketAddr,
 }
@@ -58,7 +60,7 @@ impl Broker {
         let log = File::create(directory.path().join("output")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let broker = Self { directory, child, mqtt };
+        let broker = Self { directory, command, child, mqtt };
         wait_for("the broker", || TcpStream::connect(broker.mqtt).is_ok());
         broker
     }
@@ -68,6 +70,20 @@ impl Broker {
         let socket = self.directory.path().join("data/admin.sock");
         wait_for("admin.sock", || UnixStream::connect(&socket).is_ok());
         self
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, with the same arguments and data, after its end.
+    pub(crate) fn start_again(&mut self) {
+        self.child = self.command.spawn().unwrap();
+        wait_for("the broker", || TcpStream::connect(self.mqtt).is_ok());
+        let socket = self.directory.path().join("data/admin.sock");
+        wait_for("admin.sock", || UnixStream::connect(&socket).is_ok());
     }
 
     /// `-h` and `-p`.

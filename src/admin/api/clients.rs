@@ -12,7 +12,7 @@ use super::json::Json;
 use super::parameters::{Parameters, ShardCursor};
 use super::state::ApiState;
 use super::table::Routes;
-use crate::broker::{Answer, ClientFilter, ClientPattern, EventView, Page, PageRequest, Query, SubscriptionView};
+use crate::broker::{Answer, ClientFilter, EventView, Page, PageRequest, Query, SubscriptionView};
 use crate::codec::ClientId;
 use crate::routing::ShardId;
 
@@ -129,16 +129,12 @@ fn subscriptions_page(Page { entries, next }: Page<SubscriptionView>) -> Subscri
 
 /// What the parameters of a list ask for.
 fn filter(parameters: &Parameters) -> Result<ClientFilter, Failure> {
-    let client_id = parameters.text("client_id");
-    if client_id.is_some_and(|pattern| pattern.len() > PATTERN_MAX) {
-        return Err(Failure::bad_request("client_id must have at most 256 bytes"));
-    }
     let address =
         |text: &str| text.parse().map_err(|_| Failure::bad_request("address must be an IP address, without port"));
     let address: Option<IpAddr> = parameters.text("address").map(address).transpose()?;
     Ok(ClientFilter {
         connected: parameters.flag("connected")?,
-        client_id: client_id.map(ClientPattern::new),
+        client_id: parameters.client_pattern()?,
         user: parameters.text("user").map(Into::into),
         address: address.map(|address| address.to_canonical()),
     })
@@ -179,7 +175,5 @@ pub(super) fn no_session() -> Failure {
 
 /// Bounds the time of a request when many shards have few clients, or a filter selects few of them. The response is then a shorter page.
 const QUERIES_PER_REQUEST_MAX: usize = 128;
-/// The longest pattern of Client Identifiers: the time of a test grows with it.
-const PATTERN_MAX: usize = 256;
 /// The last events of a client among which the end of its last connection is looked for.
 const LOOKED_AT_MAX: usize = 16;

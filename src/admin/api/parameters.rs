@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
-use crate::broker::PAGE_MAX;
+use crate::broker::{ClientPattern, PAGE_MAX};
 
 /// The query parameters of a request, percent-decoded. A plus sign stands for itself, because Topic Filters have it.
 ///
@@ -64,6 +64,16 @@ impl Parameters {
             number.ok_or_else(|| Failure::bad_request(format!("{name} must be from {from} to {to}")))
         };
         self.text(name).map(parse).transpose()
+    }
+
+    /// The pattern of Client Identifiers `client_id`; `None`: it is not there.
+    pub(in crate::admin) fn client_pattern(&self) -> Result<Option<ClientPattern>, Failure> {
+        match self.text("client_id") {
+            Some(pattern) if pattern.len() > PATTERN_BYTES_MAX => {
+                Err(Failure::bad_request(format!("client_id must have at most {PATTERN_BYTES_MAX} bytes")))
+            }
+            pattern => Ok(pattern.map(ClientPattern::new)),
+        }
     }
 
     /// The greatest number of entries of the page: `limit`, from 1 to 1,000, by default 100.
@@ -139,6 +149,8 @@ impl fmt::Display for ShardCursor {
 
 /// Entries of a page without `limit`.
 const LIMIT_DEFAULT: usize = 100;
+/// As in `log.clients`: the time of a test grows with it.
+const PATTERN_BYTES_MAX: usize = 256;
 /// No route has as many.
 const PARAMETERS_MAX: usize = 16;
 
@@ -180,6 +192,9 @@ mod tests {
         assert_eq!(parameters.flag("other"), Ok(None));
         assert!(parameters.flag("x").is_err() && parameters.number("x", 0..=1).is_err());
         assert_eq!(parameters.text("empty"), Some(""));
+        let pattern =
+            |bytes: usize| Parameters::parse(&format!("client_id={}", "a".repeat(bytes))).unwrap().client_pattern();
+        assert_eq!((pattern(256).is_ok(), pattern(257).is_err()), (true, true));
         assert!(Parameters::parse("a=%FF").is_err());
     }
 

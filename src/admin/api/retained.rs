@@ -45,8 +45,6 @@ struct RetainedJson {
     qos: u8,
     /// Bytes of the payload.
     size: usize,
-    /// When it was published; `null`: not known.
-    stored_at: Option<String>,
     /// `null`: it does not expire.
     expires_at: Option<String>,
     /// The Client Identifier of the publisher; `null` for the broker and for operators.
@@ -205,7 +203,6 @@ impl RetainedJson {
             topic: retained.message.topic.as_str().to_owned(),
             qos: retained.qos as u8,
             size: retained.message.payload.len(),
-            stored_at: None,
             expires_at: retained.expires_at.map(|at| rfc_3339(status.wall_of(at))),
             publisher: retained.publisher.as_ref().map(ToString::to_string),
         }

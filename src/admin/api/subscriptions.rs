@@ -10,7 +10,7 @@ use super::parameters::Parameters;
 use super::state::ApiState;
 use super::table::Routes;
 use super::topics::{ANY_SHARD, PlaceCursor, QUERIES_PER_REQUEST_MAX, ask, filter_of};
-use crate::broker::{ClientPattern, SubscriberView, SubscriptionsRequest, TopicAnswer, TopicQuery};
+use crate::broker::{SubscriberView, SubscriptionsRequest, TopicAnswer, TopicQuery};
 use crate::codec::{RetainHandling, Subscription};
 
 pub(super) fn viewer_routes() -> Routes {
@@ -54,7 +54,7 @@ struct SubscriptionJson {
 )]
 async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<Json<SubscriptionsJson>, Failure> {
     let filter = parameters.text("filter").map(filter_of).transpose()?;
-    let client_id = parameters.text("client_id").map(ClientPattern::new);
+    let client_id = parameters.client_pattern()?;
     let (limit, PlaceCursor(mut from)) = (parameters.limit()?, parameters.cursor()?);
     let mut subscriptions = Vec::new();
     for _ in 0..QUERIES_PER_REQUEST_MAX {

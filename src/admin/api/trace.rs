@@ -21,7 +21,6 @@ use super::table::Routes;
 use crate::admin::caller::Caller;
 use crate::admin::listener::Lifetime;
 use crate::admin::time::rfc_3339;
-use crate::broker::ClientPattern;
 use crate::server::{RunningTrace, Status, TraceEntry, TraceFilter, TraceItem};
 use crate::topic::TopicFilter;
 
@@ -102,11 +101,10 @@ async fn trace(
 }
 
 fn filter_of(parameters: &Parameters) -> Result<TraceFilter, Failure> {
-    let client_id = parameters.text("client_id").map(|pattern| {
-        let is_short = !pattern.is_empty() && pattern.len() <= PATTERN_BYTES_MAX;
-        let wrong = || Failure::bad_request(format!("client_id must be a pattern of 1 to {PATTERN_BYTES_MAX} bytes"));
-        is_short.then(|| ClientPattern::new(pattern)).ok_or_else(wrong)
-    });
+    if parameters.text("client_id") == Some("") {
+        return Err(Failure::bad_request("client_id must not be empty"));
+    }
+    let client_id = parameters.client_pattern()?;
     let topic = parameters.text("topic").map(|filter| {
         let wrong = |error| Failure::bad_request(format!("the filter is invalid: {error}"));
         TopicFilter::new(filter.to_owned().into()).map_err(wrong)
@@ -115,8 +113,7 @@ fn filter_of(parameters: &Parameters) -> Result<TraceFilter, Failure> {
         let wrong = |_| Failure::bad_request("address must be an IP address");
         address.parse::<std::net::IpAddr>().map(|address| address.to_canonical()).map_err(wrong)
     });
-    let filter =
-        TraceFilter { client_id: client_id.transpose()?, topic: topic.transpose()?, address: address.transpose()? };
+    let filter = TraceFilter { client_id, topic: topic.transpose()?, address: address.transpose()? };
     if filter == TraceFilter::default() {
         return Err(Failure::bad_request("client_id, topic or address is needed: a trace of everything is too much"));
     }
@@ -197,12 +194,11 @@ const DURATION_MAX: u64 = 3_600;
 /// For what waits in buffers at the end.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(5);
-/// As in `log.clients`.
-const PATTERN_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::ClientPattern;
 
     fn parse(query: &str) -> Result<TraceFilter, Failure> {
         filter_of(&Parameters::parse(query).unwrap())

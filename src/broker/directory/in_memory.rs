@@ -214,12 +214,13 @@ impl Directory for InMemoryDirectory {
         let (mut entries, mut visits) = (Vec::new(), VISITS_MAX);
         let next = self.index().list(scope, from, &mut visits, |listed| {
             let client_id = &listed.subscriber.client_id;
+            let cost = pattern.as_ref().map_or(0, |pattern| pattern.steps(client_id.as_str()) / STEPS_PER_VISIT);
             if pattern.as_ref().is_none_or(|pattern| pattern.matches(client_id.as_str())) {
-                let filter = Filter { share: listed.share.cloned(), topic_filter: listed.filter.clone() };
+                let filter = Filter { share: listed.share.cloned(), topic_filter: listed.filter.get().clone() };
                 let subscription = Subscription { filter, options: listed.options };
                 entries.push(SubscriberView { client_id: client_id.clone(), subscription, id: listed.id });
             }
-            if entries.len() >= *limit { ControlFlow::Break(()) } else { ControlFlow::Continue(0) }
+            if entries.len() >= *limit { ControlFlow::Break(()) } else { ControlFlow::Continue(cost) }
         });
         Listed { entries, next }
     }
@@ -233,7 +234,7 @@ impl Directory for InMemoryDirectory {
                 client_id: subscriber.client_id.clone(),
                 is_connected: subscriber.is_connected(),
                 qos: listed.options.qos,
-                filter: listed.filter.clone(),
+                filter: listed.filter.get().clone(),
                 share: listed.share.cloned(),
                 is_allowed: access.receive(topic),
             });
@@ -251,6 +252,8 @@ impl Directory for InMemoryDirectory {
 
 /// Filters and subscriptions that one page visits. It takes about a millisecond, for which the index is locked for changes.
 const VISITS_MAX: usize = 4 * PAGE_MAX;
+/// Steps of a pattern of Client Identifiers that cost as much as the visit of a subscription.
+const STEPS_PER_VISIT: usize = 256;
 /// Access rules that cost as much as the visit of a subscription.
 const RULES_PER_VISIT: usize = 8;
 /// The number of filters up to which they are marked one by one. For more, resolving all cached routes again is cheaper.

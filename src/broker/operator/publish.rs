@@ -8,7 +8,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::sys::SysPublisher;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::Qos;
-use crate::routing::{Access, SessionKey};
+use crate::routing::Access;
 use crate::session::{Application, Ticket};
 
 impl Shard {
@@ -49,7 +49,7 @@ impl Shard {
             packet_id: None,
             message_expiry_interval: *message_expiry_interval,
         };
-        match self.accept(&publisher(), application, turn) {
+        match self.accept(&Publisher::operator(), application, turn) {
             Verdict::Answer { reason_code, .. } if reason_code.is_error() => (
                 Err(Unpublished::Busy("no room for a retained message: a limit of them or of the memory is reached")),
                 None,
@@ -61,11 +61,3 @@ impl Shard {
         }
     }
 }
-
-/// The publisher of the messages of operators. It has the key of no Session, because their retained messages are stored as those of clients are.
-pub(super) fn publisher() -> Publisher {
-    Publisher { key: Some(OPERATOR), ..Publisher::broker() }
-}
-
-/// Sessions are numbered from 1.
-const OPERATOR: SessionKey = SessionKey(0);

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::broker::operator::publish::publisher;
 use crate::broker::operator::query::{RetainedRequest, TopicAnswer};
 use crate::broker::publish::plan::Verdict;
+use crate::broker::publish::publisher::Publisher;
 use crate::broker::query::PAGE_MAX;
 use crate::broker::retained::state::VISITS_MAX;
 use crate::broker::shard::{Shard, Turn};
@@ -45,7 +45,7 @@ impl Shard {
                 packet_id: None,
                 message_expiry_interval: None,
             };
-            match self.accept(&publisher(), application, turn) {
+            match self.accept(&Publisher::operator(), application, turn) {
                 Verdict::Answer { wait, .. } => {
                     deleted += 1;
                     last = last.max(wait);

@@ -99,6 +99,8 @@ pub enum Record {
         receivers: Arc<Vec<Addressed>>,
         /// The durability that makes the record stable.
         durability: Durability,
+        /// Whether an answer waits for it also at QoS 0: that to an operator.
+        is_awaited: bool,
         /// The stored message that the record replaces.
         instead_of: Option<InsteadOf>,
     },
@@ -211,8 +213,8 @@ impl Record {
     /// Records of Sessions, subscriptions and the QoS 2 handshake have the highest level, because messages of every level depend on them.
     pub const fn durability(&self) -> Option<Durability> {
         match self {
-            // A retained message at QoS 0. The copies of a Will wait for the record that deletes it, so a Will is excepted.
-            Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, .. } => None,
+            // A retained message of a client at QoS 0. The copies of a Will wait for the record that deletes it, so a Will is excepted.
+            Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, is_awaited: false, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
             Self::Done { .. } | Self::DeduplicationRemoved { .. } | Self::RetainedObsolete { .. } => None,
             // Without the record, the Session counts as connected until the crash.

@@ -250,6 +250,7 @@ impl Shard {
             deduplicated,
             receivers,
             durability: accepted.level,
+            is_awaited: publisher.is_operator(),
             instead_of,
         };
         let ticket = self.persist(record, turn);

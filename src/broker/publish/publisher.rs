@@ -24,4 +24,17 @@ impl Publisher {
     pub(in crate::broker) const fn broker() -> Self {
         Self { key: None, client_id: None, origin: None, received: None, deduplicated: None, instead_of: None }
     }
+
+    /// An operator. It has the key of no Session, because its retained messages are stored as those of clients are.
+    pub(in crate::broker) fn operator() -> Self {
+        Self { key: Some(OPERATOR), ..Self::broker() }
+    }
+
+    /// Whether it is an operator, to whom the broker answers when the message is stable.
+    pub(in crate::broker) fn is_operator(&self) -> bool {
+        self.key == Some(OPERATOR)
+    }
 }
+
+/// Sessions are numbered from 1.
+const OPERATOR: SessionKey = SessionKey(0);

@@ -9,9 +9,9 @@ use super::harness::{Harness, settings};
 use super::packets::*;
 use crate::broker::detail::ClientPattern;
 use crate::broker::{
-    Answer, Event, ExplainRequest, ExplainedAction, Explanation, LogRequest, OperatorMessage, PAGE_MAX, Publication,
-    Query, QueryId, QueueOverflow, ReceiversRequest, RetainedRequest, Standing, StoreRoom, SubscriptionsRequest,
-    TopicAnswer, TopicQuery, Unpublished,
+    Answer, Durability, Event, ExplainRequest, ExplainedAction, Explanation, LogRequest, OperatorMessage, PAGE_MAX,
+    Publication, Query, QueryId, QueueOverflow, ReceiversRequest, Record, RetainedRequest, Settings, Standing,
+    StoreRoom, SubscriptionsRequest, TopicAnswer, TopicQuery, Unpublished,
 };
 use crate::codec::{ClientId, Message, Qos, ServerPacket};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RetainedLimits, RuleSource, SubscriptionPlace};
@@ -48,6 +48,31 @@ fn subscriptions(harness: &mut Harness, of: Option<&str>, client: Option<&str>, 
         from = page.next;
     }
     all
+}
+
+#[test]
+fn a_pattern_that_selects_nothing_gets_pages_of_bounded_work() {
+    let mut harness = Harness::with(1, Settings { client_id_length_max: 1_000, ..settings() });
+    for number in 0..100 {
+        let client = harness.connect(durable(&format!("{}{number}", "a".repeat(900))));
+        harness.run(client, [subscribe("a/b", Q1)]);
+    }
+    let pages = |harness: &mut Harness, pattern: &str| {
+        let (mut pages, mut from) = (0, Some(SubscriptionPlace::default()));
+        while let Some(place) = from {
+            let client_id = Some(ClientPattern::new(pattern));
+            let request = SubscriptionsRequest { filter: None, client_id, from: place, limit: PAGE_MAX };
+            let TopicAnswer::Subscriptions(page) = ask(harness, 0, TopicQuery::Subscriptions(request)) else {
+                panic!()
+            };
+            assert!(page.entries.is_empty());
+            (pages, from) = (pages + 1, page.next);
+        }
+        pages
+    };
+    assert_eq!(pages(&mut harness, "b"), 1);
+    let costly = format!("*{}b*", "a".repeat(200));
+    assert!(pages(&mut harness, &costly) >= 15, "a page takes about a millisecond");
 }
 
 /// The receivers of a topic, page by page, as lines.
@@ -218,6 +243,19 @@ fn a_deletion_is_answered_when_it_is_stable_and_a_crash_before_undoes_it_whole()
 fn operator_message(name: &str, payload: &'static str, qos: Qos, retain: bool) -> TopicQuery {
     let message = Message::new(topic(name), payload);
     TopicQuery::Publish(Box::new(OperatorMessage { message, qos, retain, message_expiry_interval: None }))
+}
+
+/// Without it, the store writes them when it writes others, and perhaps without a sync.
+#[test]
+fn what_an_operator_waits_for_is_urgent_at_qos_0_too() {
+    let mut harness = Harness::with(1, settings());
+    let publisher = harness.connect(transient("p"));
+    harness.run(publisher, [retain("a", "x", Q0, 0)]);
+    ask(&mut harness, 0, operator_message("b", "x", Q0, true));
+    delete(&mut harness, 0, "#");
+    let levels: Vec<_> = harness.records.iter().map(Record::durability).collect();
+    let awaited = Some(Durability::PowerLoss);
+    assert_eq!(levels, [None, awaited, awaited, awaited]);
 }
 
 fn publish_as_operator(harness: &mut Harness, name: &str, qos: Qos) -> Result<Publication, Unpublished> {
