@@ -102,11 +102,13 @@ impl Root {
         }
         fs::write(directory.path().join("var/lib/dpkg/status"), "").unwrap();
         let root = Self { directory };
-        // Commands of the maintainer scripts that would change this machine: they write down how they were called.
+        // Commands of the maintainer scripts that would change this machine: they write down how they were called. The socket unit was
+        // never enabled.
+        let never = "case \"$*\" in *installed*oncemq.socket | *was-enabled*oncemq.socket) exit 1 ;; esac\n";
         for name in ["adduser", "chown", "deb-systemd-helper", "deb-systemd-invoke", "systemctl"] {
             let path = root.path("commands").join(name);
             let log = root.path("calls");
-            fs::write(&path, format!("#!/bin/sh\necho \"${{0##*/}} $*\" >> {}\n", log.display())).unwrap();
+            fs::write(&path, format!("#!/bin/sh\necho \"${{0##*/}} $*\" >> {}\n{never}", log.display())).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
         root
@@ -145,8 +147,8 @@ fn the_debian_package_keeps_data_until_it_is_purged() {
     let build = |version: &str| {
         made(&succeed(script("deb", work.path()).args(["--binary", "/bin/true", "--version", version])))
     };
-    let (first, second) = (build("0.1.0-1"), build("0.9.0-1"));
-    assert_eq!(fs::read(&first).unwrap(), fs::read(build("0.1.0-1")).unwrap(), "the same input gives the same package");
+    let (first, second) = (build("0.2.0-1"), build("0.9.0-1"));
+    assert_eq!(fs::read(&first).unwrap(), fs::read(build("0.2.0-1")).unwrap(), "the same input gives the same package");
     let listed = succeed(Command::new("dpkg-deb").arg("--contents").arg(&first));
     for unit in
         ["configs/oncemq.service", "configs/oncemq.socket"].iter().filter(|unit| repository().join(unit).exists())
@@ -162,7 +164,8 @@ fn the_debian_package_keeps_data_until_it_is_purged() {
     let calls = root.calls();
     assert!(calls.contains("adduser --system --group"), "{calls}");
     assert!(calls.contains("chown oncemq:oncemq"), "{calls}");
-    assert!(!calls.contains("systemctl") && !calls.contains("oncemq.socket"), "{calls}");
+    assert!(!calls.contains("systemctl") && !calls.contains("enable oncemq.socket"), "{calls}");
+    assert!(calls.contains("update-state oncemq.socket"), "{calls}");
     let settings = root.path("etc/oncemq/oncemq.toml");
     let check = ["config", "check", settings.to_str().unwrap()];
     succeed(Command::new(env!("CARGO_BIN_EXE_oncemq")).env_clear().args(check));
@@ -183,6 +186,8 @@ fn the_debian_package_keeps_data_until_it_is_purged() {
     root.dpkg("--install", &first);
     kept();
     root.dpkg("--purge", Path::new("oncemq"));
+    let calls = root.calls();
+    assert!(calls.contains("purge oncemq.service oncemq.socket"), "links to the units go: {calls}");
     assert!(!root.path("var/lib/oncemq").exists());
     assert!(!settings.exists());
     assert!(root.path("etc/oncemq/users").exists(), "files of the administrator stay");

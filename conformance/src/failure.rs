@@ -32,6 +32,14 @@ impl Failure {
         Self::Skipped(reason.into())
     }
 
+    /// Sets the violated statement unless it is set.
+    pub fn or_of(self, broken: Option<&str>) -> Self {
+        match (self, broken) {
+            (failure @ Self::Broken { statement: None, .. }, Some(broken)) => failure.of(broken),
+            (failure, _) => failure,
+        }
+    }
+
     /// Sets the violated statement.
     pub fn of(self, broken: impl Into<String>) -> Self {
         match self {

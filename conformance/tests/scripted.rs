@@ -114,6 +114,29 @@ fn a_server_of_both_versions_may_refuse_other_protocol_levels_as_5_0_says() {
 }
 
 #[test]
+fn a_server_of_one_version_may_refuse_clients_of_the_other() {
+    let only_5 = server(|_, body| if body.get(6) == Some(&5) { CONNACK.to_vec() } else { vec![0x20, 3, 0, 0x84, 0] });
+    let found = run(only_5, "a_message_goes_between_clients_of_both_versions");
+    assert_eq!(found.results.first().unwrap().word(), "skip");
+}
+
+/// A server that acknowledges messages at QoS 2 like those at QoS 1.
+#[test]
+fn a_missing_pubrec_is_a_violation_of_its_own_statement_whatever_the_case_is_about() {
+    let address = server(|first_byte, body| {
+        let topic = body.get(1).copied().map_or(0, usize::from);
+        match (first_byte, body.get(2 + topic..4 + topic)) {
+            (0x10, _) => CONNACK.to_vec(),
+            (0x32 | 0x34, Some(id)) => [&[0x40, 2], id].concat(),
+            _ => Vec::new(),
+        }
+    });
+    let found = run(address, "acknowledgements_have_the_packet_identifier_of_the_publish");
+    let result = found.results.first().unwrap();
+    assert_eq!((result.word(), result.broken()), ("fail", vec!["MQTT-4.3.3-8"]));
+}
+
+#[test]
 fn a_case_fails_at_its_time_limit() {
     let address = server(|first_byte, _| if first_byte == 0x10 { CONNACK.to_vec() } else { Vec::new() });
     let started = now();

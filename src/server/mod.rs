@@ -153,7 +153,7 @@ impl Server {
         resources::fit(&mut config, shards);
         let stamps = Stamps::of(&config);
         let (listeners, sockets) = bind(&config, &mut passed)?;
-        let passed_admin = passed.take_admin(&config).map_err(ServerError::Start)?;
+        let mut passed_admin = passed.take_admin(&config).map_err(ServerError::Start)?;
         let of_broker = passed.are_of_a_broker();
         passed.finish()?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
@@ -164,6 +164,7 @@ impl Server {
         let messages = Arc::new(MessageCache::new(memory.messages_max()));
         let (failures_sender, failures) = mpsc::channel(1);
         if let Some(take_over) = &mut take_over {
+            passed_admin.require(&config.admin)?;
             take_over.go(&config)?;
         }
         let early = of_broker

@@ -13,14 +13,18 @@ use crate::PATIENCE;
 use crate::broker::{Broker, Place};
 use crate::run;
 
-/// Starts the broker with two sockets, as systemd does.
 fn start(place: &Place, sockets: [OwnedFd; 2], names: &str, listeners: &[&str]) -> Broker {
+    let listeners = listeners.iter().flat_map(|listener| ["--listen", listener]);
+    start_with(place, sockets, names, &["--admin", "off"].into_iter().chain(listeners).collect::<Vec<_>>())
+}
+
+/// Starts the broker with two sockets, as systemd does.
+pub(crate) fn start_with(place: &Place, sockets: [OwnedFd; 2], names: &str, arguments: &[&str]) -> Broker {
     let mut command = Command::new("/bin/sh");
     // The process keeps the number of the shell.
     let script = "exec 3<&0 4<&1 </dev/null >&2; export LISTEN_PID=$$; exec \"$@\"";
     command.env_clear().env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", names).args(["-c", script, "sh"]);
-    command.arg(env!("CARGO_BIN_EXE_oncemq")).args(["--data"]).arg(place.directory.path().join("data"));
-    command.args(["--admin", "off"]).args(listeners.iter().flat_map(|listener| ["--listen", listener]));
+    command.arg(env!("CARGO_BIN_EXE_oncemq")).args(["--data"]).arg(place.directory.path().join("data")).args(arguments);
     let [first, second] = sockets;
     Broker::spawn_with(command.stdin(Stdio::from(first)).stdout(Stdio::from(second)).stderr(place.log_file()))
 }

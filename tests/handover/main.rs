@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod activation;
+mod admin;
 mod broker;
 mod client;
 mod reloaded;

@@ -56,10 +56,6 @@ pub(super) const CASES: &[Case] = &[
         resent::publishes,
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
-    Case::v3("pubacks_are_sent_in_the_order_of_the_messages", &["MQTT-4.6.0-6"], resent::pubacks)
-        .needs(&[Feature::Qos1]),
-    Case::v3("pubrecs_are_sent_in_the_order_of_the_messages", &["MQTT-4.6.0-6"], resent::pubrecs)
-        .needs(&[Feature::Qos2]),
     Case::v3("pubrels_are_sent_in_the_order_of_the_pubrecs", &["MQTT-4.6.0-6"], resent::pubrels)
         .needs(&[Feature::Qos2]),
 ];

@@ -107,15 +107,44 @@ impl Client {
 
     /// An acknowledgement of this kind with this Packet Identifier and any Reason Code.
     pub fn expect_ack(&mut self, kind: AckKind, packet_id: u16) -> Result<Ack, Failure> {
-        let packet = self.expect_kind(kind.into())?;
+        let ack = self.expect_any_ack(kind)?;
+        check_equal("the Packet Identifier", ack.packet_id, packet_id)
+            .map_err(|failure| failure.of(self.of_packet_id(kind)))?;
+        Ok(ack)
+    }
+
+    /// An acknowledgement of this kind for each of these Packet Identifiers, in any order.
+    pub fn expect_acks(&mut self, kind: AckKind, mut packet_ids: Vec<u16>) -> Outcome {
+        while !packet_ids.is_empty() {
+            let came = self.expect_any_ack(kind)?.packet_id;
+            let place = packet_ids.iter().position(|packet_id| *packet_id == came);
+            let failure = || Failure::new(format!("the Packet Identifier is one of {packet_ids:?}"), came.to_string());
+            let place = place.ok_or_else(|| failure().of(self.of_packet_id(kind)))?;
+            packet_ids.swap_remove(place);
+        }
+        Ok(())
+    }
+
+    /// An acknowledgement of this kind. PUBACK and PUBREC are the answers to a message, so without one it is their statement that is violated,
+    /// whatever a case is about.
+    fn expect_any_ack(&mut self, kind: AckKind) -> Result<Ack, Failure> {
+        let statement = match kind {
+            AckKind::Puback => Some(self.version().pick("MQTT-4.3.2-2", "MQTT-4.3.2-4")),
+            AckKind::Pubrec => Some(self.version().pick("MQTT-4.3.3-2", "MQTT-4.3.3-8")),
+            AckKind::Pubrel | AckKind::Pubcomp => None,
+        };
+        let packet = self.expect_kind(kind.into()).map_err(|failure| failure.or_of(statement))?;
         let Packet::Ack(ack) = packet else { return Err(unexpected(Kind::from(kind).name(), &packet)) };
-        let statement = match (self.version().is_v5(), kind) {
+        Ok(ack)
+    }
+
+    /// The statement about the Packet Identifier of an acknowledgement.
+    fn of_packet_id(&self, kind: AckKind) -> &'static str {
+        match (self.version().is_v5(), kind) {
             (true, _) => "MQTT-2.2.1-5",
             (false, AckKind::Pubcomp) => "MQTT-4.3.3-2",
             (false, AckKind::Puback | AckKind::Pubrec | AckKind::Pubrel) => "MQTT-2.3.1-6",
-        };
-        check_equal("the Packet Identifier", ack.packet_id, packet_id).map_err(|failure| failure.of(statement))?;
-        Ok(ack)
+        }
     }
 
     /// PUBACK with this Packet Identifier.

@@ -91,7 +91,8 @@ impl Watch {
         }
         if kind == Kind::Connack {
             if self.connack_seen {
-                let statement = self.version.pick("3.2", "MQTT-3.2.0-2");
+                // 3.1.1 has no statement about it; but only a second CONNECT is answered so.
+                let statement = self.version.pick("MQTT-3.1.0-2", "MQTT-3.2.0-2");
                 return Err(Failure::new("a single CONNACK", "a second one").of(statement));
             }
             self.connack_seen = true;

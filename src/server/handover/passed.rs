@@ -5,9 +5,9 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
-use crate::config::{Config, SocketMode};
+use crate::config::{self, Config, ListenAddress, SocketMode};
 use crate::server::error::ServerError;
-use crate::server::listener::{BoundSocket, Place, Places, SocketFile, TcpOptions, canonical, place_of};
+use crate::server::listener::{BoundSocket, Https, Place, Places, SocketFile, TcpOptions, canonical, place_of};
 use crate::server::log::log_line;
 
 /// Listening sockets that another process has opened.
@@ -26,6 +26,28 @@ pub struct AdminSockets {
     pub(crate) tcp: Option<TcpListener>,
     /// `admin.sock` in the data directory.
     pub(crate) unix: Option<(UnixListener, SocketFile)>,
+}
+
+impl AdminSockets {
+    /// Reads the certificates of an admin listener that is required, and opens its socket unless one was passed. A process that takes over
+    /// does this before the running broker stops serving, since it can't start without.
+    ///
+    /// # Errors
+    /// One of these is not possible.
+    pub(in crate::server) fn require(&mut self, admin: &config::Admin) -> Result<(), ServerError> {
+        if !(admin.enabled && admin.required) {
+            return Ok(());
+        }
+        let failed = |source| {
+            let address = ListenAddress::Ip(admin.address);
+            ServerError::Listen { listener: ADMIN.to_owned(), address, source }
+        };
+        admin.tls().map(Https::load).transpose().map_err(|error| failed(io::Error::other(error)))?;
+        if self.tcp.is_none() {
+            self.tcp = Some(TcpListener::bind(admin.address).map_err(failed)?);
+        }
+        Ok(())
+    }
 }
 
 /// Where passed sockets come from.

@@ -157,6 +157,11 @@ pub(super) fn refused_with_session(cx: &mut Context) -> Outcome {
         // refuse a Protocol Level of neither with the CONNACK of 5.0.
         match bytes_until_close(&mut client)?.as_slice() {
             [] if cx.version().is_v5() => {}
+            [] => {
+                // No CONNACK is no wrong CONNACK.
+                let statement = if connect.client_id.as_bytes().is_empty() { "MQTT-3.1.3-8" } else { "MQTT-3.1.2-2" };
+                return Err(Failure::new("a refusing CONNACK", "the end without one").of(statement));
+            }
             [0x20, 2, 0, 1 | 2] => {}
             [0x20, _, 0, code, ..] if *code >= 0x80 && !cx.announced().properties.0.is_empty() => {}
             bytes => {

@@ -3,20 +3,17 @@
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
-use crate::wire::{Encode, Publish, property};
+use crate::wire::{AckKind, Encode, Publish, property};
 
-/// Publishes all messages in one write, so that they are in flight together, and then waits for the responses.
+/// Publishes all messages in one write, so that they are in flight together, and then waits for the responses. Those may come in any order:
+/// MQTT-4.6.0-2 and MQTT-4.6.0-3 are about clients, and MQTT-4.6.0-6 of 3.1.1 about the way from a server to its subscribers.
 fn publish_all(client: &mut Client, publishes: Vec<Publish>) -> Outcome {
     let version = client.version();
     let publishes: Vec<Publish> = publishes.into_iter().map(|publish| client.with_packet_id(publish)).collect();
     client.send(publishes.iter().flat_map(|publish| publish.encode(version)).collect::<Vec<u8>>())?;
-    for publish in &publishes {
-        let Some(id) = publish.packet_id else { continue };
-        if publish.qos == 1 {
-            client.expect_puback(id)?;
-        } else {
-            client.expect_pubrec(id)?;
-        }
+    for (qos, kind) in [(1, AckKind::Puback), (2, AckKind::Pubrec)] {
+        let of_qos = publishes.iter().filter(|publish| publish.qos == qos);
+        client.expect_acks(kind, of_qos.filter_map(|publish| publish.packet_id).collect())?;
     }
     for publish in publishes.iter().filter(|publish| publish.qos == 2) {
         let id = publish.packet_id.unwrap_or_default();

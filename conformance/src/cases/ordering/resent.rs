@@ -44,31 +44,6 @@ pub(in crate::cases) fn publishes(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// Sends many messages in one write and returns their Packet Identifiers, which are unordered.
-fn publish_many(client: &mut Client, topic: &str, qos: u8) -> Result<Vec<u16>, Failure> {
-    let version = client.version();
-    let ids: Vec<u16> = (0..15u16).map(|number| 1 + number * 7 % 15).collect();
-    let publish = |id: &u16| Publish::new(topic, "").qos(qos).packet_id(*id).encode(version);
-    client.send(ids.iter().flat_map(publish).collect::<Vec<u8>>())?;
-    Ok(ids)
-}
-
-pub(in crate::cases) fn pubacks(cx: &mut Context) -> Outcome {
-    let mut client = cx.client("a")?;
-    for id in publish_many(&mut client, &cx.topic("a"), 1)? {
-        client.expect_puback(id)?;
-    }
-    Ok(())
-}
-
-pub(in crate::cases) fn pubrecs(cx: &mut Context) -> Outcome {
-    let mut client = cx.client("a")?;
-    for id in publish_many(&mut client, &cx.topic("a"), 2)? {
-        client.expect_pubrec(id)?;
-    }
-    Ok(())
-}
-
 pub(in crate::cases) fn pubrels(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut publisher = cx.client("publisher")?;

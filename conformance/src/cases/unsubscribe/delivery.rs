@@ -116,5 +116,7 @@ pub(super) fn waiting_messages(cx: &mut Context) -> Outcome {
     let payloads: Vec<String> = messages.iter().map(|message| message.payload.to_text()).collect();
     let is_ordered = payloads.is_sorted_by(|one, next| one < next);
     let is_early = payloads.iter().all(|payload| payload != "4");
-    check(is_ordered && is_early, "only messages from before UNSUBSCRIBE, in their order", format!("{payloads:?}"))
+    check(is_early, "no message from after UNSUBACK", format!("{payloads:?}"))
+        .map_err(|failure| failure.of("MQTT-3.10.4-2"))?;
+    check(is_ordered, "the messages from before UNSUBSCRIBE in their order", format!("{payloads:?}"))
 }
