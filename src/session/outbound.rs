@@ -10,7 +10,7 @@ use super::head::Head;
 use super::limits::{SHORT_BYTES_MAX, SHORT_MESSAGES_MAX};
 use super::link::Link;
 use super::rights::Recheck;
-use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits};
+use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, QueueStep};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -174,6 +174,7 @@ impl Outbound {
                 *next = self.end; // all messages before it were sent
             }
         }
+        actions.begin_notes(sequence, &delivery.message, QueueStep::Dropped(DropCause::QueueFull));
         actions.push(Action::Dropped(DropCause::QueueFull, Some(Box::new(delivery))));
     }
 
@@ -227,12 +228,14 @@ impl Outbound {
                     if full || (entry.is_stored() && (self.limits.has_dead_letters || !entry.is_expired(now))) {
                         break;
                     }
+                    let step = if entry.state == State::Queued { QueueStep::Sent } else { QueueStep::Resent };
                     let denied = self.recheck.as_ref().is_some_and(|recheck| recheck.denies(entry));
                     let publish =
                         if denied { Err(DropCause::NotAuthorized) } else { entry.publish(now, packet_id, link) };
                     match publish {
                         Ok(publish) => {
                             *room = room.saturating_sub(publish_bytes(&publish));
+                            entry.note(step, actions);
                             actions.send(ServerPacket::Publish(publish));
                             self.in_flight += 1;
                             self.head.sent(entry);
@@ -291,14 +294,27 @@ impl Outbound {
         (sequence < self.sent_until).then_some((place, sequence, entry.state))
     }
 
+    /// Notes that a message that was delivered just now waits, if it does.
+    #[inline]
+    pub(super) fn note_waiting(&mut self, sequence: u64, actions: &mut impl Actions) {
+        if let Some(entry) = self.queue.back_mut().filter(|entry| entry.sequence == sequence) {
+            entry.note_waiting(actions);
+        }
+    }
+
     /// The client has received the message at this index: only its identifier is kept, until PUBCOMP.
-    pub(super) fn release(&mut self, place: usize) {
+    pub(super) fn release(&mut self, place: usize, actions: &mut impl Actions) {
+        if let Some(entry) = self.queue.get_mut(place) {
+            entry.note(QueueStep::Released, actions);
+        }
         self.take(place, State::AwaitingPubcomp);
     }
 
-    /// Completes the message at this index, which was sent.
-    pub(super) fn complete(&mut self, place: usize, actions: &mut impl Actions) {
-        let Some(sequence) = self.queue.get(place).map(|entry| entry.sequence) else { return };
+    /// Completes the message at this index, which was sent. `step`: how.
+    pub(super) fn complete(&mut self, place: usize, step: QueueStep, actions: &mut impl Actions) {
+        let Some(entry) = self.queue.get_mut(place) else { return };
+        entry.note(step, actions);
+        let sequence = entry.sequence;
         if sequence < self.cursor {
             self.in_flight -= 1;
         }
@@ -317,7 +333,8 @@ impl Outbound {
 
     /// Drops the message at this index. A dead letter of it is stored before its record is deleted.
     pub(super) fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut impl Actions) {
-        let Some(entry) = self.queue.get(place).filter(|entry| entry.state != State::Done) else { return };
+        let Some(entry) = self.queue.get_mut(place).filter(|entry| entry.state != State::Done) else { return };
+        entry.note(QueueStep::Dropped(cause), actions);
         let (sequence, is_stored) = (entry.sequence, entry.is_stored());
         self.messages -= 1;
         let delivery = self.take(place, State::Done);
@@ -337,7 +354,10 @@ impl Outbound {
     }
 
     /// Drops a message that can't be fetched. Its record stays, because a later run may be able to read it.
-    pub(super) fn give_up(&mut self, place: usize) {
+    pub(super) fn give_up(&mut self, place: usize, actions: &mut impl Actions) {
+        if let Some(entry) = self.queue.get_mut(place) {
+            entry.note(QueueStep::Unreadable, actions);
+        }
         self.messages -= 1;
         self.take(place, State::Done);
     }
@@ -414,7 +434,7 @@ mod tests {
             actions.clear();
         }
         assert_eq!((outbound.queue.len(), outbound.queued().0, outbound.unsent()), (10, 10, 9));
-        outbound.on_puback(packet_id(1), &mut actions).unwrap();
+        outbound.on_puback(&Ack::new(packet_id(1), ReasonCode::Success), &mut actions).unwrap();
         outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions);
         assert_eq!(outbound.find(packet_id(199_992)), Some((0, 199_992, State::AwaitingPuback)));
     }
