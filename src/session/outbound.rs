@@ -1,3 +1,4 @@
+mod dropping;
 mod empty;
 mod end;
 
@@ -164,34 +165,6 @@ impl Outbound {
             && (self.messages as usize >= SHORT_MESSAGES_MAX || self.bytes >= SHORT_BYTES_MAX)
     }
 
-    /// Drops the next message instead of appending it.
-    #[cold]
-    fn skip(&mut self, delivery: Delivery, actions: &mut impl Actions) {
-        let sequence = self.end;
-        self.end += 1;
-        for next in [&mut self.cursor, &mut self.sent_until] {
-            if *next == sequence {
-                *next = self.end; // all messages before it were sent
-            }
-        }
-        actions.begin_notes(sequence, &delivery.message, QueueStep::Dropped(DropCause::QueueFull));
-        actions.push(Action::Dropped(DropCause::QueueFull, Some(Box::new(delivery))));
-    }
-
-    /// Drops the oldest messages that were never sent, as many as exceed the bounds.
-    fn drop_oldest(&mut self, actions: &mut impl Actions) {
-        while self.messages as usize > self.limits.queued_messages_max || self.bytes > self.limits.queued_bytes_max {
-            let oldest = self.place_from(self.sent_until);
-            if self.queue.get(oldest).is_none() {
-                break; // the remaining messages are in flight
-            }
-            self.drop_message(oldest, DropCause::QueueFull, actions);
-            // Only messages in flight precede it, so removing it is cheap.
-            self.queue.remove(oldest);
-        }
-        self.remove_done();
-    }
-
     /// Handles the start or the end of a connection: the next one sends all messages in flight again, in order.
     /// [MQTT-4.4.0-1]
     pub(super) fn restart(&mut self, is_connected: bool) {
@@ -329,37 +302,6 @@ impl Outbound {
             self.queue.pop_front();
             self.remove_done();
         }
-    }
-
-    /// Drops the message at this index. A dead letter of it is stored before its record is deleted.
-    pub(super) fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut impl Actions) {
-        let Some(entry) = self.queue.get_mut(place).filter(|entry| entry.state != State::Done) else { return };
-        entry.note(QueueStep::Dropped(cause), actions);
-        let (sequence, is_stored) = (entry.sequence, entry.is_stored());
-        self.messages -= 1;
-        let delivery = self.take(place, State::Done);
-        if is_stored && self.limits.has_dead_letters {
-            return actions.push(Action::DroppedStored(cause, sequence));
-        }
-        if cause == DropCause::NotAuthorized
-            && let Some(delivery) = delivery
-        {
-            return actions.push(Action::Denied(sequence, Box::new(delivery)));
-        }
-        let is_recorded = is_recorded(delivery.as_ref());
-        actions.push(Action::Dropped(cause, delivery.map(Box::new)));
-        if is_recorded {
-            actions.push(Action::Done(sequence));
-        }
-    }
-
-    /// Drops a message that can't be fetched. Its record stays, because a later run may be able to read it.
-    pub(super) fn give_up(&mut self, place: usize, actions: &mut impl Actions) {
-        if let Some(entry) = self.queue.get_mut(place) {
-            entry.note(QueueStep::Unreadable, actions);
-        }
-        self.messages -= 1;
-        self.take(place, State::Done);
     }
 
     /// Sets the state of a message that won't be sent again, and removes it from memory.

@@ -10,7 +10,8 @@ use crate::broker::journey::query::{
     QueuePlace, RECEIVERS_ASKED_MAX, StableView, StepView,
 };
 use crate::broker::journey::search::Search;
-use crate::broker::journey::{Accepted, COUNTS, Journeys, RETENTION, Source, Step, age, reason_from, short, time_of};
+use crate::broker::journey::step::{Accepted, Source, Step, age, reason_from, short, time_of};
+use crate::broker::journey::{COUNTS, Journeys, RETENTION};
 use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::query::{Answer, QueryId};
 use crate::broker::shard::{Shard, Turn};

@@ -18,6 +18,7 @@ mod names;
 pub(super) mod query;
 mod ring;
 mod search;
+pub(super) mod step;
 mod texts;
 
 use std::time::Duration;
@@ -26,13 +27,14 @@ use self::names::Names;
 use self::query::JourneyStep;
 use self::ring::Ring;
 use self::search::Search;
-use self::texts::{Text, Texts};
+use self::step::{Accepted, Commit, Count, NO_SLOT, Source, Step, age, kind_of, number_of, short, slot_number};
+use self::texts::Texts;
 use crate::broker::counters::DropReason;
 use crate::broker::memory_level::MemoryLevel;
 use crate::broker::publish::publisher::Publisher;
 use crate::codec::{ClientId, MessageId, Qos};
 use crate::routing::{SessionKey, ShardId};
-use crate::session::{DropCause, QueueStep, Ticket};
+use crate::session::{QueueStep, Ticket};
 use crate::timestamp::Timestamp;
 
 /// What a shard knows about the last messages.
@@ -52,69 +54,6 @@ pub(in crate::broker) struct Journeys {
     names: Names,
     searches: Vec<Search>,
 }
-
-/// A message that was accepted here.
-#[derive(Debug, Clone, Copy)]
-struct Accepted {
-    number: u64,
-    publisher: SessionKey,
-    /// Of its record; 0: it has none.
-    ticket: Ticket,
-    topic: Text,
-    /// The position of the first step that may be its own.
-    steps: u64,
-    at: u32,
-    /// The slot of its publisher, or [`NO_SLOT`].
-    slot: u32,
-    matched: u32,
-    qos: Qos,
-    source: Source,
-}
-
-/// Who published a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Client,
-    Operator,
-    Broker,
-}
-
-/// A step of a message towards one receiver.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    /// Of the message, if it is the first step of this receiver; otherwise 0.
-    number: u64,
-    receiver: SessionKey,
-    /// The time in milliseconds, without its upper bits: no entry is as old as that.
-    at: u32,
-    slot: u32,
-    /// The sequence in the receiver's queue, without its upper bits.
-    sequence: u32,
-    run: u8,
-    kind: JourneyStep,
-    reason: Option<Reason>,
-}
-
-/// The number of a [`DropReason`].
-type Reason = std::num::NonZeroU8;
-
-/// A commit: all tickets up to this one were stable.
-#[derive(Debug, Clone, Copy)]
-struct Commit {
-    ticket: Ticket,
-    at: u32,
-}
-
-/// The receivers of a message that have steps.
-#[derive(Debug, Clone, Copy)]
-struct Count {
-    number: u64,
-    noted: u16,
-    run: u8,
-    left_out: u32,
-}
-
-const _: () = assert!(size_of::<Step>() == 32 && size_of::<Accepted>() <= 64 && size_of::<Count>() == 16);
 
 impl Journeys {
     /// Those of a shard that keeps at most `steps_max` entries; 0: none.
@@ -359,59 +298,6 @@ pub(in crate::broker) struct Receiver {
     pub(in crate::broker) sequence: u64,
 }
 
-const fn kind_of(step: QueueStep) -> (JourneyStep, Option<Reason>) {
-    match step {
-        QueueStep::Queued => (JourneyStep::Queued, None),
-        QueueStep::Sent => (JourneyStep::Sent, None),
-        QueueStep::Resent => (JourneyStep::Resent, None),
-        QueueStep::Acknowledged => (JourneyStep::Acknowledged, None),
-        QueueStep::Released => (JourneyStep::Released, None),
-        QueueStep::Completed => (JourneyStep::Completed, None),
-        QueueStep::Refused => (JourneyStep::Refused, None),
-        QueueStep::Dropped(cause) => (JourneyStep::Dropped, number_of(reason_of(cause))),
-        QueueStep::Unreadable => (JourneyStep::Dropped, number_of(DropReason::Unreadable)),
-    }
-}
-
-/// The reason of a drop in metrics, the log and journeys.
-pub(in crate::broker) const fn reason_of(cause: DropCause) -> DropReason {
-    match cause {
-        DropCause::QueueFull => DropReason::QueueFull,
-        DropCause::NotConnected => DropReason::NotConnected,
-        DropCause::Expired => DropReason::Expired,
-        DropCause::PacketTooLarge => DropReason::PacketTooLarge,
-        DropCause::NotAuthorized => DropReason::NotAuthorized,
-    }
-}
-
-const fn number_of(reason: DropReason) -> Option<Reason> {
-    Reason::new(reason as u8 + 1)
-}
-
-fn reason_from(number: Reason) -> Option<DropReason> {
-    DropReason::ALL.get(usize::from(number.get()) - 1).copied()
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the lower bits are enough")]
-const fn short(number: u64) -> u32 {
-    number as u32
-}
-
-fn slot_number(slot: usize) -> u32 {
-    u32::try_from(slot).unwrap_or(NO_SLOT)
-}
-
-/// How long ago an entry was noted.
-fn age(at: u32, now: Timestamp) -> Duration {
-    Duration::from_millis(u64::from(short(now.0).wrapping_sub(at)))
-}
-
-/// When an entry was noted.
-fn time_of(at: u32, now: Timestamp) -> Timestamp {
-    Timestamp(now.0.saturating_sub(u64::from(short(now.0).wrapping_sub(at))))
-}
-
-const NO_SLOT: u32 = u32::MAX;
 /// What is older is not shown.
 const RETENTION: Duration = Duration::from_secs(600);
 /// One entry in this many is an accepted message.

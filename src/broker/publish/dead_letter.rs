@@ -8,7 +8,7 @@ use crate::broker::action::Action;
 use crate::broker::connection::last_end::ReasonText;
 use crate::broker::counters::DropReason;
 use crate::broker::history::EventKind;
-use crate::broker::journey::reason_of;
+use crate::broker::journey::step::reason_of;
 use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::persistence::record::Record;
