@@ -423,3 +423,61 @@ fn a_viewer_sees_no_payload_and_changes_nothing() {
     assert_eq!(broker.ask_as(&operator, "GET", "/retained/a%2Fb", &Value::Null).1["payload_text"], "secret");
     assert_eq!(broker.ask_as(&operator, "DELETE", "/retained?filter=%23", &Value::Null).1["deleted"], 1);
 }
+
+#[test]
+fn what_became_of_a_message_is_told_and_after_a_crash_the_queues_are_left() {
+    let mut broker = Broker::start(TWO_SHARDS);
+    broker.subscribe_and_leave("away", &["a/#"]);
+    let mut near = broker.subscriber("near", "a/#", &[]);
+    let answer = broker.publish(&json!({"topic": "a/b", "payload": "x", "qos": 1}));
+    let path = format!("/messages/{}", answer["message_id"].as_str().unwrap());
+    assert_eq!(near.line(), "a/b x");
+    let journey = wait_for("the acknowledgement", || {
+        let journey = broker.get(&path);
+        (journey["receivers"].to_string().contains("acknowledged")).then_some(journey)
+    });
+    let fields = json!({
+        "message_id": answer["message_id"], "topic": "a/b", "qos": 1, "publisher": null, "stored": true, "matched": 2,
+        "left_out": 0, "complete": true,
+    });
+    for (name, value) in fields.as_object().unwrap() {
+        assert_eq!(&journey[name], value, "{name} of {journey}");
+    }
+    let steps = |journey: &Value| -> Vec<String> {
+        let steps = journey["steps"].as_array().unwrap().iter();
+        steps.map(|step| format!("{} {}", step["step"].as_str().unwrap(), step["client_id"])).collect()
+    };
+    let mut sorted = steps(&journey);
+    assert_eq!(sorted[0], "received null", "{journey}");
+    sorted.sort_unstable();
+    // The client that has no durable Session gets it before it is stable.
+    let expected = ["acknowledged \"near\"", "queued \"away\"", "received null", "sent \"near\"", "stable null"];
+    assert_eq!(sorted, expected, "{journey}");
+    let place = |text: &str| steps(&journey).iter().position(|step| step == text);
+    assert!(place("stable null") < place("queued \"away\""), "{journey}");
+    assert!(journey["steps"].as_array().unwrap().iter().all(|step| step["at"].as_str().unwrap().ends_with('Z')));
+    assert_eq!(
+        (&journey["steps"][0]["reason"], &journey["received_at"]),
+        (&json!("operator"), &journey["steps"][0]["at"])
+    );
+    let states = |journey: &Value| -> Vec<String> {
+        let receivers = journey["receivers"].as_array().unwrap().iter();
+        let mut states: Vec<_> = receivers.map(|one| format!("{} {}", one["client_id"], one["state"])).collect();
+        states.sort_unstable();
+        states
+    };
+    assert_eq!(states(&journey), ["\"away\" \"queued\"", "\"near\" \"acknowledged\""]);
+    drop(near);
+    broker.crash();
+    let journey = broker.get(&path);
+    assert_eq!(states(&journey), ["\"away\" \"queued\""]);
+    assert_eq!((&journey["topic"], &journey["received_at"]), (&json!("a/b"), &Value::Null), "{journey}");
+    assert_eq!((steps(&journey).len(), &journey["complete"]), (0, &json!(true)));
+    let mut away = broker.subscriber("away", "a/#", &["-V", "5", "-c", "-x", "1000"]);
+    assert_eq!(away.line(), "a/b x");
+    wait_for("the steps of this run", || (states(&broker.get(&path)) == ["\"away\" \"acknowledged\""]).then_some(()));
+    for (id, code) in [("0000000000000001-0000000000000001", 404), ("x", 400), ("00000001-00000001", 400), ("%2F", 400)]
+    {
+        assert_eq!(broker.ask("GET", &format!("/messages/{id}"), &Value::Null).0, code, "{id}");
+    }
+}

@@ -19,6 +19,7 @@
 //! | route cache | 32 MiB for each shard | the bound shrinks to a quarter, a sixteenth, a sixty-fourth |
 //! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |
 //! | history of clients | 2.5 MiB for each shard, the oldest events are forgotten | from `High` on, a quarter of it |
+//! | journeys of messages | `journey_steps_max`, about 52 bytes each; names of 256 KiB for each shard | from `High` on, a quarter of it |
 //! | logs of refusals and drops | 1,000 entries and 256 KiB each, three for each shard | – |
 //! | password checks | 1,024 requests, a thread for two cores | CONNECT is refused before |
 //! | unused buffers of large packets | a sixteenth of `memory_max` for all, 128 MiB for each shard | freed |
@@ -49,6 +50,7 @@ impl Shard {
         if level != before {
             self.routes.get_or_insert_default().limit(level);
             self.history.limit(level);
+            self.journeys.limit(level);
             self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, level);
             self.change_limits(limits(&self.settings, level), turn);
         }
@@ -62,6 +64,7 @@ impl Shard {
     pub(in crate::broker) fn on_settings_changed(&mut self, settings: Arc<Settings>, turn: &mut Turn<'_>) {
         self.settings = settings;
         self.queue_room = QueueRoom::new(&self.settings);
+        self.journeys.resize(self.shared.share_of(self.settings.journey_steps_max), self.memory);
         self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, self.memory);
         self.change_limits(limits(&self.settings, self.memory), turn);
     }

@@ -14,6 +14,7 @@ mod filter_request;
 mod history;
 mod ids;
 mod inspect;
+mod journey;
 mod lifecycle;
 mod load;
 mod memory;
@@ -47,6 +48,10 @@ pub use directory::state::{ProcessFigures, Shared};
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, Revocation, StoreRoom};
 pub use history::EventKind;
 pub use ids::ConnectionId;
+pub use journey::query::{
+    AcceptedView, HolderView, HoldersPart, HoldersRequest, JourneyPart, JourneyRequest, JourneyStep, PublisherView,
+    QueuePlace, RECEIVERS_ASKED_MAX, StableView, StepView,
+};
 pub use memory_level::MemoryLevel;
 pub use operator::query::{
     DropView, ExplainRequest, ExplainedAction, Explanation, Listed, LogPage, LogRequest, OperatorMessage, Publication,
@@ -70,7 +75,8 @@ pub use query::{
     QueryId, QueueRequest, QueuedView, SubscriptionView,
 };
 pub use report::{
-    ClientLabel, FilterAnswer, LostConnection, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome,
+    ClientLabel, FilterAnswer, LostConnection, LostMessages, OwnerChange, PublishedMessage, Report, SessionChange,
+    WillOutcome,
 };
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;

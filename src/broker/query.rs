@@ -2,7 +2,7 @@
 //!
 //! [`Event::Query`](crate::broker::Event::Query) is answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn, and
 //! changes nothing, except for the requests of operators at the end of [`Query`]: those that change what is stored are answered when that is
-//! stable. A queue is answered when the store has been read. The cost of a turn is bounded, so that no query delays clients.
+//! stable. Queues are answered when the store has been read. The cost of a turn is bounded, so that no query delays clients.
 //!
 //! A cursor is a position in the list, not a snapshot. An entry that exists from the first page to the last is listed once, unless its
 //! Session moves to another shard meanwhile. An entry that is added or removed between two pages may be listed or not.
@@ -18,6 +18,7 @@ use crate::broker::counters::DropReason;
 use crate::broker::detail::ClientPattern;
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
+use crate::broker::journey::query::{HoldersPart, HoldersRequest, JourneyPart, JourneyRequest};
 use crate::broker::operator::query::{TopicAnswer, TopicQuery};
 use crate::broker::owner::Owner;
 use crate::codec::{ClientId, ProtocolVersion, Qos, ReasonCode, Subscription, SubscriptionId};
@@ -42,6 +43,10 @@ pub enum Query {
     History(ClientId, usize),
     /// The head of the queue of that Session; answered by [`Answer::Queue`].
     Queue(ClientId, QueueRequest),
+    /// What the shard has noted about a message; answered by [`Answer::Journey`].
+    Journey(Box<JourneyRequest>),
+    /// The Sessions in whose queues a message is; answered by [`Answer::Holders`] when the store has been read.
+    Holders(HoldersRequest),
     /// A query about topics; answered by [`Answer::Topics`].
     Topics(TopicQuery),
     /// Give the Session to another owner; answered by [`Answer::Gift`] when that is stable.
@@ -155,6 +160,10 @@ pub enum Answer {
     History(Vec<EventView>),
     /// The head of the queue; `None`: the shard does not have the Session.
     Queue(Option<Vec<QueuedView>>),
+    /// A part of what was noted about the message.
+    Journey(Box<JourneyPart>),
+    /// Some of the Sessions in whose queues the message is.
+    Holders(HoldersPart),
     /// The answer to a query about topics.
     Topics(TopicAnswer),
     /// Whether the Session was given away.

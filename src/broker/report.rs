@@ -2,7 +2,7 @@ use bytestring::ByteString;
 
 use crate::broker::ids::ConnectionId;
 use crate::broker::owner::{Owner, Succession};
-use crate::codec::{ClientId, Qos, ReasonCode};
+use crate::codec::{ClientId, MessageId, Qos, ReasonCode};
 use crate::routing::ShardId;
 
 /// An event for the log. The last ones are details: they are built only while [`Detail`](crate::broker::Detail) asks for them.
@@ -90,6 +90,13 @@ pub enum Report {
         /// Why the messages are dropped.
         reason: crate::broker::DropReason,
     },
+    /// A detail: messages are not delivered.
+    Lost {
+        /// The receiver; the publisher of a retained message or a Will that is discarded.
+        client: ClientLabel,
+        /// Which messages, and why.
+        messages: Box<LostMessages>,
+    },
     /// A detail: a PUBLISH that the client may send was handled.
     Published {
         /// The client and the message.
@@ -145,6 +152,7 @@ impl Report {
             | Self::OwnerChanged { client, .. }
             | Self::Unreadable { client, .. }
             | Self::Dropping { client, .. }
+            | Self::Lost { client, .. }
             | Self::Subscribed { client, .. }
             | Self::Unsubscribed { client, .. }
             | Self::Session { client, .. }
@@ -156,7 +164,8 @@ impl Report {
     /// Whether it is a detail, which is built by request.
     pub const fn is_detail(&self) -> bool {
         match self {
-            Self::Published { .. }
+            Self::Lost { .. }
+            | Self::Published { .. }
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
             | Self::Session { .. }
@@ -201,6 +210,21 @@ pub struct LostConnection {
     pub lasted: std::time::Duration,
     /// The user, if a provider verified it.
     pub verified_user: Option<std::sync::Arc<str>>,
+}
+
+/// Messages that are not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostMessages {
+    /// The Topic Name; `None`: not known, or several.
+    pub topic: Option<ByteString>,
+    /// As `topic`.
+    pub qos: Option<Qos>,
+    /// Why.
+    pub reason: crate::broker::DropReason,
+    /// How many.
+    pub count: u64,
+    /// The identity of the message, at QoS 1 and 2.
+    pub message_id: Option<MessageId>,
 }
 
 /// A PUBLISH, without its payload.

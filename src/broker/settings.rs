@@ -83,6 +83,8 @@ pub struct Settings {
     pub durability_rules: Vec<DurabilityRule>,
     /// How often the `$SYS` topics are published; zero: never.
     pub sys_interval: Duration,
+    /// The greatest number of steps of messages that are kept for operators, in all shards together; 0: none.
+    pub journey_steps_max: usize,
     /// Whether connects, ends of connections, refusals and changes of subscriptions are published below `$SYS/clients/`.
     pub client_events: bool,
 }

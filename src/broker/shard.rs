@@ -18,6 +18,7 @@ use crate::broker::event::{Event, StoreRoom};
 use crate::broker::filter_request::FilterRequest;
 use crate::broker::history::History;
 use crate::broker::ids::{ConnectionId, IdentifierSource};
+use crate::broker::journey::Journeys;
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
 use crate::broker::memory_level::MemoryLevel;
@@ -94,6 +95,8 @@ pub struct Shard {
     pub(super) queue_views: Vec<(QueryId, Vec<QueuedView>)>,
     /// What happened to the clients lately.
     pub(super) history: History,
+    /// What happened to the messages lately.
+    pub(super) journeys: Journeys,
     pub(super) operator: Operator,
     pub(super) client_events: ClientEvents,
 
@@ -136,6 +139,7 @@ impl Shard {
             awaited: Vec::new(),
             queue_views: Vec::new(),
             history: History::default(),
+            journeys: Journeys::new(id, shared.run, shared.share_of(settings.journey_steps_max)),
             operator: Operator::default(),
             client_events: ClientEvents::default(),
             memory: MemoryLevel::Normal,
@@ -290,6 +294,7 @@ impl Shard {
         self.share_views.clear();
         self.flow.retry_shares();
         self.sweep_endings(turn);
+        self.journeys.sweep(turn.now);
         while let Some(connection) = self.pipeline.next_overdue_close(turn.now) {
             turn.actions.push(Action::Reset { connection });
         }

@@ -8,6 +8,7 @@ mod broker;
 mod clients;
 mod error;
 mod generate;
+mod message;
 mod mqtt;
 mod output;
 mod passwords;
@@ -34,6 +35,7 @@ pub(crate) use target::TargetArguments;
 use broker::{Backup, Reload, StatusCommand};
 use clients::{Client, Clients, Forget, Kick};
 use generate::{Completion, Man};
+use message::Message;
 use mqtt::{PublishCommand, SubscribeCommand};
 use refusals::{Acl, Bans, Drops, Refusals};
 use routes::{Retained, Subs, Who};
@@ -66,6 +68,8 @@ pub(crate) enum CliCommand {
     Who(Who),
     /// List or delete retained messages
     Retained(Retained),
+    /// Show what became of a message
+    Message(Message),
     /// List messages that were dropped
     Drops(Drops),
     /// List what was refused to clients
@@ -103,6 +107,7 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Subs(command) => routes::subscriptions(command),
         CliCommand::Who(command) => routes::who(command),
         CliCommand::Retained(command) => routes::retained(command),
+        CliCommand::Message(command) => message::show(command),
         CliCommand::Drops(command) => refusals::drops(command),
         CliCommand::Refusals(command) => refusals::refusals(command),
         CliCommand::Trace(command) => trace::run(command),

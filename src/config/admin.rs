@@ -18,6 +18,8 @@ pub struct Admin {
     /// Address of the admin listener. Not a name or a port alone: what it stands for must be plain.
     #[serde(deserialize_with = "ip_and_port")]
     pub address: SocketAddr,
+    /// Steps of QoS 1 and 2 messages that are kept in memory, for the journey of a message; 0: none.
+    pub journey_steps_max: usize,
     /// Names in the Host header of requests that are answered, beside `localhost` and all IP addresses.
     #[serde(deserialize_with = "names")]
     pub allowed_hosts: Vec<String>,
@@ -49,6 +51,8 @@ impl Default for Admin {
             // Loopback, because there is no certificate by default. The port is 1883 moved into the range of Prometheus
             // exporters.
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9883)),
+            // Ten minutes of some hundred messages a second, in 5 MiB.
+            journey_steps_max: 100_000,
             // A website can give its own name to this machine's address, but not to an address alone (DNS rebinding).
             allowed_hosts: Vec::new(),
             // A second broker on the same machine should still serve its clients.
@@ -75,6 +79,10 @@ impl Admin {
             (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_of_name)
         };
         let mut problems = Vec::new();
+        if self.journey_steps_max > JOURNEY_STEPS_MAX {
+            let text = format!("must be at most {JOURNEY_STEPS_MAX}");
+            problems.push(Problem::new("admin.journey_steps_max", &text));
+        }
         if !self.allowed_hosts.iter().all(is_name) {
             problems.push(Problem::new("admin.allowed_hosts", "must be names of hosts, without a port"));
         }
@@ -135,6 +143,8 @@ impl Admin {
 const NAME_BYTES_MAX: usize = 253;
 const NAMES_MAX: usize = 64;
 const ROLES_MAX: usize = 1_000;
+/// They use 520 MB.
+const JOURNEY_STEPS_MAX: usize = 10_000_000;
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     text_list(deserializer, "a list of names such as [\"broker\"]")

@@ -144,7 +144,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
         bans: takes.bans,
         log: Log { format: keeps.log.format, ..takes.log },
-        admin: keeps.admin,
+        admin: config::Admin { journey_steps_max: takes.admin.journey_steps_max, ..keeps.admin },
     }
 }
 

@@ -6,7 +6,8 @@ use tracing::Level;
 use tracing::field::{DisplayValue, display};
 
 use crate::broker::{
-    ClientLabel, FilterAnswer, MemoryLevel, Owner, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome,
+    ClientLabel, FilterAnswer, LostMessages, MemoryLevel, Owner, OwnerChange, PublishedMessage, Report, SessionChange,
+    WillOutcome,
 };
 use crate::codec::ReasonCode;
 use crate::server::LogEvent;
@@ -84,6 +85,7 @@ pub(super) fn write(report: &Report, now: Timestamp) {
                 client_line!(MessagesDropped, client, { reason }, "{}: dropping messages: {reason}", Label(client));
             }
         }
+        Report::Lost { client, messages } => write_lost(client, messages),
         Report::Published { message, reason_code, duplicate, receivers } => {
             write_published(message, *reason_code, *duplicate, *receivers);
         }
@@ -170,6 +172,19 @@ fn write_owner_changed(client: &ClientLabel, (owner, previous): (&Owner, &Owner)
         client,
         { owner = &*owner, previous_owner = &*previous_owner, reason },
         "{}: {reason}: it belonged to {previous_owner}, and the Client Identifier belongs to {owner} now",
+        Label(client)
+    );
+}
+
+fn write_lost(client: &ClientLabel, messages: &LostMessages) {
+    let LostMessages { topic, qos, reason, count, message_id } = messages;
+    let (topic, reason) = (topic.as_deref().map(cut), reason.name());
+    let (qos, of_topic) = (qos.map(|qos| qos.level()), topic.as_deref().unwrap_or_default());
+    client_line!(
+        MessageDropped,
+        client,
+        { topic = topic.as_deref(), qos, reason, count, message_id = message_id.map(display) },
+        "{}: {count} dropped {of_topic:?}: {reason}",
         Label(client)
     );
 }

@@ -60,6 +60,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         durability_rules: config.durability_rules.iter().filter_map(durability_rule).collect(),
         sys_interval: mqtt.sys_interval,
         client_events: mqtt.client_events,
+        journey_steps_max: config.admin.journey_steps_max,
     }
 }
 

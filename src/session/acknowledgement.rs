@@ -3,15 +3,17 @@
 use super::entry::State;
 use super::link::Link;
 use super::outbound::Outbound;
-use super::{Action, Actions, ProtocolError};
+use super::{Action, Actions, ProtocolError, QueueStep};
 use crate::codec::{Ack, PacketId, PacketType, ServerPacket};
 
 impl Outbound {
     /// PUBACK completes a QoS 1 message. One for an unknown identifier is a repeat and is ignored.
-    pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
-        match self.find(id) {
+    pub(super) fn on_puback(&mut self, ack: &Ack, actions: &mut impl Actions) -> Result<(), ProtocolError> {
+        match self.find(ack.packet_id) {
             Some((place, _, State::AwaitingPuback)) => {
-                self.complete(place, actions);
+                let is_refused = ack.reason_code.is_error();
+                let step = if is_refused { QueueStep::Refused } else { QueueStep::Acknowledged };
+                self.complete(place, step, actions);
                 Ok(())
             }
             Some((_, _, State::AwaitingPubrec | State::AwaitingPubcomp)) => {
@@ -33,10 +35,12 @@ impl Outbound {
     ) -> Result<(), ProtocolError> {
         let id = ack.packet_id;
         match self.find(id) {
-            Some((place, _, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(place, actions),
+            Some((place, _, State::AwaitingPubrec)) if ack.reason_code.is_error() => {
+                self.complete(place, QueueStep::Refused, actions);
+            }
             Some((_, sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
             Some((place, sequence, State::AwaitingPubrec)) => {
-                self.release(place);
+                self.release(place, actions);
                 actions.push(Action::Released(sequence, id));
             }
             Some((_, _, State::AwaitingPubcomp)) if ack.reason_code.is_error() => {}
@@ -58,7 +62,7 @@ impl Outbound {
     pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         match self.find(id) {
             Some((place, _, State::AwaitingPubcomp)) => {
-                self.complete(place, actions);
+                self.complete(place, QueueStep::Completed, actions);
                 Ok(())
             }
             Some((_, _, State::AwaitingPuback | State::AwaitingPubrec)) => {

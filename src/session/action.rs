@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::{Delivery, DropCause, ProtocolError};
+use super::{Delivery, DropCause, ProtocolError, QueueStep};
 use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 
 /// Receives the actions of a [`Session`](super::Session), in order.
@@ -13,6 +13,15 @@ pub trait Actions {
 
     /// Adds an action.
     fn push(&mut self, action: Action);
+
+    /// Notes the first known step of the queued message with this sequence. Returns whether its further steps are passed to
+    /// [`note`](Self::note).
+    fn begin_notes(&mut self, _sequence: u64, _message: &Message, _step: QueueStep) -> bool {
+        false
+    }
+
+    /// Notes a further step of a queued message.
+    fn note(&mut self, _sequence: u64, _step: QueueStep) {}
 }
 
 impl Actions for Vec<Action> {

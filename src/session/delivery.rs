@@ -43,7 +43,7 @@ pub struct Unreceived {
 }
 
 /// Why a message was not sent to the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropCause {
     /// The queue is full.
     QueueFull,

@@ -2,6 +2,8 @@
 
 use super::delivery::{Delivery, DeliveryPlace, DropCause};
 use super::link::Link;
+use super::note::Noting;
+use super::{Actions, QueueStep};
 use crate::codec::{Message, OutgoingPublish, PacketId, Qos};
 use crate::timestamp::Timestamp;
 
@@ -15,6 +17,7 @@ pub(super) struct Entry {
     pub(super) state: State,
     /// Whether the store has the message, so that it can be fetched.
     pub(super) recorded: bool,
+    noting: Noting,
 }
 
 /// The content of a queued message.
@@ -94,15 +97,18 @@ impl Entry {
             recorded: recorded && delivery.place == DeliveryPlace::Record && delivery.share().is_none(),
             content: Content::Loaded(delivery),
             state: State::Queued,
+            noting: Noting::Undecided,
         }
     }
 
     pub(super) fn restored(sequence: u64, message: RestoredMessage, may_be_sent: bool) -> Self {
         let state = |qos| if may_be_sent { State::awaiting(qos) } else { State::Queued };
+        let noting = Noting::Undecided;
         match message {
             RestoredMessage::Queued { qos, expires_at, content } => {
                 let bytes = u32::try_from(queued_bytes(content as usize)).unwrap_or(u32::MAX);
-                Self { sequence, content: Content::Away { expires_at }, bytes, state: state(qos), recorded: true }
+                let (content, state) = (Content::Away { expires_at }, state(qos));
+                Self { sequence, content, bytes, state, recorded: true, noting }
             }
             RestoredMessage::Shared(delivery) => {
                 let state = state(delivery.qos);
@@ -114,6 +120,7 @@ impl Entry {
                 bytes: 0,
                 state: State::AwaitingPubcomp,
                 recorded: true,
+                noting,
             },
         }
     }
@@ -134,6 +141,27 @@ impl Entry {
         let publish = delivery.publish(now, Some(packet_id), dup, link)?;
         self.state = State::awaiting(delivery.qos);
         Ok(publish)
+    }
+
+    /// Notes a step, if the steps of this message are noted. Which message it is must be known at the first one.
+    #[inline]
+    pub(super) fn note(&mut self, step: QueueStep, actions: &mut impl Actions) {
+        match (self.noting, &self.content) {
+            (Noting::On, _) => actions.note(self.sequence, step),
+            (Noting::Undecided, Content::Loaded(delivery)) => {
+                let is_noted = actions.begin_notes(self.sequence, &delivery.message, step);
+                self.noting = if is_noted { Noting::On } else { Noting::Off };
+            }
+            (Noting::Undecided, Content::Away { .. }) | (Noting::Off, _) => {}
+        }
+    }
+
+    /// Notes that it waits, unless it was sent at once.
+    #[inline]
+    pub(super) fn note_waiting(&mut self, actions: &mut impl Actions) {
+        if self.state == State::Queued && self.noting == Noting::Undecided {
+            self.note(QueueStep::Queued, actions);
+        }
     }
 
     /// Whether it has expired without having been sent.

@@ -101,7 +101,7 @@ impl Outbound {
                     self.head.added(entry);
                 }
                 Err(cause) => {
-                    self.give_up(place);
+                    self.give_up(place, actions);
                     actions.push(Action::Unreadable(sequence, cause));
                 }
             }

@@ -121,6 +121,7 @@ impl Session {
                 queue.enqueue(sequence, delivery, actions);
                 self.send(now, actions);
                 if let Some(queue) = self.outgoing.queue_mut() {
+                    queue.note_waiting(sequence, actions);
                     queue.unload_from(end);
                 }
             }
@@ -171,7 +172,7 @@ impl Session {
     ) -> Result<(), ProtocolError> {
         match packet {
             ClientPacket::Publish(publish) => self.on_publish(publish, actions)?,
-            ClientPacket::Puback(ack) => self.outgoing.need_queue().on_puback(ack.packet_id, actions)?,
+            ClientPacket::Puback(ack) => self.outgoing.need_queue().on_puback(&ack, actions)?,
             ClientPacket::Pubrec(ack) => {
                 let link = self.connection.link.as_deref();
                 self.outgoing.need_queue().on_pubrec(&ack, link, actions)?;

@@ -1,3 +1,4 @@
+mod dropping;
 mod empty;
 mod end;
 
@@ -10,7 +11,7 @@ use super::head::Head;
 use super::limits::{SHORT_BYTES_MAX, SHORT_MESSAGES_MAX};
 use super::link::Link;
 use super::rights::Recheck;
-use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits};
+use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, QueueStep};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -164,33 +165,6 @@ impl Outbound {
             && (self.messages as usize >= SHORT_MESSAGES_MAX || self.bytes >= SHORT_BYTES_MAX)
     }
 
-    /// Drops the next message instead of appending it.
-    #[cold]
-    fn skip(&mut self, delivery: Delivery, actions: &mut impl Actions) {
-        let sequence = self.end;
-        self.end += 1;
-        for next in [&mut self.cursor, &mut self.sent_until] {
-            if *next == sequence {
-                *next = self.end; // all messages before it were sent
-            }
-        }
-        actions.push(Action::Dropped(DropCause::QueueFull, Some(Box::new(delivery))));
-    }
-
-    /// Drops the oldest messages that were never sent, as many as exceed the bounds.
-    fn drop_oldest(&mut self, actions: &mut impl Actions) {
-        while self.messages as usize > self.limits.queued_messages_max || self.bytes > self.limits.queued_bytes_max {
-            let oldest = self.place_from(self.sent_until);
-            if self.queue.get(oldest).is_none() {
-                break; // the remaining messages are in flight
-            }
-            self.drop_message(oldest, DropCause::QueueFull, actions);
-            // Only messages in flight precede it, so removing it is cheap.
-            self.queue.remove(oldest);
-        }
-        self.remove_done();
-    }
-
     /// Handles the start or the end of a connection: the next one sends all messages in flight again, in order.
     /// [MQTT-4.4.0-1]
     pub(super) fn restart(&mut self, is_connected: bool) {
@@ -227,12 +201,14 @@ impl Outbound {
                     if full || (entry.is_stored() && (self.limits.has_dead_letters || !entry.is_expired(now))) {
                         break;
                     }
+                    let step = if entry.state == State::Queued { QueueStep::Sent } else { QueueStep::Resent };
                     let denied = self.recheck.as_ref().is_some_and(|recheck| recheck.denies(entry));
                     let publish =
                         if denied { Err(DropCause::NotAuthorized) } else { entry.publish(now, packet_id, link) };
                     match publish {
                         Ok(publish) => {
                             *room = room.saturating_sub(publish_bytes(&publish));
+                            entry.note(step, actions);
                             actions.send(ServerPacket::Publish(publish));
                             self.in_flight += 1;
                             self.head.sent(entry);
@@ -291,14 +267,27 @@ impl Outbound {
         (sequence < self.sent_until).then_some((place, sequence, entry.state))
     }
 
+    /// Notes that a message that was delivered just now waits, if it does.
+    #[inline]
+    pub(super) fn note_waiting(&mut self, sequence: u64, actions: &mut impl Actions) {
+        if let Some(entry) = self.queue.back_mut().filter(|entry| entry.sequence == sequence) {
+            entry.note_waiting(actions);
+        }
+    }
+
     /// The client has received the message at this index: only its identifier is kept, until PUBCOMP.
-    pub(super) fn release(&mut self, place: usize) {
+    pub(super) fn release(&mut self, place: usize, actions: &mut impl Actions) {
+        if let Some(entry) = self.queue.get_mut(place) {
+            entry.note(QueueStep::Released, actions);
+        }
         self.take(place, State::AwaitingPubcomp);
     }
 
-    /// Completes the message at this index, which was sent.
-    pub(super) fn complete(&mut self, place: usize, actions: &mut impl Actions) {
-        let Some(sequence) = self.queue.get(place).map(|entry| entry.sequence) else { return };
+    /// Completes the message at this index, which was sent. `step`: how.
+    pub(super) fn complete(&mut self, place: usize, step: QueueStep, actions: &mut impl Actions) {
+        let Some(entry) = self.queue.get_mut(place) else { return };
+        entry.note(step, actions);
+        let sequence = entry.sequence;
         if sequence < self.cursor {
             self.in_flight -= 1;
         }
@@ -313,33 +302,6 @@ impl Outbound {
             self.queue.pop_front();
             self.remove_done();
         }
-    }
-
-    /// Drops the message at this index. A dead letter of it is stored before its record is deleted.
-    pub(super) fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut impl Actions) {
-        let Some(entry) = self.queue.get(place).filter(|entry| entry.state != State::Done) else { return };
-        let (sequence, is_stored) = (entry.sequence, entry.is_stored());
-        self.messages -= 1;
-        let delivery = self.take(place, State::Done);
-        if is_stored && self.limits.has_dead_letters {
-            return actions.push(Action::DroppedStored(cause, sequence));
-        }
-        if cause == DropCause::NotAuthorized
-            && let Some(delivery) = delivery
-        {
-            return actions.push(Action::Denied(sequence, Box::new(delivery)));
-        }
-        let is_recorded = is_recorded(delivery.as_ref());
-        actions.push(Action::Dropped(cause, delivery.map(Box::new)));
-        if is_recorded {
-            actions.push(Action::Done(sequence));
-        }
-    }
-
-    /// Drops a message that can't be fetched. Its record stays, because a later run may be able to read it.
-    pub(super) fn give_up(&mut self, place: usize) {
-        self.messages -= 1;
-        self.take(place, State::Done);
     }
 
     /// Sets the state of a message that won't be sent again, and removes it from memory.
@@ -414,7 +376,7 @@ mod tests {
             actions.clear();
         }
         assert_eq!((outbound.queue.len(), outbound.queued().0, outbound.unsent()), (10, 10, 9));
-        outbound.on_puback(packet_id(1), &mut actions).unwrap();
+        outbound.on_puback(&Ack::new(packet_id(1), ReasonCode::Success), &mut actions).unwrap();
         outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions);
         assert_eq!(outbound.find(packet_id(199_992)), Some((0, 199_992, State::AwaitingPuback)));
     }

@@ -47,6 +47,14 @@ impl Session {
     }
 }
 
+impl Session {
+    /// The messages of the queue from this sequence on.
+    pub fn queue_from(&self, sequence: u64) -> impl Iterator<Item = QueuedMessage<'_>> {
+        let queue = self.outgoing.queue().into_iter();
+        queue.flat_map(move |queue| queue.queue.range(queue.place_from(sequence)..)).filter_map(Entry::queued)
+    }
+}
+
 impl Entry {
     fn queued(&self) -> Option<QueuedMessage<'_>> {
         let state = match self.state {

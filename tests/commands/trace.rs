@@ -157,3 +157,47 @@ fn count(trace: &Running) -> u64 {
     };
     trace.so_far().lines().filter_map(of).sum()
 }
+
+#[test]
+fn every_dropped_message_is_shown_with_its_reason_and_identity() {
+    let broker = Broker::start(&["--shards", "2"]);
+    let directory = broker.directory.path().join("data");
+    let limited = ["-i", "away", "-c", "-t", "jobs/#", "-q", "1", "-E"];
+    crate::messages::subscribe(&broker, &limited).succeeded();
+    let trace = broker.trace_json(&["--topic", "jobs/#"]);
+    // A QoS 0 message for a Session without a connection is dropped.
+    for _ in 0..3 {
+        publish(&broker, &["-i", "maker", "-t", "jobs/a", "-m", "x"]).succeeded();
+    }
+    // A message that expires in the queue.
+    let expiring = ["-i", "maker", "-V", "5", "-t", "jobs/b", "-m", "x", "-q", "1"];
+    let expiring = [&expiring[..], &["-D", "publish", "message-expiry-interval", "1"]].concat();
+    publish(&broker, &expiring).succeeded();
+    wait_for("the drops of QoS 0", || trace.contains("not_connected"));
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    crate::messages::subscribe(&broker, &limited).succeeded();
+    wait_for("the expired one", || trace.contains("\"expired\""));
+    let output = interrupted(trace).output;
+    let entries = entries(&output);
+    let dropped: Vec<_> = entries.iter().filter(|entry| entry["event"] == "dropped").collect();
+    let of = |reason: &str| dropped.iter().filter(|entry| entry["reason"] == reason).count();
+    assert_eq!((of("not_connected"), of("expired")), (3, 1), "{output}");
+    assert!(dropped.iter().all(|entry| entry["client_id"] == "away"), "{output}");
+    let expired = dropped.iter().find(|entry| entry["reason"] == "expired").unwrap();
+    assert_eq!((expired["topic"].as_str(), expired["qos"].as_u64()), (Some("jobs/b"), Some(1)), "{expired}");
+    let id = expired["message_id"].as_str().unwrap();
+    let data = ["--data", directory.to_str().unwrap()];
+    let journey = run([&["message", id], &data[..]].concat()).succeeded();
+    for line in ["topic        jobs/b", "publisher    maker"] {
+        assert!(journey.contains(line), "{journey}");
+    }
+    let rows: Vec<Vec<&str>> = journey.lines().map(|line| line.split_whitespace().skip(1).collect()).collect();
+    for row in [vec!["queued", "away", "-"], vec!["dropped", "away", "expired"]] {
+        assert!(rows.contains(&row), "{row:?} in {journey}");
+    }
+    let json = run([&["message", id, "--json"], &data[..]].concat()).succeeded();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["receivers"], serde_json::json!([{ "client_id": "away", "state": "dropped" }]));
+    run([&["message", "0000000000000001-0000000000000001"], &data[..]].concat()).failed(1, "no queue has it");
+    run([&["message", "x"], &data[..]].concat()).failed(2, "hexadecimal");
+}

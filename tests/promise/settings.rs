@@ -43,5 +43,6 @@ pub(crate) fn settings() -> Settings {
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
+        journey_steps_max: 100,
     }
 }

@@ -176,7 +176,7 @@ impl World {
                 let client = client(label);
                 self.fail(client, format!("message {sequence} can't be read: {cause}"));
             }
-            Report::Dropping { .. } => {}
+            Report::Dropping { .. } | Report::Lost { .. } => {}
             Report::OwnerChanged { client: label, previous, owner, .. } => {
                 let client = client(label);
                 self.fail(client, format!("the Session of {previous} belongs to {owner}"));

@@ -323,6 +323,7 @@ impl Mix {
             durability_rules: self.rules.iter().map(rule).collect(),
             sys_interval: Duration::ZERO,
             client_events: false,
+            journey_steps_max: 100,
         }
     }
 }

@@ -1,9 +1,9 @@
-//! An operator who ends connections and looks at queues, at the shard that has the Session or at another one.
+//! An operator who ends connections and looks at queues and messages, at the shard that has the Session or at another one.
 
 use std::collections::HashSet;
 
-use oncemq::broker::{Answer, Event, Kick, Query, QueryId, QueueRequest};
-use oncemq::codec::{ClientId, ReasonCode};
+use oncemq::broker::{Answer, Event, HoldersRequest, JourneyRequest, Kick, Query, QueryId, QueuePlace, QueueRequest};
+use oncemq::codec::{ClientId, MessageId, ReasonCode};
 
 use crate::world::{Phase, Step, World};
 
@@ -32,7 +32,12 @@ impl World {
         self.schedule(delay, Step::Operate);
         let (client, shard) = (self.rng.index(self.clients.len()), self.rng.index(self.shards.len()));
         let client_id = ClientId::from(format!("c{client}"));
-        let query = if self.rng.percent(50) {
+        let message = MessageId { run: 0, number: (shard as u64) << 48 | self.rng.between(1, 40) };
+        let query = if self.rng.percent(20) {
+            Query::Journey(Box::new(JourneyRequest { id: message, receivers: Vec::new(), from: 0 }))
+        } else if self.rng.percent(20) {
+            Query::Holders(HoldersRequest { id: message, from: QueuePlace::default() })
+        } else if self.rng.percent(50) {
             Query::Kick(Box::new(Kick { client_id, reason_code: ReasonCode::AdministrativeAction, ban: None }))
         } else {
             Query::Queue(client_id, QueueRequest { limit: 10, preview: 10 })

@@ -21,6 +21,8 @@ mod explain;
 mod failure;
 mod json;
 mod logs;
+mod message_journey;
+mod messages;
 mod overview;
 mod parameters;
 mod publish;

@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
 use super::{
-    bans, client_changes, client_history, clients, config, drops, explain, overview, publish, refusals, reload,
-    retained, routes, store, subscriptions, tokens, trace, users,
+    bans, client_changes, client_history, clients, config, drops, explain, messages, overview, publish, refusals,
+    reload, retained, routes, store, subscriptions, tokens, trace, users,
 };
 use crate::admin::caller::Role;
 
@@ -38,6 +38,7 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, explain::viewer_routes()),
         (Role::Viewer, refusals::viewer_routes()),
         (Role::Viewer, drops::viewer_routes()),
+        (Role::Viewer, messages::viewer_routes()),
         (Role::Operator, trace::operator_routes()),
         (Role::Viewer, overview::viewer_routes()),
         (Role::Viewer, store::viewer_routes()),

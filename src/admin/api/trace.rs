@@ -34,7 +34,7 @@ pub(super) fn operator_routes() -> Routes {
 struct LineJson<'a> {
     at: String,
     /// `received` or `sent`: a packet. Otherwise a decision: `connected`, `refused`, `probe`, `disconnected`, `denied`, `published`, `subscribed`,
-    /// `unsubscribed`, `dropping` (the first message of a series), `unreadable`, `owner-changed`, `will-published`, `will-discarded`,
+    /// `unsubscribed`, `dropping` (the first message of a series), `dropped` (every message), `unreadable`, `owner-changed`, `will-published`, `will-discarded`,
     /// `session-created`, `session-resumed`, `session-taken-over`, `session-moved`, `session-expired` or `session-ended`.
     event: &'static str,
     client_id: Option<&'a str>,
@@ -57,6 +57,8 @@ struct LineJson<'a> {
     rule: Option<&'a str>,
     /// The number of Sessions that a message was sent to or queued for.
     receivers: Option<usize>,
+    /// The identity of a message, for `dropped`, at QoS 1 and 2.
+    message_id: Option<&'a str>,
     /// Further fields of a packet, for people.
     details: Option<&'a str>,
 }
@@ -183,6 +185,7 @@ fn line(entry: &TraceEntry, status: &Status) -> String {
         reason: entry.reason.as_deref(),
         rule: entry.rule.as_deref(),
         receivers: entry.receivers,
+        message_id: entry.message_id.as_deref(),
         details: entry.details.as_deref(),
     };
     serde_json::to_string(&line).unwrap_or_default() + "\n"

@@ -82,6 +82,11 @@ impl Shared {
         Self { directory, ..self }
     }
 
+    /// The share of one shard in `total`, rounded up.
+    pub(in crate::broker) fn share_of(&self, total: usize) -> usize {
+        total.div_ceil(self.stable.len().max(1))
+    }
+
     /// Sets the number of this run, which must differ from that of every other run: message identities begin with it.
     pub fn of_run(self, run: u64) -> Self {
         Self { run, ..self }

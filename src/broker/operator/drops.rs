@@ -8,7 +8,7 @@ use crate::broker::operator::budget::Budget;
 use crate::broker::operator::query::{DropView, LogPage, LogRequest};
 use crate::broker::operator::refusals::cut;
 use crate::broker::operator::ring::Ring;
-use crate::codec::Qos;
+use crate::codec::{MessageId, Qos};
 use crate::session::Delivery;
 use crate::timestamp::Timestamp;
 
@@ -38,18 +38,21 @@ pub(in crate::broker) struct Lost<'a> {
     pub(in crate::broker) qos: Option<Qos>,
     pub(in crate::broker) reason: DropReason,
     pub(in crate::broker) count: u64,
+    /// If it is one.
+    pub(in crate::broker) message_id: Option<MessageId>,
 }
 
 impl<'a> Lost<'a> {
     /// Messages of which only the number is known.
     pub(in crate::broker) const fn several(client_id: &'a str, count: u64, reason: DropReason) -> Self {
-        Self { client_id, topic: None, qos: None, reason, count }
+        Self { client_id, topic: None, qos: None, reason, count, message_id: None }
     }
 
     /// One message.
     pub(in crate::broker) fn delivery(client_id: &'a str, delivery: &'a Delivery, reason: DropReason) -> Self {
         let topic = Some(delivery.message.topic.as_str());
-        Self { client_id, topic, qos: Some(delivery.qos), reason, count: 1 }
+        let message_id = delivery.message.id;
+        Self { client_id, topic, qos: Some(delivery.qos), reason, count: 1, message_id }
     }
 }
 
@@ -72,7 +75,7 @@ impl Drops {
     /// Notes dropped messages, or counts them if there were too many in this second.
     #[inline(never)]
     pub(in crate::broker) fn note(&mut self, now: Timestamp, lost: Lost<'_>) {
-        let Lost { client_id, topic, qos, reason, count } = lost;
+        let Lost { client_id, topic, qos, reason, count, message_id: _ } = lost;
         if count == 0 {
             return;
         }
@@ -128,7 +131,7 @@ mod tests {
     use super::*;
 
     fn lost(client_id: &'static str, topic: Option<&'static str>, reason: DropReason) -> Lost<'static> {
-        Lost { client_id, topic, qos: Some(Qos::AtLeastOnce), reason, count: 1 }
+        Lost { topic, qos: Some(Qos::AtLeastOnce), ..Lost::several(client_id, 1, reason) }
     }
 
     fn counts(drops: &Drops) -> Vec<(String, u64)> {

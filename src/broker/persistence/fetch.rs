@@ -57,6 +57,8 @@ pub(in crate::broker) enum Purpose {
     DeadLetters,
     /// A query shows them, with so many bytes of each payload.
     Show { query: QueryId, preview: usize },
+    /// A query looks for a message among them.
+    Search { query: QueryId },
 }
 
 impl Fetch {

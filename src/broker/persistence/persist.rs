@@ -61,6 +61,9 @@ impl Shard {
     /// All records up to `ticket` are stable: delivers the waiting messages, then sends the waiting answers, closes the waiting
     /// connections, and moves claimed Sessions.
     pub(in crate::broker) fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
+        if ticket > self.pipeline.stable() {
+            self.journeys.committed(ticket, turn.now);
+        }
         self.pipeline.advance(ticket);
         self.shared.set_stable(self.id, self.pipeline.stable());
         while let Some(message) = self.pipeline.next_stable_message() {

@@ -18,9 +18,10 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::resolved::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, Qos, ReasonCode};
+use crate::codec::{Message, MessageId, Qos, ReasonCode};
 use crate::routing::{RetainedStore, Route, ShareViews, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
+use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Accepts a message: retains it if RETAIN is set, and delivers it to every matching Session.
@@ -77,7 +78,7 @@ impl Shard {
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.level = level;
         if let Some(retained) = retained
-            && !self.retain(retained, &mut accepted, (publisher, turn.now))
+            && !self.retain(retained, &mut accepted, publisher, turn)
         {
             if let Admission::Reserved { bytes } = room {
                 self.free_reserved(bytes, queueing_receivers(publisher, route, &chosen), turn);
@@ -91,6 +92,7 @@ impl Shard {
         let origin = if has_receivers { self.origin_of(publisher, only_key, turn.now) } else { None };
         let mut distribution = Distribution::new(origin, room, level, copies_wait, resolved.published());
         let may_need_record = copies_wait || may_need_record(publisher, &accepted);
+        let noted = self.note_accepted(id, &accepted, publisher, turn.now);
         if let Some((receiver, publisher)) = only
             && !may_need_record
             && !receiver.subscriber.is_durable()
@@ -98,7 +100,7 @@ impl Shard {
             if let Some(granted) = receiver.delivery(publisher) {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.into_delivery(granted), turn);
             }
-            self.receivers = distribution.receivers;
+            self.note_receivers(noted, distribution.receivers);
             // Fast path: one transient receiver, nothing to persist.
             return Verdict::Answer { reason_code: distribution.reason_code(), wait: None };
         }
@@ -115,15 +117,35 @@ impl Shard {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.delivery(granted), turn);
             }
         }
-        self.receivers = distribution.receivers;
+        self.note_receivers(noted, distribution.receivers);
         let reason_code = distribution.reason_code();
         let copies = distribution.copies;
         if !may_need_record && copies.durable.is_empty() {
             return Verdict::Answer { reason_code, wait: None };
         }
         let ticket = self.persist_accepted(publisher, accepted, copies, turn);
+        self.journeys.recorded(noted, ticket);
         self.defer_later_copies(publisher, ticket);
         Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
+    }
+
+    /// Begins the journey of a message with this identity.
+    #[inline]
+    fn note_accepted(
+        &mut self,
+        id: Option<MessageId>,
+        accepted: &AcceptedMessage,
+        publisher: &Publisher,
+        now: Timestamp,
+    ) -> Option<u64> {
+        self.journeys.accepted((id?, accepted.qos), publisher, accepted.message.topic.as_str(), now)
+    }
+
+    /// Keeps the number of receivers of a message: for its publisher, and in its journey.
+    #[inline]
+    fn note_receivers(&mut self, noted: Option<u64>, receivers: usize) {
+        self.receivers = receivers;
+        self.journeys.matched(noted, receivers);
     }
 
     /// Whether a message at QoS 1 or 2 needs a record.

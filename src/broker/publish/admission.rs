@@ -9,7 +9,6 @@ use std::sync::Arc;
 use crate::broker::action::Action;
 use crate::broker::counters::DropReason;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
-use crate::broker::operator::drops::Lost;
 use crate::broker::publish::blocked::AwaitedRoom;
 use crate::broker::publish::plan::{Admission, Chosen, queueing_receivers};
 use crate::broker::publish::publisher::Publisher;
@@ -68,7 +67,7 @@ impl Shard {
     /// Drops a message because the queue of its receiver is full, and notifies the receiver's shard, which counts it.
     pub(in crate::broker) fn drop_newest(&mut self, to: &Arc<Subscriber>, delivery: &Delivery, turn: &mut Turn<'_>) {
         self.publish_dead_letter(to, DropReason::QueueFull, delivery, turn);
-        self.operator.drops.note(turn.now, Lost::delivery(to.client_id.as_str(), delivery, DropReason::QueueFull));
+        self.note_undelivered(to, delivery, DropReason::QueueFull, turn);
         let location = to.location();
         if location.shard == self.id || location.slot == Location::ENDED {
             return self.on_dropped_newest(to.key, location.slot, turn);

@@ -8,6 +8,7 @@ use crate::broker::action::Action;
 use crate::broker::connection::last_end::ReasonText;
 use crate::broker::counters::DropReason;
 use crate::broker::history::EventKind;
+use crate::broker::journey::step::reason_of;
 use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::persistence::record::Record;
@@ -25,17 +26,18 @@ impl Shard {
     pub(in crate::broker) fn on_dropped(
         &mut self,
         slot: usize,
-        cause: &DropCause,
+        cause: DropCause,
         delivery: Option<Box<Delivery>>,
         turn: &mut Turn<'_>,
     ) {
-        let reason = reason(cause);
+        let reason = reason_of(cause);
         let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         self.count_dropped(slot, subscriber.key, reason, turn);
         let client_id = subscriber.client_id.as_str();
         let of_one = |delivery| Lost::delivery(client_id, delivery, reason);
+        // A message of the queue: the Session has noted its step.
         let lost = delivery.as_deref().map_or_else(|| Lost::several(client_id, 1, reason), of_one);
-        self.operator.drops.note(turn.now, lost);
+        self.note_lost(lost, turn);
         if let Some(delivery) = delivery.filter(|delivery| delivery.qos > Qos::AtMostOnce) {
             self.publish_dead_letter(&subscriber, reason, &delivery, turn);
         }
@@ -84,8 +86,8 @@ impl Shard {
         self.counters.dropped(DropReason::Unreadable, 1);
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.incidents.add_dropped(DropReason::Unreadable);
-            let lost = Lost::several(entry.subscriber.client_id.as_str(), 1, DropReason::Unreadable);
-            self.operator.drops.note(turn.now, lost);
+            let to = Arc::clone(&entry.subscriber);
+            self.note_lost(Lost::several(to.client_id.as_str(), 1, DropReason::Unreadable), turn);
         }
         let client = self.label_of_session(slot);
         turn.actions.push(Action::Report(Box::new(Report::Unreadable { client, sequence, cause })));
@@ -114,16 +116,6 @@ impl Shard {
     }
 }
 
-pub(in crate::broker) const fn reason(cause: &DropCause) -> DropReason {
-    match cause {
-        DropCause::QueueFull => DropReason::QueueFull,
-        DropCause::NotConnected => DropReason::NotConnected,
-        DropCause::Expired => DropReason::Expired,
-        DropCause::PacketTooLarge => DropReason::PacketTooLarge,
-        DropCause::NotAuthorized => DropReason::NotAuthorized,
-    }
-}
-
 /// Whether a message that is dropped for this reason becomes a dead letter.
 pub(in crate::broker) const fn becomes_dead_letter(reason: DropReason) -> bool {
     matches!(reason, DropReason::QueueFull | DropReason::Expired | DropReason::OwnerChanged)
@@ -135,14 +127,14 @@ impl Shard {
     pub(in crate::broker) fn on_dropped_stored(
         &mut self,
         slot: usize,
-        cause: &DropCause,
+        cause: DropCause,
         sequence: u64,
         turn: &mut Turn<'_>,
     ) {
         let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
-        let (key, reason) = (to.key, reason(cause));
+        let (key, reason) = (to.key, reason_of(cause));
         self.count_dropped(slot, key, reason, turn);
-        self.operator.drops.note(turn.now, Lost::several(to.client_id.as_str(), 1, reason));
+        self.note_lost(Lost::several(to.client_id.as_str(), 1, reason), turn);
         if !becomes_dead_letter(reason) || !self.add_dead_letter(&to, sequence, reason, turn) {
             self.persist_done(slot, sequence, turn);
         }

@@ -63,7 +63,7 @@ impl Shard {
         match sequenced.sequence {
             None if self.drops_qos0(slot) => {
                 let lost = Lost::delivery(to.client_id.as_str(), &sequenced.delivery, DropReason::SlowReceiver);
-                self.operator.drops.note(turn.now, lost);
+                self.note_lost(lost, turn);
                 return self.drop_qos0(slot, to.key, origin, turn);
             }
             None => self.drive_inlined(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
@@ -88,9 +88,9 @@ impl Shard {
 
     /// Counts and notes a copy that is dropped before it is in the queue of its receiver.
     #[cold]
-    fn drop_copy(&mut self, to: &Subscriber, delivery: &Delivery, reason: DropReason, turn: &Turn<'_>) {
+    fn drop_copy(&mut self, to: &Subscriber, delivery: &Delivery, reason: DropReason, turn: &mut Turn<'_>) {
         self.counters.dropped(reason, 1);
-        self.operator.drops.note(turn.now, Lost::delivery(to.client_id.as_str(), delivery, reason));
+        self.note_undelivered(to, delivery, reason, turn);
     }
 
     /// Delivers a copy from another shard. If the Session has moved again, a QoS 0 copy is dropped: it could arrive after later messages.

@@ -56,6 +56,7 @@ impl Shard {
         let entry = self.sessions.get(slot)?;
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
+            slot: Some(slot),
             client_id: application.retain.then(|| entry.subscriber.client_id.clone()),
             origin: Some(Origin::new(self.id, id)),
             received: application.packet_id.map(|packet_id| (slot, packet_id)),

@@ -8,6 +8,8 @@ use crate::routing::SessionKey;
 pub(in crate::broker) struct Publisher {
     /// Its Session, for No Local.
     pub(in crate::broker) key: Option<SessionKey>,
+    /// The slot of its Session.
+    pub(in crate::broker) slot: Option<usize>,
     pub(in crate::broker) client_id: Option<ClientId>,
     /// Its connection, which is paused when a receiver is slow.
     pub(in crate::broker) origin: Option<Origin>,
@@ -22,7 +24,15 @@ pub(in crate::broker) struct Publisher {
 impl Publisher {
     /// The broker itself: dead letters, `$SYS` topics and redelivered messages.
     pub(in crate::broker) const fn broker() -> Self {
-        Self { key: None, client_id: None, origin: None, received: None, deduplicated: None, instead_of: None }
+        Self {
+            key: None,
+            slot: None,
+            client_id: None,
+            origin: None,
+            received: None,
+            deduplicated: None,
+            instead_of: None,
+        }
     }
 
     /// An operator. It has the key of no Session, because its retained messages are stored as those of clients are.

@@ -10,7 +10,6 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, Qos};
 use crate::routing::RetainedStore;
-use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Sets or clears the retained message of a topic. Returns `false` if a QoS 1 or 2 message is refused because a limit is reached.
@@ -18,7 +17,8 @@ impl Shard {
         &mut self,
         mut retained: RwLockWriteGuard<'_, RetainedStore>,
         accepted: &mut AcceptedMessage,
-        (publisher, now): (&Publisher, Timestamp),
+        publisher: &Publisher,
+        turn: &mut Turn<'_>,
     ) -> bool {
         let order = &self.shared.retained_order;
         let is_refused = self.is_memory_short() && publisher.key.is_some() && !accepted.message.payload.is_empty();
@@ -28,15 +28,17 @@ impl Shard {
             Some(change) => accepted.retained = change,
             None => {
                 self.counters.dropped(DropReason::RetainedFull, 1);
+                let is_qos_0 = accepted.qos == Qos::AtMostOnce;
+                if is_qos_0 {
+                    // It discards the previous retained message even if it is not retained itself. [MQTT-3.3.1-7 of 3.1.1]
+                    accepted.retained = self.retained.clear((&mut retained, order), accepted, publisher);
+                }
+                drop(retained);
                 let client_id = publisher.client_id.as_ref().map_or("", ClientId::as_str);
                 let (topic, qos) = (Some(accepted.message.topic.as_str()), Some(accepted.qos));
-                let lost = Lost { client_id, topic, qos, reason: DropReason::RetainedFull, count: 1 };
-                self.operator.drops.note(now, lost);
-                if accepted.qos > Qos::AtMostOnce {
-                    return false;
-                }
-                // A QoS 0 message discards the previous retained message even if it is not retained itself. [MQTT-3.3.1-7 of 3.1.1]
-                accepted.retained = self.retained.clear((&mut retained, order), accepted, publisher);
+                let lost = Lost { topic, qos, ..Lost::several(client_id, 1, DropReason::RetainedFull) };
+                self.note_lost(lost, turn);
+                return is_qos_0;
             }
         }
         true

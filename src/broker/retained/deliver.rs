@@ -24,7 +24,7 @@ impl Shard {
             && bytes < self.outgoing_bytes_max / 2
             && self.has_room_for_retained(slot, recorded)
         {
-            let delivery = match self.next_retained(slot, &access, turn.now) {
+            let delivery = match self.next_retained(slot, &access, turn) {
                 Step::Deliver(delivery) => delivery,
                 Step::Skip => continue,
                 Step::Defer => {
@@ -82,7 +82,8 @@ impl Shard {
     }
 
     /// The next retained message for the Session in `slot`, if `access` allows its client to receive it.
-    fn next_retained(&mut self, slot: usize, access: &Access, now: Timestamp) -> Step {
+    fn next_retained(&mut self, slot: usize, access: &Access, turn: &mut Turn<'_>) -> Step {
+        let now = turn.now;
         let Some(entry) = self.sessions.get_mut(slot) else { return Step::End };
         let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, self.retained.visits()) {
             NextReplayed::Message(retained, granted) => (retained, granted),
@@ -92,9 +93,11 @@ impl Shard {
         if retained.expires_at.is_some_and(|at| at <= now) {
             self.counters.dropped(DropReason::Expired, 1);
             entry.incidents.add_dropped(DropReason::Expired);
-            let (client_id, topic) = (entry.subscriber.client_id.as_str(), Some(retained.message.topic.as_str()));
+            let to = Arc::clone(&entry.subscriber);
+            let (client_id, topic) = (to.client_id.as_str(), Some(retained.message.topic.as_str()));
             let (qos, reason) = (Some(retained.qos.min(granted.qos)), DropReason::Expired);
-            self.operator.drops.note(now, Lost { client_id, topic, qos, reason, count: 1 });
+            let lost = Lost { topic, qos, ..Lost::several(client_id, 1, reason) };
+            self.note_lost(Lost { message_id: retained.message.id, ..lost }, turn);
             return Step::Skip;
         }
         let is_own = granted.no_local && retained.publisher.as_ref() == Some(&entry.subscriber.client_id);

@@ -7,10 +7,13 @@ use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::Counters;
 use crate::broker::filter_request::FilterPacket;
 use crate::broker::ids::ConnectionId;
+use crate::broker::journey::{Journeys, Receiver};
 use crate::broker::persistence::record::Record;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Ack, ReasonCode, ServerPacket};
-use crate::session::{self, Action as Step};
+use crate::codec::{Ack, Message, ReasonCode, ServerPacket};
+use crate::routing::SessionKey;
+use crate::session::{self, Action as Step, QueueStep};
+use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Passes an event to the Session in `slot` and performs its actions. For rare events: not inlined, to keep the binary small.
@@ -42,7 +45,8 @@ impl Shard {
             | session::Event::DeliverQos0(_) => None,
         };
         let before = added.map(|_| (entry.session.queued(), entry.session.in_flight()));
-        let mut sink = ActionSink::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
+        let notes = Notes { journeys: &mut self.journeys, key, slot, now: turn.now };
+        let mut sink = ActionSink::new(entry.connection, &mut self.counters, (&mut self.spare, turn.actions), notes);
         entry.session.handle(turn.now, event, &mut sink);
         let ActionSink { mut steps, bytes, delivered, .. } = sink;
         entry.dropping &= delivered == 0;
@@ -115,9 +119,9 @@ impl Shard {
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
             Step::Done(sequence) => self.persist_done(slot, sequence, turn),
-            Step::Dropped(cause, delivery) => self.on_dropped(slot, &cause, delivery, turn),
+            Step::Dropped(cause, delivery) => self.on_dropped(slot, cause, delivery, turn),
             Step::Denied(sequence, delivery) => self.on_denied(slot, sequence, *delivery, turn),
-            Step::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, &cause, sequence, turn),
+            Step::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, cause, sequence, turn),
             Step::Fetch(number, sequences) => self.fetch(slot, number, sequences, turn),
             Step::Unreadable(sequence, cause) => self.on_unreadable(slot, sequence, cause, turn),
             Step::Subscribe(subscribe) => self.on_filters(slot, FilterPacket::Subscribe(subscribe), turn),
@@ -155,17 +159,26 @@ struct ActionSink<'a> {
     bytes: usize,
     /// The number of PUBLISH packets among the sent packets.
     delivered: u32,
+    notes: Notes<'a>,
+}
+
+/// Where the steps of the messages in the queue of the Session are noted.
+struct Notes<'a> {
+    journeys: &'a mut Journeys,
+    key: SessionKey,
+    slot: usize,
+    now: Timestamp,
 }
 
 impl<'a> ActionSink<'a> {
     const fn new(
         connection: Option<ConnectionId>,
         counters: &'a mut Counters,
-        spare: &'a mut Vec<Vec<Step>>,
-        actions: &'a mut Vec<Action>,
+        (spare, actions): (&'a mut Vec<Vec<Step>>, &'a mut Vec<Action>),
+        notes: Notes<'a>,
     ) -> Self {
         let steps = Vec::new();
-        Self { connection, counters, spare, actions, steps, defers_packets: false, bytes: 0, delivered: 0 }
+        Self { connection, counters, spare, actions, steps, defers_packets: false, bytes: 0, delivered: 0, notes }
     }
 }
 
@@ -186,6 +199,16 @@ impl session::Actions for ActionSink<'_> {
             self.steps = self.spare.pop().unwrap_or_default();
         }
         self.steps.push(action);
+    }
+
+    fn begin_notes(&mut self, sequence: u64, message: &Message, step: QueueStep) -> bool {
+        let Notes { journeys, key, slot, now } = &mut self.notes;
+        message.id.is_some_and(|id| journeys.begin(id, Receiver { key: *key, slot: *slot, sequence }, step, *now))
+    }
+
+    fn note(&mut self, sequence: u64, step: QueueStep) {
+        let Notes { journeys, key, slot, now } = &mut self.notes;
+        journeys.note(Receiver { key: *key, slot: *slot, sequence }, step, *now);
     }
 }
 

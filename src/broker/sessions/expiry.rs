@@ -88,8 +88,7 @@ impl Shard {
         }
         left.retain(|sequence| moved.binary_search(sequence).is_err());
         self.counters.dropped(DropReason::SessionEnded, lost);
-        let noted = Lost::several(subscriber.client_id.as_str(), lost, DropReason::SessionEnded);
-        self.operator.drops.note(turn.now, noted);
+        self.note_lost(Lost::several(subscriber.client_id.as_str(), lost, DropReason::SessionEnded), turn);
         // After the records of the moved messages: each of these moves one message, so a crash in between neither loses nor duplicates one.
         if stored {
             self.persist_end(subscriber, entry.has_shares, left, turn);
@@ -123,8 +122,7 @@ impl Shard {
         }
         left.retain(|sequence| moved.binary_search(sequence).is_err());
         self.counters.dropped(DropReason::OwnerChanged, lost);
-        let noted = Lost::several(subscriber.client_id.as_str(), lost, DropReason::OwnerChanged);
-        self.operator.drops.note(turn.now, noted);
+        self.note_lost(Lost::several(subscriber.client_id.as_str(), lost, DropReason::OwnerChanged), turn);
         match (stored, are_stored) {
             (false, _) => {}
             (true, false) => self.persist_end(subscriber, has_shares, left, turn),
@@ -143,6 +141,7 @@ impl Shard {
         self.publish_will(slot, turn);
         let entry = self.sessions.remove(slot, &mut self.counters)?;
         self.cancel_session_due(slot);
+        self.journeys.left(subscriber.key, &subscriber.client_id, true);
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
         self.wake_all_for(&subscriber, turn);
         self.shared.directory.unclaim(&subscriber.client_id, entry.claim);

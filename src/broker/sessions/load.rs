@@ -24,6 +24,7 @@ impl Shard {
             }
             Purpose::Send { .. } => {}
             Purpose::Show { query, preview } => self.on_queue_read(query, preview, messages, turn),
+            Purpose::Search { query } => self.on_search_read(query, session, messages, turn),
             Purpose::DeadLetters => self.on_dead_letters_fetched(session, messages, turn),
         }
     }

@@ -102,9 +102,9 @@ impl Shard {
     #[cold]
     pub(in crate::broker) fn drop_denied(&mut self, slot: usize, delivery: &Delivery, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
-        let lost = Lost::delivery(entry.subscriber.client_id.as_str(), delivery, DropReason::NotAuthorized);
-        self.operator.drops.note(turn.now, lost);
-        let key = entry.subscriber.key;
+        let to = Arc::clone(&entry.subscriber);
+        self.note_lost(Lost::delivery(to.client_id.as_str(), delivery, DropReason::NotAuthorized), turn);
+        let key = to.key;
         self.count_dropped(slot, key, DropReason::NotAuthorized, turn);
     }
 

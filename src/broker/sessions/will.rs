@@ -31,6 +31,7 @@ impl Shard {
         }
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
+            slot: Some(slot),
             client_id: Some(entry.subscriber.client_id.clone()),
             origin: None,
             received: None,
@@ -50,7 +51,7 @@ impl Shard {
                 }
                 let client_id = publisher.client_id.as_ref().map_or("", ClientId::as_str);
                 let (topic, qos, reason) = (Some(topic.as_str()), Some(qos), DropReason::WillRefused);
-                self.operator.drops.note(turn.now, Lost { client_id, topic, qos, reason, count: 1 });
+                self.note_lost(Lost { topic, qos, ..Lost::several(client_id, 1, reason) }, turn);
                 WillOutcome::Discarded { cause: "a receiver's queue or the store has no room for it" }
             }
         };

@@ -19,6 +19,7 @@ mod expiry;
 mod flow_control;
 mod groups;
 mod harness;
+mod journeys;
 mod keep_alive;
 mod limits;
 mod memory;

@@ -42,6 +42,7 @@ events! {
     PacketDenied "packet_denied" WARN Client ["packet" "topic" "reason_code" "rule"]
     MessagesDropped "messages_dropped" WARN Client ["reason"]
     MessageUnreadable "message_unreadable" ERROR Client ["sequence" "reason"]
+    MessageDropped "message_dropped" DEBUG Client ["topic" "qos" "reason" "count" "message_id"]
     MessagePublished "message_published" DEBUG Client ["topic" "qos" "retain" "bytes" "receivers" "reason_code" "duplicate"]
     FilterSubscribed "filter_subscribed" DEBUG Client ["topic" "reason_code"]
     FilterUnsubscribed "filter_unsubscribed" DEBUG Client ["topic" "reason_code"]

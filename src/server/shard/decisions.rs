@@ -1,6 +1,8 @@
 //! What the shard reports, as entries of traces.
 
-use crate::broker::{ClientLabel, FilterAnswer, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome};
+use crate::broker::{
+    ClientLabel, FilterAnswer, LostMessages, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome,
+};
 use crate::codec::ReasonCode;
 use crate::server::shard::trace::TraceEntry;
 use crate::timestamp::Timestamp;
@@ -46,6 +48,7 @@ pub(super) fn entries(report: &Report, at: Timestamp) -> Box<dyn Iterator<Item =
         Report::Dropping { client, reason } => {
             one(TraceEntry { reason: because(reason.name()), ..entry(client, "dropping") })
         }
+        Report::Lost { client, messages } => one(of_lost(entry(client, "dropped"), messages)),
         Report::Published { message, reason_code, duplicate, receivers } => {
             let PublishedMessage { client, topic, qos, retain, bytes } = &**message;
             one(TraceEntry {
@@ -90,6 +93,18 @@ fn of_filters(entry: TraceEntry, answers: &[FilterAnswer]) -> impl Iterator<Item
         reason_code: Some(reason_code.number()),
         ..entry.clone()
     })
+}
+
+fn of_lost(entry: TraceEntry, messages: &LostMessages) -> TraceEntry {
+    let LostMessages { topic, qos, reason, count, message_id } = messages;
+    TraceEntry {
+        topic: topic.as_deref().map(str::to_owned),
+        qos: qos.map(|qos| qos.level()),
+        reason: Some(reason.name().to_owned()),
+        message_id: message_id.map(|id| id.to_string()),
+        details: (*count > 1).then(|| format!("{count} messages")),
+        ..entry
+    }
 }
 
 fn of_session(change: SessionChange) -> (&'static str, Option<String>) {

@@ -30,6 +30,8 @@ pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
         | Query::Subscriptions(..)
         | Query::History(..)
         | Query::Queue(..)
+        | Query::Journey(_)
+        | Query::Holders(_)
         | Query::Kick(_)
         | Query::Forget(_) => {}
     }

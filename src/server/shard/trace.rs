@@ -53,6 +53,8 @@ pub struct TraceEntry {
     pub rule: Option<String>,
     /// The number of Sessions that a message was sent to or queued for.
     pub receivers: Option<usize>,
+    /// The identity of a message.
+    pub message_id: Option<String>,
     /// Further fields of a packet, as words.
     pub details: Option<String>,
 }

@@ -25,6 +25,8 @@ impl Driver {
             | Answer::Subscriptions(_)
             | Answer::History(_)
             | Answer::Queue(_)
+            | Answer::Journey(_)
+            | Answer::Holders(_)
             | Answer::Topics(_)
             | Answer::Gift(_)
             | Answer::Forget(_) => {}
