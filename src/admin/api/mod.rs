@@ -37,6 +37,7 @@ mod tokens;
 mod topics;
 mod trace;
 mod users;
+mod whoami;
 
 pub(super) use access::Access;
 pub(super) use json::Json;
