@@ -12,7 +12,7 @@ const { chromium } = require("playwright-core");
 
 const { PAGE_URL, MQTT_URL, WEB_SOCKET_URL, PAGE_SHOTS } = process.env;
 const MARKUP = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
-const HOSTILE = [MARKUP, '"><svg onload=window.hacked=1>', "a/b?c=%2F#d&e", "\u202Egnp.exe", "__proto__", "javascript:window.hacked=1", "x".repeat(300)];
+const HOSTILE = [MARKUP, '"><svg onload=window.hacked=1>', "a/b?c=%2F#d&e", "\u202Egnp.exe", "__proto__", "javascript:window.hacked=1", "x".repeat(400)];
 const PATIENCE_MS = 20_000;
 
 /// Asks the API as this role.
@@ -94,8 +94,12 @@ function press(page, text) {
   return page.locator("main button", { hasText: new RegExp(`^${text}$`) }).click();
 }
 
-/// As the page shows what can't be seen.
-const visible = (text) => text.replaceAll("\u202E", "\\u{202E}");
+/// As the page shows what can't be seen, and what is long.
+function visible(text) {
+  const rest = text.length > 300 ? `… ${text.length - 300} more characters` : "";
+  return text.slice(0, 300).replaceAll("\u202E", "\\u{202E}") + rest;
+}
+
 const sorted = (list) => [...list].sort();
 
 /// Nothing that clients chose has become an element or run, and the console is silent.

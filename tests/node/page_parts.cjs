@@ -85,6 +85,7 @@ async function viewer(browser) {
   await go(page, "#/clients/nobody", "nobody");
   await page.locator("main .empty", { hasText: "No session has this Client Identifier." }).waitFor();
   problems.splice(0, problems.filter((text) => text.includes("404")).length);
+  await checkNoAnswer(page, problems);
   // Figures stop being read when the token is revoked.
   await api("DELETE", "tokens/viewer");
   await page.locator("#login-error", { hasText: "You were logged out: the token is not valid." }).waitFor();
@@ -93,40 +94,57 @@ async function viewer(browser) {
   assert(problems.every((text) => text.includes("401")), String(problems));
 }
 
+/// What the page says while the broker does not answer, and that it goes on afterwards.
+async function checkNoAnswer(page, problems) {
+  await page.context().setOffline(true);
+  await page.locator("#state", { hasText: "no answer" }).waitFor();
+  await go(page, "#/subscriptions", "Subscriptions");
+  await page.locator("main .failed", { hasText: "The broker does not answer." }).waitFor();
+  await page.context().setOffline(false);
+  await page.locator("main button", { hasText: "Try again" }).click();
+  await page.locator("main .empty").waitFor();
+  await page.locator("#state", { hasText: "ready" }).waitFor();
+  assert(problems.every((text) => text.includes("ERR_INTERNET_DISCONNECTED")), String(problems));
+  problems.length = 0;
+}
+
 async function layout(browser) {
   await populate();
-  for (const width of [1_280, 768, 375]) {
-    for (const colorScheme of ["light", "dark"]) {
-      const { page, problems } = await open(browser, { width, colorScheme });
-      await assertFits(page, `login-${width}-${colorScheme}`);
-      await login(page, "admin");
-      // The colours do not change the widths: some views do.
-      const views = colorScheme === "light" || PAGE_SHOTS ? VIEWS : VIEWS.slice(0, 4);
-      for (const [view, title] of views) {
-        await go(page, `#/${view}`, title);
-        await assertFits(page, `${view.split("?")[0].replaceAll("/", "-")}-${width}-${colorScheme}`);
-      }
-      const dark = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-      assert.equal(dark === "rgb(16, 21, 26)", colorScheme === "dark", dark);
-      if (width < 860) {
-        await checkMenu(page);
-      }
-      await assertClean(page, problems);
-      await page.context().close();
-    }
+  const { page, problems } = await open(browser);
+  await assertFits(page, "login");
+  await login(page, "operator");
+  for (const [view, title] of VIEWS) {
+    await go(page, `#/${view}`, title);
+    await assertFits(page, view.split("?")[0].replaceAll("/", "-"));
   }
+  await checkMenu(page);
+  await assertClean(page, problems);
+  await page.context().close();
   await keyboard(browser);
 }
 
+/// The page is not wider than its window, and has the colours that are asked for.
 async function assertFits(page, name) {
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert(wide <= 0, `${name} is ${wide} pixels too wide`);
-  if (PAGE_SHOTS) {
-    await page.screenshot({ path: path.join(PAGE_SHOTS, `${name}.png`) });
+  for (const width of [375, 768, 1_280]) {
+    await page.setViewportSize({ width, height: 900 });
+    for (const colorScheme of ["dark", "light"]) {
+      await page.emulateMedia({ colorScheme });
+      const [wide, colour] = await page.evaluate(() => {
+        const { scrollWidth, clientWidth } = document.documentElement;
+        return [scrollWidth - clientWidth, getComputedStyle(document.body).backgroundColor];
+      });
+      assert(wide <= 0, `${name} is ${wide} pixels too wide for ${width}`);
+      assert.equal(colour, colorScheme === "dark" ? "rgb(16, 21, 26)" : "rgb(245, 246, 248)");
+      if (PAGE_SHOTS) {
+        await page.screenshot({ path: path.join(PAGE_SHOTS, `${name}-${width}-${colorScheme}.png`) });
+      }
+    }
   }
 }
 
+/// On a phone, the views are behind a button.
 async function checkMenu(page) {
+  await page.setViewportSize({ width: 375, height: 900 });
   assert.equal(await page.locator("#nav").isVisible(), false);
   await page.click("#menu");
   await page.locator("#nav a", { hasText: "Bans" }).click();

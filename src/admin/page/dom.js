@@ -34,9 +34,12 @@ export function fill(parent, ...children) {
   return add(parent, children);
 }
 
-/// A name, topic or text that somebody else chose. It can't change the direction of the text around it, and what can't be seen is written out.
+/// A name, topic or text that somebody else chose. It can't change the direction of the text around it, what can't be seen is written out, and a
+/// long one is cut.
 export function foreign(text, attributes = {}) {
-  return element("bdi", { class: "foreign", ...attributes }, visible(text));
+  const whole = String(text);
+  const rest = whole.length > FOREIGN_MAX ? `… ${whole.length - FOREIGN_MAX} more characters` : "";
+  return element("bdi", { class: "foreign", ...attributes }, visible(whole.slice(0, FOREIGN_MAX)) + rest);
 }
 
 /// Control characters and those that hide or turn text around, as \u{…}.
@@ -88,10 +91,14 @@ export function form(attributes, onsubmit, ...children) {
   return element("form", { ...attributes, onsubmit: listener }, children);
 }
 
+function orDash(content) {
+  return content === null || content === undefined || content === false || content === "" ? "–" : content;
+}
+
 /// Pairs of a name and a value.
 export function facts(pairs) {
   const rows = pairs.filter((pair) => pair).map(([name, value]) => {
-    return element("div", {}, element("dt", {}, name), add(element("dd"), [value ?? "–"]));
+    return element("div", {}, element("dt", {}, name), add(element("dd"), [orDash(value)]));
   });
   return element("dl", { class: "facts" }, rows);
 }
@@ -102,7 +109,7 @@ export function table(columns, rows, caption) {
   const body = rows.map((row) => {
     const cells = columns.map(({ title, cell, class: name }) => {
       // One element in each cell, which a phone puts beside the title.
-      return element("td", { class: name, "data-title": title }, add(element("div"), [cell(row) ?? "–"]));
+      return element("td", { class: name, "data-title": title }, add(element("div"), [orDash(cell(row))]));
     });
     return element("tr", {}, cells);
   });
@@ -169,11 +176,13 @@ export function ask({ title, text, fields = [], confirm, danger = true }, act) {
 
 /// A short message at the edge of the page, which goes by itself.
 export function notify(text) {
-  const note = element("div", { class: "note", role: "status" }, visible(text));
+  const note = element("div", { class: "note", role: "status" }, visible(text.slice(0, FOREIGN_MAX)));
   document.body.append(note);
   setTimeout(() => note.remove(), NOTE_MS);
 }
 
 const NOTE_MS = 5_000;
+/// Characters of a name or topic, which may have 65,535.
+const FOREIGN_MAX = 300;
 // Controls, format characters (direction, joiners), line separators, and code units that are no character. A line feed and a tab stay.
 const INVISIBLE = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;

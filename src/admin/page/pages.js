@@ -33,10 +33,10 @@ export function pagedList({ path, key, columns, none, newest = false, about = ()
       state.rows = rows.length;
       draw(newest ? rows.toReversed() : rows, answer);
     } catch (error) {
-      if (error.name !== "AbortError") {
-        fill(place, failed(error, load));
+      if (error.name === "AbortError") {
+        return;
       }
-      return;
+      fill(place, failed(error, load));
     }
     place.removeAttribute("aria-busy");
   }

@@ -97,22 +97,10 @@ function askForget({ client_id, queued_messages }) {
 }
 
 function factsOf(client) {
-  const { connection, owner, last_disconnect: last, received, sent, dropped } = client;
+  const { owner, last_disconnect: last, received, sent, dropped } = client;
   const drops = Object.entries(dropped).map(([reason, number]) => element("div", {}, `${reason}: ${count(number)}`));
   return [
-    card("Connection", [
-      ["State", client.connected ? badge("connected", "good") : badge("away")],
-      ["User", client.user && element("span", {}, foreign(client.user), client.verified ? " (verified)" : " (not verified)")],
-      ["Address", client.address],
-      ["Listener", client.listener && foreign(client.listener)],
-      ["MQTT version", client.version],
-      ["Connected since", time(client.connected_since)],
-      ["Keep Alive", client.keep_alive === null ? null : client.keep_alive === 0 ? "off" : duration(client.keep_alive)],
-      ["Clean Start", yesNo(client.clean_start)],
-      ["Bridge", yesNo(connection?.bridge)],
-      ["Not read because of", connection?.paused_because.join(", ") || null],
-      ["Unsent", connection && bytes(connection.unsent_bytes)],
-    ]),
+    card("Connection", client.connected ? connectionOf(client) : [["State", badge("away")], ["User", userOf(client)]]),
     card("Session", [
       ["Owner", owner.user === null ? (owner.provider ?? null) : element("span", {}, foreign(owner.user), owner.provider && ` (${visible(owner.provider)})`)],
       ["Session Expiry Interval", client.session_expiry_interval === null ? "does not expire" : duration(client.session_expiry_interval)],
@@ -130,6 +118,27 @@ function factsOf(client) {
       ["Not authorized", count(client.not_authorized_messages)],
     ]),
   ];
+}
+
+function connectionOf(client) {
+  const { connection } = client;
+  return [
+    ["State", badge("connected", "good")],
+    ["User", userOf(client)],
+    ["Address", client.address],
+    ["Listener", client.listener && foreign(client.listener)],
+    ["MQTT version", client.version],
+    ["Connected since", time(client.connected_since)],
+    ["Keep Alive", client.keep_alive === 0 ? "off" : duration(client.keep_alive)],
+    ["Clean Start", yesNo(client.clean_start)],
+    ["Bridge", yesNo(connection.bridge)],
+    ["Not read because of", connection.paused_because.join(", ")],
+    ["Unsent", bytes(connection.unsent_bytes)],
+  ];
+}
+
+function userOf({ user, verified }) {
+  return user && element("span", {}, foreign(user), verified ? " (verified)" : " (not verified)");
 }
 
 function card(title, pairs) {

@@ -17,7 +17,8 @@ export function render({ parameters, signal }) {
     choice("State", "connected", [["", "all"], ["true", "connected"], ["false", "away"]], parameters.connected ?? ""),
     element("button", { class: "primary" }, "Search"),
   );
-  list.show({ ...parameters, client_id: patternOf(parameters.client_id) });
+  const { client_id, user, address, connected } = parameters;
+  list.show({ client_id: patternOf(client_id), user, address, connected });
   return [heading("Clients"), search, list.element];
 }
 

@@ -28,8 +28,9 @@ export async function render({ parameters, signal, again }) {
   }
 }
 
-function journeyOf({ message_id, topic, qos, publisher, received_at, stable_at, matched, steps, receivers, left_out }) {
+function journeyOf({ message_id, topic, qos, publisher, received_at, stable_at, stored, matched, steps, receivers, left_out, complete }) {
   const wait = received_at && stable_at ? ` (${new Date(stable_at) - new Date(received_at)} ms later)` : "";
+  const stable = stable_at ? `${time(stable_at)}${wait}` : stored === false ? "no durable session needs it" : null;
   return [
     element(
       "div",
@@ -40,26 +41,27 @@ function journeyOf({ message_id, topic, qos, publisher, received_at, stable_at, 
         ["QoS", qos],
         ["Publisher", publisher && link(["clients", publisher], {}, foreign(publisher))],
         ["Received", time(received_at)],
-        ["Stable on disk", stable_at && `${time(stable_at)}${wait}`],
+        ["Stable", stable],
         ["Sessions that it was for", count(matched)],
       ]),
     ),
-    left_out ? element("p", { class: "warning" }, `${count(Number(left_out))} steps or receivers are not listed.`) : null,
+    left_out > 0 && element("p", { class: "warning" }, `${count(left_out)} receivers are not listed, because there are too many.`),
+    complete === false && element("p", { class: "warning" }, "Not everything that may tell more about it was looked through: there may be more receivers."),
     element("section", {}, element("h2", {}, "Steps"), steps?.length > 0 ? table(STEPS, steps) : empty("No step is recorded.")),
     element("section", {}, element("h2", {}, "Receivers"), receivers?.length > 0 ? table(RECEIVERS, receivers) : empty("No receiver is recorded.")),
   ];
 }
 
-const clientOf = ({ client_id }) => client_id && link(["clients", client_id], {}, foreign(client_id));
+const clientOf = ({ client_id }) => client_id !== null && link(["clients", client_id], {}, foreign(client_id));
 const STEPS = [
   { title: "Time", class: "fixed", cell: ({ at }) => time(at) },
-  { title: "Step", cell: ({ step }) => foreign(step) },
+  { title: "Step", cell: ({ step, dup }) => (dup ? `${step} again (DUP)` : step) },
   { title: "Client Identifier", cell: clientOf },
-  { title: "Reason", cell: ({ reason }) => reason && foreign(reason) },
+  { title: "Reason", cell: ({ reason }) => reason },
 ];
 const RECEIVERS = [
-  { title: "Client Identifier", class: "main", cell: clientOf },
-  { title: "State", cell: ({ state }) => foreign(state) },
+  { title: "Client Identifier", class: "main", cell: (receiver) => clientOf(receiver) || "its session ended" },
+  { title: "State", cell: ({ state }) => state },
 ];
 const WHERE_FROM =
   "Type the identity of a message. A publication over the API or the command line answers with it, and a subscriber gets it as the User Property message-id if its SUBSCRIBE has the User Property message-id = true, as the client of this page does.";

@@ -9,7 +9,7 @@ export async function render({ signal }) {
   const listeners = webSockets(settings);
   const status = element("span", { role: "status" }, badge("not connected"));
   const problem = element("p", { class: "error", role: "alert" });
-  const messages = element("div", { class: "messages", role: "log", "aria-label": "Messages" }, empty("Messages of your subscriptions appear here."));
+  const messages = element("div", { class: "messages", role: "log", "aria-label": "Messages" }, empty("Messages of your subscriptions appear here. The client disconnects when you leave this view."));
   const subscribed = element("ul", { class: "chips", "aria-label": "Subscriptions" });
   const work = element("fieldset", { class: "plain", disabled: true });
   let client = null;
@@ -166,7 +166,7 @@ function webSockets(settings) {
     }
   }
   return Array.from(found.values())
-    .filter(({ transport }) => transport === "ws" || transport === "wss")
+    .filter(({ transport, address }) => TRANSPORTS.includes(transport) && !String(address).startsWith("unix:"))
     .map(({ address, transport, websocket_path }) => {
       const port = String(address).split(":").at(-1);
       const path = websocket_path === null || websocket_path === "*" ? "/mqtt" : websocket_path;
@@ -182,20 +182,29 @@ function howToListen() {
   return element(
     "div",
     { class: "card" },
-    element("h2", {}, "The broker has no listener for WebSocket"),
+    element("h2", {}, IS_SECURE ? "The broker has no listener for WebSocket over TLS" : "The broker has no listener for WebSocket"),
     element("p", {}, "A browser speaks MQTT over WebSocket only. Add a listener to the configuration file and restart the broker. Listeners in the file replace the default ones, so keep those that clients use:"),
     element("pre", {}, LISTENER),
   );
 }
 
+/// A page over HTTPS may open WebSockets over TLS alone.
+const IS_SECURE = location.protocol === "https:";
+const TRANSPORTS = IS_SECURE ? ["wss"] : ["ws", "wss"];
+const WEB_SOCKET = IS_SECURE
+  ? `address = "0.0.0.0:8084"
+transport = "wss"
+tls.certificate = "broker.crt"
+tls.key = "broker.key"`
+  : `address = "127.0.0.1:8083"
+transport = "ws"`;
 const LISTENER = `[[listeners]]
 address = "127.0.0.1:1883"
 
 [[listeners]]
-address = "127.0.0.1:8083"
-transport = "ws"
+${WEB_SOCKET}
 # Not needed for this page: pages of the host that the browser connects to are accepted.
-#websocket_origins = ["http://localhost:9883"]`;
+#websocket_origins = ["${location.origin}"]`;
 const WHAT_TO_CHECK =
   "If the broker runs: the URL must have the host of this page; the listener needs transport \"ws\" or \"wss\" (\"wss\" for a page over HTTPS); with websocket_origins set, it must name the origin of this page; the user may need a password.";
 const QOS = [["0", "0"], ["1", "1"], ["2", "2"]];

@@ -7,7 +7,7 @@ import { bytes, count, duration, figure, latency, rate, time } from "../format.j
 
 export function render({ signal }) {
   const warnings = element("div", { class: "warnings" });
-  const tiles = element("div", { class: "tiles" });
+  const tiles = TILES.map(tileOf);
   const about = element("div", { class: "card" });
   const charts = [
     chart("Messages", [{ label: "received", key: "received" }, { label: "sent", key: "sent" }], rate, signal),
@@ -17,19 +17,26 @@ export function render({ signal }) {
     chart("Connections and queues", [{ label: "connections", key: "connections" }, { label: "queued", key: "queued" }], figure, signal),
   ];
   const grid = element("div", { class: "charts" }, charts.map((one) => one.element));
-  let slow = null;
-  const known = [];
+  let slow = [];
+  let known = 0;
 
   // The latencies that the broker measures are known with the first reading.
   function addLatencies() {
-    if (latencies.size === known.length) {
+    if (latencies.size === known) {
       return;
     }
-    slow?.element.remove();
-    known.splice(0, known.length, ...latencies);
-    const lines = known.slice(0, LINES_MAX).map((name) => ({ label: nameOf(name), key: name }));
-    slow = chart(`Latency, ${SHARE * 100} % are faster`, lines, latency, signal);
-    grid.append(slow.element);
+    known = latencies.size;
+    slow.forEach((one) => one.element.remove());
+    const inside = (name) => INSIDE.test(name);
+    const groups = [
+      ["Latency", Array.from(latencies).filter((name) => !inside(name))],
+      ["Latency inside the broker", Array.from(latencies).filter(inside)],
+    ];
+    slow = groups.filter(([, names]) => names.length > 0).map(([title, names]) => {
+      const lines = names.slice(0, LINES_MAX).map((name) => ({ label: nameOf(name), key: name }));
+      return chart(`${title}, ${SHARE * 100} % are faster`, lines, latency, signal);
+    });
+    grid.append(...slow.map((one) => one.element));
   }
 
   function draw() {
@@ -39,10 +46,10 @@ export function render({ signal }) {
     if (overview === null) {
       return;
     }
-    fill(tiles, tilesOf(overview));
+    tiles.forEach((tile) => tile.show(overview));
     fill(about, element("h2", {}, "This broker"), factsOf(overview));
     addLatencies();
-    for (const one of slow === null ? charts : [...charts, slow]) {
+    for (const one of [...charts, ...slow]) {
       one.draw(samples);
     }
   }
@@ -50,22 +57,30 @@ export function render({ signal }) {
   listen(draw, signal);
   // A graph needs its width, so it is drawn when it is in the document.
   requestAnimationFrame(() => signal.aborted || draw());
-  return [heading("Overview"), warnings, tiles, grid, about];
+  return [heading("Overview"), warnings, element("div", { class: "tiles" }, tiles.map((tile) => tile.element)), grid, about];
 }
 
-function tilesOf({ connections, sessions, subscriptions, retained_messages, queued_messages, queued_bytes, rates, memory }) {
-  const tile = (name, value, more, place) => {
-    return element("div", { class: "tile" }, element("span", {}, place ? link(place, {}, name) : name), element("b", {}, value), element("small", {}, more));
+/// The figures at the top: a name, the view that has more, the value, and what is below it.
+const TILES = [
+  ["Connections", "clients", ({ connections }) => count(connections), ({ sessions }) => `${count(sessions)} sessions`],
+  ["Received", null, ({ rates }) => rate(rates.messages_received_per_second), ({ rates }) => bytesRate(rates.bytes_received_per_second)],
+  ["Sent", null, ({ rates }) => rate(rates.messages_sent_per_second), ({ rates }) => bytesRate(rates.bytes_sent_per_second)],
+  ["Queued", null, ({ queued_messages }) => count(queued_messages), ({ queued_bytes }) => bytes(queued_bytes)],
+  ["Subscriptions", "subscriptions", ({ subscriptions }) => count(subscriptions), () => "in all sessions"],
+  ["Retained", "retained", ({ retained_messages }) => count(retained_messages), () => "$SYS included"],
+  ["Memory", null, ({ memory }) => bytes(memory.used_bytes), ({ memory }) => `of ${bytes(memory.max_bytes)}`],
+  ["Up for", null, ({ uptime_seconds }) => duration(uptime_seconds), ({ version }) => `version ${version}`],
+];
+
+/// A tile stays in the document while its figures change, so that it keeps the focus.
+function tileOf([name, place, valueOf, moreOf]) {
+  const [value, more] = [element("b"), element("small")];
+  const title = element("span", {}, place === null ? name : link(place, {}, name));
+  const show = (overview) => {
+    value.textContent = valueOf(overview);
+    more.textContent = moreOf(overview);
   };
-  return [
-    tile("Connections", count(connections), `${count(sessions)} sessions`, "clients"),
-    tile("Received", rate(rates.messages_received_per_second), bytesRate(rates.bytes_received_per_second)),
-    tile("Sent", rate(rates.messages_sent_per_second), bytesRate(rates.bytes_sent_per_second)),
-    tile("Queued", count(queued_messages), bytes(queued_bytes)),
-    tile("Subscriptions", count(subscriptions), "in all sessions", "subscriptions"),
-    tile("Retained", count(retained_messages), "$SYS included", "retained"),
-    tile("Memory", bytes(memory.used_bytes), `of ${bytes(memory.max_bytes)}`),
-  ];
+  return { element: element("div", { class: "tile" }, title, value, more), show };
 }
 
 function factsOf({ version, started_at, uptime_seconds, durability, ready }) {
@@ -86,5 +101,7 @@ function nameOf(metric) {
   return metric.replace(/^oncemq_/, "").replace(/_seconds$/, "").replaceAll("_", " ");
 }
 
+/// The metrics of what clients do not see by themselves.
+const INSIDE = /^oncemq_(store|shard)_/;
 /// More lines than colours can't be told apart.
 const LINES_MAX = 6;
