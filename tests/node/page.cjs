@@ -122,6 +122,7 @@ async function populate() {
   const publisher = await connect("publisher");
   await publisher.publishAsync("plant/1/state", "on", { qos: 1, retain: true });
   await publisher.publishAsync(`${MARKUP}/topic`, MARKUP, { qos: 1, retain: true });
+  await publisher.publishAsync(`${"deep/".repeat(60)}x`, "deep", { qos: 1, retain: true });
   await publisher.publishAsync("bytes", Buffer.from([0, 255, 16]), { qos: 1, retain: true });
   await publisher.publishAsync(`${MARKUP}/dropped`, MARKUP, { qos: 0 });
   await assert.rejects(publisher.publishAsync("secret/1", "x", { qos: 1 }));
@@ -179,7 +180,7 @@ async function checkTopics(page, problems) {
   for (let closed = page.locator("main details:not([open]) > summary"); await closed.count() > 0; ) {
     await closed.first().click();
   }
-  assert.equal(await page.locator("main .leaf").count(), 3);
+  assert.equal(await page.locator("main .leaf").count(), 4);
   await page.locator("main .leaf", { hasText: "topic" }).click();
   await eventually(async () => assert.equal(await page.innerText(".details pre"), MARKUP));
   assert.equal(await page.innerText(".details h2"), `${MARKUP}/topic`);

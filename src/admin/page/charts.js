@@ -25,7 +25,10 @@ export function chart(title, lines, format, signal, steps = undefined) {
       padding: [10, 14, 0, 0],
       legend: { show: false },
       cursor: { points: { size: 6 }, drag: { x: false, y: false } },
-      scales: { y: { range: (_, least, most) => [0, most > 0 ? most * 1.1 : 1] } },
+      scales: {
+        x: { range: (_, first, last) => [Math.min(first, last - SECONDS_MIN), last] },
+        y: { range: (_, least, most) => [0, most > 0 ? most * 1.1 : 1] },
+      },
       axes: [
         { ...axis, space: 70, values: (_, times) => times.map(clock) },
         { ...axis, size: 66, space: 34, ...(steps && { incrs: steps }), values: (_, marks) => marks.map((mark) => format(mark)) },
@@ -82,5 +85,7 @@ function clock(seconds) {
 
 /// Steps between marks for figures in bytes: powers of two.
 export const BINARY = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
+/// The time that a graph shows at least.
+const SECONDS_MIN = 60;
 const HEIGHT = 160;
 const FONT = "11px system-ui, sans-serif";

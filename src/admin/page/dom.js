@@ -174,6 +174,29 @@ export function ask({ title, text, fields = [], confirm, danger = true }, act) {
   dialog.showModal();
 }
 
+/// Returns what puts an item, made by `make`, before all others in `place`. The document changes a few times a second, however many come, and
+/// has at most `most` of them.
+export function newestFirst(place, most, make) {
+  let waiting = [];
+  let timer = null;
+  const draw = () => {
+    timer = null;
+    place.querySelector(":scope > .empty")?.remove();
+    place.prepend(...waiting.reverse().map(make));
+    waiting = [];
+    while (place.childElementCount > most) {
+      place.lastElementChild.remove();
+    }
+  };
+  return (item) => {
+    waiting.push(item);
+    if (waiting.length > most) {
+      waiting.shift();
+    }
+    timer ??= setTimeout(draw, DRAW_MS);
+  };
+}
+
 /// A short message at the edge of the page, which goes by itself.
 export function notify(text) {
   const note = element("div", { class: "note", role: "status" }, visible(text.slice(0, FOREIGN_MAX)));
@@ -181,6 +204,7 @@ export function notify(text) {
   setTimeout(() => note.remove(), NOTE_MS);
 }
 
+const DRAW_MS = 200;
 const NOTE_MS = 5_000;
 /// Characters of a name or topic, which may have 65,535.
 const FOREIGN_MAX = 300;

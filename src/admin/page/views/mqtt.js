@@ -1,7 +1,7 @@
 // A client of the broker over WebSocket: subscribes and publishes.
 
 import { get } from "../api.js";
-import { add, badge, button, checkbox, choice, element, empty, field, fill, foreign, form, heading, link, visible } from "../dom.js";
+import { add, badge, button, checkbox, choice, element, empty, field, fill, foreign, form, heading, link, newestFirst, visible } from "../dom.js";
 import { bytes, count, hexadecimal, time } from "../format.js";
 
 export async function render({ signal }) {
@@ -12,6 +12,9 @@ export async function render({ signal }) {
   const messages = element("div", { class: "messages", role: "log", "aria-label": "Messages" }, empty("Messages of your subscriptions appear here. The client disconnects when you leave this view."));
   const subscribed = element("ul", { class: "chips", "aria-label": "Subscriptions" });
   const work = element("fieldset", { class: "plain", disabled: true });
+  const show = newestFirst(messages, MESSAGES_MAX, messageOf);
+  const total = element("p", { class: "count" });
+  let received = 0;
   let client = null;
 
   const leave = button("Disconnect", () => client?.end(true), { disabled: true });
@@ -53,7 +56,11 @@ export async function render({ signal }) {
       fill(status, badge("connected", "good"));
       fill(subscribed);
     });
-    mine.on("message", (topic, payload, packet) => showMessage(messages, topic, payload, packet));
+    mine.on("message", (topic, payload, packet) => {
+      received += 1;
+      total.textContent = `${count(received)} message${received === 1 ? "" : "s"}${received > MESSAGES_MAX ? `, the last ${count(MESSAGES_MAX)} are shown` : ""}`;
+      show({ at: new Date(), topic, payload, packet });
+    });
     mine.on("error", (error) => mine === client && closed(error));
     mine.on("disconnect", ({ reasonCode, properties }) => {
       problem.textContent = `The broker disconnected this client: 0x${reasonCode?.toString(16)} ${visible(properties?.reasonString ?? "")}`;
@@ -115,8 +122,13 @@ export async function render({ signal }) {
       element("div", { class: "card" }, element("h2", {}, "Publish"), publish, outcome),
     ]),
   ]);
-  const title = heading("Subscribe and publish", button("Clear the messages", () => fill(messages)));
-  return [title, listeners.length === 0 && howToListen(), element("div", { class: "card" }, connect, problem), work, messages];
+  const clear = () => {
+    received = 0;
+    fill(total);
+    fill(messages);
+  };
+  const title = heading("Subscribe and publish", button("Clear the messages", clear));
+  return [title, listeners.length === 0 && howToListen(), element("div", { class: "card" }, connect, problem), work, total, messages];
 }
 
 function chipOf(filter, qos, client) {
@@ -125,8 +137,7 @@ function chipOf(filter, qos, client) {
   return chip;
 }
 
-function showMessage(place, topic, payload, { qos, retain, dup, properties }) {
-  place.querySelector(".empty")?.remove();
+function messageOf({ at, topic, payload, packet: { qos, retain, dup, properties } }) {
   const text = textOf(payload);
   const user = Object.entries(properties?.userProperties ?? {}).flatMap(([name, values]) => [values].flat().map((value) => [name, value]));
   const shown = user.map(([name, value]) => {
@@ -134,23 +145,20 @@ function showMessage(place, topic, payload, { qos, retain, dup, properties }) {
     return element("span", {}, " · ", is ? link("message", { id: value }, foreign(value)) : [foreign(name), "=", foreign(value)]);
   });
   const flags = [`QoS ${qos}`, retain && "retained", dup && "DUP", bytes(payload.length)].filter(Boolean).join(" · ");
-  place.prepend(
-    element(
-      "article",
-      {},
-      element("header", {}, foreign(topic, { class: "foreign topic" }), element("small", {}, ` ${time(new Date().toISOString()).slice(11)} · ${flags}`, shown)),
-      element("pre", { class: "payload" }, text === null ? hexadecimal(payload) : visible(text.slice(0, TEXT_MAX))),
-      text !== null && text.length > TEXT_MAX && element("p", { class: "count" }, `${count(text.length - TEXT_MAX)} more characters`),
-    ),
+  return element(
+    "article",
+    {},
+    element("header", {}, foreign(topic, { class: "foreign topic" }), element("small", {}, ` ${time(at).slice(11)} · ${flags}`, shown)),
+    element("pre", { class: "payload" }, text === null ? hexadecimal(payload) : visible(text)),
+    text !== null && payload.length > TEXT_BYTES_MAX && element("p", { class: "count" }, `${count(payload.length - TEXT_BYTES_MAX)} more bytes`),
   );
-  while (place.childElementCount > MESSAGES_MAX) {
-    place.lastElementChild.remove();
-  }
 }
 
 function textOf(payload) {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(payload);
+    const part = payload.subarray(0, TEXT_BYTES_MAX);
+    // As a stream, the last character may be cut.
+    return new TextDecoder("utf-8", { fatal: true }).decode(part, { stream: part.length < payload.length });
   } catch {
     return null;
   }
@@ -211,5 +219,5 @@ const QOS = [["0", "0"], ["1", "1"], ["2", "2"]];
 const CONNECT_MS = 10_000;
 /// Messages in the document; older ones are removed.
 const MESSAGES_MAX = 200;
-/// Characters of a payload.
-const TEXT_MAX = 10_000;
+/// Bytes of a payload that are shown as text.
+const TEXT_BYTES_MAX = 10_000;

@@ -16,7 +16,7 @@ export function render({ signal }) {
     chart("Memory", [{ label: "resident", key: "memory" }], bytes, signal, BINARY),
     chart("Connections and queues", [{ label: "connections", key: "connections" }, { label: "queued", key: "queued" }], figure, signal),
   ];
-  const grid = element("div", { class: "charts" }, charts.map((one) => one.element));
+  const grid = element("div", { class: "charts" }, charts.map((one) => one.element), about);
   let slow = [];
   let known = 0;
 
@@ -36,7 +36,7 @@ export function render({ signal }) {
       const lines = names.slice(0, LINES_MAX).map((name) => ({ label: nameOf(name), key: name }));
       return chart(`${title}, ${SHARE * 100} % are faster`, lines, latency, signal);
     });
-    grid.append(...slow.map((one) => one.element));
+    about.before(...slow.map((one) => one.element));
   }
 
   function draw() {
@@ -57,7 +57,7 @@ export function render({ signal }) {
   listen(draw, signal);
   // A graph needs its width, so it is drawn when it is in the document.
   requestAnimationFrame(() => signal.aborted || draw());
-  return [heading("Overview"), warnings, element("div", { class: "tiles" }, tiles.map((tile) => tile.element)), grid, about];
+  return [heading("Overview"), warnings, element("div", { class: "tiles" }, tiles.map((tile) => tile.element)), grid];
 }
 
 /// The figures at the top: a name, the view that has more, the value, and what is below it.

@@ -1,13 +1,14 @@
 // Packets and decisions, live.
 
 import { lines, may, needs } from "../api.js";
-import { button, element, empty, field, fill, foreign, form, heading, visible } from "../dom.js";
+import { button, element, empty, field, fill, foreign, form, heading, newestFirst, visible } from "../dom.js";
 import { count, reasonCode, time } from "../format.js";
 
 export function render({ parameters, signal }) {
   const rows = element("tbody");
   const output = element("div", { class: "table trace" });
   const status = element("p", { class: "count", role: "status" });
+  const show = newestFirst(rows, ROWS_MAX, rowOf);
   let running = null;
 
   const start = needs("operator", element("button", { class: "primary" }, "Start"));
@@ -38,10 +39,7 @@ export function render({ parameters, signal }) {
           leftOut += line.left_out;
         } else {
           seen += 1;
-          rows.prepend(rowOf(line));
-          if (rows.childElementCount > ROWS_MAX) {
-            rows.lastElementChild.remove();
-          }
+          show(line);
         }
         const lost = leftOut > 0 ? `, ${count(leftOut)} left out because they came too fast` : "";
         status.textContent = seen === 0 ? "Waiting for packets …" : `${count(seen)} lines${lost}; the newest is the first.`;
