@@ -17,7 +17,7 @@ export async function render({ signal }) {
   let received = 0;
   let client = null;
 
-  const leave = button("Disconnect", () => client?.end(true), { disabled: true });
+  const leave = button("Disconnect", () => client?.end(), { disabled: true });
   const enter = element("button", { class: "primary" }, "Connect");
   const connect = form(
     { class: "filters" },
@@ -35,17 +35,17 @@ export async function render({ signal }) {
     problem.textContent = "";
     enter.disabled = true;
     fill(status, badge("connecting"));
-    const { connect: connectTo } = (await import("../vendored/mqtt.esm.js")).default;
-    if (signal.aborted) {
-      return;
-    }
     const protocolVersion = Number(version);
     const login = { username: username || undefined, password: username ? password : undefined };
     // A worker for timers would need another source of scripts.
     const options = { clientId, protocolVersion, ...login, clean: true, reconnectPeriod: 0, connectTimeout: CONNECT_MS, timerVariant: "native" };
     try {
-      client?.end(true);
-      client = connectTo(url, options);
+      // It is large, and only this view needs it.
+      const library = await import("../vendored/mqtt.esm.js");
+      if (signal.aborted) {
+        return;
+      }
+      client = library.default.connect(url, options);
     } catch (error) {
       closed(error);
       return;
@@ -115,7 +115,7 @@ export async function render({ signal }) {
   );
   const outcome = element("span", { class: "count", role: "status" });
 
-  signal.addEventListener("abort", () => client?.end(true), { once: true });
+  signal.addEventListener("abort", () => client?.end(), { once: true });
   add(work, [
     element("div", { class: "columns" }, [
       element("div", { class: "card" }, element("h2", {}, "Subscribe"), subscribe, subscribed),
