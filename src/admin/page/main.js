@@ -204,6 +204,7 @@ function showHelp() {
 }
 
 function start() {
+  at("starting").remove();
   buildNavigation();
   whenLoggedOut(showLogin);
   at("login-form").addEventListener("submit", async (event) => {
