@@ -6,6 +6,8 @@ import subprocess
 import tomllib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# The JavaScript libraries of the page that the binary serves.
+VENDORED = os.path.join(ROOT, "src", "admin", "page", "vendored")
 
 
 def metadata(target):
@@ -56,3 +58,9 @@ def checksums():
     with open(os.path.join(ROOT, "Cargo.lock"), "rb") as file:
         packages = tomllib.load(file)["package"]
     return {(package["name"], package["version"]): package.get("checksum") for package in packages}
+
+
+def libraries():
+    """The JavaScript libraries of the page: name, version, license, url, and the name of the file with their licences."""
+    with open(os.path.join(VENDORED, "libraries.json"), encoding="utf-8") as file:
+        return json.load(file)

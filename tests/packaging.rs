@@ -241,6 +241,7 @@ fn the_bill_of_materials_has_what_is_in_the_binary() {
     let tokio = find("tokio").unwrap();
     assert_eq!(tokio["licenses"][0]["expression"], "MIT");
     assert_eq!(tokio["hashes"][0]["content"].as_str().unwrap().len(), 64);
+    assert_eq!(find("uplot").unwrap()["licenses"][0]["expression"], "MIT", "a library of the page");
     assert!(find("proptest").is_none() && find("tempfile").is_none(), "crates of the tests are not in it");
 }
 

@@ -1,7 +1,8 @@
 //! The administration: metrics for Prometheus, health checks and the HTTP API, over TCP and over a Unix socket in the data directory.
 //!
 //! It runs on one thread with its own runtime and reads figures that the shards publish once a second, so requests take
-//! no time from the shards. The number and the lifetime of its connections are bounded. No request of a website is answered.
+//! no time from the shards. The number and the lifetime of its connections are bounded. No request of a website is answered, but those of the
+//! page at `/`.
 //!
 //! Who may open the Unix socket, `admin.sock`, may do everything: its mode is 0600 from the first moment.
 
@@ -16,6 +17,7 @@ pub mod fuzzing;
 mod guard;
 mod listener;
 mod metric;
+mod page;
 mod peer;
 mod rates;
 mod routes;

@@ -30,6 +30,14 @@ impl Peer {
         }
     }
 
+    /// Whether the connection has TLS.
+    pub(super) const fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Local => false,
+            Self::Remote { is_encrypted, .. } => *is_encrypted,
+        }
+    }
+
     /// Whether it is on this machine.
     pub(super) fn is_local(&self) -> bool {
         self.address().is_none_or(|address| address.is_loopback())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,7 @@ use super::backups::{Backups, PROCESS_HEADER, Progress};
 use super::caller::Caller;
 use super::exporter::Exporter;
 use super::guard::{self, Guard, has_local_host};
+use super::page;
 use super::peer::Peer;
 use crate::server::Status;
 
@@ -51,6 +52,7 @@ pub(super) fn router(
         .route("/health/live", live)
         .route("/health/ready", ready)
         .route("/backup", backup)
+        .merge(page::routes())
         .merge(api::router(state, access))
         .fallback(not_found)
         .layer(from_fn_with_state(guard, guard::check))
@@ -156,7 +158,7 @@ async fn check_reader(
 async fn not_found() -> impl IntoResponse {
     (
         StatusCode::NOT_FOUND,
-        "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/openapi.json\n",
+        "not found; the paths are:\n/\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/openapi.json\n",
     )
 }
 
@@ -168,7 +170,8 @@ fn health(code: StatusCode, status: &str) -> Response {
 async fn close_after_response(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -39,6 +39,7 @@ mod tokens;
 mod topics;
 mod trace;
 mod users;
+mod whoami;
 
 pub(super) use access::Access;
 pub(super) use json::Json;

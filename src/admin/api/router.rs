@@ -13,7 +13,7 @@ use super::state::ApiState;
 use super::table::Routes;
 use super::{
     bans, client_changes, client_history, clients, config, drops, explain, messages, overview, publish, refusals,
-    reload, retained, routes, store, subscriptions, tokens, trace, users,
+    reload, retained, routes, store, subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
 
@@ -21,6 +21,7 @@ use crate::admin::caller::Role;
 fn tables() -> Vec<(Role, Routes)> {
     vec![
         (Role::Viewer, viewer_routes()),
+        (Role::Viewer, whoami::viewer_routes()),
         (Role::Viewer, bans::viewer_routes()),
         (Role::Operator, bans::operator_routes()),
         (Role::Viewer, clients::viewer_routes()),

@@ -369,7 +369,7 @@ fn a_shard_that_does_not_answer_is_named_and_an_unknown_client_is_not_found() {
 #[test]
 fn a_website_gets_nothing_and_a_body_is_bounded() {
     let api = Api::start();
-    for (headers, code) in [("Origin: http://localhost\r\n", 403), ("Host: evil.example\r\n", 421)] {
+    for (headers, code) in [("Origin: http://localhost:3000\r\n", 403), ("Host: evil.example\r\n", 421)] {
         let answer = api.remote("GET /api/v1/clients", headers, "");
         assert_eq!(answer.code, code, "{answer:?}");
         assert!(answer.json()["error"].is_string(), "{answer:?}");
