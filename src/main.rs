@@ -2,12 +2,14 @@
 
 mod admin_client;
 mod cli;
+mod disk;
 mod health_command;
 mod output;
 mod session_command;
 mod store_command;
 mod tls_client;
 mod token_command;
+mod verify;
 
 use std::env;
 use std::ffi::OsString;
@@ -29,6 +31,7 @@ use output::{eprint, print};
 use session_command::SessionCommand;
 use store_command::{StoreCommand, StoreError};
 use token_command::TokenCommand;
+use verify::VerifyCommand;
 
 /// The system allocator of Linux keeps most memory that was freed, and returns large buffers so early that each new one costs page faults.
 #[global_allocator]
@@ -64,6 +67,8 @@ enum Command {
     Session(SessionCommand),
     /// Ask the running broker whether clients can connect: exit code 0 if they can, 1 if not
     Health(HealthCommand),
+    /// Prove the guarantees on this disk: kill a broker of its own under load, and check what it had acknowledged
+    Verify(VerifyCommand),
     /// Create, list and revoke the tokens of the HTTP API
     #[command(subcommand)]
     Token(TokenCommand),
@@ -97,6 +102,7 @@ fn main() -> ExitCode {
         Some(Command::Store(command)) => store_command::run(command),
         Some(Command::Session(command)) => session_command::run(command).map_err(Into::into),
         Some(Command::Health(command)) => health_command::run(command),
+        Some(Command::Verify(command)) => verify::run(command),
         Some(Command::Token(command)) => token_command::run(command),
         Some(Command::Passwd(passwd)) => cli::change_password(&passwd),
         Some(Command::Cli(command)) => cli::run(command, CommandLine::command()),
@@ -196,6 +202,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<HealthError>() {
         error.exit_code()
+    } else if let Some(trouble) = error.downcast_ref::<verify::Trouble>() {
+        trouble.exit_code()
     } else {
         EXIT_CONFIGURATION
     }

@@ -13,3 +13,4 @@ mod subscribe;
 mod tokens;
 mod trace;
 mod transports;
+mod verify;
