@@ -57,10 +57,8 @@ impl Client {
     /// Connects and asserts that CONNACK accepts.
     pub(super) fn accepted(address: SocketAddr, connect: &Connect) -> Outcome<Self> {
         let client = Self::open(address, connect)?;
-        match client.connack.reason_code {
-            ReasonCode::Success => Ok(client),
-            other => Err(format!("CONNECT was refused: {other}")),
-        }
+        let reason_code = client.connack.reason_code;
+        if reason_code == ReasonCode::Success { Ok(client) } else { Err(format!("CONNECT was refused: {reason_code}")) }
     }
 
     pub(super) fn send(&mut self, packet: &ClientPacket) -> Outcome {
@@ -83,10 +81,11 @@ impl Client {
 
     /// The next packet, a PUBLISH.
     pub(super) fn publish(&mut self) -> Outcome<OutgoingPublish> {
-        match self.next("PUBLISH")? {
-            ServerPacket::Publish(publish) => Ok(publish),
-            other => Err(format!("expected PUBLISH, and {other:?} came")),
+        let packet = self.next("PUBLISH")?;
+        if let ServerPacket::Publish(publish) = packet {
+            return Ok(publish);
         }
+        Err(format!("expected PUBLISH, and {packet:?} came"))
     }
 
     /// The next packet, a PUBLISH with this payload, which is acknowledged.
@@ -164,10 +163,12 @@ impl Client {
         let user_properties = EncodedUserProperties::new();
         let subscribe = Subscribe { packet_id, subscription_id, user_properties, subscriptions };
         self.send(&ClientPacket::Subscribe(Box::new(subscribe)))?;
-        match self.next("SUBACK")? {
-            ServerPacket::Suback(suback) if suback.packet_id == packet_id => Ok(*suback),
-            other => Err(format!("expected SUBACK with identifier {}, and {other:?} came", packet_id.number())),
+        let packet = self.next("SUBACK")?;
+        if let ServerPacket::Suback(suback) = packet {
+            let is_ours = suback.packet_id == packet_id;
+            return if is_ours { Ok(*suback) } else { Err(format!("SUBACK has another identifier: {suback:?}")) };
         }
+        Err(format!("expected SUBACK, and {packet:?} came"))
     }
 
     /// A PUBLISH with the next Packet Identifier, not sent.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use oncemq::codec::{Ack, ClientPacket, ProtocolVersion, Qos, ReasonCode, ServerPacket};
+use oncemq::codec::{ClientPacket, ProtocolVersion, Qos, ServerPacket};
 use tokio::time::Instant;
 
 use super::broker::Program;
@@ -84,13 +84,8 @@ fn flood(address: SocketAddr, number: usize, until: Instant, stop: &Stop) -> Out
             sent += 1;
         }
         client.link.flush().map_err(words)?;
-        match client.next("PUBACK")? {
-            ServerPacket::Puback(Ack { reason_code, .. }) if !reason_code.is_error() => acknowledged += 1,
-            ServerPacket::Puback(Ack { reason_code: ReasonCode::QuotaExceeded, .. }) => {
-                return Err("the queue is full".to_owned());
-            }
-            other => return Err(format!("expected PUBACK, and {other:?} came")),
-        }
+        client.expect("PUBACK", |packet| matches!(packet, ServerPacket::Puback(ack) if !ack.reason_code.is_error()))?;
+        acknowledged += 1;
     }
 }
 

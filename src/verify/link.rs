@@ -109,7 +109,7 @@ impl Link {
 }
 
 /// For any response. A disk may be slow, and a machine busy.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const TIMEOUT_MIN: Duration = Duration::from_micros(100);
 const READ_BYTES: usize = 16 * 1_024;
 /// A fixed header.

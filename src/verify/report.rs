@@ -103,7 +103,11 @@ impl Report {
             writeln!(page, "  {:<16}  p50 {:>7}{early}", wait.packet, in_words(wait.latencies.percentile(50)))?;
         }
         if summary == "unknown" {
-            writeln!(page, "  This disk syncs in less than {}: too fast to tell by time", in_words(SYNC_MIN))?;
+            writeln!(
+                page,
+                "  One of ten syncs of this disk takes less than {}: too fast to tell by time",
+                in_words(SYNC_MIN)
+            )?;
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ impl Scratch {
     }
 
     fn with_room(self) -> Result<Self, Trouble> {
-        let free = room(&self.path).map_err(|error| self.trouble(error.into()))?.bytes;
+        let free = room(&self.path).map_err(|error| self.trouble(error))?.bytes;
         if free < ROOM_BYTES_MIN {
             let (free, needed) = (size_of(free), size_of(ROOM_BYTES_MIN));
             return Err(Trouble::NoRoom { path: self.parent(), free, needed });
@@ -57,7 +57,7 @@ impl Scratch {
 
     /// An error if the disk is nearly full, or if the directory has more than [`BYTES_MAX`]: no result is worth a disk.
     pub(super) fn check(&self) -> Result<(), Trouble> {
-        let free = room(&self.path).map_err(|error| self.trouble(error.into()))?.bytes;
+        let free = room(&self.path).map_err(|error| self.trouble(error))?.bytes;
         let used = bytes_below(&self.path, DEPTH_MAX);
         if free < ROOM_BYTES_LEFT || used > BYTES_MAX {
             let needed = format!("{} more; they used {}", size_of(ROOM_BYTES_LEFT), size_of(used));

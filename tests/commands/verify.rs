@@ -71,14 +71,14 @@ fn a_broker_that_stores_nothing_is_found_at_its_first_kill() {
     assert!(is_empty(&directory));
 }
 
-/// A kill does not show it, because the operating system has what was written. The disk of this test takes four milliseconds for a sync.
+/// A kill does not show it, because the operating system has what was written. The disk of this test takes fifteen milliseconds for a sync.
 #[test]
 fn a_broker_that_does_not_sync_is_found_by_the_time_of_its_acknowledgements() {
     let slow = |binary: &str| {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("strace");
         command.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"]);
-        command.args(["-e", "inject=fdatasync:delay_exit=4000", env!("CARGO_BIN_EXE_oncemq")]);
+        command.args(["-e", "inject=fdatasync:delay_exit=15000", env!("CARGO_BIN_EXE_oncemq")]);
         command.args(short(directory.path())).args(["--binary", binary]);
         let done = Running::start(command).end();
         (done.code, result(&done))
@@ -123,5 +123,19 @@ fn what_keeps_it_from_running_is_said() {
     run(["verify", "--dir", path, "--binary", "/does/not/exist"]).failed(3, "/does/not/exist");
     run(["verify", "--dir", path, "--seconds", "1"]).failed(2, "5..=86400");
     run(["verify", "--config", "/does/not/exist"]).failed(2, "/does/not/exist");
+    assert!(is_empty(&directory));
+}
+
+#[test]
+fn a_file_system_without_room_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let script = "mount -t tmpfs -o size=20m tmpfs \"$1\" && exec \"$0\" verify --dir \"$1\"";
+    command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_oncemq"), directory.path().to_str().unwrap()]);
+    Running::start(command).end().failed(3, "20.0 MiB free, and the checks need 96.0 MiB");
     assert!(is_empty(&directory));
 }

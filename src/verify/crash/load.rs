@@ -6,7 +6,7 @@ use std::time::Duration;
 use oncemq::codec::{ClientPacket, Connect, ProtocolVersion, ServerPacket};
 use tokio::time::Instant;
 
-use super::End;
+use super::end::End;
 use crate::verify::broker::Trap;
 use crate::verify::link::{Link, LinkError};
 

@@ -7,7 +7,7 @@ use oncemq::codec::{Ack, ClientPacket, PacketId, ProtocolVersion, Publish, Qos, 
 use oncemq::topic::TopicName;
 use tokio::time::Instant;
 
-use super::End;
+use super::end::End;
 use super::load::{Load, connect, random_below};
 use super::seen::{payload, topic};
 use crate::verify::link::{Link, LinkError, PATIENCE};
@@ -133,11 +133,14 @@ impl Publisher {
     }
 
     fn on_packet(&mut self, packet: &ServerPacket, link: &mut Link) -> Result<(), End> {
-        let (ack, got) = match packet {
-            ServerPacket::Puback(ack) => (ack, Awaiting::Puback),
-            ServerPacket::Pubrec(ack) => (ack, Awaiting::Pubrec),
-            ServerPacket::Pubcomp(ack) => (ack, Awaiting::Pubcomp),
-            other => return Err(End::Fault(format!("it was sent {other:?}"))),
+        let (ack, got) = if let ServerPacket::Puback(ack) = packet {
+            (ack, Awaiting::Puback)
+        } else if let ServerPacket::Pubrec(ack) = packet {
+            (ack, Awaiting::Pubrec)
+        } else if let ServerPacket::Pubcomp(ack) = packet {
+            (ack, Awaiting::Pubcomp)
+        } else {
+            return Err(End::Fault(format!("it was sent {packet:?}")));
         };
         let place = self.flows.iter().position(|flow| flow.packet_id == ack.packet_id && flow.awaiting == got);
         let Some((place, flow)) = place.and_then(|place| Some((place, self.flows.get_mut(place)?))) else {

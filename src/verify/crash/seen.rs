@@ -10,8 +10,9 @@ pub(super) fn topic(publisher: usize) -> String {
 /// A payload that names its message, and is as long as its number says.
 pub(super) fn payload(publisher: usize, number: u64) -> Vec<u8> {
     let mut text = format!("{publisher} {number} ").into_bytes();
-    let filler = if number % LARGE_EACH == 0 { LARGE_BYTES } else { number.wrapping_mul(2_654_435_761) % SMALL_BYTES };
-    text.extend((0..filler).map(|index| b'a' + u8::try_from((index + number) % 26).unwrap_or_default()));
+    let filler =
+        if number.is_multiple_of(LARGE_EACH) { LARGE_BYTES } else { number.wrapping_mul(2_654_435_761) % SMALL_BYTES };
+    text.extend((0..filler).map(|index| b'a' + u8::try_from(index.wrapping_add(number) % 26).unwrap_or_default()));
     text
 }
 
@@ -70,14 +71,8 @@ impl Seen {
 
     /// The first of these messages that has not arrived.
     pub(super) fn missing(&self, sent: &Range<u64>) -> Option<u64> {
-        let mut place = sent.start.checked_sub(self.base).and_then(|place| usize::try_from(place).ok())?;
-        for number in sent.clone() {
-            if self.counts.get(place).is_none_or(|count| *count == 0) {
-                return Some(number);
-            }
-            place += 1;
-        }
-        None
+        let count = |number: u64| self.counts.get(usize::try_from(number.checked_sub(self.base)?).ok()?).copied();
+        sent.clone().find(|number| count(*number).unwrap_or_default() == 0)
     }
 
     /// All messages below `next` were compared.

@@ -13,7 +13,7 @@ use oncemq::codec::{
 use oncemq::topic::Filter;
 use tokio::time::Instant;
 
-use super::End;
+use super::end::End;
 use super::load::{Load, connect, random_below, send};
 use super::seen::{Arrival, Seen, message};
 use crate::verify::link::{Link, LinkError, PATIENCE};
@@ -146,13 +146,13 @@ impl Subscriber {
     }
 
     fn on_packet(&mut self, packet: &ServerPacket, link: &mut Link) -> Result<(), End> {
-        match packet {
-            ServerPacket::Publish(publish) => self.on_publish(publish, link),
-            ServerPacket::Pubrel(ack) => {
-                self.received.remove(&ack.packet_id);
-                send(link, &ClientPacket::Pubcomp(Ack::new(ack.packet_id, ReasonCode::Success)))
-            }
-            other => Err(End::Fault(format!("it was sent {other:?}"))),
+        if let ServerPacket::Publish(publish) = packet {
+            self.on_publish(publish, link)
+        } else if let ServerPacket::Pubrel(ack) = packet {
+            self.received.remove(&ack.packet_id);
+            send(link, &ClientPacket::Pubcomp(Ack::new(ack.packet_id, ReasonCode::Success)))
+        } else {
+            Err(End::Fault(format!("it was sent {packet:?}")))
         }
     }
 

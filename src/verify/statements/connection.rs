@@ -5,7 +5,7 @@ use std::time::Duration;
 use oncemq::codec::{ClientPacket, Disconnect, Qos, ReasonCode, ServerPacket, Will};
 use oncemq::topic::TopicName;
 
-use super::{Bench, Statement, V3, V5, ensure};
+use super::bench::{Bench, Statement, V3, V5, ensure};
 use crate::verify::client::{Client, Outcome, Session};
 use crate::verify::link::Link;
 

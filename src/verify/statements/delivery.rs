@@ -3,7 +3,7 @@
 use oncemq::codec::{Ack, ClientPacket, EncodedUserProperties, Publish, Qos, ReasonCode, ServerPacket, Unsubscribe};
 use oncemq::topic::Filter;
 
-use super::{Bench, Statement, V3, V5, ensure};
+use super::bench::{Bench, Statement, V3, V5, ensure};
 use crate::verify::client::{Client, Outcome};
 
 pub(super) const STATEMENTS: &[Statement] = &[

@@ -1,5 +1,6 @@
 //! Essential statements of the standards, as a client sees them. The `conformance` crate of the repository has all of them, for any broker.
 
+mod bench;
 mod connection;
 mod delivery;
 mod only_5;
@@ -8,20 +9,11 @@ mod retained;
 use std::net::SocketAddr;
 use std::thread;
 
-use oncemq::codec::{Connect, ProtocolVersion};
+use oncemq::codec::ProtocolVersion;
 
-use super::client::{Client, Outcome, Session, connect};
+use super::client::Outcome;
 use super::stop::Stop;
-
-/// A statement, and how it is checked.
-struct Statement {
-    /// As the standard numbers it.
-    id: &'static str,
-    version: ProtocolVersion,
-    /// What it asks for, in few words.
-    what: &'static str,
-    check: fn(&Bench) -> Outcome,
-}
+use bench::{Bench, Statement};
 
 /// What is found about a statement.
 #[derive(Debug)]
@@ -30,39 +22,6 @@ pub(super) struct Checked {
     pub(super) version: ProtocolVersion,
     pub(super) what: &'static str,
     pub(super) outcome: Outcome,
-}
-
-/// The broker, and the names of one check.
-#[derive(Debug)]
-struct Bench {
-    address: SocketAddr,
-    version: ProtocolVersion,
-    number: usize,
-}
-
-impl Bench {
-    /// A name that no other check uses.
-    fn name(&self, role: &str) -> String {
-        format!("{role}-{}", self.number)
-    }
-
-    fn topic(&self, level: &str) -> String {
-        format!("check/{}/{level}", self.number)
-    }
-
-    fn connect(&self, role: &str, session: Session) -> Connect {
-        connect(self.version, &self.name(role), session)
-    }
-
-    /// A client of a Session that ends with the connection.
-    fn client(&self, role: &str) -> Outcome<Client> {
-        Client::accepted(self.address, &self.connect(role, Session::Transient))
-    }
-
-    /// A client of a Session that is kept.
-    fn kept(&self, role: &str) -> Outcome<Client> {
-        Client::accepted(self.address, &self.connect(role, Session::Resumed))
-    }
 }
 
 /// Checks all statements, some at a time: most of the time they wait.
@@ -87,15 +46,7 @@ pub(super) fn check(address: SocketAddr, stop: &Stop) -> Vec<Checked> {
     checked.into_iter().map(|(_, checked)| checked).collect()
 }
 
-/// An error with this text unless `is_so`.
-fn ensure(is_so: bool, text: impl FnOnce() -> String) -> Outcome {
-    if is_so { Ok(()) } else { Err(text()) }
-}
-
 const THREADS: usize = 6;
-const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
-const V5: ProtocolVersion = ProtocolVersion::V5;
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oncemq::codec::{AliasUse, ClientPacket, MessageProperties, MessageProperty, Publish, Qos, SubscriptionOptions};
 
-use super::{Bench, Statement, V5, ensure};
+use super::bench::{Bench, Statement, V5, ensure};
 use crate::verify::client::{Client, Outcome, Session};
 
 pub(super) const STATEMENTS: &[Statement] = &[

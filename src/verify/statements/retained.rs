@@ -2,7 +2,7 @@
 
 use oncemq::codec::{Publish, Qos};
 
-use super::{Bench, Statement, V3, V5, ensure};
+use super::bench::{Bench, Statement, V3, V5, ensure};
 use crate::verify::client::Outcome;
 
 pub(super) const STATEMENTS: &[Statement] = &[
