@@ -3,6 +3,7 @@
 mod admin_client;
 mod cli;
 mod disk;
+mod doctor;
 mod health_command;
 mod output;
 mod session_command;
@@ -26,6 +27,7 @@ use oncemq::config::{self, Arguments, Loaded, LogFormat};
 use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
 
 use cli::{CliCommand, CliError, MqttError, Passwd};
+use doctor::{DoctorCommand, DoctorError};
 use health_command::{HealthCommand, HealthError};
 use output::{eprint, print};
 use session_command::SessionCommand;
@@ -69,6 +71,8 @@ enum Command {
     Health(HealthCommand),
     /// Prove the guarantees on this disk: kill a broker of its own under load, and check what it had acknowledged
     Verify(VerifyCommand),
+    /// Look at the machine with the broker's configuration, and name each problem with its mend
+    Doctor(DoctorCommand),
     /// Create, list and revoke the tokens of the HTTP API
     #[command(subcommand)]
     Token(TokenCommand),
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
         Some(Command::Session(command)) => session_command::run(command).map_err(Into::into),
         Some(Command::Health(command)) => health_command::run(command),
         Some(Command::Verify(command)) => verify::run(command),
+        Some(Command::Doctor(command)) => doctor::run(command),
         Some(Command::Token(command)) => token_command::run(command),
         Some(Command::Passwd(passwd)) => cli::change_password(&passwd),
         Some(Command::Cli(command)) => cli::run(command, CommandLine::command()),
@@ -204,6 +209,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         error.exit_code()
     } else if let Some(trouble) = error.downcast_ref::<verify::Trouble>() {
         trouble.exit_code()
+    } else if let Some(error) = error.downcast_ref::<DoctorError>() {
+        error.exit_code()
     } else {
         EXIT_CONFIGURATION
     }

@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 22] = [
+const LAYERS: [Layer; 23] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
@@ -60,6 +60,7 @@ const LAYERS: [Layer; 22] = [
     Layer::shell("token_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("cli", Ours::Only(&["admin_client", "tls_client", "output"]), &["mqttbytes"]),
     Layer::shell("verify", Ours::Only(&["disk", "output"]), &["mqttbytes"]),
+    Layer::shell("doctor", Ours::Only(&["admin_client", "disk", "output"]), &["tokio", "mqttbytes"]),
     Layer::shell("admin_client", Ours::Only(&["tls_client"]), &["tokio", "mqttbytes"]),
     Layer::shell("tls_client", Ours::Only(&[]), &["tokio", "mqttbytes"]),
     Layer::shell("disk", Ours::Only(&[]), &["mqttbytes"]),

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod contract;
+mod doctor;
 mod documents;
 mod events;
 mod messages;
