@@ -96,7 +96,7 @@ fn page(findings: &Findings) -> String {
         }
     }
     let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| findings.count(severity));
-    let _written = write!(page, "{} errors, {} warnings, {} notes", counts[0], counts[1], counts[2]);
+    let _written = write!(page, "errors: {}, warnings: {}, notes: {}", counts[0], counts[1], counts[2]);
     page
 }
 

@@ -1,6 +1,7 @@
 //! The directory in which everything happens. It is new, its name can't be guessed, and it is removed in the end.
 
 use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,7 @@ impl Scratch {
                 }
             }
         }
-        Err(first.unwrap_or(Trouble::Interrupted))
+        Err(first.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotFound).into()))
     }
 
     fn with_room(self) -> Result<Self, Trouble> {
@@ -51,7 +52,7 @@ impl Scratch {
         self.path.parent().unwrap_or(&self.path).to_owned()
     }
 
-    fn trouble(&self, source: std::io::Error) -> Trouble {
+    fn trouble(&self, source: io::Error) -> Trouble {
         Trouble::Directory { path: self.parent(), source }
     }
 
@@ -70,7 +71,7 @@ impl Scratch {
     pub(super) fn clear(&self, name: &str) -> Result<(), Trouble> {
         let path = self.path.join(name);
         match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.trouble(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.trouble(error)),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -133,7 +134,7 @@ mod tests {
     fn it_is_new_private_and_removed() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");
-        assert!(matches!(Scratch::create(&[missing.clone()]), Err(Trouble::Directory { .. })));
+        assert!(matches!(Scratch::create(std::slice::from_ref(&missing)), Err(Trouble::Directory { .. })));
         let scratch = Scratch::create(&[missing, directory.path().to_owned()]).unwrap();
         assert_eq!(scratch.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
         fs::create_dir(scratch.path().join("data")).unwrap();

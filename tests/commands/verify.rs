@@ -71,14 +71,14 @@ fn a_broker_that_stores_nothing_is_found_at_its_first_kill() {
     assert!(is_empty(&directory));
 }
 
-/// A kill does not show it, because the operating system has what was written. The disk of this test takes fifteen milliseconds for a sync.
+/// A kill does not show it, because the operating system has what was written. The disk of this test takes forty milliseconds for a sync.
 #[test]
 fn a_broker_that_does_not_sync_is_found_by_the_time_of_its_acknowledgements() {
     let slow = |binary: &str| {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("strace");
         command.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"]);
-        command.args(["-e", "inject=fdatasync:delay_exit=15000", env!("CARGO_BIN_EXE_oncemq")]);
+        command.args(["-e", "inject=fdatasync:delay_exit=40000", env!("CARGO_BIN_EXE_oncemq")]);
         command.args(short(directory.path())).args(["--binary", binary]);
         let done = Running::start(command).end();
         (done.code, result(&done))
