@@ -45,6 +45,7 @@ pub(super) struct Crashes {
 pub(super) struct Fault {
     /// The number of kills before.
     pub(super) kills: u64,
+    /// That of the broker that was killed last.
     pub(super) durability: &'static str,
     pub(super) client: String,
     pub(super) text: String,
@@ -65,6 +66,7 @@ struct Matrix<'a> {
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
     found: Crashes,
+    /// That of the broker that was killed last.
     durability: &'static str,
 }
 
@@ -85,7 +87,7 @@ pub(super) fn run(program: &Program<'_>, scratch: &Scratch, plan: Plan) -> Resul
         publishers: publishers.map(|(index, (version, qos))| Publisher::new(index, version, qos)).collect(),
         subscribers: behaviours.map(|(version, behaviour)| Subscriber::new(version, behaviour, PUBLISHERS)).into(),
         found: Crashes::default(),
-        durability: DURABILITIES[0],
+        durability: broker_durability(0),
     };
     matrix.run(plan)?;
     scratch.clear(DATA)?;
@@ -101,6 +103,7 @@ impl Matrix<'_> {
                 break;
             }
             broker.kill()?;
+            self.durability = broker_durability(self.found.kills);
             self.found.kills += 1;
             self.scratch.check()?;
             broker = self.start()?;
@@ -115,10 +118,7 @@ impl Matrix<'_> {
     }
 
     fn start(&mut self) -> Result<Broker, Trouble> {
-        // Both must read what the other has written.
-        let [first, second] = DURABILITIES;
-        self.durability = if self.found.kills.is_multiple_of(2) { first } else { second };
-        let broker = self.program.start(DATA, self.durability)?;
+        let broker = self.program.start(DATA, broker_durability(self.found.kills))?;
         self.found.restart_max = self.found.restart_max.max(broker.starting);
         Ok(broker)
     }
@@ -206,6 +206,12 @@ impl Matrix<'_> {
     }
 }
 
+/// The level of the broker after so many kills. Both must read what the other has written; with power-loss, records wait in memory during
+/// each sync.
+const fn broker_durability(kills: u64) -> &'static str {
+    if kills % 4 == 3 { "crash" } else { "power-loss" }
+}
+
 /// Kills the broker after some time of load, or arms the trap then.
 fn kill_at_some_time(trap: &super::broker::Trap, stop: &Stop) -> Result<(), Trouble> {
     let loaded = LOAD_MIN + Duration::from_millis(random_below(LOAD_RANGE_MS));
@@ -229,8 +235,6 @@ fn kill_at_some_time(trap: &super::broker::Trap, stop: &Stop) -> Result<(), Trou
     Ok(())
 }
 
-/// The levels that survive a kill.
-const DURABILITIES: [&str; 2] = ["power-loss", "crash"];
 const PUBLISHERS: usize = 4;
 const DATA: &str = "crash";
 /// The shortest time between the start of the load and the kill.
