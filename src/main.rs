@@ -2,12 +2,15 @@
 
 mod admin_client;
 mod cli;
+mod disk;
+mod doctor;
 mod health_command;
 mod output;
 mod session_command;
 mod store_command;
 mod tls_client;
 mod token_command;
+mod verify;
 
 use std::env;
 use std::ffi::OsString;
@@ -24,11 +27,13 @@ use oncemq::config::{self, Arguments, Loaded, LogFormat};
 use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
 
 use cli::{CliCommand, CliError, MqttError, Passwd};
+use doctor::{DoctorCommand, DoctorError};
 use health_command::{HealthCommand, HealthError};
 use output::{eprint, print};
 use session_command::SessionCommand;
 use store_command::{StoreCommand, StoreError};
 use token_command::TokenCommand;
+use verify::VerifyCommand;
 
 /// The system allocator of Linux keeps most memory that was freed, and returns large buffers so early that each new one costs page faults.
 #[global_allocator]
@@ -64,6 +69,10 @@ enum Command {
     Session(SessionCommand),
     /// Ask the running broker whether clients can connect: exit code 0 if they can, 1 if not
     Health(HealthCommand),
+    /// Prove the guarantees on this disk: kill a broker of its own under load, and check what it had acknowledged
+    Verify(VerifyCommand),
+    /// Look at the machine with the broker's configuration, and name each problem with its mend
+    Doctor(DoctorCommand),
     /// Create, list and revoke the tokens of the HTTP API
     #[command(subcommand)]
     Token(TokenCommand),
@@ -97,6 +106,8 @@ fn main() -> ExitCode {
         Some(Command::Store(command)) => store_command::run(command),
         Some(Command::Session(command)) => session_command::run(command).map_err(Into::into),
         Some(Command::Health(command)) => health_command::run(command),
+        Some(Command::Verify(command)) => verify::run(command),
+        Some(Command::Doctor(command)) => doctor::run(command),
         Some(Command::Token(command)) => token_command::run(command),
         Some(Command::Passwd(passwd)) => cli::change_password(&passwd),
         Some(Command::Cli(command)) => cli::run(command, CommandLine::command()),
@@ -195,6 +206,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     } else if let Some(error) = error.downcast_ref::<MqttError>() {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<HealthError>() {
+        error.exit_code()
+    } else if let Some(trouble) = error.downcast_ref::<verify::Trouble>() {
+        trouble.exit_code()
+    } else if let Some(error) = error.downcast_ref::<DoctorError>() {
         error.exit_code()
     } else {
         EXIT_CONFIGURATION

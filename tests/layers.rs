@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 20] = [
+const LAYERS: [Layer; 23] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
@@ -59,8 +59,11 @@ const LAYERS: [Layer; 20] = [
     Layer::shell("health_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("token_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("cli", Ours::Only(&["admin_client", "tls_client", "output"]), &["mqttbytes"]),
+    Layer::shell("verify", Ours::Only(&["disk", "output"]), &["mqttbytes"]),
+    Layer::shell("doctor", Ours::Only(&["admin_client", "disk", "output"]), &["tokio", "mqttbytes"]),
     Layer::shell("admin_client", Ours::Only(&["tls_client"]), &["tokio", "mqttbytes"]),
     Layer::shell("tls_client", Ours::Only(&[]), &["tokio", "mqttbytes"]),
+    Layer::shell("disk", Ours::Only(&[]), &["mqttbytes"]),
     Layer::shell("output", Ours::Only(&[]), &["tokio", "mqttbytes"]),
 ];
 

@@ -100,7 +100,7 @@ fn machine_time(boot: Option<BootId>) -> MachineTime {
 }
 
 /// Whether the kernel's clock is synchronized. NTP clients tell the kernel: systemd-timesyncd, ntpd, and chronyd with `rtcsync`.
-fn is_synchronized() -> bool {
+pub fn is_synchronized() -> bool {
     let mut time = Timex::new();
     match adjtimex(&mut time) {
         Ok(state) => state != TIME_ERROR && time.0.status & STA_UNSYNC == 0,

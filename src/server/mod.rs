@@ -52,6 +52,7 @@ use tokio::time::interval;
 
 pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
+pub use clock::is_synchronized;
 pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};
 pub use handover::activation::activated_sockets;
@@ -68,6 +69,7 @@ pub use memory::MemoryFigures;
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
+pub use resources::connections_for;
 pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};

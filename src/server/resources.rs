@@ -26,8 +26,8 @@ fn fit_connections(config: &mut Config, files: Option<u64>, shards: usize) {
     }
 }
 
-/// The connections that leave enough of `files` descriptors to everything else.
-fn connections_for(files: u64, shards: usize, listeners: usize) -> usize {
+/// The connections that leave enough of `files` descriptors to everything else, with these numbers of shards and listeners.
+pub fn connections_for(files: u64, shards: usize, listeners: usize) -> usize {
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     let reserve = FILES_RESERVED + FILES_PER_SHARD * shards + FILES_PER_LISTENER * listeners;
     // With very few descriptors, half of them: then the store may have to wait for one.

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod contract;
+mod doctor;
 mod documents;
 mod events;
 mod killed;
@@ -14,3 +15,4 @@ mod subscribe;
 mod tokens;
 mod trace;
 mod transports;
+mod verify;

@@ -1,0 +1,98 @@
+//! The broker, if it runs: its process, whether it is ready, and what it warns of.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use oncemq::admin::SOCKET;
+use oncemq::config::Config;
+use rustix::net::sockopt::socket_peercred;
+use serde_json::Value;
+
+use super::finding::Findings;
+use crate::admin_client::AdminClient;
+
+/// The broker with the data directory.
+#[derive(Debug)]
+pub(super) struct Running {
+    socket: PathBuf,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Runs {
+        process: Option<i32>,
+    },
+    /// Its socket is not for this user.
+    Hidden,
+    No,
+}
+
+impl Running {
+    pub(super) fn find(config: &Config) -> Self {
+        let socket = config.server.data.join(SOCKET);
+        let state = match UnixStream::connect(&socket) {
+            Ok(stream) => {
+                State::Runs { process: socket_peercred(&stream).ok().map(|peer| peer.pid.as_raw_nonzero().get()) }
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => State::Hidden,
+            Err(_) => State::No,
+        };
+        Self { socket, state }
+    }
+
+    /// Its process, if it runs and may be known.
+    pub(super) const fn process(&self) -> Option<i32> {
+        match self.state {
+            State::Runs { process } => process,
+            State::Hidden | State::No => None,
+        }
+    }
+
+    /// A path below `/proc/PID` of the broker, or of this process.
+    pub(super) fn proc(&self, file: &str) -> String {
+        self.process().map_or_else(|| format!("/proc/self/{file}"), |process| format!("/proc/{process}/{file}"))
+    }
+
+    pub(super) fn examine(&self, findings: &mut Findings) {
+        match self.state {
+            State::Runs { process } => self.ask(process, findings),
+            State::Hidden => {
+                let text = format!("{}: this user may not ask the broker", self.socket.display());
+                findings.note(SUBJECT, text, "run this as the user of the broker, or as root");
+            }
+            State::No => {
+                let text = format!("no broker answers at {}", self.socket.display());
+                findings.note(SUBJECT, text, "if one runs, name its --config or --data");
+            }
+        }
+    }
+
+    fn ask(&self, process: Option<i32>, findings: &mut Findings) {
+        let client = AdminClient::unix(self.socket.clone());
+        let name = process.map_or_else(|| "the broker".to_owned(), |process| format!("the broker (process {process})"));
+        match client.request("GET /health/ready", "", "") {
+            Ok((200, _)) => findings.ok(SUBJECT, format!("{name} is ready")),
+            Ok((code, text)) => {
+                let text = format!("{name} is not ready: {code}: {}", text.trim());
+                findings.error(SUBJECT, text, "read its log: journalctl -u oncemq");
+            }
+            Err(error) => {
+                findings.error(
+                    SUBJECT,
+                    format!("{name} does not answer: {error}"),
+                    "read its log: journalctl -u oncemq",
+                );
+            }
+        }
+        let overview = client.request("GET /api/v1/overview", "", "").ok();
+        let overview: Option<Value> = overview.and_then(|(_, text)| serde_json::from_str(&text).ok());
+        let warnings = overview.as_ref().and_then(|overview| overview.get("warnings")?.as_array());
+        for warning in warnings.into_iter().flatten().filter_map(Value::as_str) {
+            findings.warning(SUBJECT, warning.to_owned(), "oncemq status shows it, docs/OPERATING.md says more");
+        }
+    }
+}
+
+const SUBJECT: &str = "running broker";
