@@ -1,6 +1,5 @@
 //! The order of retransmissions and of acknowledgements.
 
-use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
 use crate::wire::{Ack, Encode, Publish};
