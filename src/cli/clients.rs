@@ -125,12 +125,14 @@ pub(super) fn show(command: Client) -> Result<(), CliError> {
     if queue {
         return list("/queue", "messages", &QUEUE[..], Paging::Single);
     }
-    let client = api.get(&path(""), &[]).map_err(|error| match error {
+    let client = api.get(&path(""), &[]).map_err(|error| {
         // Its Session ended, perhaps with its connection.
-        CliError::Refused { code: 404, cause } if api.get(&path("/history"), &[("limit", Some("1"))]).is_ok() => {
-            CliError::Refused { code: 404, cause: format!("{cause} any more; --history shows how it left") }
+        if let CliError::Refused { code: 404, cause } = &error
+            && api.get(&path("/history"), &[("limit", Some("1"))]).is_ok()
+        {
+            return CliError::Refused { code: 404, cause: format!("{cause} any more; --history shows how it left") };
         }
-        error => error,
+        error
     })?;
     form.object(&client, &FIRST_OF_CLIENT)
 }
