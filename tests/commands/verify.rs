@@ -26,11 +26,15 @@ fn is_empty(directory: &TempDir) -> bool {
 
 /// A broker that has another level of durability than it is asked for.
 fn liar(directory: &TempDir, asked: &str, has: &str) -> String {
-    let path = directory.path().join("oncemq");
     let script = format!(
         "#!/bin/sh\nfor word; do\n  shift\n  case \"$word\" in\n    {asked}) word={has};;\n  esac\n  set -- \"$@\" \"$word\"\ndone\nexec {:?} \"$@\"\n",
         env!("CARGO_BIN_EXE_oncemq")
     );
+    executable(directory, &script)
+}
+
+fn executable(directory: &TempDir, script: &str) -> String {
+    let path = directory.path().join("oncemq");
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     path.display().to_string()
@@ -69,6 +73,20 @@ fn a_broker_that_stores_nothing_is_found_at_its_first_kill() {
     let result = result(&done);
     assert_eq!((&result["passed"], &result["crashes"]["fault"]["kills"]), (&false.into(), &1.into()), "{result}");
     assert!(is_empty(&directory));
+}
+
+#[test]
+fn a_broker_that_does_not_start_after_a_kill_is_a_fault() {
+    let (directory, binary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *'--data crash'*) [ ! -e crash ] || {{ echo broken >&2; exit 5; }};; esac\nexec {:?} \"$@\"\n",
+        env!("CARGO_BIN_EXE_oncemq")
+    );
+    let path = executable(&binary, &script);
+    let done = run([&short(directory.path())[..], &["--binary", &path]].concat());
+    assert_eq!(done.code, 1, "{done:?}");
+    let result = result(&done);
+    assert_eq!(result["crashes"]["fault"]["text"], "does not start again: broken", "{result}");
 }
 
 /// A kill does not show it, because the operating system has what was written. The disk of this test takes forty milliseconds for a sync.

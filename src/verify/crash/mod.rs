@@ -97,22 +97,35 @@ pub(super) fn run(program: &Program<'_>, scratch: &Scratch, plan: Plan) -> Resul
 impl Matrix<'_> {
     fn run(&mut self, plan: Plan) -> Result<(), Trouble> {
         let mut broker = self.start()?;
-        let is_settled = self.settle(&mut broker)?;
-        while is_settled && self.found.kills < plan.rounds && (self.found.kills == 0 || Instant::now() < plan.until) {
-            if !self.load(&mut broker)? {
+        let (mut is_good, mut is_judged) = (self.settle(&mut broker)?, true);
+        while is_good && self.found.kills < plan.rounds && (self.found.kills == 0 || Instant::now() < plan.until) {
+            is_good = self.load(&mut broker)?;
+            if !is_good {
                 break;
             }
             broker.kill()?;
             self.durability = broker_durability(self.found.kills);
             self.found.kills += 1;
             self.scratch.check()?;
-            broker = self.start()?;
+            broker = match self.start() {
+                Ok(broker) => broker,
+                Err(Trouble::NoBroker { cause, .. }) => {
+                    self.judge(
+                        vec![("the broker".to_owned(), Err(End::Fault(format!("does not start again: {cause}"))))],
+                        |_| String::new(),
+                    )?;
+                    return Ok(());
+                }
+                Err(other) => return Err(other),
+            };
             // Now and then the next kill comes while the clients repeat what the last one has interrupted.
-            let is_judged =
-                self.found.kills % 3 != 2 || self.found.kills >= plan.rounds || Instant::now() >= plan.until;
-            if is_judged && !self.settle(&mut broker)? {
-                break;
+            is_judged = self.found.kills % 3 != 2;
+            if is_judged {
+                is_good = self.settle(&mut broker)?;
             }
+        }
+        if is_good && !is_judged {
+            self.settle(&mut broker)?;
         }
         broker.kill()
     }
