@@ -125,16 +125,14 @@ pub(super) fn show(command: Client) -> Result<(), CliError> {
     if queue {
         return list("/queue", "messages", &QUEUE[..], Paging::Single);
     }
-    let client = api.get(&path(""), &[]).map_err(|error| {
-        // Its Session ended, perhaps with its connection.
-        if let CliError::Refused { code: 404, cause } = &error
-            && api.get(&path("/history"), &[("limit", Some("1"))]).is_ok()
-        {
-            return CliError::Refused { code: 404, cause: format!("{cause} any more; --history shows how it left") };
-        }
-        error
-    })?;
-    form.object(&client, &FIRST_OF_CLIENT)
+    let mut client = api.get(&path(""), &[]);
+    // Its Session ended, perhaps with its connection.
+    if let Err(CliError::Refused { code: 404, cause }) = &mut client
+        && api.get(&path("/history"), &[("limit", Some("1"))]).is_ok()
+    {
+        cause.push_str(" any more; --history shows how it left");
+    }
+    form.object(&client?, &FIRST_OF_CLIENT)
 }
 
 pub(super) fn kick(command: Kick) -> Result<(), CliError> {
