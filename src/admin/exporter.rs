@@ -65,7 +65,8 @@ impl Exporter {
                     self.recorder.register_counter(&key(&[&value]), &METADATA).absolute(count);
                 }
             }
-            Source::Seconds(_) | Source::Gauges(_) => {} // `write_own` writes it
+            // `write_own` writes them.
+            Source::Seconds(_) | Source::Gauges(_) | Source::Outcomes(_) | Source::Histograms(_) => {}
             Source::Gauge(read) => self.recorder.register_gauge(&key(&[]), &METADATA).set(read(snapshot)),
             Source::Info(read) => self.recorder.register_gauge(&key(&read(snapshot)), &METADATA).set(1.0),
             Source::Histogram(read) => {
@@ -82,7 +83,7 @@ impl Exporter {
 
 /// Whether the recorder can't have the metric: its counters have no fractions, and it keeps series that have ended.
 const fn is_own(metric: &Metric) -> bool {
-    matches!(metric.source, Source::Seconds(_) | Source::Gauges(_))
+    matches!(metric.source, Source::Seconds(_) | Source::Gauges(_) | Source::Outcomes(_) | Source::Histograms(_))
 }
 
 /// Appends a metric that the recorder can't have.
@@ -92,13 +93,45 @@ fn write_own(metric: &Metric, snapshot: &Snapshot, text: &mut String) {
     if let Source::Seconds(read) = source {
         text.push_str(&format!("{name} {}\n", read(snapshot)));
     }
-    if let (Source::Gauges(read), [label]) = (source, labels) {
+    if let Source::Gauges(read) = source {
         for (value, figure) in read(snapshot) {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            text.push_str(&format!("{name}{{{label}=\"{value}\"}} {figure}\n"));
+            text.push_str(&format!("{name}{} {figure}\n", series(labels, &[&value], None)));
+        }
+    }
+    if let Source::Outcomes(read) = source {
+        for (values, count) in read(snapshot) {
+            text.push_str(&format!("{name}{} {count}\n", series(labels, &values.each_ref().map(String::as_str), None)));
+        }
+    }
+    if let Source::Histograms(read) = source {
+        for (value, histogram) in read(snapshot) {
+            write_histogram(name, labels, &value, &histogram, text);
         }
     }
     text.push('\n');
+}
+
+fn write_histogram(name: &str, labels: &[&str], value: &str, histogram: &LatencyHistogram, text: &mut String) {
+    let bounds = LatencyHistogram::BOUNDS.iter().map(|bound| bound.as_secs_f64().to_string());
+    let mut count = 0;
+    for (bound, new) in bounds.chain(["+Inf".to_owned()]).zip(histogram.counts) {
+        count += new;
+        text.push_str(&format!("{name}_bucket{} {count}\n", series(labels, &[value], Some(&bound))));
+    }
+    let series = series(labels, &[value], None);
+    text.push_str(&format!("{name}_sum{series} {}\n{name}_count{series} {count}\n", histogram.sum.as_secs_f64()));
+}
+
+/// The labels of a series, with the upper bound of a bucket if it is one.
+fn series(labels: &[&str], values: &[&str], bound: Option<&str>) -> String {
+    let pairs = labels.iter().copied().zip(values.iter().copied()).chain(bound.map(|bound| ("le", bound)));
+    let pairs: Vec<String> = pairs.map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
+}
+
+/// The value of a label as the text format quotes it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// The buckets are those that the shards count in, so a sample stays in its bucket.

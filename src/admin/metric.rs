@@ -44,6 +44,10 @@ pub(super) enum Source {
     /// One gauge for each value of the label; there may be none.
     Gauges(fn(&Snapshot) -> Vec<(String, f64)>),
     Histogram(fn(&Snapshot) -> LatencyHistogram),
+    /// One counter for each pair of values of the labels; there may be none.
+    Outcomes(fn(&Snapshot) -> Vec<([String; 2], u64)>),
+    /// One histogram for each value of the label; there may be none.
+    Histograms(fn(&Snapshot) -> Vec<(String, LatencyHistogram)>),
     /// Constant 1; the information is in the values of the labels.
     Info(fn(&Snapshot) -> [&'static str; 2]),
 }
@@ -52,9 +56,9 @@ impl Metric {
     /// The type of the metric.
     pub const fn kind(&self) -> Kind {
         match self.source {
-            Source::Counter(_) | Source::Counters(_) | Source::Seconds(_) => Kind::Counter,
+            Source::Counter(_) | Source::Counters(_) | Source::Outcomes(_) | Source::Seconds(_) => Kind::Counter,
             Source::Gauge(_) | Source::Gauges(_) | Source::Info(_) => Kind::Gauge,
-            Source::Histogram(_) => Kind::Histogram,
+            Source::Histogram(_) | Source::Histograms(_) => Kind::Histogram,
         }
     }
 
@@ -303,6 +307,24 @@ pub const METRICS: &[Metric] = &[
         labels: &[],
         help: "Time from reading a PUBLISH to writing it to a receiver with an empty output buffer; sampled.",
         source: Source::Histogram(Snapshot::publish_to_deliver),
+    },
+    Metric {
+        name: "oncemq_probe_messages_total",
+        labels: &["qos", "result"],
+        help: "Messages of the probe: ok, lost (not back in time), failed (not published or not acknowledged in time), and further copies (doubled). Only while the probe is enabled.",
+        source: Source::Outcomes(Snapshot::probe_messages),
+    },
+    Metric {
+        name: "oncemq_probe_latency_seconds",
+        labels: &["qos"],
+        help: "Time from sending a message of the probe to its arrival. Only while the probe is enabled.",
+        source: Source::Histograms(Snapshot::probe_latency),
+    },
+    Metric {
+        name: "oncemq_probe_up",
+        labels: &[],
+        help: "1 while the probe is well, 0 while it fails. Only while the probe is enabled, after its first rounds.",
+        source: Source::Gauges(Snapshot::probe_up),
     },
     Metric::gauge("oncemq_sessions", "Sessions, connected or not.", |all| all.counters.sessions as f64),
     Metric::gauge("oncemq_sessions_connected", "Connected Sessions.", |all| all.counters.sessions_connected as f64),

@@ -76,8 +76,12 @@ async fn live(State(status): State<Arc<Status>>) -> Response {
 
 /// Readiness: clients can connect.
 async fn ready(State(status): State<Arc<Status>>) -> Response {
+    let probe = status.probe();
     match (status.is_ready(), status.is_stopping()) {
-        (true, _) => health(StatusCode::OK, "ready"),
+        (true, _) => match probe.as_ref().and_then(|probe| probe.unready_because()) {
+            None => health(StatusCode::OK, "ready"),
+            Some(reason) => health(StatusCode::SERVICE_UNAVAILABLE, &format!("the probe fails: {reason}")),
+        },
         (false, false) => health(StatusCode::SERVICE_UNAVAILABLE, "starting"),
         (false, true) => health(StatusCode::SERVICE_UNAVAILABLE, "draining"),
     }
@@ -161,7 +165,8 @@ async fn not_found() -> impl IntoResponse {
 }
 
 fn health(code: StatusCode, status: &str) -> Response {
-    (code, [(CONTENT_TYPE, "application/json")], format!("{{\"status\":\"{status}\"}}\n")).into_response()
+    let body = format!("{}\n", serde_json::json!({ "status": status }));
+    (code, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// One request per connection, so an idle connection doesn't occupy one of the few slots.

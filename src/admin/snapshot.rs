@@ -6,8 +6,8 @@ use crate::broker::{Counters, Shared};
 use crate::config::Durability;
 use crate::server::process::{self, Memory};
 use crate::server::{
-    AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, MemoryFigures, Queries, Reloader, Status, Traces,
-    Traffic,
+    AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, MemoryFigures, ProbeFigures, ProbeResult, Queries,
+    Reloader, Status, Traces, Traffic,
 };
 use crate::store::{Stats, Store};
 use crate::timestamp::WallTime;
@@ -55,6 +55,7 @@ pub(super) struct Snapshot {
     pub(super) process: Process,
     traffic: Vec<Traffic>,
     certificates: Vec<CertificateExpiry>,
+    probe: Option<ProbeFigures>,
     now: WallTime,
 }
 
@@ -94,6 +95,7 @@ impl Snapshot {
             process,
             traffic: shards.into_iter().map(|shard| shard.traffic).collect(),
             certificates: handles.status.certificates(),
+            probe: handles.status.probe(),
             now: handles.status.wall_now(),
         }
     }
@@ -113,6 +115,28 @@ impl Snapshot {
             all.sum += shard.sum;
         }
         all
+    }
+
+    /// The messages of the probe by QoS and result; none if it is off.
+    pub(super) fn probe_messages(&self) -> Vec<([String; 2], u64)> {
+        let Some(probe) = &self.probe else { return Vec::new() };
+        let of_qos = |(qos, counts): (usize, &[u64; 4])| {
+            let named = ProbeResult::ALL.iter().zip(*counts);
+            named.map(move |(result, count)| ([qos.to_string(), result.name().to_owned()], count)).collect::<Vec<_>>()
+        };
+        probe.messages.iter().enumerate().flat_map(of_qos).collect()
+    }
+
+    /// The latency of the messages of the probe, by QoS; none if it is off.
+    pub(super) fn probe_latency(&self) -> Vec<(String, LatencyHistogram)> {
+        let latency = self.probe.iter().flat_map(|probe| probe.latency.iter().enumerate());
+        latency.map(|(qos, latency)| (qos.to_string(), *latency)).collect()
+    }
+
+    /// Whether the probe is well; none if it is off or has no verdict.
+    pub(super) fn probe_up(&self) -> Vec<(String, f64)> {
+        let is_well = self.probe.as_ref().and_then(|probe| probe.is_well);
+        is_well.map(|is_well| (String::new(), f64::from(u8::from(is_well)))).into_iter().collect()
     }
 
     /// The seconds until the certificate of each listener with TLS expires.

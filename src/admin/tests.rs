@@ -12,7 +12,8 @@ use crate::codec::{PacketType, Qos};
 use crate::config::Durability;
 use crate::routing::RetainedLimits;
 use crate::server::{
-    AdmissionCounts, CertificateExpiry, Clock, LatencyHistogram, Queries, Reloader, ShardSnapshot, Status, Traces,
+    AdmissionCounts, CertificateExpiry, Clock, LatencyHistogram, ProbeFigures, Queries, Reloader, ShardSnapshot,
+    Status, Traces,
 };
 use crate::timestamp::Timestamp;
 
@@ -33,6 +34,7 @@ pub(super) fn handles() -> BrokerHandles {
     let status = Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT))));
     let expires = i64::try_from(status.wall_now().0 / 1_000).unwrap() + 1_000_000;
     status.publish_certificates(vec![CertificateExpiry { listener: "a \"b\"".into(), expires }]);
+    status.publish_probe(Some(ProbeFigures { is_well: Some(true), ..ProbeFigures::default() }));
     BrokerHandles {
         bans: Arc::new(crate::server::Bans::new(&crate::config::Bans::default())),
         status,

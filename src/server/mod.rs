@@ -19,6 +19,8 @@ pub(crate) mod host;
 mod listener;
 mod log;
 mod memory;
+mod probe;
+mod probe_figures;
 pub(crate) mod process;
 mod queries;
 mod reload;
@@ -65,6 +67,7 @@ pub(crate) use listener::{Https, SecondSocket, SocketFile, bind_unix_socket};
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;
+pub use probe_figures::{ProbeFigures, ProbeResult};
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
@@ -84,6 +87,7 @@ use handover::early::EarlyAcceptor;
 use handover::predecessor;
 use listener::{Admission, ListeningSocket, OpenListener};
 use memory::MemoryBudget;
+use probe::Probe;
 use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
 use shutdown::{Request, Signals};
@@ -129,6 +133,8 @@ pub struct Server {
     take_over: Option<TakeOver>,
     /// Accepts the connections that arrive before this broker serves, if another one has passed the sockets.
     early: Option<EarlyAcceptor>,
+    /// A client of the broker's own, while the broker serves.
+    probe: Option<Probe>,
 }
 
 impl Server {
@@ -209,6 +215,7 @@ impl Server {
             admin_sockets: Vec::new(),
             take_over,
             early,
+            probe: None,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
@@ -294,6 +301,7 @@ impl Server {
         if let Some(take_over) = self.take_over.take() {
             take_over.ready();
         }
+        self.apply_probe().await;
         let mut predecessor = self.predecessor();
 
         let mut watchdog = Watchdog::start(self.status(), self.store());
@@ -345,6 +353,7 @@ impl Server {
                 }
             }
         }
+        self.stop_probe().await;
         self.status.set_stopping();
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
+use super::probe_figures::ProbeFigures;
 use super::traffic::Traffic;
 use crate::auth::PoolCounts;
 use crate::broker::Counters;
@@ -17,6 +18,7 @@ pub struct Status {
     listeners: Mutex<AdmissionCounts>,
     certificates: Mutex<Vec<CertificateExpiry>>,
     memory: Mutex<MemoryFigures>,
+    probe: Mutex<Option<ProbeFigures>>,
     ready: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
@@ -79,6 +81,7 @@ impl Status {
             listeners: Mutex::default(),
             certificates: Mutex::default(),
             memory: Mutex::default(),
+            probe: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
@@ -104,6 +107,11 @@ impl Status {
     /// The budget of memory.
     pub fn memory(&self) -> MemoryFigures {
         *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the probe has seen; `None` if it is not enabled.
+    pub fn probe(&self) -> Option<ProbeFigures> {
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether clients can connect: every listener accepts connections, and the broker isn't stopping.
@@ -163,6 +171,10 @@ impl Status {
 
     pub(crate) fn publish_memory(&self, figures: MemoryFigures) {
         *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    pub(crate) fn publish_probe(&self, figures: Option<ProbeFigures>) {
+        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
     pub(crate) fn set_ready(&self) {

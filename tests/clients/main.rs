@@ -51,6 +51,8 @@ mod owners;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod probe;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod protocol;

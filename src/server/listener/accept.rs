@@ -139,7 +139,7 @@ impl Shared {
             (Ok(permit), Some(address))
                 if endpoint.settings.proxy_protocol == ProxyProtocol::Off && !endpoint.is_web_proxy(address.ip()) =>
             {
-                permit.of_address(address.ip())
+                permit.of_address(address)
             }
             (result, _) => result,
         };
