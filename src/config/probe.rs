@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, unreadable};
 use super::value::duration;
-use super::{ClientCertificate, Config, Listener, Transport};
+use super::{ClientCertificate, Limits, Listener, Transport};
 use crate::topic::TopicName;
 
 /// A client of the broker's own that publishes to itself: `[probe]`.
@@ -82,12 +82,12 @@ impl Default for Probe {
 
 impl Probe {
     /// Checks what the types do not express. What the probe needs from the rest of the configuration is checked if it is enabled.
-    pub(super) fn problems(&self, config: &Config) -> Vec<Problem> {
+    pub(super) fn problems(&self, listeners: &[Listener], limits: &Limits) -> Vec<Problem> {
         let mut problems = self.range_problems();
         if !self.enabled {
             return problems;
         }
-        problems.extend(self.name_problems(config));
+        problems.extend(self.name_problems(limits));
         let files = [
             ("probe.password_file", &self.password_file),
             ("probe.certificate", &self.certificate),
@@ -95,12 +95,12 @@ impl Probe {
             ("probe.ca", &self.ca),
         ];
         problems.extend(files.iter().filter_map(|(key, path)| unreadable(key, path.as_ref()?)));
-        match self.listener_of(&config.listeners) {
+        match self.listener_of(listeners) {
             Some(listener) => problems.extend(self.listener_problems(listener)),
             // Another problem says that there is none.
-            None if config.listeners.is_empty() => {}
+            None if listeners.is_empty() => {}
             None => {
-                let labels: Vec<_> = config.listeners.iter().map(Listener::label).collect();
+                let labels: Vec<_> = listeners.iter().map(Listener::label).collect();
                 let text = format!("must be one of the listeners: {}", labels.join(", "));
                 problems.push(Problem::new("probe.listener", &text));
             }
@@ -109,7 +109,7 @@ impl Probe {
     }
 
     /// The listener that the probe connects to.
-    pub fn listener_of<'a>(&self, listeners: &'a [Listener]) -> Option<&'a Listener> {
+    fn listener_of<'a>(&self, listeners: &'a [Listener]) -> Option<&'a Listener> {
         match &self.listener {
             Some(name) => listeners.iter().find(|listener| listener.label() == name.as_str()),
             None => listeners.first(),
@@ -130,8 +130,7 @@ impl Probe {
         .collect()
     }
 
-    fn name_problems(&self, config: &Config) -> Vec<Problem> {
-        let limits = &config.limits;
+    fn name_problems(&self, limits: &Limits) -> Vec<Problem> {
         let prefix = &self.topic_prefix;
         let is_topic = TopicName::new(prefix.as_str().into()).is_ok() && !prefix.starts_with('$');
         // The topic has one more level, of 16 characters.
@@ -180,14 +179,14 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Tls;
+    use crate::config::{Config, Tls};
 
     fn enabled() -> Probe {
         Probe { enabled: true, ..Probe::default() }
     }
 
     fn keys(probe: &Probe, config: &Config) -> Vec<String> {
-        probe.problems(config).into_iter().map(|problem| problem.key).collect()
+        probe.problems(&config.listeners, &config.limits).into_iter().map(|problem| problem.key).collect()
     }
 
     #[test]

@@ -12,70 +12,21 @@ mod error;
 mod link;
 mod plan;
 mod rounds;
+mod running;
 mod tally;
 mod target;
 mod tls;
 mod transport;
 mod verdict;
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
-use tokio::runtime::Builder;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+pub(super) use running::Probe;
 
 use super::Server;
-use super::bans::Bans;
 use super::log::log_line;
 use super::probe_figures::ProbeFigures;
-use super::status::Status;
-use crate::config;
-use plan::Plan;
-use rounds::Rounds;
 use target::Target;
-
-/// The probe that runs. It ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Probe {
-    settings: config::Probe,
-    target: Target,
-    /// Dropping it ends the thread.
-    stop: oneshot::Sender<()>,
-    ended: oneshot::Receiver<()>,
-}
-
-impl Probe {
-    fn start(settings: &config::Probe, target: Target, status: Arc<Status>, bans: Arc<Bans>) -> io::Result<Self> {
-        let plan = Plan::new(settings.clone(), target.clone())?;
-        log_line!(
-            ProbeStarted { listener = &*target.listener, topic = plan.topic.as_str() },
-            "the probe publishes to {} at {}, every {:?}",
-            plan.topic.as_str(),
-            target.listener,
-            settings.interval
-        );
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
-        let (ending, ended) = oneshot::channel();
-        let rounds = Rounds::new(plan, status, bans);
-        thread::Builder::new().name("probe".to_owned()).spawn(move || {
-            runtime.block_on(rounds.run(stopped));
-            // Nobody may wait for it any more.
-            let _ = ending.send(());
-        })?;
-        Ok(Self { settings: settings.clone(), target, stop, ended })
-    }
-
-    /// Ends its Session and its connection, if the broker does its part in a short time.
-    async fn stop(self) {
-        let Self { stop, ended, .. } = self;
-        drop(stop);
-        let _ended_or_not = timeout(STOP_TIMEOUT, ended).await;
-    }
-}
 
 impl Server {
     /// Starts the probe, ends it, or replaces it, as the configuration says. It stays if neither its settings nor its listener have changed.
@@ -83,8 +34,7 @@ impl Server {
         let settings = &self.config.probe;
         let target = settings.enabled.then(|| Target::find(settings, &self.listeners)).flatten();
         if let (Some(running), Some(target)) = (&self.probe, &target)
-            && running.settings == *settings
-            && running.target == *target
+            && running.is_for(settings, target)
         {
             return;
         }
@@ -117,6 +67,3 @@ impl Server {
         }
     }
 }
-
-/// The probe gives up its connection after half of this time.
-const STOP_TIMEOUT: Duration = Duration::from_secs(1);
