@@ -1,5 +1,5 @@
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -31,7 +31,7 @@ type Recorded = (Arc<Backups>, Arc<Audit>);
 
 /// The routes of the admin listener.
 pub(super) fn router(
-    exporter: Arc<Mutex<Exporter>>,
+    exporter: Arc<Exporter>,
     (state, access): (ApiState, Access),
     metrics_open: bool,
     guard: Guard,
@@ -57,12 +57,8 @@ pub(super) fn router(
         .layer(map_response(close_after_response))
 }
 
-pub(super) fn lock(exporter: &Mutex<Exporter>) -> MutexGuard<'_, Exporter> {
-    exporter.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn metrics(State(exporter): State<Arc<Mutex<Exporter>>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], lock(&exporter).render())
+async fn metrics(State(exporter): State<Arc<Exporter>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], exporter.render())
 }
 
 /// Liveness: every shard makes progress. It holds during a drain too, because a restart would cut the drain short.

@@ -48,6 +48,7 @@ pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep
 pub use history::EventKind;
 pub use ids::ConnectionId;
 pub use memory_level::MemoryLevel;
+pub use operator::outcomes::{Outcome, OutcomeKind, Outcomes};
 pub use operator::query::{
     DropView, ExplainRequest, ExplainedAction, Explanation, Listed, LogPage, LogRequest, OperatorMessage, Publication,
     ReceiverView, ReceiversRequest, RefusalView, RefusedAction, RetainedRequest, Standing, SubscriberView,

@@ -75,7 +75,7 @@ pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
 pub use traces::{RunningTrace, Traces, TracesFull};
-pub use traffic::{LatencyHistogram, Traffic};
+pub use traffic::{Latencies, Traffic};
 
 use crate::auth::{self, Authenticator};
 use crate::broker::{MemoryLevel, MessageCache, Shared};

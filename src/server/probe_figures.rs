@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::traffic::LatencyHistogram;
+use crate::histogram::LatencyHistogram;
 
 /// What the probe has seen since it was enabled.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,7 @@ pub struct ProbeFigures {
 pub enum ProbeResult {
     /// It came back in time and was acknowledged.
     Ok,
-    /// It did not come back in time.
+    /// It was published, at QoS 1 and 2 acknowledged, and did not come back in time.
     Lost,
     /// It came back once more. Such a message has another result, too.
     Doubled,

@@ -191,7 +191,7 @@ fn a_disk_that_does_not_answer_makes_the_broker_unready_and_one_that_does_ready_
     process.wait_for_line("the probe fails at");
     let (is_ready, text) = health(&process.data());
     assert!(!is_ready && text.contains("the probe fails: "), "{text}");
-    assert!(process.log_text().contains("the message of QoS 2 did not come back in time"), "{}", process.log_text());
+    assert!(process.log_text().contains("the message of QoS 2 was not acknowledged in time"), "{}", process.log_text());
     drop(tracer);
     wait_for("readiness", || health(&process.data()).0.then_some(()));
 }

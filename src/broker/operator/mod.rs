@@ -8,6 +8,7 @@ pub(super) mod answer;
 pub(super) mod budget;
 pub(super) mod drops;
 pub(super) mod explain;
+pub(super) mod outcomes;
 pub(super) mod publish;
 pub(super) mod query;
 pub(super) mod refusals;

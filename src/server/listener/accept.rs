@@ -144,7 +144,10 @@ impl Shared {
             (result, _) => result,
         };
         match permit {
-            Ok(permit) => (self.deliver)(Accepted { socket, endpoint: Arc::clone(endpoint), permit }),
+            Ok(permit) => {
+                let accepted_at = self.clock.read().elapsed;
+                (self.deliver)(Accepted { socket, endpoint: Arc::clone(endpoint), permit, accepted_at });
+            }
             Err(refused) => self.on_refused(endpoint, address, &refused.to_string()),
         }
     }

@@ -137,7 +137,7 @@ pub(in crate::server) type Handshake = Pin<Box<dyn Future<Output = Result<Establ
 
 /// Registers an accepted connection with the runtime of this thread, and starts its handshakes.
 pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, HandshakeError> {
-    let Accepted { socket, endpoint, permit } = accepted;
+    let Accepted { socket, endpoint, permit, .. } = accepted;
     let settings = &endpoint.settings;
     match (socket, settings.transport, settings.proxy_protocol) {
         (AcceptedSocket::Tcp(stream, address), Transport::Tcp, ProxyProtocol::Off) => {

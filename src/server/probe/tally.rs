@@ -106,10 +106,9 @@ impl Tally {
                     continue;
                 }
                 (_, _, Some(cause)) => (ProbeResult::Failed, format!("was under way: {cause}")),
-                (Acknowledgement::Missing, Some(_), None) => {
-                    (ProbeResult::Failed, "was not acknowledged in time".to_owned())
-                }
-                (_, None, None) => (ProbeResult::Lost, "did not come back in time".to_owned()),
+                // It was not promised anything yet, so it is not lost if it did not come back either.
+                (Acknowledgement::Missing, _, None) => (ProbeResult::Failed, "was not acknowledged in time".to_owned()),
+                (Acknowledgement::Complete, None, None) => (ProbeResult::Lost, "did not come back in time".to_owned()),
             };
             figures.count(qos, result);
             // The strongest promise last, so its failure is the reason.
@@ -156,6 +155,7 @@ mod tests {
         let [_, second, _] = ALL.map(|qos| tally.send(qos, start));
         tally.arrive(second, (Qos::AtLeastOnce, false), start);
         tally.acknowledge(Qos::ExactlyOnce, Some("Quota exceeded".to_owned()));
+        assert!(!tally.is_complete());
         let reason = tally.judge(&mut figures, None).unwrap();
         assert_eq!(reason, "the message of QoS 2 was refused: Quota exceeded");
         assert_eq!(counts(&figures), [[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]]);
@@ -164,6 +164,17 @@ mod tests {
         let reason = tally.judge(&mut figures, Some("the connection ended")).unwrap();
         assert_eq!(reason, "the message of QoS 2 was under way: the connection ended");
         assert_eq!(counts(&figures), [[0, 1, 0, 1], [0, 0, 0, 2], [0, 0, 0, 2]]);
+    }
+
+    #[test]
+    fn a_message_is_lost_if_it_was_acknowledged_and_is_not_back() {
+        let (mut tally, mut figures, now) = (Tally::default(), ProbeFigures::default(), Instant::now());
+        ALL.iter().for_each(|qos| _ = tally.send(*qos, now));
+        tally.acknowledge(Qos::AtLeastOnce, None);
+        tally.acknowledge(Qos::ExactlyOnce, None);
+        assert!(!tally.is_complete() && !tally.is_unacknowledged());
+        assert_eq!(tally.judge(&mut figures, None).unwrap(), "the message of QoS 2 did not come back in time");
+        assert_eq!(counts(&figures), [[0, 1, 0, 0]; 3]);
     }
 
     #[test]
