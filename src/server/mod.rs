@@ -353,8 +353,7 @@ impl Server {
                 }
             }
         }
-        self.stop_probe().await;
-        self.status.set_stopping();
+        self.begin_stop().await;
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
         drop((accepting, predecessor));

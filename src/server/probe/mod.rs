@@ -60,8 +60,14 @@ impl Server {
         }
     }
 
+    /// Ends the probe, which would fail from now on, and readiness.
+    pub(super) async fn begin_stop(&mut self) {
+        self.stop_probe().await;
+        self.status.set_stopping();
+    }
+
     /// Ends the probe.
-    pub(super) async fn stop_probe(&mut self) {
+    async fn stop_probe(&mut self) {
         if let Some(probe) = self.probe.take() {
             probe.stop().await;
         }
