@@ -19,6 +19,7 @@ struct State {
 /// Bytes of a file system; zero if they are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct DiskFigures {
+    /// What is used and what this process may use, as `df` counts it: without what is reserved for others.
     pub(super) size: u64,
     /// What this process may use.
     pub(super) free: u64,
@@ -53,7 +54,8 @@ impl DiskSpace {
 fn measure(directory: &Path) -> DiskFigures {
     let Ok(found) = rustix::fs::statvfs(directory) else { return DiskFigures::default() };
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    DiskFigures { size: bytes(found.f_blocks), free: bytes(found.f_bavail) }
+    let used = found.f_blocks.saturating_sub(found.f_bfree);
+    DiskFigures { size: bytes(used.saturating_add(found.f_bavail)), free: bytes(found.f_bavail) }
 }
 
 #[cfg(test)]

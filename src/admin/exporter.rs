@@ -2,7 +2,8 @@ use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::disk::DiskSpace;
-use super::metric::{Metric, Source, metrics};
+use super::metric::{Metric, Source};
+use super::metrics::metrics;
 use super::snapshot::{BrokerHandles, Process, Snapshot};
 use crate::histogram::LatencyHistogram;
 

@@ -1,10 +1,3 @@
-mod broker;
-mod errors;
-mod latency;
-mod probe;
-mod saturation;
-mod traffic;
-
 use std::borrow::Cow;
 
 use super::snapshot::Snapshot;
@@ -38,6 +31,9 @@ pub enum Kind {
 /// Values of a label, each with its count.
 pub(super) type Series = Vec<(Cow<'static, str>, u64)>;
 
+/// Values of several labels, each combination with its count.
+pub(super) type Combinations = Vec<(Vec<String>, u64)>;
+
 /// Where the values of a metric come from.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
@@ -47,7 +43,7 @@ pub(super) enum Source {
     /// A counter with a fraction for each value of the label.
     Seconds(fn(&Snapshot) -> Vec<(String, f64)>),
     /// A counter for each combination of values of the labels that occurred.
-    Outcomes(fn(&Snapshot) -> Vec<(Vec<String>, u64)>),
+    Outcomes(fn(&Snapshot) -> Combinations),
     Gauge(fn(&Snapshot) -> f64),
     /// One gauge for each value of the label; there may be none.
     Gauges(fn(&Snapshot) -> Vec<(String, f64)>),
@@ -67,11 +63,11 @@ impl Metric {
         }
     }
 
-    const fn counter(name: &'static str, help: &'static str, read: fn(&Snapshot) -> u64) -> Self {
+    pub(super) const fn counter(name: &'static str, help: &'static str, read: fn(&Snapshot) -> u64) -> Self {
         Self { name, labels: &[], help, source: Source::Counter(read) }
     }
 
-    const fn gauge(name: &'static str, help: &'static str, read: fn(&Snapshot) -> f64) -> Self {
+    pub(super) const fn gauge(name: &'static str, help: &'static str, read: fn(&Snapshot) -> f64) -> Self {
         Self { name, labels: &[], help, source: Source::Gauge(read) }
     }
 }
@@ -87,24 +83,17 @@ impl Kind {
     }
 }
 
-/// All metrics, in the order of the documentation: what there is, then the golden signals.
-pub fn metrics() -> impl Iterator<Item = &'static Metric> {
-    [broker::METRICS, latency::METRICS, traffic::METRICS, errors::METRICS, saturation::METRICS, probe::METRICS]
-        .into_iter()
-        .flatten()
-}
-
-fn by_packet_type(counts: &[u64; 16]) -> Series {
+pub(super) fn by_packet_type(counts: &[u64; 16]) -> Series {
     let named = (0..).map(PacketType::new).zip(counts).filter_map(|(packet_type, count)| Some((packet_type?, *count)));
     named.map(|(packet_type, count)| (packet_type.name().to_ascii_lowercase().into(), count)).collect()
 }
 
-fn by_qos(counts: &[u64; 3]) -> Series {
+pub(super) fn by_qos(counts: &[u64; 3]) -> Series {
     ["0", "1", "2"].into_iter().map(Cow::Borrowed).zip(counts.iter().copied()).collect()
 }
 
 /// The level as the configuration spells it.
-const fn durability_name(durability: Durability) -> &'static str {
+pub(super) const fn durability_name(durability: Durability) -> &'static str {
     match durability {
         Durability::PowerLoss => "power-loss",
         Durability::Crash => "crash",
@@ -114,22 +103,7 @@ const fn durability_name(durability: Durability) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
-
-    #[test]
-    fn names_follow_the_conventions_of_prometheus() {
-        for metric in metrics() {
-            let name = metric.name;
-            assert!(name.starts_with("oncemq_") || name.starts_with("process_"), "{name}");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-            assert_eq!(name.ends_with("_total"), metric.kind() == Kind::Counter, "{name}");
-            assert!(metric.help.ends_with('.') && !metric.help.contains('|'), "{name}: {}", metric.help);
-        }
-        let names: HashSet<&str> = metrics().map(|metric| metric.name).collect();
-        assert_eq!(names.len(), metrics().count());
-    }
 
     #[test]
     fn every_packet_type_has_its_own_count() {

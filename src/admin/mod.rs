@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod guard;
 mod listener;
 mod metric;
+mod metrics;
 mod peer;
 mod rates;
 mod routes;
@@ -42,7 +43,8 @@ use tokio::time::interval;
 
 pub use crate::server::ADMIN_SOCKET as SOCKET;
 pub use backups::PROCESS_HEADER;
-pub use metric::{Kind, Metric, metrics};
+pub use metric::{Kind, Metric};
+pub use metrics::metrics;
 pub use snapshot::BrokerHandles;
 pub use token_file::{Token, TokenError, TokenFile};
 

@@ -115,10 +115,10 @@ impl Snapshot {
     }
 
     /// A latency histogram of all shards, merged.
-    pub(super) fn latency(&self, of: impl Fn(&Latencies) -> LatencyHistogram) -> LatencyHistogram {
+    pub(super) fn latency(&self, of: impl Fn(&Latencies) -> Option<LatencyHistogram>) -> LatencyHistogram {
         let mut all = LatencyHistogram::default();
         for shard in &self.shards {
-            all += of(&shard.traffic.latencies);
+            all += of(&shard.traffic.latencies).unwrap_or_default();
         }
         all
     }

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod broker;

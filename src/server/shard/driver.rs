@@ -1,3 +1,4 @@
+mod changes;
 mod endings;
 mod latencies;
 mod logins;
@@ -24,7 +25,7 @@ use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
 use crate::server::listener::Accepted;
 use crate::server::memory::MemoryBudget;
-use crate::server::shard::connections::{Connections, Entry};
+use crate::server::shard::connections::Connections;
 use crate::server::shard::flush_queue::FlushQueue;
 use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::{Detached, Listen, Mail, Mailbox};
@@ -344,7 +345,7 @@ impl Driver {
         if entry.outgoing.is_empty() {
             entry.progress = self.reading.now;
         }
-        let sample = samples::completed_by(&packet, entry);
+        let sample = samples::completed_by(&packet, &mut entry.samples, entry.opened);
         let (label, before, now) = (|| self.shard.label(connection), entry.outgoing.len(), self.reading.now);
         let traced =
             if self.tracer.is_on() { self.tracer.before_sent(connection, label, (&packet, before), now) } else { None };
@@ -357,7 +358,8 @@ impl Driver {
             self.tracer.sent(connection, traced, entry.outgoing.len(), now);
         }
         if let Some(sample) = sample {
-            sample.queued(entry);
+            let end = entry.bytes_sent + entry.outgoing.len() as u64;
+            entry.samples.get_or_insert_default().queued(sample, end);
         }
         self.packets_queued += 1;
         if self.current != Some(connection) {
@@ -374,25 +376,6 @@ impl Driver {
     /// Whether the current turn queued output for other connections.
     pub(in crate::server) const fn has_sent_to_others(&self) -> bool {
         self.sent_to_others
-    }
-
-    fn pause(&mut self, connection: ConnectionId) {
-        if let Some(entry) = self.connections.get_mut(connection) {
-            entry.paused = true;
-            if !std::mem::replace(&mut entry.listed_as_paused, true) {
-                self.paused.push(connection);
-            }
-        }
-    }
-
-    /// Changes the state of a connection and wakes its task.
-    fn update_and_wake(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.connections.get_mut(connection) {
-            change(entry);
-            if self.current != Some(connection) {
-                entry.wake();
-            }
-        }
     }
 }
 

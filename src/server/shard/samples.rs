@@ -7,9 +7,8 @@
 use std::time::Duration;
 
 use crate::codec::{Ack, PacketId, Qos, ServerPacket};
-use crate::server::shard::connections::Entry;
 use crate::server::traffic::{Latencies, Latency};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Stamp, Timestamp};
 
 /// What is being measured at one connection: at most one latency of each kind at a time.
 #[derive(Debug, Default)]
@@ -74,65 +73,67 @@ impl Sampler {
     }
 }
 
-/// The latency that ends when this packet is written to this connection.
+/// The latency that ends when this packet is written to a connection that was `opened` at this time.
 #[inline]
-pub(in crate::server) fn completed_by(packet: &ServerPacket, entry: &mut Entry) -> Option<Sample> {
-    match packet {
-        ServerPacket::Publish(publish) if publish.message.received.is_some() => {
-            let begun = publish.message.received.get()?;
-            let is_live = !publish.retain && !publish.dup && entry.opened.get().is_some_and(|opened| opened <= begun);
-            is_live.then_some(Sample { what: Latency::PublishToDeliver(publish.qos), begun })
-        }
-        ServerPacket::Publish(_) => None,
-        _ => answered_by(packet, entry.samples.as_deref_mut()?),
+pub(in crate::server) fn completed_by(
+    packet: &ServerPacket,
+    samples: &mut Option<Box<Samples>>,
+    opened: Stamp,
+) -> Option<Sample> {
+    let ServerPacket::Publish(publish) = packet else { return samples.as_deref_mut()?.answered_by(packet) };
+    if !publish.message.received.is_some() {
+        return None;
     }
+    let begun = publish.message.received.get()?;
+    let is_live = !publish.retain && !publish.dup && opened.get().is_some_and(|opened| opened <= begun);
+    is_live.then_some(Sample { what: Latency::PublishToDeliver(publish.qos), begun })
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the other packets end no latency")]
-fn answered_by(packet: &ServerPacket, samples: &mut Samples) -> Option<Sample> {
-    match packet {
-        ServerPacket::Connack(connack) => {
-            let begun = samples.accepted_at.take().filter(|_| !connack.reason_code.is_error())?;
-            Some(Sample { what: Latency::Connect, begun })
+impl Samples {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other packets end no latency")]
+    fn answered_by(&mut self, packet: &ServerPacket) -> Option<Sample> {
+        match packet {
+            ServerPacket::Connack(connack) => {
+                let begun = self.accepted_at.take().filter(|_| !connack.reason_code.is_error())?;
+                Some(Sample { what: Latency::Connect, begun })
+            }
+            ServerPacket::Puback(Ack { packet_id, .. }) | ServerPacket::Pubrec(Ack { packet_id, .. }) => {
+                let Unacknowledged { qos, received, .. } =
+                    self.unacknowledged.take_if(|measured| measured.packet_id == *packet_id)?;
+                Some(Sample { what: Latency::PublishToAcknowledge(qos), begun: received })
+            }
+            _ => None,
         }
-        ServerPacket::Puback(Ack { packet_id, .. }) | ServerPacket::Pubrec(Ack { packet_id, .. }) => {
-            let Unacknowledged { qos, received, .. } =
-                samples.unacknowledged.take_if(|measured| measured.packet_id == *packet_id)?;
-            Some(Sample { what: Latency::PublishToAcknowledge(qos), begun: received })
-        }
-        _ => None,
     }
-}
 
-impl Sample {
-    /// The packet is now at the end of the output buffer.
+    /// A packet that ends a latency is in the output buffer. `end`: the bytes written to the connection when it is written.
     #[cold]
-    pub(in crate::server) fn queued(self, entry: &mut Entry) {
-        let end = entry.bytes_sent + entry.outgoing.len() as u64;
-        let queued = &mut entry.samples.get_or_insert_default().queued;
-        let is_measured =
-            |queued: &Queued| std::mem::discriminant(&queued.sample.what) == std::mem::discriminant(&self.what);
-        if !queued.iter().any(is_measured) {
-            queued.push(Queued { sample: self, end });
+    pub(in crate::server) fn queued(&mut self, sample: Sample, end: u64) {
+        let kind = |sample: &Sample| std::mem::discriminant(&sample.what);
+        if !self.queued.iter().any(|queued| kind(&queued.sample) == kind(&sample)) {
+            self.queued.push(Queued { sample, end });
         }
     }
-}
 
-/// Records the latencies of the packets that have been written completely. `now` reads the clock.
-#[cold]
-pub(in crate::server) fn written(entry: &mut Entry, latencies: &mut Latencies, now: impl Fn() -> Duration) {
-    let Some(samples) = &mut entry.samples else { return };
-    let (written, mut ended) = (entry.bytes_sent, None);
-    samples.queued.retain(|queued| {
-        let is_written = queued.end <= written;
-        if is_written {
-            let ended = *ended.get_or_insert_with(&now);
-            latencies.record(queued.sample.what, ended.saturating_sub(queued.sample.begun));
-        }
-        !is_written
-    });
-    if samples.queued.is_empty() && samples.unacknowledged.is_none() && samples.accepted_at.is_none() {
-        entry.samples = None;
+    /// Records the latencies of the packets that are written when `written` bytes are. `now` reads the clock. Returns whether nothing is left to
+    /// measure.
+    #[cold]
+    pub(in crate::server) fn written(
+        &mut self,
+        written: u64,
+        latencies: &mut Latencies,
+        now: impl Fn() -> Duration,
+    ) -> bool {
+        let mut ended = None;
+        self.queued.retain(|queued| {
+            let is_written = queued.end <= written;
+            if is_written {
+                let ended = *ended.get_or_insert_with(&now);
+                latencies.record(queued.sample.what, ended.saturating_sub(queued.sample.begun));
+            }
+            !is_written
+        });
+        self.queued.is_empty() && self.unacknowledged.is_none() && self.accepted_at.is_none()
     }
 }
 
@@ -151,8 +152,7 @@ mod tests {
     use crate::codec::{Connack, Message, OutgoingPublish, ReasonCode};
     use crate::server::clock::Reading;
     use crate::server::connection::outgoing::BufferPool;
-    use crate::server::shard::connections::Connections;
-    use crate::timestamp::Stamp;
+    use crate::server::shard::connections::{Connections, Entry};
     use crate::topic::TopicName;
 
     const fn ms(milliseconds: u64) -> Duration {
@@ -181,10 +181,11 @@ mod tests {
         /// Queues a packet that takes ten bytes.
         fn send(&mut self, packet: &ServerPacket) {
             let entry = self.connections.get_mut(self.id).unwrap();
-            let sample = completed_by(packet, entry);
+            let sample = completed_by(packet, &mut entry.samples, entry.opened);
             entry.outgoing.tail(&mut self.pool).extend_from_slice(&[0; 10]);
             if let Some(sample) = sample {
-                sample.queued(entry);
+                let end = entry.bytes_sent + entry.outgoing.len() as u64;
+                entry.samples.get_or_insert_default().queued(sample, end);
             }
         }
 
@@ -193,7 +194,13 @@ mod tests {
             let entry = self.connections.get_mut(self.id).unwrap();
             entry.outgoing.release(&mut self.pool);
             entry.bytes_sent += bytes;
-            written(entry, &mut self.latencies, || now);
+            if entry
+                .samples
+                .as_mut()
+                .is_some_and(|samples| samples.written(entry.bytes_sent, &mut self.latencies, || now))
+            {
+                entry.samples = None;
+            }
         }
     }
 

@@ -11,7 +11,6 @@ use crate::server::listener::ClientCertificates;
 use crate::server::report;
 use crate::server::shard::connections::Entry;
 use crate::server::shard::mailbox::Mailbox;
-use crate::server::shard::samples;
 use crate::server::shard::trace::TraceChange;
 use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
@@ -233,8 +232,10 @@ impl Driver {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         entry.progress = self.reading.now;
         entry.bytes_sent += bytes as u64;
-        if entry.samples.is_some() {
-            samples::written(entry, &mut self.traffic.latencies, || self.clock.read().elapsed);
+        if let Some(samples) = &mut entry.samples
+            && samples.written(entry.bytes_sent, &mut self.traffic.latencies, || self.clock.read().elapsed)
+        {
+            entry.samples = None;
         }
         let remaining = entry.outgoing.len();
         if remaining == 0 {

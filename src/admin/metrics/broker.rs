@@ -1,8 +1,8 @@
 //! What there is: the broker, its clients and their state.
 
-use super::{Metric, Source, durability_name};
+use crate::admin::metric::{Metric, Source, durability_name};
 
-pub(super) const METRICS: &[Metric] = &[
+pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_info",
         labels: &["version", "durability"],

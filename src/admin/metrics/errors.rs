@@ -1,11 +1,11 @@
 //! The third golden signal: what fails.
 
-use super::{Metric, Source};
+use crate::admin::metric::{Metric, Source};
 use crate::admin::snapshot::Snapshot;
 use crate::broker::DropReason;
 use crate::server::dropped_lines;
 
-pub(super) const METRICS: &[Metric] = &[
+pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_connections_refused_total",
         labels: &["limit"],

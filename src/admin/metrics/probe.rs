@@ -1,9 +1,9 @@
 //! What the probe, a client of the broker's own, sees of all of them.
 
-use super::{Metric, Source};
+use crate::admin::metric::{Metric, Source};
 use crate::admin::snapshot::Snapshot;
 
-pub(super) const METRICS: &[Metric] = &[
+pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_probe_messages_total",
         labels: &["qos", "result"],

@@ -1,8 +1,8 @@
 //! The second golden signal: how much there is to do.
 
-use super::{Metric, Source, by_packet_type, by_qos};
+use crate::admin::metric::{Metric, Source, by_packet_type, by_qos};
 
-pub(super) const METRICS: &[Metric] = &[
+pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_messages_received_total",
         labels: &["qos"],

@@ -1,16 +1,15 @@
 //! The first golden signal: how long it takes.
 
-use super::{Metric, Source};
+use crate::admin::metric::{Metric, Source};
 
-pub(super) const METRICS: &[Metric] = &[
+pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_publish_to_acknowledge_seconds",
         labels: &["qos"],
         help: "Time from reading a PUBLISH to writing its PUBACK or PUBREC, the commit included; sampled.",
         source: Source::Histograms(|all| {
-            [("1", 0), ("2", 1)]
-                .map(|(qos, at)| (qos.to_owned(), all.latency(|shard| shard.publish_to_acknowledge[at])))
-                .into()
+            let of = |at: usize| all.latency(|shard| shard.publish_to_acknowledge.get(at).copied());
+            vec![("1".to_owned(), of(0)), ("2".to_owned(), of(1))]
         }),
     },
     Metric {
@@ -18,15 +17,15 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &["qos"],
         help: "Time from reading a PUBLISH to writing it to a receiver that was connected by then, the commit included; by the QoS of the delivery; sampled.",
         source: Source::Histograms(|all| {
-            let of = |(qos, at): (&str, usize)| (qos.to_owned(), all.latency(|shard| shard.publish_to_deliver[at]));
-            [("0", 0), ("1", 1), ("2", 2)].map(of).into()
+            let of = |at: usize| all.latency(|shard| shard.publish_to_deliver.get(at).copied());
+            (0..3).map(|qos| (qos.to_string(), of(qos))).collect()
         }),
     },
     Metric {
         name: "oncemq_connect_seconds",
         labels: &[],
         help: "Time from accepting a connection to writing the CONNACK that accepts its client: handshakes, the wait for CONNECT, and authentication.",
-        source: Source::Histograms(|all| vec![(String::new(), all.latency(|shard| shard.connect))]),
+        source: Source::Histograms(|all| vec![(String::new(), all.latency(|shard| Some(shard.connect)))]),
     },
     Metric {
         name: "oncemq_store_commit_seconds",

@@ -1,9 +1,9 @@
 //! The fourth golden signal: how full it is.
 
-use super::{Metric, Source};
+use crate::admin::metric::{Metric, Source};
 use crate::admin::snapshot::Snapshot;
 
-pub(super) const METRICS: &[Metric] = &[
+pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric::gauge(
         "oncemq_queued_messages",
         "QoS 1 and 2 messages queued in Sessions, including those in flight.",
@@ -44,7 +44,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     Metric::gauge(
         "oncemq_disk_size_bytes",
-        "Size of the file system of the data directory; 0 if it is not known.",
+        "Used and free bytes of the file system of the data directory, without what it reserves; 0 if it is not known.",
         |all| all.disk.size as f64,
     ),
     Metric::gauge(
