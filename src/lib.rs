@@ -6,6 +6,7 @@ pub mod broker;
 pub mod codec;
 pub mod config;
 mod dense_map;
+pub mod histogram;
 pub mod routing;
 pub mod server;
 pub mod session;

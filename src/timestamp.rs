@@ -1,11 +1,13 @@
 //! Points in time: the broker's own time, in which all deadlines are, and the wall clock, which people see.
 
 mod anchor;
+mod stamp;
 
 use std::ops::Add;
 use std::time::Duration;
 
 pub use anchor::{Anchor, BootId, MachineTime, Resumed, TimeRule, resume};
+pub use stamp::Stamp;
 
 /// The broker's time in milliseconds. It counts time that passed: it never runs backwards and ignores steps of the wall clock. It begins at
 /// the wall clock of the first start, and [`resume`] continues it at each later one, so one type serves Keep Alive and deadlines that

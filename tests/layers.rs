@@ -41,15 +41,16 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 23] = [
+const LAYERS: [Layer; 24] = [
     Layer::pure("timestamp", &[], &[]),
+    Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
     Layer::pure("broker", &["session", "routing", "codec", "dense_map", "topic", "timestamp"], SHARED_CRATES),
-    Layer::shell("store", Ours::Only(&["dense_map"]), &["tokio", "mqttbytes"]),
+    Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
     Layer::shell("config", Ours::Only(&["codec", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
@@ -70,9 +71,11 @@ const LAYERS: [Layer; 23] = [
 /// Who a client is and what it may do is decided without a connection or a Session.
 const BELOW_AUTH: &[&str] = &["config", "routing", "codec", "topic", "timestamp"];
 /// A Session is reached through its shard alone.
-const BELOW_SERVER: &[&str] = &["auth", "broker", "store", "config", "routing", "codec", "topic", "timestamp"];
+const BELOW_SERVER: &[&str] =
+    &["auth", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
-const BELOW_ADMIN: &[&str] = &["server", "broker", "store", "config", "routing", "codec", "topic", "timestamp"];
+const BELOW_ADMIN: &[&str] =
+    &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];

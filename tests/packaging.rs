@@ -280,8 +280,8 @@ fn check_settings(settings: &str) {
         }
     }
     fs::write(path("acl.conf"), blocks(&read("docs/CONFIGURATION.md"), "text").concat()).unwrap();
-    // In the manifests, "users" is a folder with a file of this name.
-    for file in [path("users/users"), path("secrets/users")] {
+    // In the manifests, "users" is a folder with a file of this name; in the documents there is a password of the probe.
+    for file in [path("users/users"), path("secrets/users"), path("probe-password")] {
         fs::write(file, "").unwrap();
     }
     let root = directory.path().display();

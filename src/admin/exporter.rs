@@ -1,11 +1,11 @@
-use std::time::Duration;
-
 use metrics::{Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::metric::{Kind, METRICS, Metric, Source};
+use super::disk::DiskSpace;
+use super::metric::{Metric, Source};
+use super::metrics::metrics;
 use super::snapshot::{BrokerHandles, Process, Snapshot};
-use crate::server::LatencyHistogram;
+use crate::histogram::LatencyHistogram;
 
 /// Renders the metrics of a broker in the Prometheus text format.
 #[derive(Debug)]
@@ -13,45 +13,34 @@ pub(super) struct Exporter {
     handles: BrokerHandles,
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    /// The part of the latency histogram that the recorder has received.
-    recorded: LatencyHistogram,
+    disk: DiskSpace,
 }
 
 impl Exporter {
-    pub(super) fn new(handles: BrokerHandles) -> Self {
-        let recorder = builder().unwrap_or_default().build_recorder();
+    pub(super) fn new(handles: BrokerHandles, disk: DiskSpace) -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
-        for Metric { name, help, .. } in METRICS.iter().filter(|metric| !is_own(metric)) {
+        for Metric { name, help, .. } in metrics().filter(|metric| !is_own(metric)) {
             // The kind given here has no effect: the recorder uses the kind of the registered metric.
             recorder.describe_gauge((*name).into(), None, (*help).into());
         }
-        Self { handles, recorder, handle, recorded: LatencyHistogram::default() }
+        Self { handles, recorder, handle, disk }
     }
 
     /// The current values of all metrics, as text.
-    pub(super) fn render(&mut self) -> String {
-        let snapshot = Snapshot::of(&self.handles, Process::read());
-        for metric in METRICS {
+    pub(super) fn render(&self) -> String {
+        let snapshot = Snapshot::of(&self.handles, Process::read(), self.disk.figures());
+        for metric in metrics() {
             self.publish_metric(metric, &snapshot);
         }
         let mut text = self.handle.render();
-        for metric in METRICS.iter().filter(|metric| is_own(metric)) {
+        for metric in metrics().filter(|metric| is_own(metric)) {
             write_own(metric, &snapshot, &mut text);
         }
         text
     }
 
-    /// Merges the recorder's pending samples, which bounds their memory and keeps [`render`](Self::render) fast.
-    pub(super) fn run_upkeep(&mut self) {
-        let snapshot = Snapshot::of(&self.handles, Process::default());
-        // Only histograms have pending samples.
-        for metric in METRICS.iter().filter(|metric| metric.kind() == Kind::Histogram) {
-            self.publish_metric(metric, &snapshot);
-        }
-        self.handle.run_upkeep();
-    }
-
-    fn publish_metric(&mut self, metric: &Metric, snapshot: &Snapshot) {
+    fn publish_metric(&self, metric: &Metric, snapshot: &Snapshot) {
         let key = |values: &[&str]| {
             let labels = metric.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned()));
             Key::from_parts(metric.name, labels.collect::<Vec<_>>())
@@ -65,104 +54,111 @@ impl Exporter {
                     self.recorder.register_counter(&key(&[&value]), &METADATA).absolute(count);
                 }
             }
-            Source::Seconds(_) | Source::Gauges(_) => {} // `write_own` writes it
             Source::Gauge(read) => self.recorder.register_gauge(&key(&[]), &METADATA).set(read(snapshot)),
             Source::Info(read) => self.recorder.register_gauge(&key(&read(snapshot)), &METADATA).set(1.0),
-            Source::Histogram(read) => {
-                let histogram = self.recorder.register_histogram(&key(&[]), &METADATA);
-                let all = read(snapshot);
-                for (seconds, count) in new_samples(&self.recorded, &all) {
-                    histogram.record_many(seconds, count);
-                }
-                self.recorded = all;
-            }
+            // `write_own` writes them.
+            Source::Seconds(_) | Source::Gauges(_) | Source::Outcomes(_) | Source::Histograms(_) => {}
         }
     }
 }
 
-/// Whether the recorder can't have the metric: its counters have no fractions, and it keeps series that have ended.
+/// Whether the recorder can't have the metric: its counters have no fractions, it keeps series that have ended, and its histograms take samples
+/// instead of the counts of the shards.
 const fn is_own(metric: &Metric) -> bool {
-    matches!(metric.source, Source::Seconds(_) | Source::Gauges(_))
+    matches!(metric.source, Source::Seconds(_) | Source::Gauges(_) | Source::Outcomes(_) | Source::Histograms(_))
 }
 
 /// Appends a metric that the recorder can't have.
 fn write_own(metric: &Metric, snapshot: &Snapshot, text: &mut String) {
     let Metric { name, help, labels, source } = metric;
     text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {}\n", metric.kind().name()));
-    if let Source::Seconds(read) = source {
-        text.push_str(&format!("{name} {}\n", read(snapshot)));
-    }
-    if let (Source::Gauges(read), [label]) = (source, labels) {
-        for (value, figure) in read(snapshot) {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            text.push_str(&format!("{name}{{{label}=\"{value}\"}} {figure}\n"));
+    match source {
+        Source::Seconds(read) | Source::Gauges(read) => {
+            for (value, figure) in read(snapshot) {
+                text.push_str(&format!("{name}{} {figure}\n", series(labels, &[&value], None)));
+            }
         }
+        Source::Outcomes(read) => {
+            for (values, count) in read(snapshot) {
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                text.push_str(&format!("{name}{} {count}\n", series(labels, &values, None)));
+            }
+        }
+        Source::Histograms(read) => {
+            for (value, histogram) in read(snapshot) {
+                write_histogram(name, labels, &[&value], &histogram, text);
+            }
+        }
+        Source::Counter(_) | Source::Counters(_) | Source::Gauge(_) | Source::Info(_) => {}
     }
     text.push('\n');
 }
 
-/// The buckets are those that the shards count in, so a sample stays in its bucket.
-fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new().set_buckets(&LatencyHistogram::BOUNDS.map(|bound| bound.as_secs_f64()))
+fn write_histogram(name: &str, labels: &[&str], values: &[&str], histogram: &LatencyHistogram, text: &mut String) {
+    let bounds = LatencyHistogram::BOUNDS.iter().map(|bound| bound.as_secs_f64().to_string());
+    let mut count = 0;
+    for (bound, new) in bounds.chain(["+Inf".to_owned()]).zip(histogram.counts) {
+        count += new;
+        text.push_str(&format!("{name}_bucket{} {count}\n", series(labels, values, Some(&bound))));
+    }
+    let series = series(labels, values, None);
+    text.push_str(&format!("{name}_sum{series} {}\n{name}_count{series} {count}\n", histogram.sum.as_secs_f64()));
 }
 
-/// Samples whose bucket counts and sum equal the difference between two readings of a histogram. The shards keep only
-/// the bucket of each sample, and the recorder accepts only samples.
-///
-/// All samples are at the same fraction of the distance from the lower to the upper bound of their bucket.
-fn new_samples(before: &LatencyHistogram, now: &LatencyHistogram) -> Vec<(f64, usize)> {
-    let sum = now.sum.saturating_sub(before.sum).as_secs_f64();
-    let uppers = LatencyHistogram::BOUNDS.iter().map(Duration::as_secs_f64);
-    let lowers = [0.0].into_iter().chain(uppers.clone());
-    let counts = now.counts.iter().zip(before.counts).map(|(now, before)| now.saturating_sub(before));
-    // The last bucket has no upper bound; its samples may have to account for the whole sum.
-    let ranges: Vec<_> = lowers.zip(uppers.chain([sum])).zip(counts).filter(|(_, count)| *count > 0).collect();
-    let at = |part: f64| move |(lower, upper): (f64, f64)| lower + part * (upper - lower).max(0.0);
-    let sum_at = |part: f64| -> f64 { ranges.iter().map(|(range, count)| at(part)(*range) * *count as f64).sum() };
-    let (least, most) = (sum_at(0.0), sum_at(1.0));
-    let part = if most > least { ((sum - least) / (most - least)).clamp(0.0, 1.0) } else { 1.0 };
-    let sample = |((lower, upper), count): ((f64, f64), u64)| {
-        // A bucket includes its upper bound, but not its lower one.
-        let seconds = at(part)((lower, upper)).min(upper).max(lower.next_up());
-        (seconds, usize::try_from(count).unwrap_or(usize::MAX))
-    };
-    ranges.into_iter().map(sample).collect()
+/// The labels of a series, with the upper bound of a bucket if it is one.
+fn series(labels: &[&str], values: &[&str], bound: Option<&str>) -> String {
+    let pairs = labels.iter().copied().zip(values.iter().copied()).chain(bound.map(|bound| ("le", bound)));
+    let pairs: Vec<String> = pairs.map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
+}
+
+/// The value of a label as the text format quotes it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 const METADATA: Metadata<'static> = Metadata::new("oncemq", Level::INFO, None);
 
+/// Whether a metric has a series from the start: the others have one for each value of their labels.
+#[cfg(test)]
+pub(super) const fn has_series_at_start(metric: &Metric) -> bool {
+    !matches!(metric.source, Source::Outcomes(_)) && !matches!(metric.source, Source::Histograms(_))
+}
+
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::time::Duration;
 
     use super::*;
 
-    proptest! {
-        #[test]
-        fn samples_for_the_recorder_have_the_buckets_and_the_sum_of_the_real_ones(
-            before in prop::collection::vec(1_u64..10_000_000_000, 0..50),
-            new in prop::collection::vec(1_u64..10_000_000_000, 0..50),
-        ) {
-            let mut histogram = LatencyHistogram::default();
-            before.iter().for_each(|nanoseconds| histogram.record(Duration::from_nanos(*nanoseconds)));
-            let earlier = histogram;
-            new.iter().for_each(|nanoseconds| histogram.record(Duration::from_nanos(*nanoseconds)));
-
-            let mut given = earlier;
-            let mut sum = 0.0;
-            for (seconds, count) in new_samples(&earlier, &histogram) {
-                sum += seconds * count as f64;
-                let bound = |bound: &Duration| bound.as_secs_f64() < seconds;
-                given.counts[LatencyHistogram::BOUNDS.partition_point(bound)] += count as u64;
-            }
-            prop_assert_eq!(given.counts, histogram.counts);
-            let real = (histogram.sum - earlier.sum).as_secs_f64();
-            prop_assert!((sum - real).abs() < 1e-6, "{} instead of {}", sum, real);
+    #[test]
+    fn a_histogram_is_written_with_cumulative_buckets_its_sum_and_its_count() {
+        let mut histogram = LatencyHistogram::default();
+        for milliseconds in [2, 2, 700, 20_000] {
+            histogram.record(Duration::from_millis(milliseconds));
         }
+        let mut text = String::new();
+        write_histogram("a_seconds", &["qos"], &["1"], &histogram, &mut text);
+        for line in [
+            "a_seconds_bucket{qos=\"1\",le=\"0.00001\"} 0",
+            "a_seconds_bucket{qos=\"1\",le=\"0.001\"} 0",
+            "a_seconds_bucket{qos=\"1\",le=\"0.003\"} 2",
+            "a_seconds_bucket{qos=\"1\",le=\"1\"} 3",
+            "a_seconds_bucket{qos=\"1\",le=\"10\"} 3",
+            "a_seconds_bucket{qos=\"1\",le=\"+Inf\"} 4",
+            "a_seconds_sum{qos=\"1\"} 20.704",
+            "a_seconds_count{qos=\"1\"} 4",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        text.clear();
+        write_histogram("b", &[], &[""], &histogram, &mut text);
+        assert!(text.starts_with("b_bucket{le=\"0.00001\"} 0\n") && text.ends_with("\nb_count 4\n"), "{text}");
     }
 
     #[test]
-    fn the_recorder_accepts_the_bucket_bounds() {
-        assert!(builder().is_ok());
+    fn values_of_labels_are_quoted() {
+        assert_eq!(series(&["a", "b"], &["x\"y\\", "1\n2"], None), "{a=\"x\\\"y\\\\\",b=\"1\\n2\"}");
+        assert_eq!(series(&[], &[""], None), "");
     }
 }

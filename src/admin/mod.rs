@@ -11,6 +11,7 @@ mod audit;
 mod backups;
 mod caller;
 mod connection;
+mod disk;
 mod exporter;
 #[cfg(feature = "sim")]
 pub mod fuzzing;
@@ -18,6 +19,7 @@ mod guard;
 mod listener;
 mod metric;
 mod page;
+mod metrics;
 mod peer;
 mod rates;
 mod routes;
@@ -31,7 +33,7 @@ use std::io;
 use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -43,13 +45,15 @@ use tokio::time::interval;
 
 pub use crate::server::ADMIN_SOCKET as SOCKET;
 pub use backups::PROCESS_HEADER;
-pub use metric::{Kind, METRICS, Metric};
+pub use metric::{Kind, Metric};
+pub use metrics::metrics;
 pub use snapshot::BrokerHandles;
 pub use token_file::{Token, TokenError, TokenFile};
 
 use crate::config::{self, SocketMode};
 use crate::server::{AdminSockets, Https, SecondSocket, Server, SocketFile, bind_unix_socket, log_line};
 use api::{Access, ApiState};
+use disk::DiskSpace;
 use exporter::Exporter;
 use guard::Guard;
 use listener::BoundedListener;
@@ -238,14 +242,14 @@ async fn serve(
         status: Arc::clone(&handles.status),
     };
     let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
-    let rates = Arc::clone(&state.rates);
-    let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
-    let router = router(Arc::clone(&exporter), (state, access), settings.metrics_open, guard);
+    let (rates, disk) = (Arc::clone(&state.rates), DiskSpace::new(handles.data.clone()));
+    let exporter = Arc::new(Exporter::new(handles, disk.clone()));
+    let router = router(exporter, (state, access), settings.metrics_open, guard);
     let tls = tcp.as_ref().and_then(|bound| bound.tls.clone());
     select! {
         served = serve_tcp(tcp, router.clone()) => served,
         served = serve_socket(socket, router) => served,
-        () = run_upkeep(&exporter, &rates, tls) => Ok(()),
+        () = run_upkeep(&disk, &rates, tls) => Ok(()),
         _ = stopped => Ok(()),
     }
 }
@@ -268,12 +272,12 @@ async fn serve_socket(bound: Option<(UnixListener, SocketFile)>, router: Router)
     Ok(())
 }
 
-/// Bounds the memory of the exporter's pending samples between requests, measures the rates, and reads certificates again that were written.
-async fn run_upkeep(exporter: &Mutex<Exporter>, rates: &Rates, tls: Option<Arc<Https>>) {
+/// Measures the space of the disk and the rates, and reads certificates again that were written.
+async fn run_upkeep(disk: &DiskSpace, rates: &Rates, tls: Option<Arc<Https>>) {
     let mut ticks = interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
-        routes::lock(exporter).run_upkeep();
+        disk.begin();
         rates.sample();
         match tls.as_ref().map_or(Ok(false), |tls| tls.reload_if_written()) {
             Ok(false) => {}
@@ -302,7 +306,7 @@ const LOCAL_CONNECTIONS_MAX: usize = 16;
 const BLOCKING_MAX: usize = 4;
 /// A request takes milliseconds. A silent connection must not keep one of the few slots for long.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
-/// The exporter keeps single samples in between: some ten thousand from a broker at its limits.
+/// Rates are means of this time.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -32,7 +32,7 @@ type Recorded = (Arc<Backups>, Arc<Audit>);
 
 /// The routes of the admin listener.
 pub(super) fn router(
-    exporter: Arc<Mutex<Exporter>>,
+    exporter: Arc<Exporter>,
     (state, access): (ApiState, Access),
     metrics_open: bool,
     guard: Guard,
@@ -59,12 +59,8 @@ pub(super) fn router(
         .layer(map_response(close_after_response))
 }
 
-pub(super) fn lock(exporter: &Mutex<Exporter>) -> MutexGuard<'_, Exporter> {
-    exporter.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn metrics(State(exporter): State<Arc<Mutex<Exporter>>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], lock(&exporter).render())
+async fn metrics(State(exporter): State<Arc<Exporter>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], exporter.render())
 }
 
 /// Liveness: every shard makes progress. It holds during a drain too, because a restart would cut the drain short.
@@ -78,8 +74,12 @@ async fn live(State(status): State<Arc<Status>>) -> Response {
 
 /// Readiness: clients can connect.
 async fn ready(State(status): State<Arc<Status>>) -> Response {
+    let probe = status.probe();
     match (status.is_ready(), status.is_stopping()) {
-        (true, _) => health(StatusCode::OK, "ready"),
+        (true, _) => match probe.as_ref().and_then(|probe| probe.unready_because()) {
+            None => health(StatusCode::OK, "ready"),
+            Some(reason) => health(StatusCode::SERVICE_UNAVAILABLE, &format!("the probe fails: {reason}")),
+        },
         (false, false) => health(StatusCode::SERVICE_UNAVAILABLE, "starting"),
         (false, true) => health(StatusCode::SERVICE_UNAVAILABLE, "draining"),
     }
@@ -163,7 +163,8 @@ async fn not_found() -> impl IntoResponse {
 }
 
 fn health(code: StatusCode, status: &str) -> Response {
-    (code, [(CONTENT_TYPE, "application/json")], format!("{{\"status\":\"{status}\"}}\n")).into_response()
+    let body = format!("{}\n", serde_json::json!({ "status": status }));
+    (code, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// One request per connection, so an idle connection doesn't occupy one of the few slots.

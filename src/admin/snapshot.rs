@@ -1,15 +1,19 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::{Counters, Shared};
+use super::disk::DiskFigures;
+use crate::broker::{Counters, OutcomeKind, RefusedAction, Shared};
+use crate::codec::ReasonCode;
 use crate::config::Durability;
+use crate::histogram::LatencyHistogram;
 use crate::server::process::{self, Memory};
 use crate::server::{
-    AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, MemoryFigures, Queries, Reloader, Status, Traces,
-    Traffic,
+    AdmissionCounts, Bans, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult, Queries, Reloader,
+    ShardSnapshot, Status, Traces, Traffic,
 };
-use crate::store::{Stats, Store};
+use crate::store::{Stats, Store, Timing};
 use crate::timestamp::WallTime;
 
 /// The parts of the broker that the admin listener reads.
@@ -50,11 +54,15 @@ pub(super) struct Snapshot {
     pub(super) durability: Durability,
     /// All zero without a store.
     pub(super) store: Stats,
+    /// The same.
+    pub(super) timing: Timing,
+    pub(super) disk: DiskFigures,
     pub(super) started_at: WallTime,
     pub(super) longest_silence: Duration,
     pub(super) process: Process,
-    traffic: Vec<Traffic>,
+    pub(super) shards: Vec<ShardSnapshot>,
     certificates: Vec<CertificateExpiry>,
+    probe: Option<ProbeFigures>,
     now: WallTime,
 }
 
@@ -79,7 +87,7 @@ impl Process {
 }
 
 impl Snapshot {
-    pub(super) fn of(handles: &BrokerHandles, process: Process) -> Self {
+    pub(super) fn of(handles: &BrokerHandles, process: Process, disk: DiskFigures) -> Self {
         let shards = handles.status.shards();
         Self {
             counters: shards.iter().fold(Counters::default(), |sum, shard| sum + shard.counters),
@@ -89,30 +97,87 @@ impl Snapshot {
             retained: handles.shared.retained_len(),
             durability: handles.durability,
             store: handles.store.as_ref().map(|store| store.stats()).unwrap_or_default(),
+            timing: handles.store.as_ref().map(|store| store.timing()).unwrap_or_default(),
+            disk,
             started_at: handles.status.started_at(),
             longest_silence: handles.status.longest_silence(),
             process,
-            traffic: shards.into_iter().map(|shard| shard.traffic).collect(),
+            shards,
             certificates: handles.status.certificates(),
+            probe: handles.status.probe(),
             now: handles.status.wall_now(),
         }
     }
 
     /// The sum of `count` over all shards.
     pub(super) fn traffic(&self, count: fn(&Traffic) -> u64) -> u64 {
-        self.traffic.iter().map(count).sum()
+        self.shards.iter().map(|shard| count(&shard.traffic)).sum()
     }
 
-    /// The latency histograms of all shards, merged.
-    pub(super) fn publish_to_deliver(&self) -> LatencyHistogram {
+    /// A latency histogram of all shards, merged.
+    pub(super) fn latency(&self, of: impl Fn(&Latencies) -> Option<LatencyHistogram>) -> LatencyHistogram {
         let mut all = LatencyHistogram::default();
-        for shard in self.traffic.iter().map(|traffic| &traffic.publish_to_deliver) {
-            for (sum, count) in all.counts.iter_mut().zip(shard.counts) {
-                *sum += count;
-            }
-            all.sum += shard.sum;
+        for shard in &self.shards {
+            all += of(&shard.traffic.latencies).unwrap_or_default();
         }
         all
+    }
+
+    /// A figure of each shard, by its number.
+    pub(super) fn each_shard<T>(&self, of: impl Fn(&ShardSnapshot) -> T) -> Vec<(String, T)> {
+        self.shards.iter().enumerate().map(|(number, shard)| (number.to_string(), of(shard))).collect()
+    }
+
+    /// The refused packets, by packet, listener and Reason Code.
+    pub(super) fn refusals(&self) -> Vec<(Vec<String>, u64)> {
+        self.outcomes(|what| match what {
+            OutcomeKind::Refused(RefusedAction::Connect) => Some("connect"),
+            OutcomeKind::Refused(RefusedAction::Publish) => Some("publish"),
+            OutcomeKind::Refused(RefusedAction::Subscribe) => Some("subscribe"),
+            OutcomeKind::Ended(_) => None,
+        })
+    }
+
+    /// The ended connections of accepted clients, by how they ended, listener and Reason Code.
+    pub(super) fn disconnects(&self) -> Vec<(Vec<String>, u64)> {
+        self.outcomes(|what| match what {
+            OutcomeKind::Ended(kind) => Some(kind.name().unwrap_or("unknown")),
+            OutcomeKind::Refused(_) => None,
+        })
+    }
+
+    /// The sums over all shards of the outcomes that have a name.
+    fn outcomes(&self, name: impl Fn(OutcomeKind) -> Option<&'static str>) -> Vec<(Vec<String>, u64)> {
+        let mut sums = BTreeMap::new();
+        for (outcome, count) in self.shards.iter().flat_map(|shard| shard.outcomes.iter()) {
+            let Some(name) = name(outcome.what) else { continue };
+            let listener = outcome.listener.as_deref().unwrap_or("other").to_owned();
+            let reason = outcome.reason_code.map_or("none".to_owned(), label);
+            *sums.entry(vec![name.to_owned(), listener, reason]).or_default() += count;
+        }
+        sums.into_iter().collect()
+    }
+
+    /// The messages of the probe by QoS and result; none if it is off.
+    pub(super) fn probe_messages(&self) -> Vec<(Vec<String>, u64)> {
+        let of_qos = |(qos, counts): (usize, &[u64; 4])| {
+            let named = ProbeResult::ALL.iter().zip(*counts);
+            named.map(move |(result, count)| (vec![qos.to_string(), result.name().to_owned()], count))
+        };
+        let probe = self.probe.iter();
+        probe.flat_map(|probe| probe.messages.iter().enumerate()).flat_map(of_qos).collect()
+    }
+
+    /// The latency of the messages of the probe, by QoS; none if it is off.
+    pub(super) fn probe_latency(&self) -> Vec<(String, LatencyHistogram)> {
+        let latency = self.probe.iter().flat_map(|probe| probe.latency.iter().enumerate());
+        latency.map(|(qos, latency)| (qos.to_string(), *latency)).collect()
+    }
+
+    /// Whether the probe is well; none if it is off or has no verdict.
+    pub(super) fn probe_up(&self) -> Vec<(String, f64)> {
+        let is_well = self.probe.as_ref().and_then(|probe| probe.is_well);
+        is_well.map(|is_well| (String::new(), f64::from(u8::from(is_well)))).into_iter().collect()
     }
 
     /// The seconds until the certificate of each listener with TLS expires.
@@ -125,5 +190,28 @@ impl Snapshot {
     /// Start time in seconds since the Unix epoch.
     pub(super) fn started_at_seconds(&self) -> f64 {
         Duration::from_millis(self.started_at.0).as_secs_f64()
+    }
+}
+
+/// The name of a Reason Code as a label: `not_authorized`.
+fn label(reason_code: ReasonCode) -> String {
+    reason_code.name().to_ascii_lowercase().replace([' ', '-'], "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_code_has_its_own_label_in_lower_case() {
+        let codes: Vec<ReasonCode> = (0..=u8::MAX).filter_map(ReasonCode::new).collect();
+        let labels: std::collections::BTreeSet<String> = codes.iter().copied().map(label).collect();
+        assert_eq!(labels.len(), codes.len());
+        for label in labels {
+            assert!(
+                label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+                "{label}"
+            );
+        }
     }
 }

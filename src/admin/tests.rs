@@ -10,9 +10,10 @@ use super::*;
 use crate::broker::{DropReason, Shared};
 use crate::codec::{PacketType, Qos};
 use crate::config::Durability;
+use crate::histogram::LatencyHistogram;
 use crate::routing::RetainedLimits;
 use crate::server::{
-    AdmissionCounts, CertificateExpiry, Clock, LatencyHistogram, Queries, Reloader, ShardSnapshot, Status, Traces,
+    AdmissionCounts, CertificateExpiry, Clock, ProbeFigures, Queries, Reloader, ShardSnapshot, Status, Traces,
 };
 use crate::timestamp::Timestamp;
 
@@ -33,6 +34,7 @@ pub(super) fn handles() -> BrokerHandles {
     let status = Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT))));
     let expires = i64::try_from(status.wall_now().0 / 1_000).unwrap() + 1_000_000;
     status.publish_certificates(vec![CertificateExpiry { listener: "a \"b\"".into(), expires }]);
+    status.publish_probe(Some(ProbeFigures { is_well: Some(true), ..ProbeFigures::default() }));
     BrokerHandles {
         bans: Arc::new(crate::server::Bans::new(&crate::config::Bans::default())),
         status,
@@ -128,9 +130,9 @@ fn metrics_are_summed_over_all_shards() {
     shard.counters.dropped(DropReason::SlowReceiver, 3);
     shard.counters.sessions = 7;
     shard.traffic.bytes_sent = 100;
-    shard.traffic.publish_to_deliver.record(Duration::from_micros(200));
-    shard.traffic.publish_to_deliver.record(Duration::from_secs(9));
-    status.publish_shard(0, shard);
+    shard.traffic.latencies.publish_to_deliver[1].record(Duration::from_micros(200));
+    shard.traffic.latencies.publish_to_deliver[1].record(Duration::from_secs(9));
+    status.publish_shard(0, shard.clone());
     status.publish_shard(1, shard);
     status.publish_listeners(AdmissionCounts { refused_address: 4, ..AdmissionCounts::default() });
 
@@ -149,15 +151,15 @@ fn metrics_are_summed_over_all_shards() {
             ("oncemq_connections_refused_total{limit=\"address\"}", 4.0),
             ("oncemq_sessions", 14.0),
             ("oncemq_sent_bytes_total", 200.0),
-            ("oncemq_publish_to_deliver_seconds_bucket{le=\"0.0001\"}", 0.0),
-            ("oncemq_publish_to_deliver_seconds_bucket{le=\"0.0003\"}", 2.0),
-            ("oncemq_publish_to_deliver_seconds_bucket{le=\"3\"}", 2.0),
-            ("oncemq_publish_to_deliver_seconds_bucket{le=\"+Inf\"}", 4.0),
-            ("oncemq_publish_to_deliver_seconds_count", 4.0),
+            ("oncemq_publish_to_deliver_seconds_bucket{qos=\"1\",le=\"0.0001\"}", 0.0),
+            ("oncemq_publish_to_deliver_seconds_bucket{qos=\"1\",le=\"0.0003\"}", 2.0),
+            ("oncemq_publish_to_deliver_seconds_bucket{qos=\"1\",le=\"3\"}", 2.0),
+            ("oncemq_publish_to_deliver_seconds_bucket{qos=\"1\",le=\"+Inf\"}", 4.0),
+            ("oncemq_publish_to_deliver_seconds_count{qos=\"1\"}", 4.0),
         ] {
             assert_eq!(figure(&text, series), value, "{series} in\n{text}");
         }
-        assert!((figure(&text, "oncemq_publish_to_deliver_seconds_sum") - 18.0004).abs() < 1e-6, "{text}");
+        assert!((figure(&text, "oncemq_publish_to_deliver_seconds_sum{qos=\"1\"}") - 18.0004).abs() < 1e-6, "{text}");
         assert!(figure(&text, "process_resident_memory_bytes") >= 0.0);
         // The wall clock, whatever the broker's own time is.
         let start_time = figure(&text, "process_start_time_seconds");
@@ -173,12 +175,12 @@ fn metrics_are_summed_over_all_shards() {
 fn every_metric_is_rendered_from_the_start_with_its_help_and_type() {
     let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     let (_, text) = get(admin.address(), "/metrics");
-    for metric in METRICS {
+    for metric in metrics() {
         assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{} in\n{text}", metric.name);
         assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind().name())), "{}", metric.name);
     }
-    assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE")).count(), METRICS.len(), "{text}");
-    for metric in METRICS.iter().filter(|metric| metric.kind() != Kind::Histogram) {
+    assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE")).count(), metrics().count(), "{text}");
+    for metric in metrics().filter(|metric| exporter::has_series_at_start(metric)) {
         assert!(text.contains(&format!("\n{}", metric.name)), "{} has no figure in\n{text}", metric.name);
     }
 }
@@ -189,7 +191,7 @@ fn the_histogram_has_the_bucket_bounds_of_the_shards() {
     let (_, text) = get(admin.address(), "/metrics");
     let bounds: Vec<f64> = text
         .lines()
-        .filter_map(|line| line.strip_prefix("oncemq_publish_to_deliver_seconds_bucket{le=\""))
+        .filter_map(|line| line.strip_prefix("oncemq_publish_to_deliver_seconds_bucket{qos=\"1\",le=\""))
         .filter_map(|rest| rest.split('"').next()?.parse().ok())
         .filter(|bound: &f64| bound.is_finite())
         .collect();
@@ -329,27 +331,61 @@ fn the_documented_table_of_metrics_matches_the_code() {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{}` | {} | {} | {} |", metric.name, metric.kind().name(), labels.join(", "), metric.help)
     };
-    let in_code: Vec<String> = METRICS.iter().map(row).collect();
+    let in_code: Vec<String> = metrics().map(row).collect();
     let is_metric = |line: &&str| line.starts_with("| `oncemq_") || line.starts_with("| `process_");
     let documented: Vec<&str> = include_str!("../../docs/OPERATING.md").lines().filter(is_metric).collect();
     assert!(documented == in_code, "the table should be\n{}\n", in_code.join("\n"));
 }
 
 #[test]
-fn the_dashboard_uses_only_existing_metrics() {
-    let dashboard = include_str!("../../configs/grafana/dashboards/oncemq.json");
-    let known: BTreeSet<String> = METRICS
-        .iter()
+fn the_dashboard_and_the_alerts_use_only_existing_metrics() {
+    let known: BTreeSet<String> = metrics()
         .flat_map(|metric| match metric.kind() {
             Kind::Histogram => ["_bucket", "_sum", "_count"].map(|part| format!("{}{part}", metric.name)).into(),
             Kind::Counter | Kind::Gauge => vec![metric.name.to_owned()],
         })
         .collect();
-    let words = || dashboard.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
-    let asked: BTreeSet<&str> = words().filter(|word| is_metric_name(word)).collect();
-    assert!(asked.len() > 20, "{asked:?}");
-    for name in asked {
-        assert!(known.contains(name), "there is no metric {name}");
+    let dashboard = include_str!("../../configs/grafana/dashboards/oncemq.json");
+    let alerts = include_str!("../../configs/prometheus/alerts.yml");
+    for (text, at_least) in [(dashboard, 40), (alerts, 15)] {
+        let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+        let asked: BTreeSet<&str> = words.filter(|word| is_metric_name(word)).collect();
+        assert!(asked.len() > at_least, "{asked:?}");
+        for name in asked {
+            assert!(known.contains(name), "there is no metric {name}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_a_reason_a_runbook_and_a_test() {
+    let alerts = include_str!("../../configs/prometheus/alerts.yml");
+    let runbook = include_str!("../../docs/OPERATING.md");
+    let tests = include_str!("../../tests/prometheus/alerts_test.yml");
+    let lines: Vec<&str> = alerts.lines().map(str::trim).collect();
+    let mut names = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let Some(name) = line.strip_prefix("- alert: ") else { continue };
+        names.push(name);
+        assert!(lines[number - 1].starts_with("# "), "{name} has no reason");
+        let link = format!(
+            "runbook_url: {}/blob/main/docs/OPERATING.md#{}",
+            env!("CARGO_PKG_REPOSITORY"),
+            name.to_lowercase()
+        );
+        let end = lines[number + 1..].iter().position(|line| line.starts_with("- alert: "));
+        assert!(lines[number..].iter().take(end.unwrap_or(lines.len())).any(|line| *line == link), "{name}: {link}");
+        assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} has no test");
+    }
+    let chapters: Vec<&str> =
+        runbook.lines().filter_map(|line| line.strip_prefix("#### OnceMQ").map(|_| &line[5..])).collect();
+    assert_eq!(chapters, names, "the chapters of the runbook");
+    for name in names {
+        let chapter = runbook.split(&format!("#### {name}\n")).nth(1).unwrap();
+        let chapter = chapter.split("\n#").next().unwrap();
+        for part in ["What it means: ", "What to look at: ", "What to do: "] {
+            assert!(chapter.contains(part), "{name}: {part}");
+        }
     }
 }
 
@@ -360,7 +396,7 @@ fn is_metric_name(word: &str) -> bool {
 #[test]
 fn the_container_files_agree_on_ports_and_paths() {
     let compose = include_str!("../../docker-compose.yml");
-    let prometheus = include_str!("../../configs/prometheus.yml");
+    let prometheus = include_str!("../../configs/prometheus/prometheus.yml");
     let source = include_str!("../../configs/grafana/provisioning/datasources/prometheus.yml");
     let dashboards = include_str!("../../configs/grafana/provisioning/dashboards/oncemq.yml");
     let dashboard = include_str!("../../configs/grafana/dashboards/oncemq.json");
@@ -379,7 +415,7 @@ fn the_container_files_agree_on_ports_and_paths() {
     assert!(source.contains("http://prometheus:9090") && compose.contains("\n  prometheus:\n"), "{source}");
     assert!(source.contains("uid: prometheus") && dashboard.contains("\"uid\": \"prometheus\""), "{source}");
     for (container, file) in [
-        ("/etc/prometheus/prometheus.yml", "./configs/prometheus.yml"),
+        ("/etc/prometheus", "./configs/prometheus"),
         ("/etc/grafana/provisioning", "./configs/grafana/provisioning"),
         ("/var/lib/grafana/dashboards", "./configs/grafana/dashboards"),
     ] {

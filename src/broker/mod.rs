@@ -53,6 +53,7 @@ pub use journey::query::{
     QueuePlace, RECEIVERS_ASKED_MAX, StableView, StepView,
 };
 pub use memory_level::MemoryLevel;
+pub use operator::outcomes::{Outcome, OutcomeKind, Outcomes};
 pub use operator::query::{
     DropView, ExplainRequest, ExplainedAction, Explanation, Listed, LogPage, LogRequest, OperatorMessage, Publication,
     ReceiverView, ReceiversRequest, RefusalView, RefusedAction, RetainedRequest, Standing, SubscriberView,

@@ -22,6 +22,7 @@ use crate::broker::journey::Journeys;
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
 use crate::broker::memory_level::MemoryLevel;
+use crate::broker::operator::outcomes::Outcomes;
 use crate::broker::operator::state::Operator;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
@@ -203,6 +204,11 @@ impl Shard {
     /// The counters and gauges of this shard.
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Counts of refused packets and ended connections.
+    pub const fn outcomes(&self) -> &Outcomes {
+        &self.operator.outcomes
     }
 
     /// The number of records that are not stable yet.

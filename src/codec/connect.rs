@@ -13,6 +13,7 @@ use super::property::{
 };
 use super::user_properties::UserPropertyRuns;
 use super::{AnswerTerms, DecodeError, EncodedUserProperties, Message, MessageProperties, ProtocolVersion, Qos};
+use crate::timestamp::Stamp;
 use crate::topic::TopicName;
 
 /// A Client Identifier, the name of a Session. Cheap to clone.
@@ -247,6 +248,7 @@ impl Will {
             properties: self.properties.clone(),
             qos: self.qos,
             id: None,
+            received: Stamp::NONE,
         }
     }
 

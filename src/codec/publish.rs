@@ -13,6 +13,7 @@ use super::property::{
     put_subscription_id, put_u16_property, put_u32_property, put_user_property, subscription_id_len,
 };
 use super::{DecodeError, MessageProperties, PacketId, PacketType, ProtocolVersion, Qos, SubscriptionId};
+use crate::timestamp::Stamp;
 use crate::topic::{Filter, TopicName};
 
 /// A Topic Alias, at least 1.
@@ -63,6 +64,8 @@ pub struct Message {
     pub qos: Qos,
     /// Its identity, if it was accepted at QoS 1 or 2 with an identity.
     pub id: Option<MessageId>,
+    /// When the turn began in which it was read, if its latency is measured.
+    pub received: Stamp,
 }
 
 /// A PUBLISH packet to a Client.
@@ -197,7 +200,14 @@ impl Publish {
             dup: first_byte & DUP != 0 && packet_id.is_some(),
             qos,
             retain: first_byte & RETAIN != 0,
-            message: Arc::new(Message { topic, payload, properties, qos: Qos::AtMostOnce, id: None }),
+            message: Arc::new(Message {
+                topic,
+                payload,
+                properties,
+                qos: Qos::AtMostOnce,
+                id: None,
+                received: Stamp::NONE,
+            }),
             packet_id,
             topic_alias: topic_alias.map(|alias| (alias, alias_use)),
             message_expiry_interval,
@@ -218,7 +228,7 @@ impl Message {
     /// A message at QoS 0 without properties.
     pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
         let (properties, qos) = (MessageProperties::default(), Qos::AtMostOnce);
-        Self { topic, payload: payload.into(), properties, qos, id: None }
+        Self { topic, payload: payload.into(), properties, qos, id: None, received: Stamp::NONE }
     }
 
     /// The size of Topic Name, payload and properties in bytes.

@@ -24,6 +24,7 @@ mod mqtt;
 mod nearest;
 mod network;
 mod origin;
+mod probe;
 mod problem;
 mod role;
 mod schema;
@@ -53,6 +54,7 @@ pub use log_format::early_log_format;
 pub use mqtt::{AfterUnknownTime, Mqtt, SharedSubscriptionStrategy};
 pub use network::{Network, NetworkError};
 pub use origin::Origin;
+pub use probe::Probe;
 pub use problem::Problem;
 pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
@@ -77,6 +79,8 @@ pub struct Config {
     pub limits: Limits,
     /// Clients that are slowed down or banned for a time.
     pub bans: Bans,
+    /// A client of the broker's own that publishes to itself.
+    pub probe: Probe,
     /// The log on standard error.
     pub log: Log,
     /// The admin listener.
@@ -93,6 +97,7 @@ impl Default for Config {
             mqtt: Mqtt::default(),
             limits: Limits::default(),
             bans: Bans::default(),
+            probe: Probe::default(),
             log: Log::default(),
             admin: Admin::default(),
         }

@@ -3,7 +3,7 @@
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Security, Server, Tls};
+use super::{Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Security, Server, Tls};
 
 /// The sections, in the order of [`Config`].
 pub(super) fn sections() -> &'static [&'static str] {
@@ -21,6 +21,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "mqtt" => fields::<Mqtt>(),
         "limits" => fields::<Limits>(),
         "bans" => fields::<Bans>(),
+        "probe" => fields::<Probe>(),
         "log" => fields::<Log>(),
         "admin" => fields::<Admin>(),
         _ => &[],
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn every_section_has_settings() {
         let expected =
-            ["server", "durability_rules", "listeners", "security", "mqtt", "limits", "bans", "log", "admin"];
+            ["server", "durability_rules", "listeners", "security", "mqtt", "limits", "bans", "probe", "log", "admin"];
         assert_eq!(sections(), expected);
         for section in sections().iter().chain(&["listeners.tls"]) {
             assert!(!keys(section).is_empty(), "{section}");

@@ -65,6 +65,14 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert!(config.limits.client_bytes_per_second_max.take().is_some());
     assert!(config.bans.short_connections_max.take().is_some());
     assert!(config.bans.refused_logins_max.take().is_some());
+    assert!(config.probe.listener.take().is_some());
+    for text in [&mut config.probe.user_name, &mut config.probe.server_name] {
+        assert!(text.take().is_some());
+    }
+    let probe = &mut config.probe;
+    for file in [&mut probe.password_file, &mut probe.certificate, &mut probe.key, &mut probe.ca] {
+        assert!(file.take().is_some());
+    }
     assert!(config.mqtt.response_information.take().is_some());
     assert_eq!(std::mem::take(&mut config.log.clients), ["sensor-*"]);
     assert_eq!(std::mem::take(&mut config.admin.allowed_hosts), ["broker"]);

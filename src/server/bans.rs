@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,8 @@ pub struct Bans {
     terms: ArcSwap<Terms>,
     state: Mutex<State>,
     delayed: AtomicU64,
+    /// The addresses of the last two connections of the broker's own probe, with their ports.
+    own: ArcSwap<[Option<SocketAddr>; 2]>,
 }
 
 /// The settings, which a reload replaces.
@@ -87,7 +90,19 @@ impl Bans {
     /// No bans.
     pub fn new(settings: &config::Bans) -> Self {
         let terms = ArcSwap::from_pointee(Terms::new(settings));
-        Self { terms, state: Mutex::default(), delayed: AtomicU64::new(0) }
+        Self { terms, state: Mutex::default(), delayed: AtomicU64::new(0), own: ArcSwap::default() }
+    }
+
+    /// The broker's own probe is about to connect from this address. Nothing counts against it, and no ban of the address concerns it. The one
+    /// before is remembered, because its end may not have been counted yet.
+    pub(in crate::server) fn add_own(&self, address: SocketAddr) {
+        let [last, _] = **self.own.load();
+        self.own.store(Arc::new([Some(address), last]));
+    }
+
+    /// Whether a connection from this address is the probe's.
+    pub(in crate::server) fn is_own(&self, address: Option<SocketAddr>) -> bool {
+        address.is_some() && self.own.load().contains(&address)
     }
 
     /// Applies other settings. Bans and counts stay.
@@ -292,6 +307,17 @@ mod tests {
 
     fn source(last: u8) -> Source {
         Source::V4([192, 0, 2, last].into())
+    }
+
+    #[test]
+    fn the_last_two_connections_of_the_probe_are_known() {
+        let bans = Bans::new(&config::Bans::default());
+        let address = |port: u16| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        for port in 1..4 {
+            bans.add_own(address(port).unwrap());
+        }
+        assert_eq!([0, 1, 2, 3].map(|port| bans.is_own(address(port))), [false, false, true, true]);
+        assert!(!Bans::new(&config::Bans::default()).is_own(None));
     }
 
     fn at(seconds: u64) -> Timestamp {

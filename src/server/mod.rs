@@ -19,6 +19,8 @@ pub(crate) mod host;
 mod listener;
 mod log;
 mod memory;
+mod probe;
+mod probe_figures;
 pub(crate) mod process;
 mod queries;
 mod reload;
@@ -66,6 +68,7 @@ pub(crate) use listener::{Https, SecondSocket, SocketFile, bind_unix_socket};
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;
+pub use probe_figures::{ProbeFigures, ProbeResult};
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
@@ -74,7 +77,7 @@ pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
 pub use traces::{RunningTrace, Traces, TracesFull};
-pub use traffic::{LatencyHistogram, Traffic};
+pub use traffic::{Latencies, Traffic};
 
 use crate::auth::{self, Authenticator};
 use crate::broker::{MemoryLevel, MessageCache, Shared};
@@ -86,6 +89,7 @@ use handover::early::EarlyAcceptor;
 use handover::predecessor;
 use listener::{Admission, ListeningSocket, OpenListener};
 use memory::MemoryBudget;
+use probe::Probe;
 use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
 use shutdown::{Request, Signals};
@@ -131,6 +135,8 @@ pub struct Server {
     take_over: Option<TakeOver>,
     /// Accepts the connections that arrive before this broker serves, if another one has passed the sockets.
     early: Option<EarlyAcceptor>,
+    /// A client of the broker's own, while the broker serves.
+    probe: Option<Probe>,
 }
 
 impl Server {
@@ -212,6 +218,7 @@ impl Server {
             admin_sockets: Vec::new(),
             take_over,
             early,
+            probe: None,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
@@ -297,6 +304,7 @@ impl Server {
         if let Some(take_over) = self.take_over.take() {
             take_over.ready();
         }
+        self.apply_probe().await;
         let mut predecessor = self.predecessor();
 
         let mut watchdog = Watchdog::start(self.status(), self.store());
@@ -348,7 +356,7 @@ impl Server {
                 }
             }
         }
-        self.status.set_stopping();
+        self.begin_stop().await;
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
         drop((accepting, predecessor));

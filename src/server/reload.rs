@@ -106,6 +106,7 @@ impl Server {
         self.config = effective;
         self.publish_configuration();
         self.publish_certificates();
+        self.apply_probe().await;
     }
 
     /// The configured settings of a listener that is in force.
@@ -143,6 +144,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         },
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
         bans: takes.bans,
+        probe: takes.probe,
         log: Log { format: keeps.log.format, ..takes.log },
         admin: config::Admin { journey_steps_max: takes.admin.journey_steps_max, ..keeps.admin },
     }
@@ -163,6 +165,7 @@ mod tests {
         loaded.limits.memory_max = Some(1 << 30);
         loaded.mqtt.retain_available = false;
         loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
+        loaded.probe.enabled = true;
         loaded.security.password_file = Some("passwords".into());
         loaded.listeners.pop();
         loaded.server.watch_files = true;

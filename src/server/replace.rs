@@ -36,7 +36,7 @@ impl Server {
             HandoverBegun { process },
             "process {process} takes over: all clients are disconnected, and new connections wait for it"
         );
-        self.status.set_stopping();
+        self.begin_stop().await;
         // Before the listeners of this process end, which would remove the files of Unix sockets.
         let sockets = self.own_sockets().and_then(OwnSockets::into_passed).map_err(ServerError::Start)?;
         drop(accepting);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
+use super::probe_figures::ProbeFigures;
 use super::traffic::Traffic;
 use crate::auth::PoolCounts;
-use crate::broker::Counters;
+use crate::broker::{Counters, Outcomes};
 use crate::timestamp::{Timestamp, WallTime};
 
 /// The state and counters of the broker, for monitoring. Every shard publishes its counters once a second. The message path doesn't read
@@ -17,6 +18,7 @@ pub struct Status {
     listeners: Mutex<AdmissionCounts>,
     certificates: Mutex<Vec<CertificateExpiry>>,
     memory: Mutex<MemoryFigures>,
+    probe: Mutex<Option<ProbeFigures>>,
     ready: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
@@ -24,12 +26,18 @@ pub struct Status {
 }
 
 /// The counters of one shard, at most a second old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ShardSnapshot {
     /// Counters of the broker.
     pub counters: Counters,
     /// Counters of the connections.
     pub traffic: Traffic,
+    /// Counts of refused packets and ended connections.
+    pub outcomes: Outcomes,
+    /// The time during which the thread of the shard was not idle, since its start.
+    pub busy: Duration,
+    /// The messages from other threads that wait for the shard.
+    pub mail_waiting: usize,
     /// When the shard published them.
     pub published: Timestamp,
 }
@@ -79,6 +87,7 @@ impl Status {
             listeners: Mutex::default(),
             certificates: Mutex::default(),
             memory: Mutex::default(),
+            probe: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
@@ -88,7 +97,7 @@ impl Status {
 
     /// The counters of each shard, by shard number.
     pub fn shards(&self) -> Vec<ShardSnapshot> {
-        self.shards.iter().map(|shard| *shard.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
     }
 
     /// The counters of the listeners.
@@ -104,6 +113,11 @@ impl Status {
     /// The budget of memory.
     pub fn memory(&self) -> MemoryFigures {
         *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the probe has seen; `None` if it is not enabled.
+    pub fn probe(&self) -> Option<ProbeFigures> {
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether clients can connect: every listener accepts connections, and the broker isn't stopping.
@@ -139,7 +153,8 @@ impl Status {
     /// The longest time since a shard published its counters. More than a few seconds mean that a shard is stuck.
     pub fn longest_silence(&self) -> Duration {
         let now = self.now();
-        self.shards().iter().map(|shard| now.since(shard.published)).max().unwrap_or_default()
+        let published = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).published);
+        published.map(|published| now.since(published)).max().unwrap_or_default()
     }
 
     /// Whether the broker is draining: it disconnects its clients and then ends.
@@ -163,6 +178,10 @@ impl Status {
 
     pub(crate) fn publish_memory(&self, figures: MemoryFigures) {
         *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    pub(crate) fn publish_probe(&self, figures: Option<ProbeFigures>) {
+        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
     pub(crate) fn set_ready(&self) {

@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use crate::codec::Qos;
+use crate::histogram::LatencyHistogram;
+
 /// Counters of the connections of a shard since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
@@ -22,58 +25,43 @@ pub struct Traffic {
     pub probes: u64,
     /// Connections closed because their transport accepted no bytes during the write timeout.
     pub write_timeouts: u64,
-    /// The time from reading a packet to writing it to a receiver whose output buffer was empty, for a sample of the packets.
-    pub publish_to_deliver: LatencyHistogram,
+    /// Latencies.
+    pub latencies: Latencies,
 }
 
-/// A histogram of latencies.
+/// Latencies that the connections of a shard have measured since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LatencyHistogram {
-    /// The number of latencies in each range. A range ends at its bound in [`LatencyHistogram::BOUNDS`], inclusive, and starts above the
-    /// previous bound; the last range has no upper bound.
-    pub counts: [u64; LatencyHistogram::BOUNDS.len() + 1],
-    /// The sum of all latencies.
-    pub sum: Duration,
+pub struct Latencies {
+    /// From accepting a connection to writing the CONNACK that accepts its client.
+    pub connect: LatencyHistogram,
+    /// From the turn that read a PUBLISH to writing its PUBACK or PUBREC, at QoS 1 and 2, for a sample of the messages.
+    pub publish_to_acknowledge: [LatencyHistogram; 2],
+    /// From the turn that read a PUBLISH to writing it to a receiver, by the QoS of the delivery, for a sample of the messages. Receivers that
+    /// connected after it was read, retained messages for new subscriptions and retransmissions are not measured.
+    pub publish_to_deliver: [LatencyHistogram; 3],
+    /// The times of turns, for a sample of them.
+    pub turn: LatencyHistogram,
 }
 
-impl LatencyHistogram {
-    /// The upper bounds of the ranges, each about three times the previous one.
-    pub const BOUNDS: [Duration; 12] = [
-        Duration::from_micros(10),
-        Duration::from_micros(30),
-        Duration::from_micros(100),
-        Duration::from_micros(300),
-        Duration::from_millis(1),
-        Duration::from_millis(3),
-        Duration::from_millis(10),
-        Duration::from_millis(30),
-        Duration::from_millis(100),
-        Duration::from_millis(300),
-        Duration::from_secs(1),
-        Duration::from_secs(3),
-    ];
+/// A latency that is measured at a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Latency {
+    Connect,
+    PublishToAcknowledge(Qos),
+    PublishToDeliver(Qos),
+}
 
-    /// Counts one latency.
-    pub fn record(&mut self, latency: Duration) {
-        let range = Self::BOUNDS.partition_point(|bound| *bound < latency);
-        if let Some(count) = self.counts.get_mut(range) {
-            *count += 1;
+impl Latencies {
+    pub(super) fn record(&mut self, what: Latency, latency: Duration) {
+        let histogram = match what {
+            Latency::Connect => Some(&mut self.connect),
+            Latency::PublishToAcknowledge(qos) => {
+                self.publish_to_acknowledge.get_mut(usize::from(qos.level()).wrapping_sub(1))
+            }
+            Latency::PublishToDeliver(qos) => self.publish_to_deliver.get_mut(usize::from(qos.level())),
+        };
+        if let Some(histogram) = histogram {
+            histogram.record(latency);
         }
-        self.sum += latency;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_upper_bound_of_a_range_is_inclusive() {
-        let mut histogram = LatencyHistogram::default();
-        histogram.record(Duration::from_micros(10));
-        histogram.record(Duration::from_micros(11));
-        histogram.record(Duration::from_secs(100));
-        assert_eq!(histogram.counts, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        assert_eq!(histogram.sum, Duration::from_micros(100_000_021));
     }
 }

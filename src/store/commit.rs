@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{io, thread};
 
 use super::entry::decode;
@@ -13,6 +13,7 @@ use super::pending::{Batch, Taken, Urgency};
 use super::reclaim::{Reclaim, Space};
 use super::shared::Shared;
 use super::shortage::Shortage;
+use super::timing::now;
 use super::writer::{Commit, Outcome, Writer, Written};
 
 /// Commits appended entries in groups: takes all pending entries, writes them, syncs once if one of them requires it,
@@ -136,6 +137,9 @@ impl Committer {
         if taken.wants_sync && self.level == Level::PowerLoss {
             self.pace.committed(begun.elapsed(), taken.awaited, self.shared.pending.awaited());
         }
+        if let Some(since) = taken.awaited_since {
+            self.shared.log().commit_latency.record(since.elapsed());
+        }
         if self.shared.pending.complete(taken.batches) {
             (self.hooks.on_pressure)();
         }
@@ -228,6 +232,7 @@ impl Committer {
         }
         log.commits += 1;
         log.syncs = writer.syncs();
+        log.sync_latency = *writer.sync_latency();
         log.end = writer.end();
         log.unreadable_segment = reclaim.unreadable();
         log.entries += batches.iter().map(|batch| u64::from(batch.entries)).sum::<u64>();
@@ -272,11 +277,6 @@ impl Drop for Committer {
             (self.hooks.on_failure)(reason);
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a duration that decides how long the thread waits, and nothing else")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// Applies the entries of a batch to the index.

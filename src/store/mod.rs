@@ -30,6 +30,7 @@ mod shortage;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spares;
+mod timing;
 mod upgrade;
 mod version_1;
 mod writer;
@@ -63,6 +64,7 @@ pub use self::pending::Urgency;
 pub use self::read::Body;
 pub use self::report::{Damage, Recovered, Report};
 pub use self::shortage::Shortage;
+pub use self::timing::Timing;
 pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
 
 /// Statistics of a store.
@@ -222,6 +224,13 @@ impl Store {
             is_full,
             unreadable_segment: log.unreadable_segment,
         }
+    }
+
+    /// How long the store takes, and what waits for it now.
+    pub fn timing(&self) -> Timing {
+        let (pending_bytes, lag) = self.shared.pending.lag();
+        let log = self.shared.log();
+        Timing { commit: log.commit_latency, sync: log.sync_latency, pending_bytes: pending_bytes as u64, lag }
     }
 
     /// Why the store accepts no entries, if a write or a sync has failed.

@@ -2,13 +2,14 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::entry::{Encoded, Entry, Refused, Room, encode};
 use super::format::BATCH_HEADER_BYTES;
 use super::level::Level;
 use super::pace::Gathering;
 use super::shortage::Shortage;
+use super::timing::now;
 
 /// Entries that were appended and are not stable yet, in order. All shards append; the committing thread takes them.
 pub(super) struct PendingEntries {
@@ -39,6 +40,10 @@ struct State {
     is_urgent: bool,
     /// The number of announcements of awaited entries.
     awaited: u32,
+    /// When the first awaited entry was appended.
+    awaited_since: Option<Instant>,
+    /// The same for the entries that are being written.
+    taken_since: Option<Instant>,
     commit_waits: WaitsFor,
     closing: bool,
     failure: Option<String>,
@@ -83,6 +88,8 @@ pub(super) struct Taken {
     pub(super) wants_sync: bool,
     /// The number of announcements of awaited entries.
     pub(super) awaited: u32,
+    /// When the first awaited entry was appended.
+    pub(super) awaited_since: Option<Instant>,
 }
 
 impl PendingEntries {
@@ -126,6 +133,9 @@ impl PendingEntries {
                 self.congested.store(true, Ordering::Relaxed);
             }
         }
+        if urgency == Urgency::Awaited {
+            state.awaited_since.get_or_insert_with(now);
+        }
         if state.tickets.len() <= source {
             state.tickets.resize(source + 1, None);
         }
@@ -166,11 +176,13 @@ impl PendingEntries {
         let mut state = self.lock();
         state.taken_bytes = mem::take(&mut state.bytes);
         state.is_urgent = false;
+        state.taken_since = state.awaited_since;
         Taken {
             batches: mem::take(&mut state.batches),
             tickets: mem::take(&mut state.tickets),
             wants_sync: mem::take(&mut state.wants_sync),
             awaited: mem::take(&mut state.awaited),
+            awaited_since: state.awaited_since.take(),
         }
     }
 
@@ -184,6 +196,7 @@ impl PendingEntries {
             }
         }
         state.taken_bytes = 0;
+        state.taken_since = None;
         state.bytes <= self.pending_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
     }
 
@@ -288,6 +301,13 @@ impl PendingEntries {
     pub(super) fn fail(&self, reason: String) {
         self.lock().failure.get_or_insert(reason);
         self.congested.store(true, Ordering::Relaxed);
+    }
+
+    /// The bytes that are not stable, and how long the oldest awaited entry of them has waited.
+    pub(super) fn lag(&self) -> (usize, Duration) {
+        let state = self.lock();
+        let oldest = state.taken_since.or(state.awaited_since);
+        (state.bytes + state.taken_bytes, oldest.map(|since| since.elapsed()).unwrap_or_default())
     }
 
     pub(super) fn failure(&self) -> Option<String> {

@@ -8,6 +8,7 @@ use super::index::Index;
 use super::large::LargeBodies;
 use super::options::Options;
 use super::pending::PendingEntries;
+use crate::histogram::LatencyHistogram;
 
 /// State shared by the committing thread, writers and readers.
 pub(super) struct Shared {
@@ -30,6 +31,8 @@ pub(super) struct Log {
     pub(super) pins: usize,
     pub(super) commits: u64,
     pub(super) syncs: u64,
+    pub(super) commit_latency: LatencyHistogram,
+    pub(super) sync_latency: LatencyHistogram,
     pub(super) entries: u64,
     pub(super) unreadable_segment: Option<u32>,
 }
@@ -41,7 +44,17 @@ impl Shared {
         (index, first_current): (Index, u32),
         end: (u32, u64),
     ) -> Self {
-        let log = Log { index, end, pins: 0, commits: 0, syncs: 0, entries: 0, unreadable_segment: None };
+        let log = Log {
+            index,
+            end,
+            pins: 0,
+            commits: 0,
+            syncs: 0,
+            commit_latency: LatencyHistogram::default(),
+            sync_latency: LatencyHistogram::default(),
+            entries: 0,
+            unreadable_segment: None,
+        };
         let half_a_segment = usize::try_from(options.segment_bytes / 2).unwrap_or(usize::MAX);
         let pending = PendingEntries::new(options.level, options.pending_bytes_max.min(half_a_segment));
         let (files, large) = (Mutex::default(), LargeBodies::default());

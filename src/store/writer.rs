@@ -7,6 +7,8 @@ use super::level::Level;
 use super::pending::Taken;
 use super::shortage::Shortage;
 use super::spares::{SpareFile, Spares};
+use super::timing::now;
+use crate::histogram::LatencyHistogram;
 
 /// Writes batches at the end of the log.
 ///
@@ -35,6 +37,7 @@ pub(super) struct Writer {
     /// All entries before it were reported stable, and survive any crash that the store's level covers.
     acknowledged: u64,
     syncs: u64,
+    sync_latency: LatencyHistogram,
     /// Whether the current segment has written entries that were not synced.
     unsynced: bool,
     sync_failed: bool,
@@ -114,6 +117,7 @@ impl Writer {
             sequence,
             acknowledged: sequence,
             syncs: 0,
+            sync_latency: LatencyHistogram::default(),
             unsynced: false,
             sync_failed: false,
             failed_sync: None,
@@ -231,7 +235,9 @@ impl Writer {
     fn sync(&mut self) -> io::Result<()> {
         if self.level == Level::PowerLoss {
             self.syncs += 1;
+            let begun = now();
             let result = self.tail.file.sync();
+            self.sync_latency.record(begun.elapsed());
             self.sync_failed = result.is_err();
             self.unsynced = result.is_err();
             return result;
@@ -260,6 +266,11 @@ impl Writer {
 
     pub(super) fn syncs(&self) -> u64 {
         self.syncs
+    }
+
+    /// How long these syncs took.
+    pub(super) fn sync_latency(&self) -> &LatencyHistogram {
+        &self.sync_latency
     }
 }
 

@@ -17,7 +17,7 @@ use crate::raw::{
 
 /// A file system in memory, in a mount namespace that ends with its process; or mounted globally if that isn't
 /// permitted.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     directory: TempDir,
     holder: Option<Child>,
     is_root: bool,
@@ -25,7 +25,7 @@ struct SmallDisk {
 
 impl SmallDisk {
     #[track_caller]
-    fn new(size: &str) -> Self {
+    pub(crate) fn new(size: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join(DATA)).unwrap();
         let is_root = output("id", &["-u"]).trim() == "0";
@@ -84,22 +84,27 @@ impl Drop for SmallDisk {
 }
 
 /// A broker on the small disk. Dropping it kills the process with SIGKILL.
-struct Broker {
+pub(crate) struct Broker {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     log: PathBuf,
 }
 
 impl Broker {
     #[track_caller]
     fn start(disk: &SmallDisk) -> Self {
+        Self::start_with_admin(disk, "off")
+    }
+
+    #[track_caller]
+    pub(crate) fn start_with_admin(disk: &SmallDisk, admin: &str) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let directory = disk.directory.path();
         let log = directory.join("log");
         let (output, config) = (fs::File::create(&log).unwrap(), directory.join("oncemq.toml"));
         fs::write(&config, format!("[limits]\nqueued_bytes_max = {}\n", 1u64 << 30)).unwrap();
         let mut command = disk.command(env!("CARGO_BIN_EXE_oncemq"));
-        command.args(["--listen", &address.to_string(), "--admin", "off", "--allow-anonymous"]);
+        command.args(["--listen", &address.to_string(), "--admin", admin, "--allow-anonymous"]);
         command.arg("--config").arg(config).arg("--data").arg(disk.data());
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let broker = Self { child: command.spawn().unwrap(), address, log };
@@ -140,7 +145,7 @@ fn number(payload: &[u8]) -> usize {
 }
 
 /// Publishes at QoS 1 to the offline Session until a message is refused. Returns the numbers of acknowledged messages.
-fn fill(wire: &mut Wire) -> Vec<usize> {
+pub(crate) fn fill(wire: &mut Wire) -> Vec<usize> {
     let mut acknowledged = Vec::new();
     for first in (0..).step_by(WINDOW) {
         let window = first..first + WINDOW;

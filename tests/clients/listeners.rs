@@ -31,6 +31,11 @@ pub(crate) fn with_admin(setup: Setup) -> (Setup, Admin) {
 }
 
 impl Admin {
+    /// Its address.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The broker's data directory.
     pub(crate) fn data(&self) -> String {
         self.data.path().join("data").display().to_string()

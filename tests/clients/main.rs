@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod broker;
@@ -50,6 +52,8 @@ mod mqtt_js;
 mod owners;
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod probe;
 #[cfg(test)]
 mod process;
 #[cfg(test)]

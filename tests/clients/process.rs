@@ -68,6 +68,11 @@ impl Process {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Its data directory.
+    pub(crate) fn data(&self) -> String {
+        self.directory.path().join("data").display().to_string()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

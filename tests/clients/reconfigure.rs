@@ -72,6 +72,8 @@ fn a_listener_is_added_changed_and_removed_under_connected_clients() {
         reconfigure(&broker, |text| text + &listener(added, "name = \"added\""), "listener added is open");
         wait_for("the new listener", || TcpStream::connect(added).ok());
         let mut new = Wire::connected(added, &Connect::new(V5, "new"));
+        // The next reload must not be taken for the cause of this line.
+        wait_for("its line in the log", || broker.log().contains("client \"new\"").then_some(()));
         stays.ping();
         leaves[0].1.ping();
 

@@ -10,6 +10,7 @@ use crate::broker::connection::last_end::{DisconnectKind, LastEnd, ReasonText};
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
+use crate::broker::operator::outcomes::OutcomeKind;
 use crate::broker::operator::query::RefusedAction;
 use crate::broker::operator::refusals::Refused;
 use crate::broker::persistence::record::WillState;
@@ -269,6 +270,7 @@ impl Shard {
         let report = match connection.phase {
             Phase::Connected(slot) => {
                 let sent = (kind != DisconnectKind::Closed).then_some(reason_code);
+                self.operator.outcomes.count(client.listener.as_ref(), OutcomeKind::Ended(kind), sent);
                 if let Some(entry) = self.sessions.get_mut(slot) {
                     let (last_end, own) = LastEnd::new(kind, sent, text.clone());
                     entry.last_end = Some(last_end);
@@ -286,7 +288,7 @@ impl Shard {
                 self.note(&client, EventKind::Refused, (Some(reason_code), Some(text)), turn.now);
                 let (action, reason) = (RefusedAction::Connect, Some(&*cause));
                 let refused = Refused { action, reason_code, rule: None, reason, topic: None };
-                self.operator.refusals.note(turn.now, &client, refused);
+                self.operator.refused(turn.now, &client, refused);
                 Report::Refused { client, reason_code, cause }
             }
         };

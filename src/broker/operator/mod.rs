@@ -9,6 +9,7 @@ pub(super) mod budget;
 pub(super) mod drops;
 pub(super) mod explain;
 pub(super) mod lost;
+pub(super) mod outcomes;
 pub(super) mod publish;
 pub(super) mod query;
 pub(super) mod refusals;

@@ -184,14 +184,14 @@ impl Shard {
         let Denial { packet, topic, reason_code, rule } = denial;
         let action = if packet == "SUBSCRIBE" { RefusedAction::Subscribe } else { RefusedAction::Publish };
         let refused = Refused { action, reason_code, rule: Some(&rule), reason: None, topic: Some(&topic) };
-        self.operator.refusals.note(turn.now, &client, refused);
+        self.operator.refused(turn.now, &client, refused);
         turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
     }
 
     /// Notes a refusal that is answered to a client and neither reported nor counted.
     pub(in crate::broker) fn note_refusal(&mut self, id: ConnectionId, refused: Refused<'_>, turn: &Turn<'_>) {
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
-        self.operator.refusals.note(turn.now, &client, refused);
+        self.operator.refused(turn.now, &client, refused);
     }
 
     /// Whether a Topic Name or Topic Filter is within the limits of length and levels.

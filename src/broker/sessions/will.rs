@@ -78,7 +78,7 @@ impl Shard {
             (ClientLabel { client_id, ..ClientLabel::default() }, ByteString::from(will.topic.as_str()));
         let action = RefusedAction::Publish;
         let refused = Refused { action, reason_code, rule: Some(&rule), reason: None, topic: Some(&topic) };
-        self.operator.refusals.note(turn.now, &client, refused);
+        self.operator.refused(turn.now, &client, refused);
         let report = Report::Denied { client, packet: "Will", topic, reason_code, rule };
         turn.actions.push(Action::Report(Box::new(report)));
     }

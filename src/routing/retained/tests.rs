@@ -15,13 +15,7 @@ const NOW: Timestamp = Timestamp(1_000);
 
 fn retained(topic: &str, payload: &'static str) -> RetainedMessage {
     let topic = TopicName::try_from(topic).unwrap();
-    let message = Message {
-        topic,
-        payload: Bytes::from(payload),
-        properties: MessageProperties::default(),
-        qos: Qos::AtMostOnce,
-        id: None,
-    };
+    let message = Message::new(topic, Bytes::from(payload));
     let (qos, current) = (Qos::AtLeastOnce, Current::default());
     RetainedMessage { message: Arc::new(message), qos, expires_at: None, publisher: None, number: 0, current }
 }
@@ -171,7 +165,7 @@ fn a_full_store_refuses_new_topics_and_permits_replacements() {
 #[test]
 fn all_parts_of_a_message_count_against_the_limit() {
     let cost = |topic, payload, properties| {
-        let message = Message { topic, payload, properties, qos: Qos::AtMostOnce, id: None };
+        let message = Message { properties, ..Message::new(topic, payload) };
         RetainedMessage { message: Arc::new(message), ..retained("x", "x") }.memory()
     };
     let least = cost(topic("a"), Bytes::from("x"), MessageProperties::default());

@@ -243,15 +243,15 @@ impl Connection {
             packets += 1;
             let length = bytes.len();
             match self.decoder.decode(&mut bytes) {
-                Ok(Some(packet)) => {
+                Ok(Some(mut packet)) => {
                     driver.trace_received(self.id, &packet, length - bytes.len());
-                    match &packet {
+                    match &mut packet {
                         ClientPacket::Connect(_) => driver.set_version(self.id, self.decoder.version()),
                         ClientPacket::Disconnect(_) => driver.set_disconnect_received(self.id),
                         // They may have many filters.
                         ClientPacket::Subscribe(_) | ClientPacket::Unsubscribe(_) => packets = PACKETS_PER_LOOK,
-                        ClientPacket::Publish(_)
-                        | ClientPacket::Puback(_)
+                        ClientPacket::Publish(publish) => driver.sample_publish(self.id, publish),
+                        ClientPacket::Puback(_)
                         | ClientPacket::Pubrec(_)
                         | ClientPacket::Pubrel(_)
                         | ClientPacket::Pubcomp(_)

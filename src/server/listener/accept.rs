@@ -139,12 +139,15 @@ impl Shared {
             (Ok(permit), Some(address))
                 if endpoint.settings.proxy_protocol == ProxyProtocol::Off && !endpoint.is_web_proxy(address.ip()) =>
             {
-                permit.of_address(address.ip())
+                permit.of_address(address)
             }
             (result, _) => result,
         };
         match permit {
-            Ok(permit) => (self.deliver)(Accepted { socket, endpoint: Arc::clone(endpoint), permit }),
+            Ok(permit) => {
+                let accepted_at = self.clock.read().elapsed;
+                (self.deliver)(Accepted { socket, endpoint: Arc::clone(endpoint), permit, accepted_at });
+            }
             Err(refused) => self.on_refused(endpoint, address, &refused.to_string()),
         }
     }

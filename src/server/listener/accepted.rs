@@ -1,6 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::admission::Permit;
 use super::endpoint::Endpoint;
@@ -13,6 +14,8 @@ pub(in crate::server) struct Accepted {
     pub(in crate::server) endpoint: Arc<Endpoint>,
     /// Counts the connection until it is dropped.
     pub(in crate::server) permit: Permit,
+    /// When it was accepted, as the time since the start of the broker's clock.
+    pub(in crate::server) accepted_at: Duration,
 }
 
 /// Remote address and listener of a connection, for the log.
@@ -20,11 +23,12 @@ pub(in crate::server) struct Accepted {
 pub(in crate::server) struct Origin {
     address: Option<SocketAddr>,
     endpoint: Arc<Endpoint>,
+    accepted_at: Duration,
 }
 
 impl Accepted {
     pub(in crate::server) fn origin(&self) -> Origin {
-        Origin { address: self.socket.address(), endpoint: Arc::clone(&self.endpoint) }
+        Origin { address: self.socket.address(), endpoint: Arc::clone(&self.endpoint), accepted_at: self.accepted_at }
     }
 }
 
@@ -32,6 +36,11 @@ impl Origin {
     /// The address of the client; `None` for a Unix socket.
     pub(in crate::server) const fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// When it was accepted, as the time since the start of the broker's clock.
+    pub(in crate::server) const fn accepted_at(&self) -> Duration {
+        self.accepted_at
     }
 
     /// The name of the listener.

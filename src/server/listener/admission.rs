@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,9 +91,10 @@ impl Admission {
         Self { bans: Some((bans, clock)), ..self }
     }
 
-    fn is_banned(&self, address: IpAddr) -> bool {
-        let subject = Subject::Address(Source::of(Some(address)));
-        self.bans.as_ref().is_some_and(|(bans, clock)| bans.find(&subject, clock.read().now).is_some())
+    fn is_banned(&self, address: SocketAddr) -> bool {
+        let subject = Subject::Address(Source::of(Some(address.ip())));
+        let is_banned = |bans: &Bans, clock: &Clock| bans.find(&subject, clock.read().now).is_some();
+        self.bans.as_ref().is_some_and(|(bans, clock)| is_banned(bans, clock) && !bans.is_own(Some(address)))
     }
 
     /// Refuses connections when the memory is critically short.
@@ -165,11 +166,12 @@ impl Permit {
     }
 
     /// Counts the connection for its remote address, which comes from the socket or from the PROXY header. Refuses a banned one.
-    pub(super) fn of_address(mut self, address: IpAddr) -> Result<Self, Refused> {
+    pub(super) fn of_address(mut self, address: SocketAddr) -> Result<Self, Refused> {
         let admission = Arc::clone(&self.admission);
         if admission.is_banned(address) {
             return Err(admission.refuse(Refused::Banned));
         }
+        let address = address.ip();
         let mut by_address = admission.by_address();
         let count = by_address.entry(address).or_insert(0);
         if *count >= admission.connections_per_address_max.load(Ordering::Relaxed) {
@@ -215,8 +217,8 @@ mod tests {
         Arc::new(Endpoint::new(listener, limits).unwrap())
     }
 
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, last], 1))
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub(in crate::server) type Handshake = Pin<Box<dyn Future<Output = Result<Establ
 
 /// Registers an accepted connection with the runtime of this thread, and starts its handshakes.
 pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, HandshakeError> {
-    let Accepted { socket, endpoint, permit } = accepted;
+    let Accepted { socket, endpoint, permit, .. } = accepted;
     let settings = &endpoint.settings;
     match (socket, settings.transport, settings.proxy_protocol) {
         (AcceptedSocket::Tcp(stream, address), Transport::Tcp, ProxyProtocol::Off) => {
@@ -234,8 +234,8 @@ async fn read_proxy_header(
 
 /// Counts the connection of the peer for its address, unless that is one of a proxy that will name the client.
 fn count(endpoint: &Endpoint, peer: &Peer, permit: Permit) -> Result<Permit, HandshakeError> {
-    match peer.address.map(|address| address.ip()) {
-        Some(address) if !endpoint.is_web_proxy(address) => Ok(permit.of_address(address)?),
+    match peer.address {
+        Some(address) if !endpoint.is_web_proxy(address.ip()) => Ok(permit.of_address(address)?),
         Some(_) | None => Ok(permit),
     }
 }
@@ -284,7 +284,7 @@ where
     if from.is_some_and(|from| endpoint.is_web_proxy(from)) {
         // Nothing else will name the client, so the address counts whatever it is.
         permit = match peer.address {
-            Some(address) => permit.of_address(address.ip())?,
+            Some(address) => permit.of_address(address)?,
             None => permit,
         };
     }

@@ -38,7 +38,9 @@ pub(super) use tcp::{Options as TcpOptions, canonical};
 pub(crate) use tls::Https;
 pub use tls::TlsError;
 pub(super) use tls::check as check_certificates;
+pub(super) use tls::provider as tls_provider;
 pub(crate) use unix::{SocketFile, bind as bind_unix_socket};
+pub(super) use websocket::WebSocket;
 
 #[cfg(test)]
 mod tests;

@@ -56,7 +56,7 @@ impl TestListener {
     async fn establish(&self) -> Result<Established, HandshakeError> {
         let socket = self.accepting.accept().await.unwrap();
         let permit = self.admission.admit(&self.endpoint).unwrap();
-        match receive(Accepted { socket, endpoint: Arc::clone(&self.endpoint), permit })? {
+        match receive(Accepted { socket, endpoint: Arc::clone(&self.endpoint), permit, accepted_at: Duration::ZERO })? {
             Arrival::Established(established) => Ok(established),
             Arrival::Handshake(handshake) => handshake.await,
         }
@@ -290,7 +290,12 @@ fn a_unix_socket_takes_the_address_of_the_proxy_header() {
             let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
             client.write_all(header).await.unwrap();
             let permit = admission.admit(&endpoint).unwrap();
-            let accepted = Accepted { socket: socket.accept().await.unwrap(), endpoint: Arc::clone(&endpoint), permit };
+            let accepted = Accepted {
+                socket: socket.accept().await.unwrap(),
+                endpoint: Arc::clone(&endpoint),
+                permit,
+                accepted_at: Duration::ZERO,
+            };
             let Arrival::Handshake(handshake) = receive(accepted)? else { panic!("no handshake") };
             handshake.await
         };

@@ -226,12 +226,12 @@ fn refusal(cause: &CertificateError) -> String {
 }
 
 #[cfg(feature = "aws-lc-rs")]
-pub(super) fn provider() -> CryptoProvider {
+pub(in crate::server) fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
 #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-pub(super) fn provider() -> CryptoProvider {
+pub(in crate::server) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 

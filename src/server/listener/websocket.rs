@@ -6,10 +6,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::opening::{self, Opening, OpeningError};
 use crate::config;
@@ -31,15 +32,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         peer: Option<IpAddr>,
     ) -> Result<(Self, Opening), OpeningError> {
         let message_max = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX).max(MESSAGE_MAX_MIN);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(message_max))
-            .max_frame_size(Some(message_max));
+        let config = config(message_max);
         let mut opening = opening::open(&mut stream, listener, peer).await?;
         let rest = std::mem::take(&mut opening.rest).into();
         let frames = WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(config)).await;
         Ok((Self { frames, unread: Bytes::new() }, opening))
+    }
+
+    /// Opens a WebSocket as a client, at this path.
+    pub(in crate::server) async fn connect(stream: S, path: &str) -> io::Result<Self> {
+        let uri = format!("ws://localhost{path}").parse().map_err(|_| invalid("the path can't be in a URL"))?;
+        let request = ClientRequestBuilder::new(uri).with_sub_protocol("mqtt");
+        let opened = client_async_with_config(request, stream, Some(config(MESSAGE_MAX_MIN))).await;
+        let (frames, _) = opened.map_err(io_error)?;
+        Ok(Self { frames, unread: Bytes::new() })
     }
 }
 
@@ -85,6 +91,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.frames).poll_close(cx).map_err(io_error)
     }
+}
+
+fn config(message_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(message_max))
+        .max_frame_size(Some(message_max))
 }
 
 fn io_error(error: Error) -> io::Error {

@@ -34,6 +34,7 @@ impl Server {
             ("mqtt", config.mqtt != before.mqtt),
             ("limits", config.limits != before.limits),
             ("bans", config.bans != before.bans),
+            ("probe", config.probe != before.probe),
             ("log", config.log != before.log),
         ];
         for (name, has_changed) in sections {

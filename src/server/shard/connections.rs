@@ -1,14 +1,15 @@
 use std::task::Waker;
-use std::time::Duration;
 
 use slab::Slab;
 
 use crate::auth::Fingerprint;
 use crate::broker::ConnectionId;
 use crate::codec::ProtocolVersion;
+use crate::server::clock::Reading;
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
-use crate::timestamp::Timestamp;
+use crate::server::shard::samples::Samples;
+use crate::timestamp::{Stamp, Timestamp};
 
 /// The connections of one shard.
 #[derive(Debug, Default)]
@@ -61,8 +62,10 @@ pub(in crate::server) struct Entry {
     /// The bytes that its task has read from its transport, and written to it.
     pub(in crate::server) bytes_received: u64,
     pub(in crate::server) bytes_sent: u64,
-    /// When the turn began that made `outgoing` non-empty, if its latency is sampled: the time since the start of the clock.
-    pub(in crate::server) sampled_at: Option<Duration>,
+    /// When it was opened.
+    pub(in crate::server) opened: Stamp,
+    /// The latencies that are being measured.
+    pub(in crate::server) samples: Option<Box<Samples>>,
 }
 
 /// By what a client was accepted. After a reload, it is compared with the files.
@@ -76,7 +79,7 @@ pub(in crate::server) struct Proof {
 
 impl Connections {
     /// Adds a connection. `None` if all `u32` slots are in use.
-    pub(in crate::server) fn open(&mut self, now: Timestamp) -> Option<ConnectionId> {
+    pub(in crate::server) fn open(&mut self, now: Reading) -> Option<ConnectionId> {
         let vacant = self.entries.vacant_entry();
         let index = vacant.key();
         let slot = u32::try_from(index).ok()?;
@@ -103,10 +106,11 @@ impl Connections {
             backlogged: false,
             proof: None,
             input_held: 0,
-            progress: now,
+            progress: now.now,
             bytes_received: 0,
             bytes_sent: 0,
-            sampled_at: None,
+            opened: Stamp::new(now.elapsed),
+            samples: None,
         });
         Some(ConnectionId { slot, generation })
     }
@@ -157,14 +161,20 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn at_start() -> Reading {
+        Reading { now: Timestamp(0), elapsed: Duration::ZERO }
+    }
 
     #[test]
     fn a_reused_slot_has_the_next_generation_and_the_old_id_is_invalid() {
         let mut connections = Connections::default();
-        let first = connections.open(Timestamp(0)).unwrap();
+        let first = connections.open(at_start()).unwrap();
         assert!(connections.close(first).is_some());
-        let second = connections.open(Timestamp(0)).unwrap();
+        let second = connections.open(at_start()).unwrap();
         assert_eq!(second, ConnectionId { slot: first.slot, generation: first.generation + 1 });
         assert!(connections.get_mut(first).is_none());
         assert!(connections.close(first).is_none());

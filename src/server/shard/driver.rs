@@ -1,4 +1,6 @@
+mod changes;
 mod endings;
+mod latencies;
 mod logins;
 mod memory;
 mod queries;
@@ -23,12 +25,13 @@ use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
 use crate::server::listener::Accepted;
 use crate::server::memory::MemoryBudget;
-use crate::server::shard::connections::{Connections, Entry};
+use crate::server::shard::connections::Connections;
 use crate::server::shard::flush_queue::FlushQueue;
 use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::{Detached, Listen, Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
 use crate::server::shard::queries::PendingQueries;
+use crate::server::shard::samples::{self, Sampler};
 use crate::server::shard::tracer::Tracer;
 use crate::server::store::handle::StoreHandle;
 use crate::server::traffic::Traffic;
@@ -83,8 +86,7 @@ pub(in crate::server) struct Driver {
     endings: (Vec<ConnectionId>, bool),
     /// Connections paused at the last sweep or since.
     paused: Vec<ConnectionId>,
-    /// Counts the times that an empty output buffer received a packet, to choose the sample for the latency histogram.
-    fills: u32,
+    sampler: Sampler,
     queries: PendingQueries,
     timer: Timer,
     memory: Arc<MemoryBudget>,
@@ -178,7 +180,7 @@ impl Driver {
             renewed_slots: None,
             endings: (Vec::new(), false),
             paused: Vec::new(),
-            fills: 0,
+            sampler: Sampler::default(),
             queries: PendingQueries::default(),
             timer: Timer::default(),
             memory: parts.memory,
@@ -262,6 +264,9 @@ impl Driver {
         {
             waker.wake_by_ref();
         }
+        if self.sampler.wants_turn() {
+            self.measure_turn();
+        }
     }
 
     /// Applies an event, and the events that follow from its actions at once.
@@ -339,9 +344,8 @@ impl Driver {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         if entry.outgoing.is_empty() {
             entry.progress = self.reading.now;
-            self.fills = self.fills.wrapping_add(1);
-            entry.sampled_at = self.fills.is_multiple_of(LATENCY_SAMPLE_INTERVAL).then_some(self.reading.elapsed);
         }
+        let sample = samples::completed_by(&packet, &mut entry.samples, entry.opened);
         let (label, before, now) = (|| self.shard.label(connection), entry.outgoing.len(), self.reading.now);
         let traced =
             if self.tracer.is_on() { self.tracer.before_sent(connection, label, (&packet, before), now) } else { None };
@@ -352,6 +356,10 @@ impl Driver {
         }
         if let Some(traced) = traced {
             self.tracer.sent(connection, traced, entry.outgoing.len(), now);
+        }
+        if let Some(sample) = sample {
+            let end = entry.bytes_sent + entry.outgoing.len() as u64;
+            entry.samples.get_or_insert_default().queued(sample, end);
         }
         self.packets_queued += 1;
         if self.current != Some(connection) {
@@ -369,29 +377,8 @@ impl Driver {
     pub(in crate::server) const fn has_sent_to_others(&self) -> bool {
         self.sent_to_others
     }
-
-    fn pause(&mut self, connection: ConnectionId) {
-        if let Some(entry) = self.connections.get_mut(connection) {
-            entry.paused = true;
-            if !std::mem::replace(&mut entry.listed_as_paused, true) {
-                self.paused.push(connection);
-            }
-        }
-    }
-
-    /// Changes the state of a connection and wakes its task.
-    fn update_and_wake(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.connections.get_mut(connection) {
-            change(entry);
-            if self.current != Some(connection) {
-                entry.wake();
-            }
-        }
-    }
 }
 
-/// One of this many writes is measured for the latency histogram, because each measurement reads the clock again.
-const LATENCY_SAMPLE_INTERVAL: u32 = 64;
 /// A turn wakes its first receivers at once. If there are more, those write in slices: see [`FlushQueue`].
 const RECEIVERS_WOKEN_MAX: u32 = 32;
 /// The same while receivers of other turns or earlier ones write in slices.

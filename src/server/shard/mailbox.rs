@@ -162,6 +162,11 @@ impl Mailbox {
         self.weight.load(Ordering::Acquire) <= self.messages_max / 2
     }
 
+    /// The weight of the mail that waits: the number of messages, approximately.
+    pub(in crate::server) fn weight(&self) -> usize {
+        self.weight.load(Ordering::Relaxed)
+    }
+
     /// Waits for mail, or for [`notify`](Self::notify).
     pub(in crate::server) async fn wait(&self) {
         self.wake.notified().await;

@@ -8,6 +8,7 @@ pub(super) mod login;
 pub(super) mod mailbox;
 pub(super) mod outbox;
 pub(super) mod queries;
+pub(super) mod samples;
 pub(super) mod task;
 pub(super) mod trace;
 mod traced;

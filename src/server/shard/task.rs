@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -90,7 +90,7 @@ impl ShardTask {
         if let Some(mailbox) = self.mailboxes.get(usize::from(self.id.0)) {
             self.read_mail(mailbox).await;
         }
-        let snapshot = self.driver.borrow().snapshot();
+        let snapshot = self.driver.borrow().snapshot(busy());
         self.main.status.publish_shard(usize::from(self.id.0), snapshot);
         // The main thread doesn't receive after the drain timeout.
         let _ = self.main.ended.send(self.id).await;
@@ -213,6 +213,7 @@ fn begin(driver: &Rc<RefCell<Driver>>, established: Established, origin: &Origin
         if let Some(certificates) = certificates {
             driver.borrow_mut().set_certificates(connection.id(), certificates);
         }
+        driver.borrow_mut().set_accepted(connection.id(), origin.accepted_at());
         let driver = Rc::clone(driver);
         spawn_local(ConnectionTask { driver, phase: Phase::Open(connection), _permit: permit });
     }
@@ -301,8 +302,13 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
         seconds.tick().await;
         let mut driver = driver.borrow_mut();
         driver.sweep();
-        status.publish_shard(usize::from(id.0), driver.snapshot());
+        status.publish_shard(usize::from(id.0), driver.snapshot(busy()));
     }
+}
+
+/// How long the thread of the current runtime was not idle since its start. The runtime measures it in any case.
+fn busy() -> Duration {
+    Handle::current().metrics().worker_total_busy_duration(0)
 }
 
 /// The pause between [`Driver::end_some_connections`].

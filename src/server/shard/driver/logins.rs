@@ -21,8 +21,9 @@ impl Driver {
         let is_connect = request.step == AuthenticationStep::Connect;
         let now = self.reading.now;
         let Some(peer) = self.shard.peer(connection) else { return };
+        let is_own = self.bans.is_own(peer.address);
         let request = authentication::request(peer, request, now);
-        if !is_connect {
+        if !is_connect || is_own {
             return self.ask_provider(connection, request);
         }
         let source = Source::of(request.address);
@@ -81,7 +82,8 @@ impl Driver {
             && is_login(*reason_code)
         {
             let address = self.shard.peer(connection).and_then(|peer| peer.address);
-            let delay = self.bans.refused(Source::of(address.map(|address| address.ip())), now);
+            let source = Source::of(address.map(|address| address.ip()));
+            let delay = if self.bans.is_own(address) { Duration::ZERO } else { self.bans.refused(source, now) };
             if !delay.is_zero() {
                 return self.delay(connection, delay, Login::Refused(Box::new(outcome)));
             }
@@ -115,7 +117,9 @@ impl Driver {
 
     /// Counts a connection that was lost, for its address and user.
     pub(super) fn note_end(&self, report: &Report) {
-        if let Report::Disconnected { client, lost: Some(lost), .. } = report {
+        if let Report::Disconnected { client, lost: Some(lost), .. } = report
+            && !self.bans.is_own(client.address)
+        {
             let source = Source::of(client.address.map(|address| address.ip()));
             self.bans.ended(source, lost.verified_user.as_ref(), lost.lasted, self.reading.now);
         }

@@ -10,6 +10,7 @@ use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
 use crate::server::report;
 use crate::server::shard::connections::Entry;
+use crate::server::shard::mailbox::Mailbox;
 use crate::server::shard::trace::TraceChange;
 use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
@@ -27,7 +28,7 @@ impl Driver {
     /// Adds a connection. `None` if there is no slot for it.
     pub(in crate::server) fn open(&mut self, peer: Box<Peer>) -> Option<ConnectionId> {
         self.begin_turn();
-        let connection = self.connections.open(self.reading.now)?;
+        let connection = self.connections.open(self.reading)?;
         self.tasks += 1;
         self.traffic.connections_opened += 1;
         self.handle(Event::Opened { connection, peer });
@@ -231,9 +232,10 @@ impl Driver {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         entry.progress = self.reading.now;
         entry.bytes_sent += bytes as u64;
-        if let Some(sampled_at) = entry.sampled_at.take() {
-            let latency = self.clock.read().elapsed.saturating_sub(sampled_at);
-            self.traffic.publish_to_deliver.record(latency);
+        if let Some(samples) = &mut entry.samples
+            && samples.written(entry.bytes_sent, &mut self.traffic.latencies, || self.clock.read().elapsed)
+        {
+            entry.samples = None;
         }
         let remaining = entry.outgoing.len();
         if remaining == 0 {
@@ -352,9 +354,16 @@ impl Driver {
         self.shutting_down && self.tasks == 0
     }
 
-    /// The current counters.
-    pub(in crate::server) fn snapshot(&self) -> ShardSnapshot {
-        ShardSnapshot { counters: *self.shard.counters(), traffic: self.traffic, published: self.reading.now }
+    /// The current counters. `busy`: how long the thread was not idle.
+    pub(in crate::server) fn snapshot(&self, busy: Duration) -> ShardSnapshot {
+        ShardSnapshot {
+            counters: *self.shard.counters(),
+            traffic: self.traffic,
+            outcomes: self.shard.outcomes().clone(),
+            busy,
+            mail_waiting: self.mailboxes.get(usize::from(self.id.0)).map_or(0, Mailbox::weight),
+            published: self.reading.now,
+        }
     }
 
     /// Notes the certificates that the client of a connection has presented.

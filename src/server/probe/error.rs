@@ -1,0 +1,44 @@
+use std::io;
+use std::path::PathBuf;
+
+use rustls_pki_types::pem;
+use tokio_rustls::rustls;
+
+use crate::codec::{DecodeError, ReasonCode};
+
+/// Why the probe has no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProbeError {
+    #[error("cannot connect to {target}: {source}")]
+    Unreachable { target: String, source: io::Error },
+    #[error("cannot read {}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("cannot use {}: {source}", path.display())]
+    Pem { path: PathBuf, source: pem::Error },
+    #[error("cannot use the certificates of the probe: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("cannot verify certificates: {0}")]
+    Verifier(#[from] rustls::client::VerifierBuilderError),
+    #[error("{0:?} is not a name for TLS")]
+    ServerName(String),
+    #[error("the connection was refused: {}", in_words(*.0, .1.as_deref()))]
+    Refused(ReasonCode, Option<String>),
+    #[error("the subscription to {topic} was refused: {}", in_words(*code, reason.as_deref()))]
+    SubscriptionRefused { topic: String, code: ReasonCode, reason: Option<String> },
+    #[error("the broker ended the connection: {}", in_words(*.0, .1.as_deref()))]
+    Disconnected(ReasonCode, Option<String>),
+    #[error("the connection ended: {0}")]
+    Lost(io::Error),
+    #[error("the broker sent a packet that is not valid: {0}")]
+    Protocol(#[from] DecodeError),
+    #[error("no answer to the connection in time")]
+    Silent,
+}
+
+/// A Reason Code with the sentence of the broker, if it sent one.
+pub(super) fn in_words(code: ReasonCode, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("{code} (0x{:02X}): {reason}", code.number()),
+        None => format!("{code} (0x{:02X})", code.number()),
+    }
+}
