@@ -249,6 +249,7 @@ impl Will {
             qos: self.qos,
             id: None,
             received: Stamp::NONE,
+            is_noted: false,
         }
     }
 
