@@ -170,8 +170,9 @@ pub(super) fn split_line(line: &str) -> Option<(&str, &str)> {
 
 fn parse_argon2id(text: &str) -> Result<StoredHash, PasswordCause> {
     let hash = PasswordHash::new(text).map_err(|_| PasswordCause::DamagedHash)?;
-    // The conversion below multiplies the number of lanes without a check.
-    if hash.params.get_decimal("p").is_some_and(|lanes| lanes > Params::MAX_P_COST) {
+    // The conversion below multiplies the number of lanes without a check, and the last one counts.
+    let mut lanes = hash.params.iter().filter(|(name, _)| name.as_str() == "p");
+    if lanes.any(|(_, lanes)| lanes.decimal().is_ok_and(|lanes| lanes > Params::MAX_P_COST)) {
         return Err(PasswordCause::DamagedHash);
     }
     let params = Params::try_from(&hash).map_err(|_| PasswordCause::DamagedHash)?;
