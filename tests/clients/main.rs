@@ -70,6 +70,8 @@ mod shutdown;
 #[cfg(test)]
 mod stuck_disk;
 #[cfg(test)]
+mod tokens;
+#[cfg(test)]
 mod tools;
 #[cfg(test)]
 mod transports;
