@@ -3,7 +3,7 @@
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Security, Server, Tls};
+use super::{Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Tls};
 
 /// The sections, in the order of [`Config`].
 pub(super) fn sections() -> &'static [&'static str] {
@@ -18,6 +18,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "listeners" => fields::<Listener>(),
         "listeners.tls" => fields::<Tls>(),
         "security" => fields::<Security>(),
+        "auth" => fields::<Provider>(),
         "mqtt" => fields::<Mqtt>(),
         "limits" => fields::<Limits>(),
         "bans" => fields::<Bans>(),
@@ -29,7 +30,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
 }
 
 /// The sections that are lists.
-pub(super) const LISTS: [&str; 2] = ["durability_rules", "listeners"];
+pub(super) const LISTS: [&str; 3] = ["durability_rules", "listeners", "auth"];
 
 /// Every setting outside the lists, such as `limits.connections_max`.
 pub(super) fn settings() -> impl Iterator<Item = String> {
@@ -77,8 +78,19 @@ mod tests {
 
     #[test]
     fn every_section_has_settings() {
-        let expected =
-            ["server", "durability_rules", "listeners", "security", "mqtt", "limits", "bans", "probe", "log", "admin"];
+        let expected = [
+            "server",
+            "durability_rules",
+            "listeners",
+            "security",
+            "auth",
+            "mqtt",
+            "limits",
+            "bans",
+            "probe",
+            "log",
+            "admin",
+        ];
         assert_eq!(sections(), expected);
         for section in sections().iter().chain(&["listeners.tls"]) {
             assert!(!keys(section).is_empty(), "{section}");

@@ -74,6 +74,8 @@ mod shutdown;
 #[cfg(test)]
 mod stuck_disk;
 #[cfg(test)]
+mod tokens;
+#[cfg(test)]
 mod tools;
 #[cfg(test)]
 mod transports;

@@ -71,8 +71,8 @@ pub(in crate::server) struct Entry {
 /// By what a client was accepted. After a reload, it is compared with the files.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Proof {
-    /// The line of the password file that verified its password.
-    pub(in crate::server) password: Option<Fingerprint>,
+    /// The line of the password file that verified its password, or the key that verified its token.
+    pub(in crate::server) credentials: Option<Fingerprint>,
     /// The certificates that it has presented.
     pub(in crate::server) certificates: Option<Box<ClientCertificates>>,
 }

@@ -202,7 +202,7 @@ impl Driver {
     fn restore(&mut self, sessions: Vec<Box<RecoveredSession>>, orphans: Vec<Orphan>) {
         let mut actions = std::mem::take(&mut self.actions);
         for session in sessions {
-            let access = self.authentication.access(&session.client_id, session.owner.user().map(|user| &**user));
+            let access = self.access_of_recovered(&session);
             self.shard.restore(self.reading.now, *session, access, &mut actions);
             for action in actions.drain(..) {
                 self.perform(action);
