@@ -95,9 +95,9 @@ impl Entry {
             sequence,
             bytes: u32::try_from(delivery.queued_bytes()).unwrap_or(u32::MAX),
             recorded: recorded && delivery.place == DeliveryPlace::Record && delivery.share().is_none(),
+            noting: if delivery.message.is_noted { Noting::Undecided } else { Noting::Off },
             content: Content::Loaded(delivery),
             state: State::Queued,
-            noting: Noting::Undecided,
         }
     }
 
