@@ -111,7 +111,7 @@ impl Journeys {
     }
 
     /// Notes that an [admitted](Self::admits) message is accepted. Returns where, for [`matched`](Self::matched) and [`recorded`](Self::recorded).
-    #[inline]
+    #[inline(never)]
     pub(in crate::broker) fn accepted(
         &mut self,
         (id, qos): (MessageId, Qos),
@@ -166,7 +166,7 @@ impl Journeys {
     }
 
     /// Notes the first step of a message towards a receiver. Returns whether its further steps are noted.
-    #[inline]
+    #[inline(never)]
     pub(in crate::broker) fn begin(&mut self, id: MessageId, to: Receiver, step: QueueStep, now: Timestamp) -> bool {
         if self.steps.max() == 0 {
             return false;
@@ -180,7 +180,7 @@ impl Journeys {
     }
 
     /// Notes a further step of a message towards a receiver.
-    #[inline]
+    #[inline(never)]
     pub(in crate::broker) fn note(&mut self, to: Receiver, step: QueueStep, now: Timestamp) {
         if self.steps.max() > 0 {
             self.push((0, 0), to, step, now);

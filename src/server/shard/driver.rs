@@ -358,8 +358,7 @@ impl Driver {
             self.tracer.sent(connection, traced, entry.outgoing.len(), now);
         }
         if let Some(sample) = sample {
-            let end = entry.bytes_sent + entry.outgoing.len() as u64;
-            entry.samples.get_or_insert_default().queued(sample, end);
+            entry.measure(sample);
         }
         self.packets_queued += 1;
         if self.current != Some(connection) {
