@@ -63,14 +63,15 @@ impl Prometheus {
         Some(answer)
     }
 
-    /// An expression must have a result.
+    /// An expression must have a result, at the latest when a new series was read twice.
     #[track_caller]
     fn expect_result(&self, expression: &str) {
         let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = self.ask(&format!("/api/v1/query?query={encoded}")).unwrap();
-        let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
-        let results = body["data"]["result"].as_array();
-        assert!(results.is_some_and(|results| !results.is_empty()), "{expression}: {body}");
+        wait_for(expression, || {
+            let answer = self.ask(&format!("/api/v1/query?query={encoded}"))?;
+            let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+            body["data"]["result"].as_array().filter(|results| !results.is_empty()).map(drop)
+        });
     }
 
     /// The [`WATCHED`] alerts that fire, each with its instance.
