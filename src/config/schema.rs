@@ -3,7 +3,9 @@
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Security, Server, Tls};
+use super::{
+    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Security, Server, Telemetry, Tls,
+};
 
 /// The sections, in the order of [`Config`].
 pub(super) fn sections() -> &'static [&'static str] {
@@ -22,6 +24,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "limits" => fields::<Limits>(),
         "bans" => fields::<Bans>(),
         "probe" => fields::<Probe>(),
+        "telemetry" => fields::<Telemetry>(),
         "log" => fields::<Log>(),
         "admin" => fields::<Admin>(),
         _ => &[],
@@ -77,8 +80,19 @@ mod tests {
 
     #[test]
     fn every_section_has_settings() {
-        let expected =
-            ["server", "durability_rules", "listeners", "security", "mqtt", "limits", "bans", "probe", "log", "admin"];
+        let expected = [
+            "server",
+            "durability_rules",
+            "listeners",
+            "security",
+            "mqtt",
+            "limits",
+            "bans",
+            "probe",
+            "telemetry",
+            "log",
+            "admin",
+        ];
         assert_eq!(sections(), expected);
         for section in sections().iter().chain(&["listeners.tls"]) {
             assert!(!keys(section).is_empty(), "{section}");

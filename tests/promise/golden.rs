@@ -66,6 +66,7 @@ impl Writer {
                 | Action::Resume { .. }
                 | Action::Forward { .. }
                 | Action::Report(_)
+                | Action::Sampled(_)
                 | Action::Answer(..) => {}
             }
         }
