@@ -222,7 +222,7 @@ const EXIT_CONFIGURATION: u8 = 2;
 fn check(file: PathBuf) -> anyhow::Result<()> {
     let text = format!("{} is valid", file.display());
     let loaded = config::load_file(&file)?;
-    let authenticator = Authenticator::new(&loaded.config.security, &loaded.config.listeners)?;
+    let authenticator = Authenticator::new(&loaded.config.security, &loaded.config.auth, &loaded.config.listeners)?;
     // The exit code is that of all errors of this command.
     let certificates = server::check_certificates(&loaded.config).map_err(|error| anyhow!(error.to_string()))?;
     for note in certificates.into_iter().chain(authenticator.notes()).chain(loaded.exposures()) {

@@ -21,7 +21,7 @@ pub(crate) struct Give {
     /// The user that gets the session
     #[arg(long, value_name = "NAME", required_unless_present = "anonymous")]
     user: Option<String>,
-    /// The provider that must verify the user: password or certificate; by default the first that verifies the name
+    /// The provider that must verify the user: password, certificate, or the name of an [[auth]]; by default the first that verifies the name
     #[arg(long, value_name = "PROVIDER", requires = "user")]
     provider: Option<String>,
     /// Give the session to anonymous clients

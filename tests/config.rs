@@ -371,3 +371,36 @@ fn check_notes_a_password_file_without_users() {
     let text = stdout(&run(&directory, &["config", "check", "oncemq.toml"]));
     assert_eq!(text, "users: has no users: no client can log in with a password\noncemq.toml is valid\n");
 }
+
+#[test]
+fn check_reads_the_keys_of_providers_and_says_what_is_wrong() {
+    let check = |text: &str| {
+        let directory = directory(text);
+        fs::write(directory.path().join("empty"), "\n").unwrap();
+        fs::write(directory.path().join("secret"), "short").unwrap();
+        run(&directory, &["config", "check", "oncemq.toml"])
+    };
+    let unknown = stderr(&check("[[auth]]\ntype = \"scram\"\n"));
+    assert!(unknown.starts_with("oncemq: oncemq.toml:2:8: `auth[0].type`: unknown variant `scram`"), "{unknown}");
+    assert!(unknown.contains("`jwt`"), "{unknown}");
+    let misspelt = stderr(&check("[[auth]]\ntype = \"jwt\"\nsecret_fil = \"secret\"\n"));
+    assert!(misspelt.contains("unknown key `auth[0].secret_fil`; did you mean `secret_file`?"), "{misspelt}");
+    let missing = stderr(&check("[[auth]]\ntype = \"jwt\"\n"));
+    assert!(missing.contains("oncemq.toml:1: `auth[0].secret_file` is missing"), "{missing}");
+    let empty = stderr(&check("[[auth]]\ntype = \"jwt\"\nsecret_file = \"empty\"\n"));
+    assert_eq!(empty, "oncemq: empty: the secret is empty\n");
+    let no_key = stderr(&check("[[auth]]\ntype = \"jwt\"\npublic_key_file = \"secret\"\n"));
+    assert!(no_key.starts_with("oncemq: secret: it has no public key in PEM"), "{no_key}");
+    let elsewhere = stderr(&check(
+        "[[auth]]\ntype = \"certificate\"\n[[listeners]]\naddress = \"127.0.0.1:1\"\nauth = [\"certificat\"]\n",
+    ));
+    assert!(elsewhere.contains("oncemq.toml:5: `listeners[0].auth` has \"certificat\""), "{elsewhere}");
+    let weak =
+        stdout(&check("[[auth]]\ntype = \"jwt\"\nsecret_file = \"secret\"\nrequired_claims = { iss = \"a\" }\n"));
+    assert!(weak.contains("secret: the secret has 5 bytes") && weak.contains("is valid"), "{weak}");
+    let directory = directory("[[auth]]\ntype = \"jwt\"\nsecret_file = \"a\"\nrequired_claims = { iss = \"a\" }\n");
+    fs::write(directory.path().join("a"), "0123456789abcdef0123456789abcdef").unwrap();
+    let shown = stdout(&run(&directory, &["config", "show", "--config", "oncemq.toml"]));
+    assert!(shown.contains("[[auth]]\ntype = \"jwt\" "), "{shown}");
+    assert!(shown.contains("required_claims = { iss = \"a\" }"), "{shown}");
+}

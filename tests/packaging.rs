@@ -280,6 +280,8 @@ fn check_settings(settings: &str) {
         }
     }
     fs::write(path("acl.conf"), blocks(&read("docs/CONFIGURATION.md"), "text").concat()).unwrap();
+    fs::write(path("issuer.pem"), signing_key.public_key_pem()).unwrap();
+    fs::write(path("secret"), "0123456789abcdef0123456789abcdef").unwrap();
     // In the manifests, "users" is a folder with a file of this name; in the documents there is a password of the probe.
     for file in [path("users/users"), path("secrets/users"), path("probe-password")] {
         fs::write(file, "").unwrap();
@@ -299,6 +301,9 @@ fn the_settings_in_the_documents_are_valid() {
     assert!(guide.len() > 20, "{}", guide.len());
     guide.iter().for_each(|settings| check_settings(settings));
     check_settings(&read("configs/docker.toml"));
+    let providers = blocks(&read("docs/AUTHENTICATION.md"), "toml");
+    assert!(providers.len() > 2, "{}", providers.len());
+    providers.iter().for_each(|settings| check_settings(settings));
 }
 
 /// The commands of the README in its first section with TLS, as they are but for the port.

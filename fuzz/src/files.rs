@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytestring::ByteString;
-use oncemq::auth::Authenticator;
+use oncemq::auth::{Account, Authenticator};
 use oncemq::codec::ClientId;
 use oncemq::config::{Config, Listener, Security, load_file};
 use oncemq::server::check_certificates;
@@ -41,12 +41,13 @@ pub(crate) fn config(input: &[u8]) {
 /// subscribe: the topic itself.
 pub(crate) fn acl(input: &[u8]) {
     let security = |path: &Path| Security { acl_file: Some(path.to_owned()), ..Security::default() };
-    let read = with_file("acl", input, |path| Authenticator::new(&security(path), &[]));
+    let read = with_file("acl", input, |path| Authenticator::new(&security(path), &[], &[]));
     let authenticator = match read {
         Ok(authenticator) => authenticator,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
     for (client_id, user) in [("c", None), ("c", Some("u")), ("a/b", Some("+")), ("#", Some("a"))] {
+        let user = user.map(|name| Account { name, provider: None });
         let access = authenticator.access(&ClientId::from(client_id), user);
         assert!(access.has_rules());
         for topic in ["a", "a/b", "u", "c", "$SYS/a", "a//b", "a/b/c/d/e"] {
@@ -65,7 +66,7 @@ pub(crate) fn acl(input: &[u8]) {
 /// A password file is understood as a whole or refused with its line.
 pub(crate) fn passwords(input: &[u8]) {
     let security = |path: &Path| Security { password_file: Some(path.to_owned()), ..Security::default() };
-    match with_file("users", input, |path| Authenticator::new(&security(path), &[])) {
+    match with_file("users", input, |path| Authenticator::new(&security(path), &[], &[])) {
         Ok(authenticator) => drop(authenticator.notes()),
         Err(error) => assert!(!error.to_string().is_empty()),
     }

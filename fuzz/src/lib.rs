@@ -12,10 +12,11 @@ mod recovery;
 mod shadow;
 mod shard;
 mod store_fetch;
+mod tokens;
 mod user_properties;
 
 /// Every target: its name, its function, and how often the tests call it with mutated seeds.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "acl", run: files::acl, runs: 400 },
     Target { name: "admin", run: admin::admin, runs: 150 },
     Target { name: "config", run: files::config, runs: 400 },
@@ -28,6 +29,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "shard", run: shard::shard, runs: 1_000 },
     Target { name: "store_fetch", run: store_fetch::store_fetch, runs: 1_000 },
     Target { name: "tls_files", run: files::tls, runs: 400 },
+    Target { name: "tokens", run: tokens::tokens, runs: 2_000 },
     Target { name: "user_properties", run: user_properties::user_properties, runs: 3_000 },
     Target { name: "websocket", run: listener::websocket, runs: 2_000 },
 ];

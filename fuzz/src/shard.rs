@@ -288,6 +288,7 @@ impl World {
             },
             _ => AuthenticationOutcome::Granted {
                 access: Arc::new(Access::everything()),
+                expires_at: user.as_ref().map(|_| Timestamp(self.now + 600_000)),
                 user: user.clone(),
                 verified_user: user.map(|name| VerifiedUser { provider: "password".into(), name }),
                 authentication_data: None,

@@ -145,7 +145,7 @@ fn parse_filter(filter: &str) -> Result<TopicFilter, AclCause> {
 
 /// Fills in the placeholders of `filter` in one pass, so a `%u` within a Client Identifier is not a placeholder. `None`
 /// if a name is missing, or can't be a single level of a topic.
-fn fill(filter: &str, client_id: &str, user: Option<&str>) -> Option<String> {
+pub(super) fn fill(filter: &str, client_id: &str, user: Option<&str>) -> Option<String> {
     let mut filled = String::with_capacity(filter.len() + client_id.len());
     let mut rest = filter;
     while let Some(percent) = rest.find('%') {

@@ -11,6 +11,16 @@ use crate::config::{AllowAnonymous, Listener, Security};
 pub(super) struct AnonymousProvider {
     allowed: AllowedAnonymous,
     rules: Arc<Rules>,
+    unjudged: Unjudged,
+}
+
+/// What becomes of a client with credentials that no provider has judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unjudged {
+    /// It counts as anonymous: nothing verifies credentials.
+    Accept,
+    /// It is refused.
+    Refuse,
 }
 
 /// Whether anonymous clients are accepted, per listener.
@@ -53,8 +63,8 @@ fn is_allowed(allowed: AllowAnonymous, is_local: bool) -> bool {
 }
 
 impl AnonymousProvider {
-    pub(super) fn new(allowed: AllowedAnonymous, rules: Arc<Rules>) -> Self {
-        Self { allowed, rules }
+    pub(super) fn new(allowed: AllowedAnonymous, rules: Arc<Rules>, unjudged: Unjudged) -> Self {
+        Self { allowed, rules, unjudged }
     }
 }
 
@@ -62,6 +72,11 @@ impl Provider for AnonymousProvider {
     fn authenticate(&self, request: &Request) -> Option<Verdict> {
         if request.method.is_some() {
             return None;
+        }
+        let has_credentials =
+            request.user_name.is_some() || request.password.is_some() || request.certificate_identity.is_some();
+        if has_credentials && self.unjudged == Unjudged::Refuse {
+            return Some(Verdict::Refuse(NOT_KNOWN));
         }
         let user: Option<Arc<str>> = request.user_name.as_deref().map(Into::into);
         Some(match user {
@@ -74,6 +89,9 @@ impl Provider for AnonymousProvider {
     }
 }
 
+/// The client has credentials, and no provider knows them.
+pub(super) const NOT_KNOWN: Refusal =
+    Refusal::new(ReasonCode::BadUserNameOrPassword, "no provider knows these credentials");
 /// The client sent no user name, and anonymous clients are not accepted.
 pub(super) const ANONYMOUS: Refusal =
     Refusal::new(ReasonCode::NotAuthorized, "anonymous clients are not allowed from this address");

@@ -3,18 +3,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::acl_file::AclFile;
-use super::anonymous::{AllowedAnonymous, AnonymousProvider};
-use super::certificate::CertificateProvider;
-use super::chain::Chain;
+use super::account::Account;
 use super::error::AuthError;
-use super::password::PasswordProvider;
-use super::password_file::{Fingerprint, PasswordFile};
-use super::provider::{Provider, Request, Verdict};
-use super::rules::Rules;
+use super::fingerprint::Fingerprint;
+use super::loaded::{Files, Generation, Judge, Loaded, Terms};
+use super::provider::{Request, Verdict};
 use super::verified::Verified;
 use crate::codec::ClientId;
-use crate::config::{Listener, OnPasswordChange, Security};
+use crate::config::{self, Listener, OnPasswordChange, Security};
 use crate::routing::Access;
 
 /// Authenticates clients. Its settings and files can be reloaded while it is in use.
@@ -28,13 +24,6 @@ pub struct Authenticator {
     reloading: Mutex<()>,
 }
 
-#[cfg(test)]
-impl Generation {
-    pub(super) const fn of(number: u64) -> Self {
-        Self(number)
-    }
-}
-
 /// What the current files say about a client that was accepted before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Renewal {
@@ -44,6 +33,10 @@ pub enum Renewal {
     UserRemoved(Arc<Access>),
     /// Its user has another password, and `on_password_change` is `close`. Its Session has this access.
     PasswordChanged(Arc<Access>),
+    /// Its token was verified with another key, or by other settings. Its Session has this access.
+    TokenVoid(Arc<Access>),
+    /// Its listener has no such provider any more. Its Session has this access.
+    ProviderRemoved(Arc<Access>),
 }
 
 /// What a client may do by the current files, and whether it is accepted at all.
@@ -64,75 +57,66 @@ impl Standing {
 }
 
 const UNKNOWN_USER: &str = "the password file has no such user, so no client is accepted under this name";
+const NO_PROVIDER: &str = "no provider verifies user names, so no client is accepted under one";
 const NO_ANONYMOUS: &str = "anonymous clients are not accepted (allow_anonymous is never)";
 const LOCAL_ANONYMOUS: &str =
     "as an anonymous client, which is accepted from this machine only (allow_anonymous is loopback)";
 const UNVERIFIED_LOCAL: &str = "as an anonymous client, because nothing verifies user names, which is accepted from this machine only (allow_anonymous is loopback)";
 const UNVERIFIED: &str = "as an anonymous client, because nothing verifies user names";
 const BY_CERTIFICATE: &str = "if its certificate has this name";
-
-/// Identifies one load of the files. A reload creates the next generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation(u64);
-
-/// The settings and the contents of the files at the last load.
-#[derive(Debug)]
-struct Loaded {
-    generation: Generation,
-    chain: Chain,
-    terms: Terms,
-    files: Files,
-}
-
-/// What the settings say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Terms {
-    security: Security,
-    allowed_anonymous: AllowedAnonymous,
-    /// Whether a listener takes user names from certificates.
-    trusts_certificates: bool,
-}
-
-/// What the files say.
-#[derive(Debug, Clone)]
-struct Files {
-    /// `None`: no password file is set.
-    passwords: Option<Arc<PasswordFile>>,
-    rules: Arc<Rules>,
-    notes: Vec<String>,
-}
+const BY_TOKEN: &str = "if its token has this name; topics in the token replace these rules";
+const BY_TOKEN_WITHOUT_TOPICS: &str = "if its token has this name";
+const BY_TOKEN_OR_CERTIFICATE: &str =
+    "if its token or its certificate has this name; topics in the token replace these rules";
+const ALSO_BY_TOKEN: &str = "with its password; topics in a token with this name replace these rules";
 
 impl Authenticator {
     /// Reads the files for the first time. An invalid line is an error.
-    pub fn new(security: &Security, listeners: &[Listener]) -> Result<Self, AuthError> {
+    ///
+    /// # Errors
+    /// A file can't be read, or has an invalid line or an unusable key.
+    pub fn new(security: &Security, auth: &[config::Provider], listeners: &[Listener]) -> Result<Self, AuthError> {
         let (key, verified) = (RandomState::new(), Arc::new(Verified::new()));
-        let files = Files::read(security)?;
-        let loaded = Loaded::new(Generation(0), Terms::new(security, listeners), files, (&key, &verified));
+        let terms = Terms::new(security, auth, listeners);
+        let files = Files::read(&terms)?;
+        let loaded = Loaded::new(Generation::of(0), terms, files, (&key, &verified));
         Ok(Self { key, verified, loaded: ArcSwap::from_pointee(loaded), reloading: Mutex::new(()) })
     }
 
     /// Reads the files again, and starts a new generation. After an error, the previous contents stay in force.
+    ///
+    /// # Errors
+    /// See [`new`](Self::new).
     pub fn reload(&self) -> Result<(), AuthError> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let terms = self.loaded.load().terms.clone();
-        let files = Files::read(&terms.security)?;
+        let files = Files::read(&terms)?;
         self.apply(terms, files);
         Ok(())
     }
 
     /// Applies other settings, reads the files that they name, and starts a new generation. After an error, the previous settings and
     /// contents stay in force; only what the listeners say for themselves applies, because they are there.
-    pub fn reload_with(&self, security: &Security, listeners: &[Listener]) -> Result<(), AuthError> {
+    ///
+    /// # Errors
+    /// See [`new`](Self::new).
+    pub fn reload_with(
+        &self,
+        security: &Security,
+        auth: &[config::Provider],
+        listeners: &[Listener],
+    ) -> Result<(), AuthError> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = Files::read(security);
+        let terms = Terms::new(security, auth, listeners);
+        let result = Files::read(&terms);
         let before = self.loaded.load_full();
         match result {
             Ok(files) => {
-                self.apply(Terms::new(security, listeners), files);
+                self.apply(terms, files);
                 Ok(())
             }
             Err(error) => {
-                let terms = Terms::new(&before.terms.security, listeners);
+                let terms = before.terms.with_listeners(listeners);
                 if terms != before.terms {
                     self.apply(terms, before.files.clone());
                 }
@@ -142,11 +126,12 @@ impl Authenticator {
     }
 
     fn apply(&self, terms: Terms, files: Files) {
-        let next = Generation(self.generation().0 + 1);
+        let next = self.generation().next();
         self.loaded.store(Arc::new(Loaded::new(next, terms, files, (&self.key, &self.verified))));
     }
 
-    /// A sentence for each file that has no users or no rules, because no client can use it. No sentence names a user.
+    /// A sentence for each file that has no users or no rules, because no client can use it, and for each weak secret. No sentence names a
+    /// user.
     pub fn notes(&self) -> Vec<String> {
         self.loaded.load().files.notes.clone()
     }
@@ -159,23 +144,54 @@ impl Authenticator {
     /// Authenticates a client, and returns the generation used. Blocks as long as the provider that decides blocks.
     pub fn authenticate(&self, request: &Request) -> (Verdict, Generation) {
         let loaded = self.loaded.load_full();
-        (loaded.chain.authenticate(request), loaded.generation)
+        (loaded.chain(request).authenticate(request), loaded.generation)
     }
 
     /// Authenticates a client by the current generation without blocking. `None`: the decision needs a provider that blocks.
     pub fn authenticate_at_once(&self, request: &Request) -> Option<Verdict> {
-        self.loaded.load().chain.authenticate_at_once(request)
+        let loaded = self.loaded.load();
+        loaded.chain(request).authenticate_at_once(request)
     }
 
-    /// The access rights by the current files of a client that was accepted before, perhaps in an earlier run. `user` is its name if that
-    /// was verified. A user that no provider can verify any more has none.
-    pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
+    /// The access rights by the current files of a client that was accepted in an earlier run, or that an operator names. `user` is the owner
+    /// of its Session. A user that no provider can verify any more has none.
+    ///
+    /// The topics in the token of an earlier run are not stored. Until its client connects with another token, the Session gets everything
+    /// that it has subscribed to, and its Will, which was allowed when it was accepted, may be published. Nothing is delivered that the
+    /// client may not receive, because what is in its queue is judged again by the token with which it connects; and nothing is lost that
+    /// it may receive.
+    pub fn access(&self, client_id: &ClientId, user: Option<Account<'_>>) -> Arc<Access> {
         let loaded = self.loaded.load();
-        let is_unknown = |user| loaded.files.passwords.as_ref().is_some_and(|file| !file.has_user(user));
-        if !loaded.terms.trusts_certificates && user.is_some_and(is_unknown) {
-            return loaded.files.rules.nothing();
+        let rules = &loaded.files.rules;
+        let Some(user) = user else { return rules.access(client_id, None) };
+        let undecided = || Arc::new(Access::undecided());
+        match user.provider {
+            Some(provider) => match loaded.judge(provider) {
+                Some(Judge::Password(provider)) if !provider.has_user(user.name) => rules.nothing(),
+                Some(Judge::Password(_) | Judge::Certificate(_)) => rules.access(client_id, Some(user.name)),
+                Some(Judge::Jwt(provider)) if provider.reads_topics() => undecided(),
+                Some(Judge::Jwt(_)) => rules.access(client_id, Some(user.name)),
+                None => rules.nothing(),
+            },
+            None if loaded.has_password(user.name) || loaded.trusts_certificates() || loaded.verifies_nothing() => {
+                rules.access(client_id, Some(user.name))
+            }
+            None if loaded.tokens().any(|provider| provider.reads_topics()) => undecided(),
+            None if loaded.tokens().next().is_some() => rules.access(client_id, Some(user.name)),
+            None => rules.nothing(),
         }
-        loaded.files.rules.access(client_id, user)
+    }
+
+    /// The access rights by the current files of a Session without connection, which has had `current` since its client was connected or
+    /// since the start.
+    pub fn away(&self, client_id: &ClientId, user: Option<Account<'_>>, current: &Arc<Access>) -> Arc<Access> {
+        let loaded = self.loaded.load();
+        let judge = user.and_then(|user| user.provider).and_then(|provider| loaded.judge(provider));
+        match judge {
+            Some(Judge::Jwt(provider)) if provider.reads_topics() && current.is_granted() => Arc::clone(current),
+            Some(Judge::Jwt(_)) => loaded.files.rules.access(client_id, user.map(|user| user.name)),
+            Some(Judge::Certificate(_) | Judge::Password(_)) | None => self.access(client_id, user),
+        }
     }
 
     /// Whether an anonymous client that was accepted by this listener would be accepted again.
@@ -183,18 +199,22 @@ impl Authenticator {
         self.loaded.load().terms.allowed_anonymous.keeps(listener, is_local)
     }
 
-    /// What the current files say about a client, whether it is connected or not. `user` is the name that it sends, or that its certificate has.
+    /// What the current files say about a client, whether it is connected or not. `user` is the name that it sends, or that its certificate
+    /// or its token has.
     pub fn standing(&self, client_id: &ClientId, user: Option<&str>) -> Standing {
         let loaded = self.loaded.load();
-        let by_password = |user| loaded.files.passwords.as_ref().is_some_and(|file| file.has_user(user));
+        let of_rules = |note| Standing { note, ..Standing::of(loaded.files.rules.access(client_id, user)) };
+        let refused = |refusal| Standing { refusal: Some(refusal), ..Standing::of(loaded.files.rules.nothing()) };
+        let has_tokens = loaded.tokens().next().is_some();
+        let has_topics = loaded.tokens().any(|provider| provider.reads_topics());
         match user {
-            Some(name) if by_password(name) => Standing::of(self.access(client_id, user)),
-            Some(_) if loaded.terms.trusts_certificates => {
-                Standing { note: Some(BY_CERTIFICATE), ..Standing::of(self.access(client_id, user)) }
-            }
-            Some(_) if loaded.files.passwords.is_some() => {
-                Standing { refusal: Some(UNKNOWN_USER), ..Standing::of(loaded.files.rules.nothing()) }
-            }
+            Some(name) if loaded.has_password(name) => of_rules(has_topics.then_some(ALSO_BY_TOKEN)),
+            Some(_) if has_tokens && loaded.trusts_certificates() => of_rules(Some(BY_TOKEN_OR_CERTIFICATE)),
+            Some(_) if has_topics => of_rules(Some(BY_TOKEN)),
+            Some(_) if has_tokens => of_rules(Some(BY_TOKEN_WITHOUT_TOPICS)),
+            Some(_) if loaded.trusts_certificates() => of_rules(Some(BY_CERTIFICATE)),
+            Some(_) if loaded.judges().any(|judge| matches!(judge, Judge::Password(_))) => refused(UNKNOWN_USER),
+            Some(_) if loaded.terms.is_explicit => refused(NO_PROVIDER),
             Some(_) | None => {
                 let (refusal, note) = match (loaded.terms.allowed_anonymous.policies(), user) {
                     ([false, false], _) => (Some(NO_ANONYMOUS), None),
@@ -203,74 +223,47 @@ impl Authenticator {
                     ([true, _], None) => (None, None),
                     ([true, _], Some(_)) => (None, Some(UNVERIFIED)),
                 };
-                Standing { refusal, note, ..Standing::of(self.access(client_id, None)) }
+                Standing { refusal, note, ..Standing::of(loaded.files.rules.access(client_id, None)) }
             }
         }
     }
 
-    /// What the current files say about a connected client. `user` is its name if that was verified, and `password` the line of the
-    /// password file by which.
-    pub fn renew(&self, client_id: &ClientId, user: Option<&str>, password: Option<Fingerprint>) -> Renewal {
-        let (Some(user), Some(password)) = (user, password) else {
-            return Renewal::Stays(self.loaded.load().files.rules.access(client_id, user));
-        };
+    /// What the current files say about a connected client of `listener`, which has the access rights `current`. `user` is the owner of its
+    /// Session, and `proof` what it was accepted by.
+    pub fn renew(
+        &self,
+        (client_id, listener): (&ClientId, &str),
+        user: Option<Account<'_>>,
+        proof: Option<Fingerprint>,
+        current: &Arc<Access>,
+    ) -> Renewal {
         let loaded = self.loaded.load();
-        let current = loaded.files.passwords.as_ref().and_then(|file| file.fingerprint(user, &self.key));
-        match current {
-            None => Renewal::UserRemoved(loaded.files.rules.nothing()),
-            Some(current)
-                if current != password && loaded.terms.security.on_password_change == OnPasswordChange::Close =>
-            {
-                Renewal::PasswordChanged(loaded.files.rules.access(client_id, Some(user)))
+        let rules = &loaded.files.rules;
+        let by_rules = || rules.access(client_id, user.map(|user| user.name));
+        let Some((user, provider)) = user.and_then(|user| Some((user, user.provider?))) else {
+            return Renewal::Stays(by_rules());
+        };
+        let judge = loaded.judge(provider).filter(|_| loaded.is_asked(listener, provider));
+        match judge {
+            None if loaded.judge(provider).is_some() => Renewal::ProviderRemoved(Arc::clone(current)),
+            None => Renewal::ProviderRemoved(rules.nothing()),
+            Some(Judge::Certificate(_)) => Renewal::Stays(by_rules()),
+            Some(Judge::Password(provider)) => match provider.fingerprint(user.name) {
+                None => Renewal::UserRemoved(rules.nothing()),
+                Some(line)
+                    if proof != Some(line) && loaded.terms.security.on_password_change == OnPasswordChange::Close =>
+                {
+                    Renewal::PasswordChanged(by_rules())
+                }
+                Some(_) => Renewal::Stays(by_rules()),
+            },
+            Some(Judge::Jwt(provider)) => {
+                let access = if current.is_granted() { Arc::clone(current) } else { by_rules() };
+                match proof == Some(provider.fingerprint()) {
+                    true => Renewal::Stays(access),
+                    false => Renewal::TokenVoid(access),
+                }
             }
-            Some(_) => Renewal::Stays(loaded.files.rules.access(client_id, Some(user))),
         }
-    }
-}
-
-impl Loaded {
-    /// Builds the chain: certificate, password file if there is one, anonymous.
-    fn new(
-        generation: Generation,
-        terms: Terms,
-        files: Files,
-        (key, verified): (&RandomState, &Arc<Verified>),
-    ) -> Self {
-        let rules = &files.rules;
-        let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(CertificateProvider::new(Arc::clone(rules)))];
-        if let Some(passwords) = &files.passwords {
-            let provider =
-                PasswordProvider::new(Arc::clone(passwords), key.clone(), Arc::clone(rules), Arc::clone(verified));
-            providers.push(Box::new(provider));
-        }
-        providers.push(Box::new(AnonymousProvider::new(terms.allowed_anonymous.clone(), Arc::clone(rules))));
-        Self { generation, chain: Chain::new(providers), terms, files }
-    }
-}
-
-impl Terms {
-    fn new(security: &Security, listeners: &[Listener]) -> Self {
-        let is_named = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
-        Self {
-            security: security.clone(),
-            allowed_anonymous: AllowedAnonymous::new(security, listeners),
-            trusts_certificates: listeners.iter().any(is_named),
-        }
-    }
-}
-
-impl Files {
-    /// Reads the files that `security` names.
-    fn read(security: &Security) -> Result<Self, AuthError> {
-        let passwords = security.password_file.as_deref().map(PasswordFile::read).transpose()?.map(Arc::new);
-        let acl = security.acl_file.as_deref().map(AclFile::read).transpose()?;
-        let mut notes = Vec::new();
-        if let (Some(path), Some(false)) = (&security.password_file, passwords.as_ref().map(|file| file.has_users())) {
-            notes.push(format!("{}: has no users: no client can log in with a password", path.display()));
-        }
-        if let (Some(path), Some(false)) = (&security.acl_file, acl.as_ref().map(AclFile::has_rules)) {
-            notes.push(format!("{}: has no rules: no client may publish or subscribe to anything", path.display()));
-        }
-        Ok(Self { passwords, rules: Arc::new(Rules::new(acl)), notes })
     }
 }

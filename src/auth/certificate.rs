@@ -1,17 +1,20 @@
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
 use super::provider::{Decision, Provider, Request, Verdict};
 use super::rules::Rules;
 
 /// Accepts a client whose certificate was verified in the TLS handshake, at listeners that take the user name from it.
 #[derive(Debug)]
 pub(super) struct CertificateProvider {
+    name: ByteString,
     rules: Arc<Rules>,
 }
 
 impl CertificateProvider {
-    pub(super) fn new(rules: Arc<Rules>) -> Self {
-        Self { rules }
+    pub(super) fn new(name: ByteString, rules: Arc<Rules>) -> Self {
+        Self { name, rules }
     }
 }
 
@@ -19,6 +22,6 @@ impl Provider for CertificateProvider {
     fn authenticate(&self, request: &Request) -> Option<Verdict> {
         let identity = request.certificate_identity.as_ref().filter(|_| request.method.is_none())?;
         let access = self.rules.access(&request.client_id, Some(identity));
-        Some(Verdict::Accept(Decision::verified("certificate", Arc::clone(identity), access)))
+        Some(Verdict::Accept(Decision::verified(self.name.clone(), Arc::clone(identity), access)))
     }
 }

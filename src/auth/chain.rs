@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::provider::{Cost, Provider, Refusal, Request, Verdict};
 use crate::codec::ReasonCode;
 
@@ -7,11 +9,11 @@ use crate::codec::ReasonCode;
 /// refused. A client is refused if all providers abstain.
 #[derive(Debug)]
 pub(super) struct Chain {
-    providers: Vec<Box<dyn Provider>>,
+    providers: Vec<Arc<dyn Provider>>,
 }
 
 impl Chain {
-    pub(super) fn new(providers: Vec<Box<dyn Provider>>) -> Self {
+    pub(super) fn new(providers: Vec<Arc<dyn Provider>>) -> Self {
         Self { providers }
     }
 
@@ -96,9 +98,9 @@ mod tests {
     #[test]
     fn the_first_provider_that_does_not_abstain_decides() {
         let chain = Chain::new(vec![
-            Box::new(Refuses("a", Cost::Immediate)),
-            Box::new(Refuses("b", Cost::Blocking)),
-            Box::new(Refuses("a", Cost::Immediate)),
+            Arc::new(Refuses("a", Cost::Immediate)),
+            Arc::new(Refuses("b", Cost::Blocking)),
+            Arc::new(Refuses("a", Cost::Immediate)),
         ]);
         assert_eq!(cause(&chain.authenticate(&named("a"))), "a");
         assert_eq!(cause(&chain.authenticate(&named("b"))), "b");
@@ -107,17 +109,17 @@ mod tests {
 
     #[test]
     fn what_stands_before_a_provider_that_blocks_is_judged_at_once() {
-        let chain = Chain::new(vec![Box::new(Refuses("a", Cost::Immediate)), Box::new(Refuses("b", Cost::Blocking))]);
+        let chain = Chain::new(vec![Arc::new(Refuses("a", Cost::Immediate)), Arc::new(Refuses("b", Cost::Blocking))]);
         assert_eq!(chain.authenticate_at_once(&named("a")), Some(chain.authenticate(&named("a"))));
         assert_eq!(chain.authenticate_at_once(&named("b")), None);
         assert_eq!(chain.authenticate_at_once(&named("c")), None);
-        let immediate = Chain::new(vec![Box::new(Refuses("a", Cost::Immediate))]);
+        let immediate = Chain::new(vec![Arc::new(Refuses("a", Cost::Immediate))]);
         assert_eq!(immediate.authenticate_at_once(&named("c")), Some(Verdict::Refuse(NOT_JUDGED)));
     }
 
     #[test]
     fn an_authentication_method_is_judged_by_the_provider_that_knows_it() {
-        let chain = Chain::new(vec![Box::new(Refuses("a", Cost::Immediate)), Box::new(Challenges)]);
+        let chain = Chain::new(vec![Arc::new(Refuses("a", Cost::Immediate)), Arc::new(Challenges)]);
         let first = Request { method: Some("challenge".into()), ..anonymous() };
         let Verdict::Continue { authentication_data } = chain.authenticate(&first) else { panic!("no challenge") };
         assert_eq!(authentication_data.as_deref(), Some(b"?".as_slice()));

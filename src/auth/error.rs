@@ -38,6 +38,14 @@ pub enum AuthError {
         /// What is invalid.
         cause: PasswordCause,
     },
+    /// The key of a provider of tokens can't be used.
+    #[error("{}: {cause}", path.display())]
+    Key {
+        /// Path of the file.
+        path: PathBuf,
+        /// Why it can't be used.
+        cause: KeyCause,
+    },
     /// A line of the ACL file is invalid.
     #[error("{}:{line}: {cause}", path.display())]
     Acl {
@@ -68,6 +76,42 @@ pub enum PasswordCause {
     /// Verification would take more memory or time than a connection may use.
     #[error("the hash is too costly: more than 1 GiB of memory (4 GiB in all passes), or more than 10,000,000 rounds")]
     TooCostly,
+}
+
+/// Why the key of a provider of tokens can't be used. No text contains a part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyCause {
+    /// The secret has no bytes.
+    #[error("the secret is empty")]
+    Empty,
+    /// The file is larger than a key can be.
+    #[error("it has more than 64 KiB, so it is no key")]
+    TooLarge,
+    /// There is a private key, which nobody but the issuer of the tokens should have.
+    #[error("it has a private key: the broker needs the public key (openssl pkey -in FILE -pubout)")]
+    Private,
+    /// There is no public key.
+    #[error(
+        "it has no public key in PEM (-----BEGIN PUBLIC KEY-----; of a certificate: openssl x509 -in FILE -noout -pubkey)"
+    )]
+    NoPublicKey,
+    /// The size of an RSA key.
+    #[error("it has an RSA key of {0} bits: it must have 2,048 to 8,192")]
+    RsaSize(usize),
+    /// The key is of another elliptic curve.
+    #[error("it has a key of another curve than P-256, which ES256 needs")]
+    Curve,
+    /// The key is of another kind.
+    #[error("it has a key of an unknown kind: it must be one of RSA, P-256 or Ed25519")]
+    KeyType,
+    /// The configuration names an algorithm that is not for this key.
+    #[error("it has a key for {key}, and algorithms has {algorithm}")]
+    OtherAlgorithm {
+        /// The algorithm of the key.
+        key: &'static str,
+        /// The algorithm of the configuration.
+        algorithm: &'static str,
+    },
 }
 
 /// Why a line of the ACL file is invalid.

@@ -1,23 +1,25 @@
-//! Authenticates clients at CONNECT with the password file and certificates, and gives them access rules from the ACL
-//! file.
+//! Authenticates clients at CONNECT, and gives them access rules.
 //!
-//! | client sends | password file | identity | access rules |
+//! The [`Provider`]s of a listener are asked in the order of the configuration; the first one that doesn't abstain decides. The last one is
+//! always that of anonymous clients:
+//!
+//! | provider | accepts | refuses | abstains |
 //! | --- | --- | --- | --- |
-//! | a certificate whose identity is the user name | any | that user | those of the user, and the patterns |
-//! | a user name and its password | has the user | that user | those of the user, and the patterns |
-//! | a user name and a wrong password or none | is set | refused | |
-//! | a user name | is not set | anonymous, with an unverified name | those before the first user, and the patterns |
-//! | no user name | any | anonymous | those before the first user, and the patterns |
+//! | certificate | a certificate with a user name | | without one |
+//! | password file | a user of the file with its password | the user with another password or none | a user that the file doesn't have |
+//! | tokens | a valid token | what has the form of a token and is not valid | everything else |
+//! | anonymous | a client without credentials that `allow_anonymous` accepts | everyone else | |
 //!
-//! `allow_anonymous` decides whether anonymous clients are accepted. An unverified name never counts in an ACL file,
-//! neither for `user` nor for `%u`; otherwise a client could choose its rules. Without an ACL file, every accepted
-//! client may publish and subscribe to everything.
+//! Without `[[auth]]`, the chain is certificate and password file. A user that the file doesn't have is refused then; and without a password
+//! file nothing verifies user names, so a client with one is anonymous, too. An unverified name never counts in an ACL file, neither for
+//! `user` nor for `%u`; otherwise a client could choose its rules. Without an ACL file, every accepted client may publish and subscribe to
+//! everything, unless its token says to what.
 //!
-//! The [`Provider`]s are asked in this order: certificate, password file if one is set, `allow_anonymous`. The first one that doesn't
-//! abstain decides. A [`Pool`] runs the providers that block on its own threads, in an order that is fair between addresses; credentials that
-//! were verified before in this process are not hashed again. A reload of the files starts a new [`Generation`]:
-//! a verdict of an older one is discarded and the client is authenticated again, if it isn't accepted yet.
+//! A [`Pool`] runs the providers that block on its own threads, in an order that is fair between addresses; credentials that were verified
+//! before in this process are not hashed again. A reload of the files starts a new [`Generation`]: a verdict of an older one is discarded
+//! and the client is authenticated again, if it isn't accepted yet.
 
+mod account;
 mod acl_edit;
 mod acl_file;
 mod anonymous;
@@ -26,6 +28,9 @@ mod certificate;
 mod chain;
 mod error;
 mod fair_queue;
+mod fingerprint;
+mod jwt;
+mod loaded;
 mod password;
 mod password_edit;
 mod password_file;
@@ -34,15 +39,18 @@ mod provider;
 mod replace;
 mod rules;
 mod source;
+mod unavailable;
 mod verified;
 
+pub use account::Account;
 pub use acl_edit::{acl_text, set_acl};
-pub use authenticator::{Authenticator, Generation, Renewal, Standing};
-pub use error::{AclCause, AuthError, PasswordCause};
+pub use authenticator::{Authenticator, Renewal, Standing};
+pub use error::{AclCause, AuthError, KeyCause, PasswordCause};
+pub use fingerprint::Fingerprint;
+pub use loaded::Generation;
 pub use password_edit::{
     EditError, Existing, remove_user, remove_user_atomically, set_password, set_password_atomically, users,
 };
-pub use password_file::Fingerprint;
 pub use pool::{Answer, Asked, Pool, PoolCounts, Waiting};
 pub use provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
 pub use source::{Source, SourceError};

@@ -1,29 +1,54 @@
 use std::hash::RandomState;
 use std::sync::Arc;
 
-use super::password_file::{Fingerprint, Mismatch, PasswordFile};
+use bytestring::ByteString;
+
+use super::fingerprint::Fingerprint;
+use super::password_file::{Mismatch, PasswordFile};
 use super::provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
 use super::rules::Rules;
 use super::verified::{Tag, Verified};
 use crate::codec::ReasonCode;
 
-/// Verifies user names and passwords with the password file. Abstains only for clients without a user name.
+/// Verifies user names and passwords with a password file.
 #[derive(Debug)]
 pub(super) struct PasswordProvider {
+    name: ByteString,
     file: Arc<PasswordFile>,
+    unknown: UnknownUsers,
     key: RandomState,
     rules: Arc<Rules>,
     /// Survives reloads of the file.
     verified: Arc<Verified>,
 }
 
+/// What becomes of a client whose user the file doesn't have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnknownUsers {
+    /// It is refused: no other provider knows user names.
+    Refuse,
+    /// The next provider is asked.
+    Abstain,
+}
+
 impl PasswordProvider {
     /// `key` is that of the [`Fingerprint`]s.
-    pub(super) fn new(file: Arc<PasswordFile>, key: RandomState, rules: Arc<Rules>, verified: Arc<Verified>) -> Self {
-        Self { file, key, rules, verified }
+    pub(super) fn new(
+        name: ByteString,
+        (file, unknown): (Arc<PasswordFile>, UnknownUsers),
+        (key, verified): (RandomState, Arc<Verified>),
+        rules: Arc<Rules>,
+    ) -> Self {
+        Self { name, file, unknown, key, rules, verified }
     }
 
-    fn fingerprint(&self, user: &str) -> Option<Fingerprint> {
+    /// Whether the file has this user.
+    pub(super) fn has_user(&self, user: &str) -> bool {
+        self.file.has_user(user)
+    }
+
+    /// The fingerprint of the line of a user; `None`: the file doesn't have it.
+    pub(super) fn fingerprint(&self, user: &str) -> Option<Fingerprint> {
         self.file.fingerprint(user, &self.key)
     }
 
@@ -37,7 +62,10 @@ impl PasswordProvider {
 impl Provider for PasswordProvider {
     fn authenticate(&self, request: &Request) -> Option<Verdict> {
         let user = request.user_name.as_deref().filter(|_| request.method.is_none())?;
-        let Some(password) = &request.password else { return Some(Verdict::Refuse(MISSING_PASSWORD)) };
+        let abstains = self.unknown == UnknownUsers::Abstain && !self.file.has_user(user);
+        let Some(password) = &request.password else {
+            return (!abstains).then_some(Verdict::Refuse(MISSING_PASSWORD));
+        };
         let verified = match self.look_up(request, user, password) {
             Known::Verified => Ok(()),
             Known::NotYet(tag) => {
@@ -48,9 +76,11 @@ impl Provider for PasswordProvider {
         Some(match verified {
             Ok(()) => {
                 let access = self.rules.access(&request.client_id, Some(user));
-                let decision = Decision::verified("password", user.into(), access);
-                Verdict::Accept(Decision { password: self.fingerprint(user), ..decision })
+                let decision = Decision::verified(self.name.clone(), user.into(), access);
+                Verdict::Accept(Decision { proof: self.fingerprint(user), ..decision })
             }
+            // After a hash that costs as much as that of a user.
+            Err(Mismatch::UnknownUser) if abstains => return None,
             Err(Mismatch::UnknownUser) => Verdict::Refuse(UNKNOWN_USER),
             Err(Mismatch::WrongPassword) => Verdict::Refuse(WRONG_PASSWORD),
         })

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
 
 use super::error::{AuthError, PasswordCause, read};
+use super::fingerprint::Fingerprint;
 
 /// The users and the hashes of their passwords.
 #[derive(Debug)]
@@ -20,11 +21,6 @@ pub(super) struct PasswordFile {
     /// Selects the hash that the password of an unknown user is verified against.
     decoys: RandomState,
 }
-
-/// Identifies a line of the password file within one run of the broker: a hash of it under a key that never leaves the process. It tells
-/// nothing about the password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint(u64);
 
 /// A password hash of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,10 +62,15 @@ impl PasswordFile {
         Ok(Self { users, decoys: RandomState::new() })
     }
 
+    /// A file without users.
+    pub(super) fn empty() -> Self {
+        Self { users: Vec::new(), decoys: RandomState::new() }
+    }
+
     /// The fingerprint of the line of `user` under `key`; `None`: the file doesn't have the user.
     pub(super) fn fingerprint(&self, user: &str, key: &RandomState) -> Option<Fingerprint> {
         let place = self.users.binary_search_by(|(known, _)| known.as_str().cmp(user)).ok()?;
-        self.users.get(place).map(|(_, hash)| Fingerprint(key.hash_one(hash)))
+        self.users.get(place).map(|(_, hash)| Fingerprint::of(key, hash))
     }
 
     /// Whether the file has `user`.
@@ -170,8 +171,9 @@ pub(super) fn split_line(line: &str) -> Option<(&str, &str)> {
 
 fn parse_argon2id(text: &str) -> Result<StoredHash, PasswordCause> {
     let hash = PasswordHash::new(text).map_err(|_| PasswordCause::DamagedHash)?;
-    // The conversion below multiplies the number of lanes without a check.
-    if hash.params.get_decimal("p").is_some_and(|lanes| lanes > Params::MAX_P_COST) {
+    // The conversion below multiplies the number of lanes without a check, and the last one counts.
+    let mut lanes = hash.params.iter().filter(|(name, _)| name.as_str() == "p");
+    if lanes.any(|(_, lanes)| lanes.decimal().is_ok_and(|lanes| lanes > Params::MAX_P_COST)) {
         return Err(PasswordCause::DamagedHash);
     }
     let params = Params::try_from(&hash).map_err(|_| PasswordCause::DamagedHash)?;

@@ -4,14 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::authenticator::{Authenticator, Generation, Renewal, Standing};
+use super::account::Account;
+use super::authenticator::{Authenticator, Renewal, Standing};
 use super::error::AuthError;
 use super::fair_queue::FairQueue;
-use super::password_file::Fingerprint;
+use super::fingerprint::Fingerprint;
+use super::loaded::Generation;
 use super::provider::{Refusal, Request, Verdict};
 use super::source::Source;
 use crate::codec::{ClientId, ReasonCode};
-use crate::config::{Listener, Security};
+use crate::config::{self, Listener, Security};
 use crate::routing::Access;
 
 /// Authenticates clients: on the caller's thread if no provider blocks, otherwise on its own threads.
@@ -126,8 +128,13 @@ impl Pool {
     }
 
     /// The access rights of a client that was accepted before: see [`Authenticator::access`].
-    pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
+    pub fn access(&self, client_id: &ClientId, user: Option<Account<'_>>) -> Arc<Access> {
         self.authenticator.access(client_id, user)
+    }
+
+    /// The access rights of a Session without connection: see [`Authenticator::away`].
+    pub fn away(&self, client_id: &ClientId, user: Option<Account<'_>>, current: &Arc<Access>) -> Arc<Access> {
+        self.authenticator.away(client_id, user, current)
     }
 
     /// What the current files say about a client: see [`Authenticator::standing`].
@@ -136,8 +143,14 @@ impl Pool {
     }
 
     /// What the current files say about a connected client: see [`Authenticator::renew`].
-    pub fn renew(&self, client_id: &ClientId, user: Option<&str>, password: Option<Fingerprint>) -> Renewal {
-        self.authenticator.renew(client_id, user, password)
+    pub fn renew(
+        &self,
+        client: (&ClientId, &str),
+        user: Option<Account<'_>>,
+        proof: Option<Fingerprint>,
+        current: &Arc<Access>,
+    ) -> Renewal {
+        self.authenticator.renew(client, user, proof, current)
     }
 
     /// What an operator should know about the files: see [`Authenticator::notes`].
@@ -151,8 +164,13 @@ impl Pool {
     }
 
     /// Applies other settings and reads the files that they name: see [`Authenticator::reload_with`].
-    pub fn reload_with(&self, security: &Security, listeners: &[Listener]) -> Result<(), AuthError> {
-        self.authenticator.reload_with(security, listeners)
+    pub fn reload_with(
+        &self,
+        security: &Security,
+        auth: &[config::Provider],
+        listeners: &[Listener],
+    ) -> Result<(), AuthError> {
+        self.authenticator.reload_with(security, auth, listeners)
     }
 
     /// Whether an anonymous client would be accepted again: see [`Authenticator::keeps_anonymous`].
@@ -259,7 +277,7 @@ mod tests {
     fn authenticator() -> (Authenticator, tempfile::TempPath) {
         let passwords = file(PASSWORDS);
         let security = Security { password_file: Some(passwords.to_path_buf()), ..Security::default() };
-        (Authenticator::new(&security, &[]).unwrap(), passwords)
+        (Authenticator::new(&security, &[], &[]).unwrap(), passwords)
     }
 
     /// A pool whose password file knows `alice`, with the password `sesam`.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::password_file::Fingerprint;
+use super::fingerprint::Fingerprint;
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Timestamp, WallTime};
 
 /// Authenticates clients by one kind of proof: a certificate, a password, an address.
 ///
@@ -59,6 +59,8 @@ pub struct Request {
     pub listener: Arc<str>,
     /// When it asked.
     pub at: Timestamp,
+    /// What the wall clock showed then.
+    pub wall: WallTime,
 }
 
 /// The decision of a provider.
@@ -83,11 +85,13 @@ pub struct Decision {
     /// Whether `user` was verified. Only a verified user owns a Session and has user-specific access rules.
     pub is_verified: bool,
     /// The name of the provider that decided. A user is the same only if the same provider verified it.
-    pub provider: &'static str,
-    /// The line of the password file that verified it; `None`: another proof, or none.
-    pub password: Option<Fingerprint>,
+    pub provider: ByteString,
+    /// What verified it, if a reload may void that: the line of a password file, or the key of its token.
+    pub proof: Option<Fingerprint>,
     /// The topics that the client may publish to and receive from.
     pub access: Arc<Access>,
+    /// When its credentials expire, and its connection ends.
+    pub expires_at: Option<Timestamp>,
     /// The last Authentication Data of an enhanced authentication, for CONNACK or AUTH.
     pub authentication_data: Option<Bytes>,
 }
@@ -108,14 +112,33 @@ impl Refusal {
     }
 }
 
+/// The name of the provider of anonymous clients.
+const ANONYMOUS: ByteString = ByteString::from_static("anonymous");
+
 impl Decision {
     /// A client that `provider` verified as `user`.
-    pub(super) fn verified(provider: &'static str, user: Arc<str>, access: Arc<Access>) -> Self {
-        Self { user: Some(user), is_verified: true, provider, password: None, access, authentication_data: None }
+    pub(super) fn verified(provider: ByteString, user: Arc<str>, access: Arc<Access>) -> Self {
+        Self {
+            user: Some(user),
+            is_verified: true,
+            provider,
+            proof: None,
+            access,
+            expires_at: None,
+            authentication_data: None,
+        }
     }
 
     /// An anonymous client, which may have sent a name that was not verified.
     pub(super) fn anonymous(user: Option<Arc<str>>, access: Arc<Access>) -> Self {
-        Self { user, is_verified: false, provider: "anonymous", password: None, access, authentication_data: None }
+        Self {
+            user,
+            is_verified: false,
+            provider: ANONYMOUS,
+            proof: None,
+            access,
+            expires_at: None,
+            authentication_data: None,
+        }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::anonymous::{ANONYMOUS, UNVERIFIABLE};
+use super::anonymous::{ANONYMOUS, NOT_KNOWN, UNVERIFIABLE};
 use super::chain::UNKNOWN_METHOD;
 use super::password::{MISSING_PASSWORD, UNKNOWN_USER, WRONG_PASSWORD};
 use super::*;
 use crate::codec::{ClientId, ReasonCode};
-use crate::config::{AllowAnonymous, Listener, OnPasswordChange, Security};
+use crate::config::{self, AllowAnonymous, Listener, OnPasswordChange, ProviderKind, Security};
 use crate::routing::Access;
 
 /// User `alice` with the password `sesam`.
@@ -32,6 +32,7 @@ pub(super) fn anonymous() -> Request {
         certificate_identity: None,
         listener: "tcp".into(),
         at: crate::timestamp::Timestamp(1),
+        wall: crate::timestamp::WallTime(1_700_000_000_000),
     }
 }
 
@@ -57,7 +58,12 @@ fn authenticator(allow_anonymous: AllowAnonymous, passwords: Option<&str>) -> Au
         ..Listener::new("127.0.0.1:1883".parse().unwrap())
     };
     let listeners = [listener("open", AllowAnonymous::Always), listener("closed", AllowAnonymous::Never)];
-    Authenticator::new(&security, &listeners).unwrap()
+    Authenticator::new(&security, &[], &listeners).unwrap()
+}
+
+/// A user as the owner of a Session.
+fn user(name: &'static str, provider: Option<&'static str>) -> Option<Account<'static>> {
+    Some(Account { name, provider })
 }
 
 /// The user that the client is known as, whether that is verified, and whose access rules it got.
@@ -68,7 +74,7 @@ fn identity(authenticator: &Authenticator, request: &Request) -> Result<(Option<
         Verdict::Continue { .. } => panic!("no provider asks for more"),
     };
     let is_like = |user| decision.access == authenticator.access(&request.client_id, user);
-    let rules = if is_like(Some("alice")) {
+    let rules = if is_like(user("alice", None)) {
         "alice"
     } else if is_like(None) {
         "anonymous"
@@ -167,21 +173,22 @@ fn only_the_verification_of_a_password_is_not_judged_at_once() {
 
 #[test]
 fn without_an_acl_file_everything_is_allowed() {
-    let authenticator = Authenticator::new(&Security::default(), &[]).unwrap();
+    let authenticator = Authenticator::new(&Security::default(), &[], &[]).unwrap();
     let local = Request { is_local: true, ..anonymous() };
     let accepted = Verdict::Accept(Decision::anonymous(None, Arc::new(Access::everything())));
     assert_eq!(authenticator.authenticate(&local).0, accepted);
-    assert_eq!(*authenticator.access(&local.client_id, Some("alice")), Access::everything());
+    assert_eq!(*authenticator.access(&local.client_id, user("alice", None)), Access::everything());
 }
 
 #[test]
 fn a_reload_applies_a_valid_file_and_ignores_an_invalid_one() {
     let passwords = file("");
     let security = Security { password_file: Some(passwords.to_path_buf()), ..Security::default() };
-    let authenticator = Authenticator::new(&security, &[]).unwrap();
-    let accepted = Verdict::Accept(Decision::verified("password", "alice".into(), Arc::new(Access::everything())));
+    let authenticator = Authenticator::new(&security, &[], &[]).unwrap();
+    let accepted =
+        Verdict::Accept(Decision::verified("password".into(), "alice".into(), Arc::new(Access::everything())));
     let verdict = || match authenticator.authenticate(&alice(b"sesam")).0 {
-        Verdict::Accept(decision) => Verdict::Accept(Decision { password: None, ..decision }),
+        Verdict::Accept(decision) => Verdict::Accept(Decision { proof: None, ..decision }),
         other @ (Verdict::Continue { .. } | Verdict::Refuse(_)) => other,
     };
     let first = authenticator.generation();
@@ -205,11 +212,13 @@ fn a_reload_applies_a_valid_file_and_ignores_an_invalid_one() {
 fn renewed(on_password_change: OnPasswordChange, passwords: &str) -> (Renewal, Authenticator) {
     let path = file(PASSWORDS);
     let security = Security { password_file: Some(path.to_path_buf()), on_password_change, ..Security::default() };
-    let authenticator = Authenticator::new(&security, &[]).unwrap();
+    let authenticator = Authenticator::new(&security, &[], &[]).unwrap();
     let Verdict::Accept(decision) = authenticator.authenticate(&alice(b"sesam")).0 else { panic!("refused") };
     std::fs::write(&path, passwords).unwrap();
     authenticator.reload().unwrap();
-    (authenticator.renew(&anonymous().client_id, Some("alice"), decision.password), authenticator)
+    let client = (&anonymous().client_id, "tcp");
+    let renewal = authenticator.renew(client, user("alice", Some("password")), decision.proof, &decision.access);
+    (renewal, authenticator)
 }
 
 #[test]
@@ -233,17 +242,26 @@ fn a_reload_judges_a_connected_user_by_its_line_in_the_password_file() {
 fn a_user_that_no_provider_can_verify_any_more_has_no_rights() {
     let (_, authenticator) = renewed(OnPasswordChange::Close, "");
     let client_id = anonymous().client_id;
-    assert_eq!(*authenticator.access(&client_id, Some("alice")), Access::new(Vec::new()));
+    let nothing = Access::new(Vec::new());
+    for provider in [None, Some("password"), Some("removed")] {
+        assert_eq!(*authenticator.access(&client_id, user("alice", provider)), nothing, "{provider:?}");
+    }
+    let current = Arc::new(Access::everything());
+    assert_eq!(*authenticator.away(&client_id, user("alice", Some("password")), &current), nothing);
     assert_eq!(*authenticator.access(&client_id, None), Access::everything());
     // A client without a line in the password file was verified by something else.
-    assert_eq!(authenticator.renew(&client_id, Some("alice"), None), Renewal::Stays(Arc::new(Access::everything())));
+    let certified = user("alice", Some("certificate"));
+    let renewal = authenticator.renew((&client_id, "tcp"), certified, None, &current);
+    assert_eq!(renewal, Renewal::Stays(Arc::clone(&current)));
+    let removed = authenticator.renew((&client_id, "tcp"), user("alice", Some("removed")), None, &current);
+    assert_eq!(removed, Renewal::ProviderRemoved(Arc::new(nothing)));
 }
 
 #[test]
 fn reloads_at_once_are_different_generations() {
     let path = file(PASSWORDS);
     let security = Security { password_file: Some(path.to_path_buf()), ..Security::default() };
-    let authenticator = Authenticator::new(&security, &[]).unwrap();
+    let authenticator = Authenticator::new(&security, &[], &[]).unwrap();
     let mut generations = vec![authenticator.generation()];
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -261,7 +279,7 @@ fn files_without_users_or_rules_are_legal_and_noted() {
         let [password_file, acl_file] = [&passwords, &rules].map(|path| Some(PathBuf::from(&**path)));
         let security =
             Security { allow_anonymous: AllowAnonymous::Never, password_file, acl_file, ..Security::default() };
-        Authenticator::new(&security, &[]).map(|authenticator| authenticator.notes())
+        Authenticator::new(&security, &[], &[]).map(|authenticator| authenticator.notes())
     };
     for empty in ["", "\n\n", "# nobody yet\n", "\u{FEFF}"] {
         let notes = notes(empty, empty).unwrap();
@@ -281,7 +299,7 @@ fn a_file_in_another_encoding_is_named() {
         let mut path = tempfile::NamedTempFile::new().unwrap();
         path.write_all(bytes).unwrap();
         let security = Security { password_file: Some(path.path().to_owned()), ..Security::default() };
-        let error = Authenticator::new(&security, &[]).unwrap_err().to_string();
+        let error = Authenticator::new(&security, &[], &[]).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
 }
@@ -305,10 +323,126 @@ fn a_standing_tells_who_is_accepted_and_with_which_rules() {
     assert_eq!(standing(Loopback, None, None).note, None);
 
     let closed = Security { allow_anonymous: Never, ..Security::default() };
-    let refused = Authenticator::new(&closed, &[]).unwrap().standing(&ClientId("c".into()), None);
+    let refused = Authenticator::new(&closed, &[], &[]).unwrap().standing(&ClientId("c".into()), None);
     assert!(refused.refusal.unwrap().contains("anonymous"));
     let local = Security { allow_anonymous: Loopback, ..Security::default() };
-    let standing = Authenticator::new(&local, &[]).unwrap().standing(&ClientId("c".into()), None);
+    let standing = Authenticator::new(&local, &[], &[]).unwrap().standing(&ClientId("c".into()), None);
     assert!(standing.refusal.is_none() && standing.note.unwrap().contains("this machine"));
     assert!(!standing.access.has_rules());
+}
+
+fn password_file(name: &str, path: &tempfile::TempPath) -> config::Provider {
+    let (name, file) = (Some(name.to_owned()), Some(path.to_path_buf()));
+    config::Provider { name, file, ..config::Provider::new(ProviderKind::PasswordFile) }
+}
+
+/// The provider that accepts the client, or the refusal.
+fn by(authenticator: &Authenticator, request: &Request) -> Result<String, Refusal> {
+    match authenticator.authenticate(request).0 {
+        Verdict::Accept(decision) => Ok(decision.provider.to_string()),
+        Verdict::Refuse(refusal) => Err(refusal),
+        Verdict::Continue { .. } => panic!("no provider asks for more"),
+    }
+}
+
+#[test]
+fn providers_are_asked_in_the_order_of_the_configuration() {
+    let (one, two) = (file(PASSWORDS), file(&PASSWORDS.replace("alice", "bob")));
+    let security = Security { allow_anonymous: AllowAnonymous::Always, ..Security::default() };
+    let certificate = config::Provider::new(ProviderKind::Certificate);
+    let chain = [password_file("one", &one), password_file("two", &two), certificate];
+    let authenticator = Authenticator::new(&security, &chain, &[]).unwrap();
+    let bob = Request { user_name: Some("bob".into()), ..alice(b"sesam") };
+    assert_eq!(by(&authenticator, &alice(b"sesam")).as_deref(), Ok("one"));
+    assert_eq!(by(&authenticator, &bob).as_deref(), Ok("two"), "the first does not know the user");
+    // The first provider that knows the user decides, also against the later ones.
+    let identity = Some(Arc::from("alice"));
+    let certified = Request { certificate_identity: identity.clone(), ..alice(b"wrong") };
+    assert_eq!(by(&authenticator, &certified), Err(WRONG_PASSWORD));
+    let unnamed = Request { certificate_identity: identity, ..anonymous() };
+    assert_eq!(by(&authenticator, &unnamed).as_deref(), Ok("certificate"));
+    assert_eq!(by(&authenticator, &anonymous()).as_deref(), Ok("anonymous"));
+}
+
+#[test]
+fn credentials_that_nobody_judges_make_nobody_anonymous() {
+    let security = Security { allow_anonymous: AllowAnonymous::Always, ..Security::default() };
+    let path = file(PASSWORDS);
+    let authenticator = Authenticator::new(&security, &[password_file("one", &path)], &[]).unwrap();
+    let carol = Request { user_name: Some("carol".into()), ..alice(b"sesam") };
+    let silent = Request { password: None, ..carol.clone() };
+    let nameless = Request { user_name: None, ..carol.clone() };
+    let certified = Request { certificate_identity: Some("carol".into()), ..anonymous() };
+    for request in [carol, silent, nameless, certified] {
+        assert_eq!(by(&authenticator, &request), Err(NOT_KNOWN), "{request:?}");
+    }
+    let known = Request { password: None, ..alice(b"") };
+    assert_eq!(by(&authenticator, &known), Err(MISSING_PASSWORD));
+    // A user that the file does not have costs as much as one that it has.
+    assert!(authenticator.authenticate_at_once(&Request { user_name: Some("carol".into()), ..alice(b"x") }).is_none());
+}
+
+#[test]
+fn a_listener_has_its_own_chain() {
+    let (one, two) = (file(PASSWORDS), file(PASSWORDS));
+    let security = Security { allow_anonymous: AllowAnonymous::Always, ..Security::default() };
+    let listener = |name: &str, auth: &[&str]| Listener {
+        name: Some(name.to_owned()),
+        auth: Some(auth.iter().map(|name| (*name).to_owned()).collect()),
+        ..Listener::new("127.0.0.1:1883".parse().unwrap())
+    };
+    let listeners =
+        [listener("reversed", &["two", "one"]), listener("none", &[]), listener("unknown", &["three", "one"])];
+    let chain = [password_file("one", &one), password_file("two", &two)];
+    let authenticator = Authenticator::new(&security, &chain, &listeners).unwrap();
+    let at = |name: &str| Request { listener: name.into(), ..alice(b"sesam") };
+    assert_eq!(by(&authenticator, &at("other")).as_deref(), Ok("one"));
+    assert_eq!(by(&authenticator, &at("reversed")).as_deref(), Ok("two"));
+    assert_eq!(by(&authenticator, &at("none")), Err(NOT_KNOWN));
+    let nobody = Request { listener: "none".into(), ..anonymous() };
+    assert_eq!(by(&authenticator, &nobody).as_deref(), Ok("anonymous"));
+    let unavailable = by(&authenticator, &at("unknown")).unwrap_err();
+    assert_eq!(unavailable.reason_code, ReasonCode::ServerUnavailable);
+    // A client that its listener would not accept any more is not kept, but another listener may accept its user.
+    let (client_id, access) = (anonymous().client_id, Arc::new(Access::everything()));
+    let Verdict::Accept(decision) = authenticator.authenticate(&at("reversed")).0 else { panic!("refused") };
+    let renew =
+        |listener| authenticator.renew((&client_id, listener), user("alice", Some("two")), decision.proof, &access);
+    assert_eq!(renew("reversed"), Renewal::Stays(Arc::clone(&access)));
+    assert_eq!(renew("renamed"), Renewal::Stays(Arc::clone(&access)));
+    assert_eq!(renew("unknown"), Renewal::ProviderRemoved(Arc::clone(&access)));
+}
+
+#[test]
+fn a_reload_that_fails_keeps_the_providers_and_applies_the_chains_of_listeners() {
+    let path = file(PASSWORDS);
+    let security = Security::default();
+    let listener = |auth: &[&str]| Listener {
+        name: Some("tcp".to_owned()),
+        auth: Some(auth.iter().map(|name| (*name).to_owned()).collect()),
+        ..Listener::new("127.0.0.1:1883".parse().unwrap())
+    };
+    let chain = [password_file("one", &path)];
+    let authenticator = Authenticator::new(&security, &chain, &[listener(&["one"])]).unwrap();
+    assert_eq!(by(&authenticator, &alice(b"sesam")).as_deref(), Ok("one"));
+    let missing = config::Provider { file: Some("/does/not/exist".into()), ..password_file("two", &path) };
+    assert!(authenticator.reload_with(&security, &[missing], &[listener(&["two"])]).is_err());
+    let refusal = by(&authenticator, &alice(b"sesam")).unwrap_err();
+    assert_eq!(refusal.reason_code, ReasonCode::ServerUnavailable, "the new chain of the listener has no old provider");
+    assert!(authenticator.reload_with(&security, &[], &[listener(&["one"])]).is_ok());
+}
+
+#[test]
+fn a_standing_in_a_chain_tells_who_is_accepted() {
+    let path = file(PASSWORDS);
+    let standing = |chain: &[config::Provider], name| {
+        let security = Security { allow_anonymous: AllowAnonymous::Always, ..Security::default() };
+        Authenticator::new(&security, chain, &[]).unwrap().standing(&ClientId("c".into()), name)
+    };
+    let files = [password_file("one", &path)];
+    assert_eq!(standing(&files, Some("alice")).refusal, None);
+    assert!(standing(&files, Some("carol")).refusal.unwrap().contains("no such user"));
+    assert_eq!(standing(&files, None).refusal, None);
+    let certificates = [config::Provider::new(ProviderKind::Certificate)];
+    assert!(standing(&certificates, Some("alice")).refusal.unwrap().contains("no provider"));
 }

@@ -15,6 +15,7 @@ use crate::broker::settings::Settings;
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, DecodeError, ReasonCode};
 use crate::routing::{Access, ShardId};
 use crate::session::Ticket;
+use crate::timestamp::Timestamp;
 
 /// An input of a shard.
 #[derive(Debug)]
@@ -181,6 +182,10 @@ pub enum Revocation {
     Authority,
     /// It is anonymous, and its listener accepts no such clients any more.
     Anonymous,
+    /// Its token was verified with a key, or by settings, that are not in force any more.
+    Token,
+    /// Its listener has no provider any more that verifies it.
+    Provider,
 }
 
 impl Revocation {
@@ -190,6 +195,8 @@ impl Revocation {
             Self::User => "its user was removed from the password file",
             Self::Password => "the password of its user has changed",
             Self::Certificate => "its certificate is revoked",
+            Self::Token => "the key or the settings that verified its token have changed",
+            Self::Provider => "what verified it was removed from the configuration",
             Self::Anonymous => "anonymous clients are not accepted any more",
             Self::Authority => "its certificate is not valid any more, since an authority was removed",
         }
@@ -223,6 +230,8 @@ pub enum AuthenticationOutcome {
         user: Option<Arc<str>>,
         /// The user name, if the provider verified it.
         verified_user: Option<VerifiedUser>,
+        /// When its credentials expire: its connection ends then with 0x87 Not authorized. `None`: never.
+        expires_at: Option<Timestamp>,
         /// Authentication Data for CONNACK or AUTH, at the end of an enhanced authentication.
         authentication_data: Option<Bytes>,
     },

@@ -51,6 +51,12 @@ impl fmt::Display for ClientId {
     }
 }
 
+/// A User Name as it may be shown to people. One that has the form of a JSON Web Token is a secret: who reads it could use it.
+pub fn shown_user_name(user_name: &str) -> &str {
+    let is_token = user_name.starts_with("eyJ") && user_name.bytes().filter(|byte| *byte == b'.').count() == 2;
+    if is_token { "(token)" } else { user_name }
+}
+
 /// A CONNECT packet. [MQTT-3.1]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
@@ -249,6 +255,7 @@ impl Will {
             qos: self.qos,
             id: None,
             received: Stamp::NONE,
+            is_noted: false,
         }
     }
 

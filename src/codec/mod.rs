@@ -36,7 +36,7 @@ pub use ack::{Ack, AckDetails};
 pub use answer_terms::AnswerTerms;
 pub use auth::Auth;
 pub use connack::{Connack, ConnackProperties};
-pub use connect::{ClientId, Connect, ConnectProperties, Will};
+pub use connect::{ClientId, Connect, ConnectProperties, Will, shown_user_name};
 pub use decoder::Decoder;
 pub use disconnect::Disconnect;
 pub use error::DecodeError;

@@ -66,6 +66,8 @@ pub struct Message {
     pub id: Option<MessageId>,
     /// When the turn began in which it was read, if its latency is measured.
     pub received: Stamp,
+    /// Whether operators can ask what becomes of it.
+    pub is_noted: bool,
 }
 
 /// A PUBLISH packet to a Client.
@@ -207,6 +209,7 @@ impl Publish {
                 qos: Qos::AtMostOnce,
                 id: None,
                 received: Stamp::NONE,
+                is_noted: false,
             }),
             packet_id,
             topic_alias: topic_alias.map(|alias| (alias, alias_use)),
@@ -228,7 +231,7 @@ impl Message {
     /// A message at QoS 0 without properties.
     pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
         let (properties, qos) = (MessageProperties::default(), Qos::AtMostOnce);
-        Self { topic, payload: payload.into(), properties, qos, id: None, received: Stamp::NONE }
+        Self { topic, payload: payload.into(), properties, qos, id: None, received: Stamp::NONE, is_noted: false }
     }
 
     /// The size of Topic Name, payload and properties in bytes.

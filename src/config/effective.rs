@@ -58,8 +58,9 @@ impl Loaded {
     fn add(&self, settings: &mut Vec<Setting>, section: &str, path: &str, table: &toml::Value) {
         for name in keys(section) {
             let (key, value) = (format!("{path}.{name}"), table.get(*name));
-            if let Some(nested @ toml::Value::Table(_)) = value {
-                self.add(settings, &format!("{section}.{name}"), &key, nested);
+            let of_nested = format!("{section}.{name}");
+            if let Some(nested @ toml::Value::Table(_)) = value.filter(|_| !keys(&of_nested).is_empty()) {
+                self.add(settings, &of_nested, &key, nested);
                 continue;
             }
             let origin = if value.is_some() { self.origin(&key) } else { &Origin::Default };

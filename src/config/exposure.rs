@@ -22,6 +22,16 @@ impl Config {
         found.extend(password_file.and_then(|path| open_to_others("security.password_file", path, READ | WRITE)));
         let acl_file = security.acl_file.as_deref();
         found.extend(acl_file.and_then(|path| open_to_others("security.acl_file", path, WRITE)));
+        for (index, provider) in self.auth.iter().enumerate() {
+            for (setting, path, permissions) in [
+                ("file", &provider.file, READ | WRITE),
+                ("secret_file", &provider.secret_file, READ | WRITE),
+                ("public_key_file", &provider.public_key_file, WRITE),
+            ] {
+                let key = format!("auth[{index}].{setting}");
+                found.extend(path.as_deref().and_then(|path| open_to_others(&key, path, permissions)));
+            }
+        }
         found.extend(wide_directory("server.data", &server.data));
         if admin.enabled && !admin.address.ip().to_canonical().is_loopback() {
             if admin.metrics_open {

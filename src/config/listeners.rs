@@ -60,6 +60,10 @@ pub struct Listener {
     /// Overrides `security.allow_anonymous` for the clients of this listener.
     #[serde(default)]
     pub allow_anonymous: Option<AllowAnonymous>,
+    /// The names of the providers that authenticate its clients, in order; by default all `[[auth]]`. If it is empty, only anonymous
+    /// clients are accepted, as `allow_anonymous` says.
+    #[serde(default)]
+    pub auth: Option<Vec<String>>,
 }
 
 /// The certificates of one listener: `[listeners.tls]`.
@@ -190,6 +194,7 @@ impl Listener {
             connections_per_second_max: None,
             maximum_packet_size: None,
             allow_anonymous: None,
+            auth: None,
         }
     }
 
@@ -327,6 +332,21 @@ impl Tls {
         ];
         problems.extend(files.iter().filter_map(|(setting, path)| unreadable(&format!("{key}.{setting}"), (*path)?)));
         problems
+    }
+}
+
+/// TLS without client certificates, of a file that exists.
+#[cfg(test)]
+pub(super) fn test_tls(file: &std::path::Path) -> Tls {
+    Tls {
+        certificate: file.to_owned(),
+        key: file.to_owned(),
+        client_certificate: ClientCertificate::Required,
+        client_ca: Some(file.to_owned()),
+        crl: None,
+        crl_check: CrlCheck::default(),
+        crl_expired: ExpiredCrl::default(),
+        identity_as_user_name: false,
     }
 }
 

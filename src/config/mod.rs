@@ -5,6 +5,7 @@
 
 mod admin;
 mod arguments;
+mod auth;
 mod bans;
 mod differences;
 mod durability_rules;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
 pub use arguments::{Arguments, DataArguments, LocationArguments};
+pub use auth::{Provider, ProviderKind, TokenAlgorithm, TokenFrom};
 pub use bans::Bans;
 pub use durability_rules::DurabilityRule;
 pub use effective::{Setting, Source};
@@ -75,6 +77,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Authentication and authorization.
     pub security: Security,
+    /// Who authenticates clients, in order. Without any: certificates, then `security.password_file`.
+    pub auth: Vec<Provider>,
     /// MQTT features, and choices that the standard leaves to the server.
     pub mqtt: Mqtt,
     /// Limits that apply to all clients.
@@ -98,6 +102,7 @@ impl Default for Config {
             durability_rules: Vec::new(),
             listeners: listeners::default_listeners(),
             security: Security::default(),
+            auth: Vec::new(),
             mqtt: Mqtt::default(),
             limits: Limits::default(),
             bans: Bans::default(),
@@ -113,6 +118,14 @@ impl Config {
     /// Whether the listeners are those of a configuration without any.
     pub fn has_default_listeners(&self) -> bool {
         self.listeners == listeners::default_listeners()
+    }
+
+    /// The names of the providers that verify users.
+    pub fn provider_names(&self) -> Vec<&str> {
+        if self.auth.is_empty() {
+            return [ProviderKind::PasswordFile, ProviderKind::Certificate].map(ProviderKind::default_name).into();
+        }
+        self.auth.iter().map(Provider::label).collect()
     }
 
     /// The level of the store: the strongest level of any message.

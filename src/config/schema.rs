@@ -4,7 +4,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{
-    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Security, Server, Telemetry, Tls,
+    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Telemetry, Tls,
 };
 
 /// The sections, in the order of [`Config`].
@@ -20,6 +20,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "listeners" => fields::<Listener>(),
         "listeners.tls" => fields::<Tls>(),
         "security" => fields::<Security>(),
+        "auth" => fields::<Provider>(),
         "mqtt" => fields::<Mqtt>(),
         "limits" => fields::<Limits>(),
         "bans" => fields::<Bans>(),
@@ -32,7 +33,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
 }
 
 /// The sections that are lists.
-pub(super) const LISTS: [&str; 2] = ["durability_rules", "listeners"];
+pub(super) const LISTS: [&str; 3] = ["durability_rules", "listeners", "auth"];
 
 /// Every setting outside the lists, such as `limits.connections_max`.
 pub(super) fn settings() -> impl Iterator<Item = String> {
@@ -85,6 +86,7 @@ mod tests {
             "durability_rules",
             "listeners",
             "security",
+            "auth",
             "mqtt",
             "limits",
             "bans",

@@ -37,7 +37,9 @@ impl Loaded {
         let (mut lines, mut nested) = (Vec::new(), None);
         for key in keys(section) {
             match table.get(*key) {
-                Some(toml::Value::Table(table)) => nested = Some((key, table)),
+                Some(toml::Value::Table(table)) if !keys(&format!("{section}.{key}")).is_empty() => {
+                    nested = Some((key, table));
+                }
                 Some(value) => lines.push((format!("{key} = {value}"), self.origin(&format!("{path}.{key}")))),
                 None => lines.push((format!("# {key} is not set"), &Origin::Default)),
             }

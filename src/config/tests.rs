@@ -43,6 +43,9 @@ fn the_reference_file_names_every_setting() {
     known.insert("admin.certificate_roles[0]".to_owned());
     let lists = ["trusted_proxies[0]", "trusted_proxies[1]", "websocket_origins[0]"];
     known.extend(lists.map(|item| format!("listeners[2].{item}")));
+    known.insert("listeners[2].auth[0]".to_owned());
+    known.extend(["auth[0]", "auth[0].algorithms[0]", "auth[0].required_claims.iss"].map(str::to_owned));
+    known.extend(schema::keys("auth").iter().map(|key| format!("auth[0].{key}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
@@ -58,6 +61,10 @@ fn every_value_in_the_reference_file_is_the_default() {
     // Settings without a default have an example value.
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
+    // They are described by the kind of provider, which has defaults of its own.
+    let provider = config.auth.pop().unwrap();
+    assert_eq!((provider.kind, provider.label()), (ProviderKind::Jwt, "devices"));
+    assert_eq!(provider.from, Some(TokenFrom::default()));
     assert_eq!(config.server.segment_size.take(), Some(64 << 20));
     assert!(config.security.password_file.take().is_some());
     assert!(config.security.acl_file.take().is_some());

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
-use super::{Config, ListenAddress, Problem};
+use super::nearest::nearest;
+use super::{Config, ListenAddress, Listener, Problem, ProviderKind};
 
 impl Config {
     /// All contradictions, and all files that can't be read; empty if the configuration can be used.
@@ -23,11 +24,65 @@ impl Config {
         for (index, rule) in self.durability_rules.iter().enumerate() {
             problems.extend(rule.problems(&format!("durability_rules[{index}]")));
         }
+        problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());
         problems.extend(self.names_used_twice());
         let rules = self.durability_rules.iter().enumerate();
         problems
             .extend(used_twice(rules.map(|(index, rule)| (format!("durability_rules[{index}].topic"), &rule.topic))));
+        problems
+    }
+
+    /// Checks the providers, and what listeners say about them.
+    fn auth_problems(&self) -> Vec<Problem> {
+        let password_file = self.security.password_file.is_some();
+        let mut problems = Vec::new();
+        for (index, provider) in self.auth.iter().enumerate() {
+            problems.extend(provider.problems(&format!("auth[{index}]"), password_file));
+        }
+        let names = self.auth.iter().map(|provider| provider.label());
+        problems.extend(used_twice(names.enumerate().map(|(index, name)| (format!("auth[{index}].name"), name))));
+        let reads = |kind: ProviderKind| kind == ProviderKind::PasswordFile;
+        if password_file
+            && !self.auth.is_empty()
+            && !self.auth.iter().any(|provider| reads(provider.kind) && provider.file.is_none())
+        {
+            let text = "has no effect: no [[auth]] is of the type \"password-file\" without a file of its own";
+            problems.push(Problem::new("security.password_file", text));
+        }
+        for (index, listener) in self.listeners.iter().enumerate() {
+            problems.extend(self.chain_problems(&format!("listeners[{index}]"), listener));
+        }
+        problems
+    }
+
+    /// Checks the providers of one listener, which is at `key`.
+    fn chain_problems(&self, key: &str, listener: &Listener) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let provider = |name: &str| self.auth.iter().find(|provider| provider.label() == name);
+        for (index, name) in listener.auth.iter().flatten().enumerate() {
+            let names: Vec<&str> = self.auth.iter().map(|provider| provider.label()).collect();
+            let is_repeated = listener.auth.iter().flatten().take(index).any(|before| before == name);
+            let text = match provider(name) {
+                None => {
+                    let hint = nearest(name, names.iter());
+                    let hint = hint.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+                    format!("has {name:?}, which is not the name of an [[auth]]{hint}")
+                }
+                Some(_) if is_repeated => format!("has {name:?} twice"),
+                Some(_) => continue,
+            };
+            problems.push(Problem::new(&format!("{key}.auth"), &text));
+        }
+        let is_certificate = |kind: ProviderKind| kind == ProviderKind::Certificate;
+        let judges = match &listener.auth {
+            Some(names) => names.iter().filter_map(|name| provider(name)).any(|provider| is_certificate(provider.kind)),
+            None => self.auth.is_empty() || self.auth.iter().any(|provider| is_certificate(provider.kind)),
+        };
+        if !judges && listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name) {
+            let text = "has no effect: no provider of the listener has the type \"certificate\"";
+            problems.push(Problem::new(&format!("{key}.tls.identity_as_user_name"), text));
+        }
         problems
     }
 
@@ -51,7 +106,7 @@ impl Config {
 
 fn used_twice<'a, T>(values: impl Iterator<Item = (String, &'a T)>) -> Vec<Problem>
 where
-    T: std::hash::Hash + Eq + std::fmt::Display + 'a,
+    T: std::hash::Hash + Eq + std::fmt::Display + ?Sized + 'a,
 {
     let mut seen: HashMap<&T, String> = HashMap::new();
     let mut problems = Vec::new();

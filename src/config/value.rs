@@ -26,6 +26,27 @@ pub(super) mod duration {
     }
 }
 
+/// Optional durations as in [`mod@duration`]; to be combined with `#[serde(default)]`.
+pub(super) mod optional_duration {
+    use super::{Deserializer, Duration, Serializer, duration};
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => duration::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        duration::deserialize(deserializer).map(Some)
+    }
+}
+
 /// Durations as in [`mod@duration`], or `"never"` for `None`.
 pub(super) mod duration_or_never {
     use super::{Deserializer, Duration, NumberOrText, Serializer, duration_text, parse_duration};

@@ -14,7 +14,7 @@ pub(super) fn examine(loaded: &Loaded, findings: &mut Findings) {
     for exposure in loaded.exposures() {
         findings.warning("open to others", exposure, "close it, unless it is meant so");
     }
-    match Authenticator::new(&config.security, &config.listeners) {
+    match Authenticator::new(&config.security, &config.auth, &config.listeners) {
         Ok(authenticator) => {
             for note in authenticator.notes() {
                 findings.warning("users and rules", note, "mend the file; oncemq config check reads it again");

@@ -12,6 +12,8 @@ use crate::topic::{Filter, TopicFilter, TopicName};
 pub struct Access {
     /// `None` allows everything.
     rules: Option<Arc<[AccessRule]>>,
+    /// See [`is_granted`](Self::is_granted).
+    is_granted: bool,
 }
 
 /// One rule. The placeholders `%c` and `%u` are already replaced.
@@ -86,12 +88,27 @@ pub struct Denied {
 impl Access {
     /// No restriction, not even for topics that start with `$`.
     pub const fn everything() -> Self {
-        Self { rules: None }
+        Self { rules: None, is_granted: false }
     }
 
     /// Allows what `rules` allow and none of them denies. Without rules, nothing is allowed.
     pub fn new(rules: Vec<AccessRule>) -> Self {
-        Self { rules: Some(rules.into()) }
+        Self { rules: Some(rules.into()), is_granted: false }
+    }
+
+    /// The same, granted to one client by its provider.
+    pub fn granted(rules: Vec<AccessRule>) -> Self {
+        Self { is_granted: true, ..Self::new(rules) }
+    }
+
+    /// No restriction, for a Session whose provider decides when its client connects.
+    pub const fn undecided() -> Self {
+        Self { rules: None, is_granted: true }
+    }
+
+    /// Whether the provider of the client has granted it, as the topics in a token. A reload of the ACL file doesn't change it.
+    pub const fn is_granted(&self) -> bool {
+        self.is_granted
     }
 
     /// Whether there are rules, so that a topic is allowed only if a rule allows it.

@@ -1,9 +1,8 @@
 //! Converts authentication requests of the broker to those of [`auth`](crate::auth), and verdicts to outcomes.
 
-use bytestring::ByteString;
-
-use crate::auth::{Decision, Refusal, Request, Verdict};
-use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Peer, VerifiedUser};
+use super::clock::wall_time;
+use crate::auth::{Account, Decision, Refusal, Request, Verdict};
+use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Owner, Peer, VerifiedUser};
 use crate::timestamp::Timestamp;
 
 /// Adds the address and whether it is local, the certificate identity and the listener of `peer` to a request.
@@ -19,16 +18,31 @@ pub(super) fn request(peer: &Peer, request: AuthenticationRequest, now: Timestam
         certificate_identity: peer.certificate_identity.clone(),
         listener: peer.listener.clone(),
         at: now,
+        wall: wall_time(),
     }
+}
+
+/// The user who owns a Session; `None`: anonymous clients do.
+pub(super) fn account(owner: &Owner) -> Option<Account<'_>> {
+    let name = owner.user()?;
+    Some(Account { name, provider: owner.provider() })
 }
 
 /// Converts a verdict. A user that no provider verified is not a `verified_user`.
 pub(super) fn outcome(verdict: Verdict) -> AuthenticationOutcome {
     match verdict {
-        Verdict::Accept(Decision { user, is_verified, provider, access, authentication_data, password: _ }) => {
-            let verified = |name| VerifiedUser { provider: ByteString::from_static(provider), name };
+        Verdict::Accept(Decision {
+            user,
+            is_verified,
+            provider,
+            access,
+            expires_at,
+            authentication_data,
+            proof: _,
+        }) => {
+            let verified = |name| VerifiedUser { provider, name };
             let verified_user = user.clone().filter(|_| is_verified).map(verified);
-            AuthenticationOutcome::Granted { access, user, verified_user, authentication_data }
+            AuthenticationOutcome::Granted { access, user, verified_user, expires_at, authentication_data }
         }
         Verdict::Continue { authentication_data } => AuthenticationOutcome::Continue { authentication_data },
         Verdict::Refuse(Refusal { reason_code, cause }) => AuthenticationOutcome::Refused { reason_code, cause },
@@ -55,9 +69,10 @@ mod tests {
             let decision = Decision {
                 user,
                 is_verified,
-                provider: "password",
-                password: None,
+                provider: "password".into(),
+                proof: None,
                 access,
+                expires_at: None,
                 authentication_data: data_sent,
             };
             let AuthenticationOutcome::Granted { user, verified_user, authentication_data, .. } =

@@ -23,8 +23,8 @@ pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
 }
 
 /// The options of all TCP sockets.
-pub(super) const fn tcp_options(config: &Config) -> TcpOptions {
-    TcpOptions { user_timeout: config.limits.write_timeout }
+pub(super) fn tcp_options(config: &Config) -> TcpOptions {
+    TcpOptions::new(config.limits.write_timeout)
 }
 
 /// Listens at the addresses of all listeners. A listener for which there are `passed` sockets has these alone. A default address that was not

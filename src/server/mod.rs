@@ -168,7 +168,7 @@ impl Server {
         let mut passed_admin = passed.take_admin(&config).map_err(ServerError::Start)?;
         let of_broker = passed.are_of_a_broker();
         passed.finish()?;
-        let authenticator = Authenticator::new(&config.security, &config.listeners)?;
+        let authenticator = Authenticator::new(&config.security, &config.auth, &config.listeners)?;
         report::write_notes(&authenticator.notes());
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);

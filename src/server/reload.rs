@@ -6,7 +6,7 @@
 //! | part | what a failure keeps |
 //! | --- | --- |
 //! | the configuration: read and validated | all settings; the files are read again by the previous ones |
-//! | `access`: `[security]`, password file and ACL file | all of these |
+//! | `access`: `[security]`, `[[auth]]` and the files that they name | all of these |
 //! | a listener: its settings and its socket | this listener |
 //! | the certificates of a listener | these |
 //! | everything else | – |
@@ -88,9 +88,10 @@ impl Server {
         let prepared = self.prepare_listeners(&effective, report).await;
         let has_certificates = self.reload_certificates(&prepared, report);
         let listeners = prepared.settings();
-        let has_access = self.reload_access(&effective.security, &listeners, report);
+        let has_access = self.reload_access(&effective, &listeners, report);
         if !has_access {
             (effective.security, target.security) = (self.config.security.clone(), self.loaded.config.security.clone());
+            (effective.auth, target.auth) = (self.config.auth.clone(), self.loaded.config.auth.clone());
         }
         self.apply_settings(&effective, report);
         let (has_changed, sources) = self.activate_listeners(prepared, accepting, report).await;
@@ -137,6 +138,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         durability_rules: keeps.durability_rules,
         listeners: takes.listeners,
         security: takes.security,
+        auth: takes.auth,
         mqtt: Mqtt {
             dead_letter_topic: keeps.mqtt.dead_letter_topic,
             message_expiry_after_unknown_time: keeps.mqtt.message_expiry_after_unknown_time,
@@ -168,6 +170,7 @@ mod tests {
         loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
         loaded.probe.enabled = true;
         loaded.security.password_file = Some("passwords".into());
+        loaded.auth.push(config::Provider::new(config::ProviderKind::Certificate));
         loaded.listeners.pop();
         loaded.server.watch_files = true;
         assert_eq!(applicable(&running, &loaded), loaded);

@@ -95,9 +95,9 @@ impl Entry {
             sequence,
             bytes: u32::try_from(delivery.queued_bytes()).unwrap_or(u32::MAX),
             recorded: recorded && delivery.place == DeliveryPlace::Record && delivery.share().is_none(),
+            noting: if delivery.message.is_noted { Noting::Undecided } else { Noting::Off },
             content: Content::Loaded(delivery),
             state: State::Queued,
-            noting: Noting::Undecided,
         }
     }
 
@@ -146,6 +146,13 @@ impl Entry {
     /// Notes a step, if the steps of this message are noted. Which message it is must be known at the first one.
     #[inline]
     pub(super) fn note(&mut self, step: QueueStep, actions: &mut impl Actions) {
+        if self.noting != Noting::Off {
+            self.note_step(step, actions);
+        }
+    }
+
+    #[inline(never)]
+    fn note_step(&mut self, step: QueueStep, actions: &mut impl Actions) {
         match (self.noting, &self.content) {
             (Noting::On, _) => actions.note(self.sequence, step),
             (Noting::Undecided, Content::Loaded(delivery)) => {

@@ -77,6 +77,8 @@ mod stuck_disk;
 #[cfg(feature = "otlp")]
 mod telemetry;
 #[cfg(test)]
+mod tokens;
+#[cfg(test)]
 mod tools;
 #[cfg(test)]
 mod transports;

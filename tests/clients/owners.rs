@@ -163,7 +163,7 @@ fn the_command_gives_a_session_away_or_says_why_not() {
         assert_eq!(give(wrong).0, 2, "{wrong:?}");
     }
     let (code, text) = give(&["device", "--user", "bob", "--provider", "x"]);
-    assert!(code == 2 && text.contains("\"password\" or \"certificate\""), "{code} {text}");
+    assert!(code == 2 && text.contains("it must be one of password, certificate"), "{code} {text}");
     let owner = |expected: &str| assert!(admin.get("/api/v1/clients/device").contains(expected), "{expected}");
     owner(r#""owner":{"user":"alice","provider":"password"}"#);
     assert_eq!(give(&["device", "--user", "bob"]).0, 0);

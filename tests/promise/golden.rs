@@ -51,7 +51,13 @@ impl Writer {
                     let access = Arc::new(Access::everything());
                     let (user, verified_user, authentication_data) =
                         (None, Some(VerifiedUser { provider: "password".into(), name: "ada".into() }), None);
-                    let outcome = AuthenticationOutcome::Granted { access, user, verified_user, authentication_data };
+                    let outcome = AuthenticationOutcome::Granted {
+                        access,
+                        user,
+                        verified_user,
+                        expires_at: None,
+                        authentication_data,
+                    };
                     self.event(Event::Authenticated { connection, outcome });
                 }
                 Action::Fetch(fetch) => {

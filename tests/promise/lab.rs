@@ -171,7 +171,13 @@ impl Lab {
                 let client = &self.clients[usize::try_from(connection.slot).unwrap()];
                 let verified = |name: &str| VerifiedUser { provider: "password".into(), name: name.into() };
                 let (user, verified_user, authentication_data) = (None, client.user.map(verified), None);
-                let outcome = AuthenticationOutcome::Granted { access, user, verified_user, authentication_data };
+                let outcome = AuthenticationOutcome::Granted {
+                    access,
+                    user,
+                    verified_user,
+                    expires_at: None,
+                    authentication_data,
+                };
                 self.handle(self.shard_of(connection), Event::Authenticated { connection, outcome })
             }
             Step::Commit => self.on_commit(),

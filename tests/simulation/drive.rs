@@ -199,7 +199,13 @@ impl World {
         let (id, shard) = (connection.id, connection.shard);
         let access = Arc::new(Access::everything());
         let verified_user = Some(verified(&format!("user of c{}", connection.client)));
-        let outcome = AuthenticationOutcome::Granted { access, user: None, verified_user, authentication_data: None };
+        let outcome = AuthenticationOutcome::Granted {
+            access,
+            user: None,
+            verified_user,
+            expires_at: None,
+            authentication_data: None,
+        };
         self.intrude(number);
         self.handle(shard, Event::Authenticated { connection: id, outcome });
         self.intrude(number);

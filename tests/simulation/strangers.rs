@@ -40,6 +40,7 @@ impl World {
             access: std::sync::Arc::new(Access::everything()),
             user: None,
             verified_user: user.map(verified),
+            expires_at: None,
             authentication_data: None,
         };
         let mut seen = Vec::new();

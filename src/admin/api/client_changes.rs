@@ -139,14 +139,18 @@ struct OwnerRequest {
 }
 
 impl OwnerRequest {
-    fn owner(self) -> Result<Owner, Failure> {
+    /// `providers`: the names of those that verify users.
+    fn owner(self, providers: &[&str]) -> Result<Owner, Failure> {
         match (self.user, self.provider) {
             (Some(user), _) if user.is_empty() => Err(Failure::bad_request("the user must not be empty")),
             (Some(user), None) => Ok(Owner::named(user.into())),
-            (Some(user), Some(provider)) if PROVIDERS.contains(&&*provider) => {
+            (Some(user), Some(provider)) if providers.contains(&&*provider) => {
                 Ok(Owner::of(Some(VerifiedUser { provider: provider.into(), name: user.into() })))
             }
-            (Some(_), Some(_)) => Err(Failure::bad_request("the provider must be \"password\" or \"certificate\"")),
+            (Some(_), Some(_)) => {
+                let text = format!("there is no such provider: it must be one of {}", providers.join(", "));
+                Err(Failure::bad_request(text))
+            }
             (None, None) => Ok(Owner::Anonymous),
             (None, Some(provider)) if provider == ANONYMOUS => Ok(Owner::Anonymous),
             (None, Some(_)) => Err(Failure::bad_request("a provider needs a user")),
@@ -171,7 +175,8 @@ async fn give(
     Path(client_id): Path<String>,
     Body(request): Body<OwnerRequest>,
 ) -> Result<StatusCode, Failure> {
-    let (client_id, owner) = (ClientId(client_id.into()), request.owner()?);
+    let in_force = state.reloader.in_force();
+    let (client_id, owner) = (ClientId(client_id.into()), request.owner(&in_force.config.provider_names())?);
     let what = format!("give the session to {}", owner.user().map_or("anonymous clients", |user| &**user));
     let outcome = give_to(&state, &client_id, owner).await;
     state.audit.record(&caller, &what, client_id.as_str(), &outcome);
@@ -191,9 +196,6 @@ async fn give_to(state: &ApiState, client_id: &ClientId, owner: Owner) -> Result
         GiftOutcome::NotHere => Err(missing(state, client_id)),
     }
 }
-
-/// The providers that verify users.
-const PROVIDERS: [&str; 2] = ["password", "certificate"];
 
 #[cfg(test)]
 mod tests {

@@ -75,7 +75,7 @@ struct ReceiverJson {
 /// was dropped and why.
 ///
 /// The broker keeps the last `journey_steps_max` steps (100,000) of all messages in memory, for at most ten minutes. A message that is older than these, or of
-/// an earlier run, is still found in the queues of those who have not acknowledged it; at most 20,000 messages are read from the store for that, so
+/// an earlier run, or that came while a shard received more than 20,000 messages a second, is still found in the queues of those who have not acknowledged it; at most 20,000 messages are read from the store for that, so
 /// it may be missed if more are queued.
 #[utoipa::path(
     get, path = "/messages/{message_id}",

@@ -72,6 +72,7 @@ fn an_invalid_line_is_reported_with_its_cause() {
         (format!("alice:{}", ARGON2ID.replace("m=256", "m=4000000")), 1, PasswordCause::TooCostly),
         (format!("alice:{}", ARGON2ID.replace("m=256,t=2", "m=1000000,t=5")), 1, PasswordCause::TooCostly),
         (format!("alice:{}", ARGON2ID.replace("p=1", "p=2177249729")), 1, PasswordCause::DamagedHash),
+        (format!("alice:{}", ARGON2ID.replace("p=1", "p=1,p=2177249729")), 1, PasswordCause::DamagedHash),
         (format!("alice:{MOSQUITTO_6}\nalice:{MOSQUITTO_7}"), 2, PasswordCause::UserTwice),
     ];
     for (text, line, cause) in cases {

@@ -9,7 +9,7 @@ use crate::broker::action::Action;
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::pause::PauseReason;
-use crate::broker::connection::state::{Connecting, Phase};
+use crate::broker::connection::state::{Connecting, Expiry, Phase};
 use crate::broker::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep};
 use crate::broker::ids::ConnectionId;
 use crate::broker::owner::Owner;
@@ -99,11 +99,15 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         match std::mem::replace(&mut connection.phase, Phase::AwaitingConnect) {
             Phase::Authenticating(mut connecting) => match outcome {
-                AuthenticationOutcome::Granted { access, user, verified_user, authentication_data } => {
+                AuthenticationOutcome::Granted { access, user, verified_user, expires_at, authentication_data } => {
                     connection.access = access;
+                    connection.identity.expiry = Expiry::of(expires_at);
                     connection.identity.owner = Owner::of(verified_user);
-                    let verified_user = connection.verified_user().cloned();
-                    connection.identity.user = verified_user.or(user).or(connection.identity.user.take());
+                    if let Some(user) = connection.verified_user().cloned() {
+                        connection.identity.user = Some(user);
+                    } else if user.is_some() {
+                        connection.set_user(user.as_deref());
+                    }
                     connecting.authentication_data = authentication_data;
                     self.claim_session(id, connecting, turn);
                 }
@@ -157,8 +161,12 @@ impl Shard {
                 let cause = Cause::of_refusal(ReasonCode::NotAuthorized, ANOTHER_USER.into());
                 return self.end_connection(id, Ending::with_disconnect(ReasonCode::NotAuthorized, cause), turn);
             }
-            AuthenticationOutcome::Granted { access, authentication_data, .. } => {
+            AuthenticationOutcome::Granted { access, expires_at, authentication_data, .. } => {
                 self.on_access_changed(id, &access, turn);
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.identity.expiry = Expiry::of(expires_at);
+                }
+                self.arm(id, turn);
                 auth_packet(ReasonCode::Success, method, authentication_data)
             }
             AuthenticationOutcome::Continue { authentication_data } => continue_auth(method, authentication_data),

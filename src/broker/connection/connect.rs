@@ -13,6 +13,7 @@ use crate::broker::memory::MEMORY_SHORT;
 use crate::broker::owner::Owner;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ReasonCode};
+use crate::routing::Access;
 
 impl Shard {
     pub(in crate::broker) fn on_opened(&mut self, id: ConnectionId, peer: Peer, turn: &mut Turn<'_>) {
@@ -52,7 +53,7 @@ impl Shard {
         connection.set_terms(connect.answer_terms());
         connection.client_id = Some(client_id.clone());
         connection.identity.is_bridge = connect.is_bridge;
-        connection.identity.user = connect.user_name.as_deref().map(Arc::from);
+        connection.set_user(connect.user_name.as_deref());
         connection.identity.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
         if let Err((reason_code, cause)) = self.check_connect(&connect) {
             return self.refuse(id, reason_code, cause.into(), turn);
@@ -146,9 +147,9 @@ impl Shard {
         self.connection(id).is_some_and(|connection| is_accepted(&connection.phase))
     }
 
-    /// Client Identifier and verified user of a connection, once CONNECT has been read.
-    pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
+    /// Client Identifier, owner and access rights of a connection, once CONNECT has been read.
+    pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, &Owner, &Arc<Access>)> {
         let connection = self.connection(id)?;
-        Some((connection.client_id.as_ref()?, connection.verified_user().map(|user| &**user)))
+        Some((connection.client_id.as_ref()?, &connection.identity.owner, &connection.access))
     }
 }

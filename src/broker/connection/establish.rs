@@ -122,10 +122,7 @@ impl Shard {
         connection.keep_alive = keep_alive;
         connection.identity.connected_at = turn.now;
         connection.identity.clean_start = connecting.connect.clean_start;
-        let silence_max = connection.silence_max();
-        if keep_alive > 0 {
-            self.set_due(id, turn.now + silence_max);
-        }
+        self.arm(id, turn);
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
         let opened = self.attach(slot, id, &mut connecting.connect, turn);

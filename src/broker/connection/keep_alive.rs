@@ -1,4 +1,4 @@
-//! Enforces Keep Alive and `connect_timeout`.
+//! Enforces Keep Alive, `connect_timeout`, and the time at which credentials expire.
 
 use std::time::Duration;
 
@@ -12,14 +12,25 @@ use crate::codec::ReasonCode;
 use crate::timestamp::Timestamp;
 
 impl Shard {
-    /// Sets the timer of a connection, which serves `connect_timeout` until CONNACK and Keep Alive after it.
+    /// Sets the timer of a connection, which serves `connect_timeout` until CONNACK, and after it Keep Alive and the time at which the
+    /// credentials of the client expire.
     pub(in crate::broker) fn set_due(&mut self, id: ConnectionId, at: Timestamp) {
-        if self.connection(id).is_some() {
+        let Some(connection) = self.connection(id) else { return };
+        let is_connected = connection.session().is_some();
+        let at = if is_connected { at.min(connection.identity.expiry.time()) } else { at };
+        if at < Timestamp::NEVER {
             self.timers.set_connection(id.slot, at);
         }
     }
 
-    /// The timer of the connection in `slot` is due: `connect_timeout` or Keep Alive.
+    /// Sets the timer of a connection whose CONNECT was accepted.
+    pub(in crate::broker) fn arm(&mut self, id: ConnectionId, turn: &Turn<'_>) {
+        let Some(connection) = self.connection(id) else { return };
+        let silence_max = (connection.keep_alive > 0).then(|| turn.now + connection.silence_max());
+        self.set_due(id, silence_max.unwrap_or(Timestamp::NEVER));
+    }
+
+    /// The timer of the connection in `slot` is due: `connect_timeout`, Keep Alive, or the end of the client's credentials.
     pub(in crate::broker) fn on_connection_due(&mut self, slot: u32, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.in_slot(slot) else { return };
         let id = connection.id;
@@ -37,7 +48,12 @@ impl Shard {
                 let cause = "CONNECT not completed within connect_timeout".into();
                 self.refuse(id, ReasonCode::ServerBusy, cause, turn);
             }
-            Phase::Connected(_) if connection.keep_alive == 0 => {}
+            Phase::Connected(_) if connection.identity.expiry.time() <= turn.now => {
+                let ending =
+                    Ending::with_disconnect(ReasonCode::NotAuthorized, "the credentials of the client have expired");
+                self.end_connection(id, ending, turn);
+            }
+            Phase::Connected(_) if connection.keep_alive == 0 => self.set_due(id, Timestamp::NEVER),
             Phase::Connected(_) => {
                 let silence_max = connection.silence_max();
                 let reasons = connection.pause_reasons();

@@ -12,7 +12,7 @@ use crate::broker::owner::Owner;
 use crate::broker::publish::blocked::BlockedMessage;
 use crate::broker::publish::sys::SysPublisher;
 use crate::broker::report::ClientLabel;
-use crate::codec::{AnswerTerms, ClientId, Connect, ProtocolVersion, ServerPacket};
+use crate::codec::{AnswerTerms, ClientId, Connect, ProtocolVersion, ServerPacket, shown_user_name};
 use crate::routing::{Access, SessionKey};
 use crate::timestamp::Timestamp;
 
@@ -71,6 +71,31 @@ pub(in crate::broker) struct ClientIdentity {
     pub(in crate::broker) authentication_method: Option<Box<ByteString>>,
     /// When CONNACK was sent; before that, when the connection was opened.
     pub(in crate::broker) connected_at: Timestamp,
+    /// When its credentials expire.
+    pub(in crate::broker) expiry: Expiry,
+}
+
+// Beyond it, the allocator takes 160 bytes.
+const _: () = assert!(size_of::<ClientIdentity>() <= 128);
+
+/// When credentials expire: milliseconds in 48 bits, which last for 8,900 years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) struct Expiry([u8; 6]);
+
+impl Expiry {
+    const NEVER: Self = Self([u8::MAX; 6]);
+
+    /// `None`: never.
+    pub(in crate::broker) fn of(time: Option<Timestamp>) -> Self {
+        let [a, b, c, d, e, f, 0, 0] = time.unwrap_or(Timestamp::NEVER).0.to_le_bytes() else { return Self::NEVER };
+        Self([a, b, c, d, e, f])
+    }
+
+    /// The time; [`Timestamp::NEVER`] if they don't expire.
+    pub(in crate::broker) fn time(self) -> Timestamp {
+        let Self([a, b, c, d, e, f]) = self;
+        if self == Self::NEVER { Timestamp::NEVER } else { Timestamp(u64::from_le_bytes([a, b, c, d, e, f, 0, 0])) }
+    }
 }
 
 /// The phase of a connection between accept and CONNACK.
@@ -151,6 +176,7 @@ impl Connection {
                 clean_start: false,
                 authentication_method: None,
                 connected_at: now,
+                expiry: Expiry::of(None),
             }),
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,
@@ -275,6 +301,11 @@ impl Connection {
     /// One and a half times the Keep Alive: the longest time without a packet. [MQTT-3.1.2-22]
     pub(in crate::broker) fn silence_max(&self) -> Duration {
         Duration::from_millis(u64::from(self.keep_alive) * 1_500)
+    }
+
+    /// Notes the user name that the client has sent, for the log.
+    pub(in crate::broker) fn set_user(&mut self, user_name: Option<&str>) {
+        self.identity.user = user_name.map(|name| shown_user_name(name).into());
     }
 
     /// The client's labels for a log line.

@@ -27,7 +27,7 @@ impl Shard {
         reason: DropReason,
         turn: &mut Turn<'_>,
     ) {
-        if let Some(id) = delivery.message.id {
+        if let Some(id) = delivery.message.id.filter(|_| delivery.message.is_noted) {
             let receiver = (to.key, &to.client_id, to.location().slot == Location::ENDED);
             self.journeys.dropped(id, receiver, reason, turn.now);
         }

@@ -151,7 +151,7 @@ impl<'a> Body<'a> {
             length => MessageProperties::from_bytes(payload.split_to(length)).ok()?,
         };
         let id = self.message_id()?;
-        Some(Message { topic, payload, properties, qos, id, received: Stamp::NONE })
+        Some(Message { topic, payload, properties, qos, id, received: Stamp::NONE, is_noted: id.is_some() })
     }
 
     /// The length of a message's content, which is skipped.

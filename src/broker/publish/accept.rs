@@ -18,7 +18,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::resolved::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, MessageId, Qos, ReasonCode};
+use crate::codec::{Message, Qos, ReasonCode};
 use crate::routing::{RetainedStore, Route, ShareViews, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 
@@ -73,7 +73,8 @@ impl Shard {
                 return Verdict::full(application, WaitsFor::Queue(room));
             }
         };
-        let id = (application.qos > Qos::AtMostOnce).then(|| self.identifiers.next_message_id());
+        let id = (application.qos > Qos::AtMostOnce)
+            .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.level = level;
         if let Some(retained) = retained
@@ -91,7 +92,7 @@ impl Shard {
         let origin = if has_receivers { self.origin_of(publisher, only_key, turn.now) } else { None };
         let mut distribution = Distribution::new(origin, room, level, copies_wait, resolved.published());
         let may_need_record = copies_wait || may_need_record(publisher, &accepted);
-        let noted = self.note_accepted((id, waits), &accepted, publisher, turn);
+        let noted = self.note_accepted(&accepted, publisher, waits, turn);
         if let Some((receiver, publisher)) = only
             && !may_need_record
             && !receiver.subscriber.is_durable()
@@ -128,19 +129,20 @@ impl Shard {
         Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
     }
 
-    /// Begins the journey of a message with this identity, and its trace. `waits`: its acknowledgement is sent when its record is stable.
+    /// Begins the journey of a message that has one, and its trace. `waits`: its acknowledgement is sent when its record is stable.
     #[inline]
     fn note_accepted(
         &mut self,
-        (id, waits): (Option<MessageId>, bool),
         accepted: &AcceptedMessage,
         publisher: &Publisher,
+        waits: bool,
         turn: &mut Turn<'_>,
     ) -> Option<u64> {
         if self.settings.traced_per_million.is_some() {
-            self.sample((id, accepted), publisher, waits, turn);
+            self.sample(accepted, publisher, waits, turn);
         }
-        self.journeys.accepted((id?, accepted.qos), publisher, accepted.message.topic.as_str(), turn.now)
+        let id = accepted.message.id.filter(|_| accepted.message.is_noted)?;
+        Some(self.journeys.accepted((id, accepted.qos), publisher, accepted.message.topic.as_str(), turn.now))
     }
 
     /// Keeps the number of receivers of a message: for its publisher, and in its journey.

@@ -24,10 +24,10 @@ pub(in crate::broker) struct AcceptedMessage {
 }
 
 impl AcceptedMessage {
-    /// A new message. `id`: its identity, at QoS 1 and 2.
+    /// A new message. `id`: its identity, at QoS 1 and 2, and whether its journey is noted.
     pub(in crate::broker) fn new(
         application: Application,
-        id: Option<MessageId>,
+        id: Option<(MessageId, bool)>,
         resolved: &Resolved,
         now: Timestamp,
     ) -> Self {
@@ -37,7 +37,8 @@ impl AcceptedMessage {
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if id.is_some() || is_kept {
             let message = Arc::make_mut(&mut message);
-            (message.id, message.qos) = (id, qos);
+            message.qos = qos;
+            (message.id, message.is_noted) = id.map_or((None, false), |(id, is_noted)| (Some(id), is_noted));
             if is_kept && !is_topic_copied {
                 message.topic = resolved.kept_topic(&message.topic);
             }

@@ -202,6 +202,9 @@ impl session::Actions for ActionSink<'_> {
     }
 
     fn begin_notes(&mut self, sequence: u64, message: &Message, step: QueueStep) -> bool {
+        if !message.is_noted {
+            return false;
+        }
         let Notes { journeys, key, slot, now } = &mut self.notes;
         message.id.is_some_and(|id| journeys.begin(id, Receiver { key: *key, slot: *slot, sequence }, step, *now))
     }

@@ -16,6 +16,7 @@ use crate::broker::counters::DropReason;
 use crate::broker::event::Revocation;
 use crate::broker::ids::ConnectionId;
 use crate::broker::operator::drops::Lost;
+use crate::broker::owner::Owner;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, ReasonCode};
@@ -49,10 +50,10 @@ impl Shard {
         self.wake_for_change(slot, turn);
     }
 
-    /// The client and the verified user of the Session in `slot`, if it has no connection.
-    pub fn away(&self, slot: usize) -> Option<(&ClientId, Option<&str>)> {
+    /// The client, the owner and the access rights of the Session in `slot`, if it has no connection.
+    pub fn away(&self, slot: usize) -> Option<(&ClientId, &Owner, Arc<Access>)> {
         let entry = self.sessions.get(slot).filter(|entry| entry.connection.is_none())?;
-        Some((&entry.subscriber.client_id, entry.owner.user().map(|user| &**user)))
+        Some((&entry.subscriber.client_id, &entry.owner, entry.subscriber.access()))
     }
 
     /// The end of the slots of [`away`](Self::away).

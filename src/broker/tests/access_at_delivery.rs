@@ -197,7 +197,7 @@ fn share_away() -> Harness {
 
 fn change_one(harness: &mut Harness, client_id: &str, access: Access) {
     let shard = &harness.shards[0];
-    let is_it = |slot: &usize| shard.away(*slot).is_some_and(|(name, _)| name.as_str() == client_id);
+    let is_it = |slot: &usize| shard.away(*slot).is_some_and(|(name, ..)| name.as_str() == client_id);
     let slot = (0..shard.slots_end()).find(is_it).unwrap();
     harness.event(0, Event::AwayAccessChanged { slot, access: Arc::new(access) });
 }

@@ -204,6 +204,7 @@ fn connack_explains_the_user_the_store_and_the_queue() {
         access: Arc::new(Access::everything()),
         user: None,
         verified_user: Some(VerifiedUser { provider: "password".into(), name: user }),
+        expires_at: None,
         authentication_data: None,
     };
     let (_, _request) = harness.requests.pop_front().unwrap();

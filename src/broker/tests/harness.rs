@@ -575,6 +575,7 @@ pub(super) fn granted(access: Access, data: Option<&'static str>) -> Authenticat
         access: Arc::new(access),
         user: None,
         verified_user: None,
+        expires_at: None,
         authentication_data: data.map(|data| data.into()),
     }
 }

@@ -411,6 +411,7 @@ fn client_that_re_authenticates_as_another_user_is_disconnected() {
         access: Arc::new(Access::everything()),
         user: None,
         verified_user: Some(VerifiedUser { provider: "password".into(), name: "bob".into() }),
+        expires_at: None,
         authentication_data: None,
     };
     harness.answer(client, outcome);

@@ -85,7 +85,7 @@ impl Shared {
                 changed = current.changed() => {
                     let next = changed.ok().and_then(|()| current.borrow_and_update().clone());
                     let Some(next) = next else { return };
-                    socket.set_user_timeout(next.write_timeout);
+                    socket.set_write_timeout(next.write_timeout);
                     endpoint = next;
                 }
                 result = self.accept(&endpoint, &mut rate, &socket) => match result {

@@ -173,12 +173,13 @@ pub(in crate::server) enum Accepting {
 }
 
 impl Accepting {
-    /// Sets TCP_USER_TIMEOUT of later connections, which inherit it.
-    pub(super) fn set_user_timeout(&self, timeout: Duration) {
+    /// Sets the options of later connections, which inherit them.
+    pub(super) fn set_write_timeout(&self, write_timeout: Duration) {
         #[cfg(target_os = "linux")]
         if let Self::Tcp(listener) = self {
             // Without it the write timeout of the broker still holds.
-            let _ = SockRef::from(listener.get_ref()).set_tcp_user_timeout(Some(timeout));
+            let _ = SockRef::from(listener.get_ref())
+                .set_tcp_user_timeout(Some(tcp::Options::new(write_timeout).user_timeout));
         }
     }
 

@@ -7,8 +7,15 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 /// Socket options of the connections of a listener.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) struct Options {
-    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged.
+    /// TCP_USER_TIMEOUT: how long sent bytes, and probes of a silent connection, may stay unacknowledged.
     pub(in crate::server) user_timeout: Duration,
+}
+
+impl Options {
+    /// Those for a broker with this `limits.write_timeout`.
+    pub(in crate::server) fn new(write_timeout: Duration) -> Self {
+        Self { user_timeout: write_timeout.max(SILENCE_MAX) }
+    }
 }
 
 /// Listens at `address`. Connections inherit the options from the listening socket. `takes_ipv4`: for `[::]`, whether connections over
@@ -48,15 +55,30 @@ pub(in crate::server) fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// Large enough for a fleet that reconnects within a second; the operating system lowers it to its own maximum.
 const BACKLOG: i32 = 65_535;
-/// Detects peers that vanish without FIN or RST while their Keep Alive is off.
+/// Detects peers that vanish without FIN or RST while their Keep Alive is off, and keeps the mappings of address translators.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// After so long without an answer a connection has ended: ten probes are lost then. With TCP_USER_TIMEOUT, Linux takes no notice of the number
+/// of probes, but ends a connection at the first probe without an answer that finds it silent for longer than that. A smaller value would end
+/// the connection of a client that has nothing to say for two minutes because of one lost packet.
+const SILENCE_MAX: Duration = KEEPALIVE_IDLE.saturating_add(Duration::from_secs(10 * KEEPALIVE_INTERVAL.as_secs()));
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const OPTIONS: Options = Options { user_timeout: Duration::from_secs(20) };
+
+    #[test]
+    fn a_silent_connection_outlives_lost_probes() {
+        for write_timeout in [1, 30, 3_600].map(Duration::from_secs) {
+            let listener = bind("127.0.0.1:0".parse().unwrap(), Options::new(write_timeout), false).unwrap();
+            let socket = socket2::SockRef::from(&listener);
+            let user_timeout = socket.tcp_user_timeout().unwrap().unwrap();
+            let probes = 8 * socket.tcp_keepalive_interval().unwrap();
+            assert!(user_timeout >= socket.tcp_keepalive_time().unwrap() + probes && user_timeout >= write_timeout);
+        }
+    }
 
     #[test]
     fn an_address_in_use_is_an_error_and_both_families_can_share_a_port() {

@@ -8,18 +8,16 @@ use super::super::shard::mailbox::Mail;
 use super::listeners::Prepared;
 use super::report::{PartResult, ReloadReport};
 use super::stamps::{ACCESS, Part, parts};
-use crate::config::{Listener, Security};
+use crate::config::{Config, Listener};
 
 impl Server {
-    /// Reads the password file and the ACL file that the settings name, and applies them. Returns whether they are in force.
-    pub(super) fn reload_access(
-        &mut self,
-        security: &Security,
-        listeners: &[Listener],
-        report: &mut ReloadReport,
-    ) -> bool {
-        let has_changed = self.stamps.take(&Part::access(security)) || *security != self.config.security;
-        match self.authentication.reload_with(security, listeners) {
+    /// Reads the files of users, keys and rules that `config` names, and applies them with the listeners that are there. Returns whether
+    /// they are in force.
+    pub(super) fn reload_access(&mut self, config: &Config, listeners: &[Listener], report: &mut ReloadReport) -> bool {
+        let (security, auth) = (&config.security, &config.auth);
+        let differs = *security != self.config.security || *auth != self.config.auth;
+        let has_changed = self.stamps.take(&Part::access(security, auth)) || differs;
+        match self.authentication.reload_with(security, auth, listeners) {
             Ok(()) => {
                 log_line!(FilesReloaded { files = "access" }, "reloaded the password file and the ACL file");
                 write_notes(&self.authentication.notes());
@@ -76,8 +74,8 @@ impl Server {
     pub(super) fn reload_files(&mut self, parts: &[String], report: &mut ReloadReport) {
         let mut has_reloaded = false;
         if parts.iter().any(|part| part == ACCESS) {
-            let (security, listeners) = (self.config.security.clone(), self.config.listeners.clone());
-            has_reloaded |= self.reload_access(&security, &listeners, report);
+            let config = self.config.clone();
+            has_reloaded |= self.reload_access(&config, &config.listeners, report);
         }
         let endpoints: Vec<_> = self.listeners.iter().map(|listener| listener.endpoint().clone()).collect();
         for endpoint in endpoints {
@@ -100,6 +98,6 @@ impl Server {
     /// The parts whose files have changed since they were read, and have been the same for [`WATCH_INTERVAL`](super::super::WATCH_INTERVAL):
     /// so a file that is being written is not read yet.
     pub(in super::super) fn changed_files(&mut self) -> Vec<String> {
-        self.stamps.changed(parts(&self.config.security, &self.config.listeners))
+        self.stamps.changed(parts(&self.config))
     }
 }

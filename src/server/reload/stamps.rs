@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Listener, Security};
+use crate::config::{Config, Listener, Provider, Security};
 
 /// Files that are read together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +19,13 @@ pub(super) struct Part {
 pub(super) const ACCESS: &str = "access";
 
 impl Part {
-    /// The password file and the ACL file.
-    pub(super) fn access(security: &Security) -> Self {
-        let files = security.password_file.iter().chain(&security.acl_file).cloned().collect();
+    /// The password file, the ACL file, and those of the providers.
+    pub(super) fn access(security: &Security, auth: &[Provider]) -> Self {
+        let of_provider = |provider: &'_ Provider| {
+            [&provider.file, &provider.secret_file, &provider.public_key_file].map(Option::clone)
+        };
+        let own = auth.iter().flat_map(of_provider).flatten();
+        let files = security.password_file.iter().chain(&security.acl_file).cloned().chain(own).collect();
         Self { name: ACCESS.to_owned(), files }
     }
 
@@ -49,7 +53,7 @@ impl Stamps {
     /// The stamps of all files that `config` names, which the caller reads next.
     pub(in crate::server) fn of(config: &Config) -> Self {
         let mut stamps = Self::default();
-        for part in parts(&config.security, &config.listeners) {
+        for part in parts(config) {
             stamps.take(&part);
         }
         stamps
@@ -81,8 +85,9 @@ impl Stamps {
 }
 
 /// The parts with files.
-pub(super) fn parts(security: &Security, listeners: &[Listener]) -> Vec<Part> {
-    listeners.iter().filter_map(Part::certificates).chain([Part::access(security)]).collect()
+pub(super) fn parts(config: &Config) -> Vec<Part> {
+    let access = Part::access(&config.security, &config.auth);
+    config.listeners.iter().filter_map(Part::certificates).chain([access]).collect()
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
@@ -103,7 +108,7 @@ mod tests {
         let path = directory.path().join("acl");
         fs::write(&path, "1").unwrap();
         let security = Security { acl_file: Some(path.clone()), ..Security::default() };
-        let part = || Part::access(&security);
+        let part = || Part::access(&security, &[]);
         let mut stamps = Stamps::default();
         assert!(stamps.take(&part()));
         assert!(!stamps.take(&part()));

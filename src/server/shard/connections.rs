@@ -8,7 +8,7 @@ use crate::codec::ProtocolVersion;
 use crate::server::clock::Reading;
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
-use crate::server::shard::samples::Samples;
+use crate::server::shard::samples::{Sample, Samples};
 use crate::timestamp::{Stamp, Timestamp};
 
 /// The connections of one shard.
@@ -71,8 +71,8 @@ pub(in crate::server) struct Entry {
 /// By what a client was accepted. After a reload, it is compared with the files.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Proof {
-    /// The line of the password file that verified its password.
-    pub(in crate::server) password: Option<Fingerprint>,
+    /// The line of the password file that verified its password, or the key that verified its token.
+    pub(in crate::server) credentials: Option<Fingerprint>,
     /// The certificates that it has presented.
     pub(in crate::server) certificates: Option<Box<ClientCertificates>>,
 }
@@ -141,6 +141,13 @@ impl Connections {
 }
 
 impl Entry {
+    /// Measures the latency that ends when the packet is written that was added to the output last.
+    #[cold]
+    pub(in crate::server) fn measure(&mut self, sample: Sample) {
+        let end = self.bytes_sent + self.outgoing.len() as u64;
+        self.samples.get_or_insert_default().queued(sample, end);
+    }
+
     /// Whether the task must not read or decode.
     pub(in crate::server) fn is_reading_stopped(&self) -> bool {
         self.paused || self.closing

@@ -208,7 +208,7 @@ impl Driver {
     fn restore(&mut self, sessions: Vec<Box<RecoveredSession>>, orphans: Vec<Orphan>) {
         let mut actions = std::mem::take(&mut self.actions);
         for session in sessions {
-            let access = self.authentication.access(&session.client_id, session.owner.user().map(|user| &**user));
+            let access = self.access_of_recovered(&session);
             self.shard.restore(self.reading.now, *session, access, &mut actions);
             for action in actions.drain(..) {
                 self.perform(action);
@@ -365,8 +365,7 @@ impl Driver {
             self.tracer.sent(connection, traced, entry.outgoing.len(), now);
         }
         if let Some(sample) = sample {
-            let end = entry.bytes_sent + entry.outgoing.len() as u64;
-            entry.samples.get_or_insert_default().queued(sample, end);
+            entry.measure(sample);
         }
         self.packets_queued += 1;
         if self.current != Some(connection) {

@@ -4,6 +4,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::auth::{self, Pool};
 use crate::broker::{Answer, Query, QueryId, Standing, TopicQuery};
+use crate::server::authentication::account;
 
 /// A query to a shard, with the channel for its answer.
 #[derive(Debug)]
@@ -16,8 +17,7 @@ pub(in crate::server) struct QueryRequest {
 pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
     match query {
         Query::Give(gift) => {
-            let user = gift.owner.user().map(|user| &**user);
-            gift.access = Some(authentication.access(&gift.client_id, user));
+            gift.access = Some(authentication.access(&gift.client_id, account(&gift.owner)));
         }
         Query::Topics(TopicQuery::Explain(request)) => {
             let found = authentication.standing(&request.client_id, request.user.as_deref());

@@ -138,7 +138,7 @@ impl Samples {
 }
 
 /// One of this many PUBLISH packets is measured: each measurement reads the clock for each receiver.
-const PUBLISH_INTERVAL: u32 = 64;
+const PUBLISH_INTERVAL: u32 = 256;
 /// The first PUBLISH after this time is measured too, so that a broker with few messages has figures.
 const PUBLISH_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// One of this many turns is measured.
@@ -282,9 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn one_of_64_messages_is_measured_and_one_in_100_milliseconds() {
+    fn one_of_256_messages_is_measured_and_one_in_100_milliseconds() {
         let mut sampler = Sampler::default();
-        let measured = (0..6_400).filter(|_| sampler.wants_publish(Timestamp(1_000))).count();
+        let measured = (0..25_600).filter(|_| sampler.wants_publish(Timestamp(1_000))).count();
         assert_eq!(measured, 101);
         let slow = (0..10_u64).filter(|number| sampler.wants_publish(Timestamp(2_000 + 100 * number))).count();
         assert_eq!(slow, 10);

@@ -1,6 +1,6 @@
 use crate::codec::{
     Ack, AliasUse, Auth, ClientPacket, Connect, Disconnect, Message, OutgoingPublish, PacketId, Publish, Qos,
-    ReasonCode, ServerPacket, Subscribe, TopicAlias,
+    ReasonCode, ServerPacket, Subscribe, TopicAlias, shown_user_name,
 };
 use crate::server::log::cut;
 use crate::topic::Filter;
@@ -87,7 +87,7 @@ impl Traced {
             traced = traced.with(&format!(", Will to {topic:?} (QoS {qos}{retain}, payload of {bytes} bytes)"));
         }
         if let Some(user_name) = user_name {
-            traced = traced.with(&format!(", User Name {:?}", cut(user_name)));
+            traced = traced.with(&format!(", User Name {:?}", cut(shown_user_name(user_name))));
         }
         if password.is_some() {
             traced = traced.with(", a Password");

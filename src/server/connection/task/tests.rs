@@ -39,7 +39,7 @@ struct Broker {
 impl Broker {
     fn new(config: &Config) -> Self {
         let mailboxes: Arc<[Mailbox]> = [Mailbox::new(16)].into();
-        let authenticator = Authenticator::new(&config.security, &[]).unwrap();
+        let authenticator = Authenticator::new(&config.security, &[], &[]).unwrap();
         let shared = Arc::new(Shared::new(1, settings::retained_limits(config, u64::MAX, 0)));
         let parts = Parts {
             memory: Arc::new(MemoryBudget::new(u64::MAX)),

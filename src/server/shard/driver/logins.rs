@@ -69,7 +69,7 @@ impl Driver {
     /// Tells the broker the verdict: that of a CONNECT with wrong credentials after a delay that grows with their number.
     fn on_verdict(&mut self, connection: ConnectionId, verdict: auth::Verdict) {
         let now = self.reading.now;
-        self.set_password(connection, &verdict);
+        self.set_proof(connection, &verdict);
         let outcome = authentication::outcome(verdict);
         let is_connect = self.shard.awaits_authentication(connection);
         if let AuthenticationOutcome::Granted { verified_user: Some(user), .. } = &outcome

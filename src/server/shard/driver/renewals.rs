@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use super::Driver;
 use crate::auth;
-use crate::broker::{ConnectionId, Event, Peer, Revocation};
+use crate::broker::{ConnectionId, Event, Peer, RecoveredSession, Revocation};
 use crate::routing::Access;
+use crate::server::authentication::account;
 use crate::server::listener::Stream;
 
 impl Driver {
-    /// Notes the line of the password file that verified a client.
-    pub(super) fn set_password(&mut self, connection: ConnectionId, verdict: &auth::Verdict) {
-        if let auth::Verdict::Accept(auth::Decision { password: Some(password), .. }) = verdict
+    /// Notes what verified a client, if a reload may void it.
+    pub(super) fn set_proof(&mut self, connection: ConnectionId, verdict: &auth::Verdict) {
+        if let auth::Verdict::Accept(auth::Decision { proof: Some(proof), .. }) = verdict
             && let Some(entry) = self.connections.get_mut(connection)
         {
-            entry.proof.get_or_insert_default().password = Some(*password);
+            entry.proof.get_or_insert_default().credentials = Some(*proof);
         }
     }
 
@@ -69,30 +70,41 @@ impl Driver {
         }
     }
 
+    /// What the client of a recovered Session may do by the current files.
+    pub(super) fn access_of_recovered(&self, session: &RecoveredSession) -> Arc<Access> {
+        self.authentication.access(&session.client_id, account(&session.owner))
+    }
+
     /// What its client may do by the current files, if it is known.
     fn access_of(&self, connection: ConnectionId) -> Arc<Access> {
-        let of_client = |(client_id, user): (&_, Option<&str>)| self.authentication.access(client_id, user);
-        self.shard.identity(connection).map_or_else(nothing, of_client)
+        let current = self.shard.identity(connection);
+        current.map_or_else(nothing, |(client_id, owner, current)| {
+            self.authentication.away(client_id, account(owner), current)
+        })
     }
 
     /// What the reloaded files say about a connected client.
     fn renewal(&mut self, connection: ConnectionId) -> Option<Event> {
         let proof = self.connections.get_mut(connection)?.proof.as_deref();
-        let password = proof.and_then(|proof| proof.password);
+        let credentials = proof.and_then(|proof| proof.credentials);
         let certificates = proof.and_then(|proof| proof.certificates.as_ref());
         let is_revoked = certificates.is_some_and(|certificates| certificates.are_revoked());
-        let Some((client_id, user)) = self.shard.identity(connection) else {
+        let Some((client_id, owner, current)) = self.shard.identity(connection) else {
             // It has not sent CONNECT.
             let revoked = |access| Event::Revoked { connection, access, revocation: Revocation::Certificate };
             return is_revoked.then(|| revoked(nothing()));
         };
-        let (access, revocation) = match self.authentication.renew(client_id, user, password) {
+        let listener = self.shard.peer(connection).map_or("", |peer| &*peer.listener);
+        let renewal = self.authentication.renew((client_id, listener), account(owner), credentials, current);
+        let (access, revocation) = match renewal {
+            auth::Renewal::TokenVoid(access) => (access, Some(Revocation::Token)),
+            auth::Renewal::ProviderRemoved(access) => (access, Some(Revocation::Provider)),
             auth::Renewal::UserRemoved(access) => (access, Some(Revocation::User)),
             auth::Renewal::PasswordChanged(access) => (access, Some(Revocation::Password)),
             auth::Renewal::Stays(access) => (access, None),
         };
         let keeps = |peer: &Peer| self.authentication.keeps_anonymous(&peer.listener, peer.is_local);
-        let is_anonymous = user.is_none() && self.shard.is_accepted(connection);
+        let is_anonymous = owner.user().is_none() && self.shard.is_accepted(connection);
         let is_barred = is_anonymous && self.shard.peer(connection).is_some_and(|peer| !keeps(peer));
         let revocation = match revocation {
             _ if is_revoked => Some(Revocation::Certificate),
@@ -110,8 +122,8 @@ impl Driver {
         let Some(first) = self.renewed_slots else { return };
         let (mut slot, mut renewed) = (first, 0);
         while slot < self.shard.slots_end() && slot < first + SLOTS_PER_TURN && renewed < RENEWALS_PER_TURN {
-            if let Some((client_id, user)) = self.shard.away(slot) {
-                let access = self.authentication.access(client_id, user);
+            if let Some((client_id, owner, current)) = self.shard.away(slot) {
+                let access = self.authentication.away(client_id, account(owner), &current);
                 self.handle(Event::AwayAccessChanged { slot, access });
                 renewed += 1;
             }
