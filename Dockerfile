@@ -9,7 +9,7 @@ COPY . .
 # The caches persist between builds, so a change of the source recompiles only the broker.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --package oncemq --bin oncemq && \
+    cargo build --release --locked --package oncemq --bin oncemq --features otlp && \
     install -D target/release/oncemq /out/oncemq
 
 FROM debian:${DEBIAN}-slim

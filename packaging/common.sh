@@ -50,7 +50,7 @@ compile() {
       ;;
     *) fail "no compiler is known for $target" ;;
   esac
-  (cd "$root" && cargo build --locked --package oncemq --bin oncemq --target "$target" --profile "$profile")
+  (cd "$root" && cargo build --locked --package oncemq --bin oncemq --features otlp --target "$target" --profile "$profile")
   local folder="$profile"
   if [ "$profile" = dev ]; then folder=debug; fi
   binary="$build/$target/$folder/oncemq"

@@ -350,6 +350,7 @@ impl World {
                 Action::Persist { ticket, record } => self.persist(shard, ticket, &record),
                 Action::Forward { shard, message } => self.forwarded.push_back((usize::from(shard.0), message)),
                 Action::Fetch(fetch) => self.fetches.push_back((shard, fetch)),
+                Action::Sampled(message) => drop(format!("{message:?}")),
                 Action::Report(report) => drop(format!("{report:?}")),
                 Action::Answer(..) => panic!("nobody asked"),
             }
@@ -508,6 +509,7 @@ fn settings() -> Settings {
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
+        traced_per_million: Some(100_000),
         journey_steps_max: 100,
     }
 }

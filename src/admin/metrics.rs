@@ -5,15 +5,23 @@ mod errors;
 mod latency;
 mod probe;
 mod saturation;
+mod telemetry;
 mod traffic;
 
 use super::metric::Metric;
 
 /// All metrics, in the order of the documentation: what there is, then the golden signals.
 pub fn metrics() -> impl Iterator<Item = &'static Metric> {
-    [broker::METRICS, latency::METRICS, traffic::METRICS, errors::METRICS, saturation::METRICS, probe::METRICS]
-        .into_iter()
-        .flatten()
+    let tables = [
+        broker::METRICS,
+        latency::METRICS,
+        traffic::METRICS,
+        errors::METRICS,
+        saturation::METRICS,
+        probe::METRICS,
+        telemetry::METRICS,
+    ];
+    tables.into_iter().flatten()
 }
 
 #[cfg(test)]

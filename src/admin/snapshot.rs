@@ -11,7 +11,7 @@ use crate::histogram::LatencyHistogram;
 use crate::server::process::{self, Memory};
 use crate::server::{
     AdmissionCounts, Bans, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult, Queries, Reloader,
-    ShardSnapshot, Status, Traces, Traffic,
+    ShardSnapshot, SpanResult, Status, TelemetryFigures, Traces, Traffic,
 };
 use crate::store::{Stats, Store, Timing};
 use crate::timestamp::WallTime;
@@ -63,6 +63,7 @@ pub(super) struct Snapshot {
     pub(super) shards: Vec<ShardSnapshot>,
     certificates: Vec<CertificateExpiry>,
     probe: Option<ProbeFigures>,
+    telemetry: Option<TelemetryFigures>,
     now: WallTime,
 }
 
@@ -105,6 +106,7 @@ impl Snapshot {
             shards,
             certificates: handles.status.certificates(),
             probe: handles.status.probe(),
+            telemetry: handles.status.telemetry(),
             now: handles.status.wall_now(),
         }
     }
@@ -178,6 +180,13 @@ impl Snapshot {
     pub(super) fn probe_up(&self) -> Vec<(String, f64)> {
         let is_well = self.probe.as_ref().and_then(|probe| probe.is_well);
         is_well.map(|is_well| (String::new(), f64::from(u8::from(is_well)))).into_iter().collect()
+    }
+
+    /// The spans of traces by result; none if there were never any.
+    pub(super) fn telemetry_spans(&self) -> Vec<(Vec<String>, u64)> {
+        let figures = self.telemetry.iter();
+        let named = figures.flat_map(|figures| SpanResult::ALL.iter().zip(figures.spans));
+        named.map(|(result, count)| (vec![result.name().to_owned()], count)).collect()
     }
 
     /// The seconds until the certificate of each listener with TLS expires.

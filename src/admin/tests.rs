@@ -13,7 +13,8 @@ use crate::config::Durability;
 use crate::histogram::LatencyHistogram;
 use crate::routing::RetainedLimits;
 use crate::server::{
-    AdmissionCounts, CertificateExpiry, Clock, ProbeFigures, Queries, Reloader, ShardSnapshot, Status, Traces,
+    AdmissionCounts, CertificateExpiry, Clock, ProbeFigures, Queries, Reloader, ShardSnapshot, Status,
+    TelemetryFigures, Traces,
 };
 use crate::timestamp::Timestamp;
 
@@ -35,6 +36,7 @@ pub(super) fn handles() -> BrokerHandles {
     let expires = i64::try_from(status.wall_now().0 / 1_000).unwrap() + 1_000_000;
     status.publish_certificates(vec![CertificateExpiry { listener: "a \"b\"".into(), expires }]);
     status.publish_probe(Some(ProbeFigures { is_well: Some(true), ..ProbeFigures::default() }));
+    status.publish_telemetry(TelemetryFigures { spans: [7, 1, 0] });
     BrokerHandles {
         bans: Arc::new(crate::server::Bans::new(&crate::config::Bans::default())),
         status,

@@ -3,6 +3,7 @@ use crate::broker::event::AuthenticationRequest;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::Fetch;
 use crate::broker::persistence::record::Record;
+use crate::broker::publish::sampled_message::SampledMessage;
 use crate::broker::query::{Answer, QueryId};
 use crate::broker::report::Report;
 use crate::codec::ServerPacket;
@@ -68,6 +69,8 @@ pub enum Action {
     },
     /// Pass the answer to the sender of [`Event::Query`](crate::broker::Event::Query).
     Answer(QueryId, Box<Answer>),
+    /// Make a trace of an accepted message.
+    Sampled(Box<SampledMessage>),
     /// Write a log line.
     Report(Box<Report>),
 }

@@ -30,6 +30,7 @@ impl Shard {
             Query::History(client_id, limit) => Answer::History(self.events_of(client_id, *limit)),
             Query::Queue(client_id, request) => return self.on_queue_query(id, client_id, *request, turn),
             Query::Journey(request) => Answer::Journey(Box::new(self.journey(request, turn.now))),
+            Query::Tail(request) => Answer::Tail(Box::new(self.journey_tail(request, turn.now))),
             Query::Holders(request) => return self.on_holders_query(id, *request, turn),
             Query::Topics(query) => return self.on_topic_query(id, query, turn),
             Query::Give(gift) => return self.on_give(id, gift, turn),

@@ -52,6 +52,7 @@ pub use journey::query::{
     AcceptedView, HolderView, HoldersPart, HoldersRequest, JourneyPart, JourneyRequest, JourneyStep, PublisherView,
     QueuePlace, RECEIVERS_ASKED_MAX, StableView, StepView,
 };
+pub use journey::tail_query::{ACCEPTED_ASKED_MAX, TailPart, TailPlace, TailRequest};
 pub use memory_level::MemoryLevel;
 pub use operator::outcomes::{Outcome, OutcomeKind, Outcomes};
 pub use operator::query::{
@@ -70,6 +71,8 @@ pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, Retain
 pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use persistence::version_1::upgrade_record;
+pub use publish::sampled_message::SampledMessage;
+pub use publish::trace_context::TraceContext;
 pub use query::{
     Answer, ClientFilter, ClientView, ConnectionView, EventView, ForgetOutcome, Gift, GiftOutcome, Kick, KickOutcome,
     KickedClient, LastDisconnect, MessageView, PAGE_MAX, PREVIEW_BYTES_MAX, Page, PageRequest, QUEUED_MAX, Query,

@@ -19,6 +19,7 @@ use crate::broker::detail::ClientPattern;
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
 use crate::broker::journey::query::{HoldersPart, HoldersRequest, JourneyPart, JourneyRequest};
+use crate::broker::journey::tail_query::{TailPart, TailRequest};
 use crate::broker::operator::query::{TopicAnswer, TopicQuery};
 use crate::broker::owner::Owner;
 use crate::codec::{ClientId, ProtocolVersion, Qos, ReasonCode, Subscription, SubscriptionId};
@@ -47,6 +48,8 @@ pub enum Query {
     Journey(Box<JourneyRequest>),
     /// The Sessions in whose queues a message is; answered by [`Answer::Holders`] when the store has been read.
     Holders(HoldersRequest),
+    /// The next steps of some messages; answered by [`Answer::Tail`].
+    Tail(Box<TailRequest>),
     /// A query about topics; answered by [`Answer::Topics`].
     Topics(TopicQuery),
     /// Give the Session to another owner; answered by [`Answer::Gift`] when that is stable.
@@ -164,6 +167,8 @@ pub enum Answer {
     Journey(Box<JourneyPart>),
     /// Some of the Sessions in whose queues the message is.
     Holders(HoldersPart),
+    /// The next steps of the messages.
+    Tail(Box<TailPart>),
     /// The answer to a query about topics.
     Topics(TopicAnswer),
     /// Whether the Session was given away.

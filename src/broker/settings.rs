@@ -85,6 +85,8 @@ pub struct Settings {
     pub sys_interval: Duration,
     /// The greatest number of steps of messages that are kept for operators, in all shards together; 0: none.
     pub journey_steps_max: usize,
+    /// The messages in a million of which traces are made, if their publishers have not begun one themselves; `None`: there are no traces.
+    pub traced_per_million: Option<u32>,
     /// Whether connects, ends of connections, refusals and changes of subscriptions are published below `$SYS/clients/`.
     pub client_events: bool,
 }

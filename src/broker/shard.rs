@@ -28,6 +28,7 @@ use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
 use crate::broker::publish::route_cache::Routes;
+use crate::broker::publish::sampler::Sampler;
 use crate::broker::query::{Answer, QueryId, QueuedView};
 use crate::broker::retained::state::Retained;
 use crate::broker::sessions::endings::Endings;
@@ -98,6 +99,8 @@ pub struct Shard {
     pub(super) history: History,
     /// What happened to the messages lately.
     pub(super) journeys: Journeys,
+    /// Chooses the messages of which traces are made.
+    pub(super) sampler: Sampler,
     pub(super) operator: Operator,
     pub(super) client_events: ClientEvents,
 
@@ -141,6 +144,7 @@ impl Shard {
             queue_views: Vec::new(),
             history: History::default(),
             journeys: Journeys::new(id, shared.run, shared.share_of(settings.journey_steps_max)),
+            sampler: Sampler::new(shared.run ^ u64::from(id.0) << 32),
             operator: Operator::default(),
             client_events: ClientEvents::default(),
             memory: MemoryLevel::Normal,

@@ -33,6 +33,7 @@ mod security;
 mod server;
 mod show;
 mod socket_mode;
+mod telemetry;
 mod validate;
 mod value;
 
@@ -62,6 +63,7 @@ pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
 pub use socket_mode::SocketMode;
+pub use telemetry::{SamplingRatio, Telemetry, TraceUrl};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +87,8 @@ pub struct Config {
     pub bans: Bans,
     /// A client of the broker's own that publishes to itself.
     pub probe: Probe,
+    /// Traces of messages for an OpenTelemetry collector.
+    pub telemetry: Telemetry,
     /// The log on standard error.
     pub log: Log,
     /// The admin listener.
@@ -103,6 +107,7 @@ impl Default for Config {
             limits: Limits::default(),
             bans: Bans::default(),
             probe: Probe::default(),
+            telemetry: Telemetry::default(),
             log: Log::default(),
             admin: Admin::default(),
         }

@@ -3,7 +3,9 @@
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Tls};
+use super::{
+    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Telemetry, Tls,
+};
 
 /// The sections, in the order of [`Config`].
 pub(super) fn sections() -> &'static [&'static str] {
@@ -23,6 +25,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "limits" => fields::<Limits>(),
         "bans" => fields::<Bans>(),
         "probe" => fields::<Probe>(),
+        "telemetry" => fields::<Telemetry>(),
         "log" => fields::<Log>(),
         "admin" => fields::<Admin>(),
         _ => &[],
@@ -88,6 +91,7 @@ mod tests {
             "limits",
             "bans",
             "probe",
+            "telemetry",
             "log",
             "admin",
         ];

@@ -80,6 +80,8 @@ fn every_value_in_the_reference_file_is_the_default() {
     for file in [&mut probe.password_file, &mut probe.certificate, &mut probe.key, &mut probe.ca] {
         assert!(file.take().is_some());
     }
+    assert!(config.telemetry.endpoint.take().is_some());
+    assert!(config.telemetry.headers_file.take().is_some());
     assert!(config.mqtt.response_information.take().is_some());
     assert_eq!(std::mem::take(&mut config.log.clients), ["sensor-*"]);
     assert_eq!(std::mem::take(&mut config.admin.allowed_hosts), ["broker"]);

@@ -6,6 +6,8 @@
 
 mod accepting;
 mod announce;
+mod attend;
+mod attendants;
 mod authentication;
 mod bans;
 mod bind;
@@ -34,6 +36,8 @@ mod start_shards;
 mod status;
 mod store;
 mod systemd;
+mod telemetry;
+mod telemetry_figures;
 #[cfg(test)]
 mod test_client;
 mod traces;
@@ -76,6 +80,7 @@ pub use resources::connections_for;
 pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
+pub use telemetry_figures::{SpanResult, TelemetryFigures};
 pub use traces::{RunningTrace, Traces, TracesFull};
 pub use traffic::{Latencies, Traffic};
 
@@ -84,12 +89,12 @@ use crate::broker::{MemoryLevel, MessageCache, Shared};
 use crate::config::{Arguments, Config, Loaded};
 use crate::routing::ShardId;
 use crate::store::Store;
+use attendants::Attendants;
 use bind::{bind, tcp_options};
 use handover::early::EarlyAcceptor;
 use handover::predecessor;
 use listener::{Admission, ListeningSocket, OpenListener};
 use memory::MemoryBudget;
-use probe::Probe;
 use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
 use shutdown::{Request, Signals};
@@ -135,8 +140,7 @@ pub struct Server {
     take_over: Option<TakeOver>,
     /// Accepts the connections that arrive before this broker serves, if another one has passed the sockets.
     early: Option<EarlyAcceptor>,
-    /// A client of the broker's own, while the broker serves.
-    probe: Option<Probe>,
+    attendants: Attendants,
 }
 
 impl Server {
@@ -218,7 +222,7 @@ impl Server {
             admin_sockets: Vec::new(),
             take_over,
             early,
-            probe: None,
+            attendants: Attendants::default(),
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
@@ -304,7 +308,7 @@ impl Server {
         if let Some(take_over) = self.take_over.take() {
             take_over.ready();
         }
-        self.apply_probe().await;
+        self.apply_attendants().await;
         let mut predecessor = self.predecessor();
 
         let mut watchdog = Watchdog::start(self.status(), self.store());

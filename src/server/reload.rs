@@ -107,7 +107,7 @@ impl Server {
         self.config = effective;
         self.publish_configuration();
         self.publish_certificates();
-        self.apply_probe().await;
+        self.apply_attendants().await;
     }
 
     /// The configured settings of a listener that is in force.
@@ -147,6 +147,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
         bans: takes.bans,
         probe: takes.probe,
+        telemetry: takes.telemetry,
         log: Log { format: keeps.log.format, ..takes.log },
         admin: config::Admin { journey_steps_max: takes.admin.journey_steps_max, ..keeps.admin },
     }

@@ -61,6 +61,11 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         sys_interval: mqtt.sys_interval,
         client_events: mqtt.client_events,
         journey_steps_max: config.admin.journey_steps_max,
+        traced_per_million: config
+            .telemetry
+            .endpoint
+            .is_some()
+            .then_some(config.telemetry.sampling_ratio.per_million()),
     }
 }
 

@@ -49,6 +49,7 @@ impl Server {
                 shared: Arc::clone(&self.shared),
                 memory: Arc::clone(&self.memory),
                 store: self.store_handle(number, failures),
+                traces: Arc::clone(&self.attendants.traces),
                 detail: log::detail(&self.config.log),
                 restored: sessions.by_ref().take(of_shard).collect(),
                 orphans: std::mem::take(&mut orphans),

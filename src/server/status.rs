@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
 use super::probe_figures::ProbeFigures;
+use super::telemetry_figures::TelemetryFigures;
 use super::traffic::Traffic;
 use crate::auth::PoolCounts;
 use crate::broker::{Counters, Outcomes};
@@ -19,6 +20,7 @@ pub struct Status {
     certificates: Mutex<Vec<CertificateExpiry>>,
     memory: Mutex<MemoryFigures>,
     probe: Mutex<Option<ProbeFigures>>,
+    telemetry: Mutex<Option<TelemetryFigures>>,
     ready: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
@@ -88,6 +90,7 @@ impl Status {
             certificates: Mutex::default(),
             memory: Mutex::default(),
             probe: Mutex::default(),
+            telemetry: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
@@ -118,6 +121,11 @@ impl Status {
     /// What the probe has seen; `None` if it is not enabled.
     pub fn probe(&self) -> Option<ProbeFigures> {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What became of the spans of traces; `None` if there were none since the start, because they are off.
+    pub fn telemetry(&self) -> Option<TelemetryFigures> {
+        *self.telemetry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether clients can connect: every listener accepts connections, and the broker isn't stopping.
@@ -182,6 +190,11 @@ impl Status {
 
     pub(crate) fn publish_probe(&self, figures: Option<ProbeFigures>) {
         *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    #[cfg(any(test, feature = "otlp"))]
+    pub(crate) fn publish_telemetry(&self, figures: TelemetryFigures) {
+        *self.telemetry.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
     }
 
     pub(crate) fn set_ready(&self) {

@@ -74,6 +74,9 @@ mod shutdown;
 #[cfg(test)]
 mod stuck_disk;
 #[cfg(test)]
+#[cfg(feature = "otlp")]
+mod telemetry;
+#[cfg(test)]
 mod tokens;
 #[cfg(test)]
 mod tools;

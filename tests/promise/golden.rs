@@ -72,6 +72,7 @@ impl Writer {
                 | Action::Resume { .. }
                 | Action::Forward { .. }
                 | Action::Report(_)
+                | Action::Sampled(_)
                 | Action::Answer(..) => {}
             }
         }

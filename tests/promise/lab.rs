@@ -265,7 +265,7 @@ impl Lab {
                 self.queue.push_back(Step::Forwarded(usize::from(shard.0), message));
             }
             Action::Fetch(fetch) => self.queue.push_back(Step::Fetch(shard, fetch)),
-            Action::Report(_) | Action::Answer(..) => {}
+            Action::Report(_) | Action::Answer(..) | Action::Sampled(_) => {}
         }
     }
 

@@ -80,7 +80,11 @@ fn is_of(action: &Action, stranger: ConnectionId) -> bool {
         Action::Report(report) => {
             matches!(&**report, Report::Refused { reason_code: ReasonCode::ClientIdentifierNotValid, .. })
         }
-        Action::Persist { .. } | Action::Fetch(_) | Action::Forward { .. } | Action::Answer(..) => false,
+        Action::Persist { .. }
+        | Action::Fetch(_)
+        | Action::Forward { .. }
+        | Action::Answer(..)
+        | Action::Sampled(_) => false,
     }
 }
 

@@ -63,7 +63,7 @@ impl Shard {
         part
     }
 
-    fn accepted_view(&self, entry: &Accepted, now: Timestamp) -> AcceptedView {
+    pub(super) fn accepted_view(&self, entry: &Accepted, now: Timestamp) -> AcceptedView {
         let journeys = &self.journeys;
         let publisher = match entry.source {
             Source::Client => PublisherView::Client(self.name_of(entry.publisher, entry.slot).0),
@@ -91,7 +91,7 @@ impl Shard {
         }
     }
 
-    fn step_view(&self, step: &Step, now: Timestamp) -> StepView {
+    pub(super) fn step_view(&self, step: &Step, now: Timestamp) -> StepView {
         let (client_id, is_ended) = self.name_of(step.receiver, step.slot);
         StepView {
             at: time_of(step.at, now),
@@ -199,7 +199,7 @@ impl Shard {
 
 impl Journeys {
     /// The entry of a message that was accepted here. They are in the order of their numbers.
-    fn find(&self, id: MessageId, now: Timestamp) -> Option<&Accepted> {
+    pub(super) fn find(&self, id: MessageId, now: Timestamp) -> Option<&Accepted> {
         let is_here = id.run == self.run && id.number >> SHARD_SHIFT == u64::from(self.shard.0);
         let place = self.accepted.partition_point(|entry| entry.number < id.number);
         self.accepted.get(place).filter(|entry| is_here && entry.number == id.number && age(entry.at, now) <= RETENTION)

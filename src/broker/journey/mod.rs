@@ -21,6 +21,8 @@ pub(super) mod query;
 mod ring;
 mod search;
 pub(super) mod step;
+mod tail;
+pub(super) mod tail_query;
 mod texts;
 
 use std::time::Duration;

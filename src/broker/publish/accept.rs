@@ -21,7 +21,6 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, Qos, ReasonCode};
 use crate::routing::{RetainedStore, Route, ShareViews, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
-use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Accepts a message: retains it if RETAIN is set, and delivers it to every matching Session.
@@ -93,7 +92,7 @@ impl Shard {
         let origin = if has_receivers { self.origin_of(publisher, only_key, turn.now) } else { None };
         let mut distribution = Distribution::new(origin, room, level, copies_wait, resolved.published());
         let may_need_record = copies_wait || may_need_record(publisher, &accepted);
-        let noted = self.note_accepted(&accepted, publisher, turn.now);
+        let noted = self.note_accepted(&accepted, publisher, waits, turn);
         if let Some((receiver, publisher)) = only
             && !may_need_record
             && !receiver.subscriber.is_durable()
@@ -130,11 +129,20 @@ impl Shard {
         Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
     }
 
-    /// Begins the journey of a message that has one.
+    /// Begins the journey of a message that has one, and its trace. `waits`: its acknowledgement is sent when its record is stable.
     #[inline]
-    fn note_accepted(&mut self, accepted: &AcceptedMessage, publisher: &Publisher, now: Timestamp) -> Option<u64> {
+    fn note_accepted(
+        &mut self,
+        accepted: &AcceptedMessage,
+        publisher: &Publisher,
+        waits: bool,
+        turn: &mut Turn<'_>,
+    ) -> Option<u64> {
+        if self.settings.traced_per_million.is_some() {
+            self.sample(accepted, publisher, waits, turn);
+        }
         let id = accepted.message.id.filter(|_| accepted.message.is_noted)?;
-        Some(self.journeys.accepted((id, accepted.qos), publisher, accepted.message.topic.as_str(), now))
+        Some(self.journeys.accepted((id, accepted.qos), publisher, accepted.message.topic.as_str(), turn.now))
     }
 
     /// Keeps the number of receivers of a message: for its publisher, and in its journey.

@@ -16,8 +16,8 @@ use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, QueryId, Record,
-    RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, StoredRecord, Ticket,
-    VerifiedUser,
+    RecordBytes, RecordKey, Recovered, Recovery, Report, SampledMessage, Settings, Shard, ShardMessage, Shared,
+    StoredRecord, Ticket, VerifiedUser,
 };
 use crate::codec::{AnswerTerms, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};
@@ -41,6 +41,7 @@ pub(super) struct Harness {
     pub(super) damaged: bool,
     pub(super) transports_accept: bool,
     pub(super) records: Vec<Record>,
+    pub(super) sampled: Vec<SampledMessage>,
     pub(super) reports: Vec<Report>,
     pub(super) answers: Vec<(QueryId, Answer)>,
     pub(super) requests: VecDeque<(Client, AuthenticationRequest)>,
@@ -106,6 +107,7 @@ impl Harness {
             damaged: false,
             transports_accept: true,
             records: Vec::new(),
+            sampled: Vec::new(),
             reports: Vec::new(),
             answers: Vec::new(),
             requests: VecDeque::new(),
@@ -529,6 +531,7 @@ impl Harness {
                 self.between.entry((shard, usize::from(to.0))).or_default().push_back(message);
             }
             Action::Answer(id, answer) => self.answers.push((id, *answer)),
+            Action::Sampled(message) => self.sampled.push(*message),
             Action::Report(report) => self.reports.push(*report),
         }
     }

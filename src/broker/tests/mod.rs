@@ -39,6 +39,7 @@ mod reason_strings;
 mod retained;
 mod retained_order;
 mod retained_threads;
+mod sampled;
 mod settings_changed;
 mod shared;
 mod silent;

@@ -33,7 +33,7 @@ impl Server {
     pub(super) async fn apply_probe(&mut self) {
         let settings = &self.config.probe;
         let target = settings.enabled.then(|| Target::find(settings, &self.listeners)).flatten();
-        if let (Some(running), Some(target)) = (&self.probe, &target)
+        if let (Some(running), Some(target)) = (&self.attendants.probe, &target)
             && running.is_for(settings, target)
         {
             return;
@@ -48,7 +48,7 @@ impl Server {
             None => Err("its listener is not open".to_owned()),
         };
         match started {
-            Ok(probe) => self.probe = Some(probe),
+            Ok(probe) => self.attendants.probe = Some(probe),
             Err(reason) => {
                 let listener = self.config.probe.listener.as_deref().unwrap_or_default();
                 log_line!(ProbeDown { listener, reason = &*reason }, "the probe does not run: {reason}");
@@ -60,15 +60,9 @@ impl Server {
         }
     }
 
-    /// Ends the probe, which would fail from now on, and readiness.
-    pub(super) async fn begin_stop(&mut self) {
-        self.stop_probe().await;
-        self.status.set_stopping();
-    }
-
     /// Ends the probe.
-    async fn stop_probe(&mut self) {
-        if let Some(probe) = self.probe.take() {
+    pub(super) async fn stop_probe(&mut self) {
+        if let Some(probe) = self.attendants.probe.take() {
             probe.stop().await;
         }
     }

@@ -35,6 +35,7 @@ impl Server {
             ("limits", config.limits != before.limits),
             ("bans", config.bans != before.bans),
             ("probe", config.probe != before.probe),
+            ("telemetry", config.telemetry != before.telemetry),
             ("log", config.log != before.log),
         ];
         for (name, has_changed) in sections {

@@ -34,6 +34,7 @@ use crate::server::shard::queries::PendingQueries;
 use crate::server::shard::samples::{self, Sampler};
 use crate::server::shard::tracer::Tracer;
 use crate::server::store::handle::StoreHandle;
+use crate::server::telemetry::Inbox;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
 
@@ -56,6 +57,8 @@ pub(in crate::server) struct Driver {
     mailboxes: Arc<[Mailbox]>,
     outbox: Outbox,
     tracer: Tracer,
+    /// Takes the messages of which traces are made.
+    traces: Arc<Inbox>,
     encoder: PublishEncoder,
     pool: BufferPool,
     pub(in crate::server) read_buffers: ReadBuffers,
@@ -136,6 +139,8 @@ pub(in crate::server) struct Parts {
     /// The budget of memory.
     pub(in crate::server) memory: Arc<MemoryBudget>,
     pub(in crate::server) store: StoreHandle,
+    /// Takes the messages of which traces are made.
+    pub(in crate::server) traces: Arc<Inbox>,
     /// Sessions recovered from the store.
     #[expect(clippy::vec_box, reason = "each is given back when it is restored")]
     pub(in crate::server) restored: Vec<Box<RecoveredSession>>,
@@ -162,6 +167,7 @@ impl Driver {
             outbox: Outbox::new(parts.id, Arc::clone(&parts.mailboxes)),
             mailboxes: parts.mailboxes,
             tracer: Tracer::default(),
+            traces: parts.traces,
             encoder: PublishEncoder::default(),
             pool: BufferPool::default(),
             read_buffers: ReadBuffers::new(spare_max),
@@ -332,6 +338,7 @@ impl Driver {
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::Forward { shard, message } => self.outbox.add(shard, message),
             Action::Answer(id, answer) => self.on_answer(id, *answer),
+            Action::Sampled(message) => self.traces.put(*message),
             Action::Report(report) => {
                 self.note_end(&report);
                 self.write_report(&report);

@@ -32,6 +32,7 @@ pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
         | Query::Queue(..)
         | Query::Journey(_)
         | Query::Holders(_)
+        | Query::Tail(_)
         | Query::Kick(_)
         | Query::Forget(_) => {}
     }

@@ -27,6 +27,7 @@ impl Driver {
             | Answer::Queue(_)
             | Answer::Journey(_)
             | Answer::Holders(_)
+            | Answer::Tail(_)
             | Answer::Topics(_)
             | Answer::Gift(_)
             | Answer::Forget(_) => {}

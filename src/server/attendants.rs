@@ -1,0 +1,17 @@
+//! The threads that attend to a broker that serves: clients don't depend on them.
+
+use std::sync::Arc;
+
+use super::probe::Probe;
+use super::telemetry::{Inbox, Telemetry};
+
+/// The probe and the traces of messages, as far as they are on.
+#[derive(Debug, Default)]
+pub(super) struct Attendants {
+    /// A client of the broker's own, while the broker serves.
+    pub(super) probe: Option<Probe>,
+    /// Takes the messages of which traces are made.
+    pub(super) traces: Arc<Inbox>,
+    /// Makes and sends them.
+    pub(super) telemetry: Option<Telemetry>,
+}
