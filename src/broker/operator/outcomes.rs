@@ -6,7 +6,7 @@ use crate::broker::connection::last_end::DisconnectKind;
 use crate::broker::operator::query::RefusedAction;
 use crate::codec::ReasonCode;
 
-/// Counts of refused packets and ended connections. The number of its entries is bounded by [`OUTCOMES_MAX`], and in practice by the
+/// Counts of refused packets and ended connections. The number of its entries is bounded by 4,096, and in practice by the
 /// configured listeners; no text of a client is among them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcomes(Vec<(Outcome, u64)>);
