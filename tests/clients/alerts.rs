@@ -17,6 +17,7 @@ use crate::deadline::{PATIENCE, wait_for};
 use crate::full_disk::{self, SmallDisk};
 use crate::listeners::{Admin, with_admin};
 use crate::peer;
+use crate::probe;
 use crate::raw::{Connect, PUBLISH, Version, Wire};
 
 /// A running Prometheus. Dropping it kills the process.
@@ -156,7 +157,7 @@ fn promtool_has_no_objection_to_the_metrics_the_rules_and_the_configuration() {
 }
 
 #[test]
-fn alerts_fire_for_a_full_disk_a_slow_receiver_a_certificate_that_expires_and_a_broker_that_is_gone() {
+fn alerts_fire_for_a_full_disk_a_slow_receiver_an_expiring_certificate_a_failing_probe_and_a_broker_that_is_gone() {
     if peer::is_chosen() {
         return;
     }
@@ -165,9 +166,14 @@ fn alerts_fire_for_a_full_disk_a_slow_receiver_a_certificate_that_expires_and_a_
     let disk = SmallDisk::new("24m");
     let disk_admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let full = full_disk::Broker::start_with_admin(&disk, &disk_admin.to_string());
+    // The access rules refuse its topic.
+    let (setup, probed_admin) = probe::probed(Setup::default().access("topic readwrite other/#\n"));
+    let _probed = setup.start();
     let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let prometheus = Prometheus::start(&[("served", admin.address()), ("full", disk_admin), ("gone", nobody)]);
-    prometheus.expect(&[("OnceMQDown", "gone")]);
+    let targets =
+        [("served", admin.address()), ("full", disk_admin), ("probed", probed_admin.address()), ("gone", nobody)];
+    let prometheus = Prometheus::start(&targets);
+    prometheus.expect(&[("OnceMQDown", "gone"), ("OnceMQProbeFailing", "probed")]);
 
     let away = Connect::durable(Version::V5, "away");
     let mut wire = Wire::connected(full.address, &away);
@@ -195,6 +201,7 @@ fn alerts_fire_for_a_full_disk_a_slow_receiver_a_certificate_that_expires_and_a_
     });
     prometheus.expect(&[
         ("OnceMQDown", "gone"),
+        ("OnceMQProbeFailing", "probed"),
         ("OnceMQDiskFull", "full"),
         ("OnceMQSlowReceiver", "served"),
         ("OnceMQCertificateExpiresSoon", "served"),
@@ -220,6 +227,12 @@ fn dashboard() -> Vec<String> {
 }
 
 /// What the test causes. The machine that runs the tests may have a full or slow disk itself.
-const WATCHED: [&str; 5] =
-    ["OnceMQDown", "OnceMQDiskFull", "OnceMQSlowReceiver", "OnceMQCertificateExpiresSoon", "OnceMQCertificateExpires"];
+const WATCHED: [&str; 6] = [
+    "OnceMQDown",
+    "OnceMQDiskFull",
+    "OnceMQSlowReceiver",
+    "OnceMQCertificateExpiresSoon",
+    "OnceMQCertificateExpires",
+    "OnceMQProbeFailing",
+];
 const HOW_TO_INSTALL: &str = "prometheus and promtool run: `bash tests/run` installs them";

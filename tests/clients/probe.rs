@@ -24,7 +24,7 @@ const SETTINGS: [(&str, &str); 5] = [
     ("probe.affects_readiness", "true"),
 ];
 
-fn probed(setup: Setup) -> (Setup, Admin) {
+pub(crate) fn probed(setup: Setup) -> (Setup, Admin) {
     with_admin(SETTINGS.into_iter().fold(setup, |setup, (key, value)| setup.set(key, value)))
 }
 
