@@ -87,7 +87,7 @@ pub enum KeyCause {
     /// The file is larger than a key can be.
     #[error("it has more than 64 KiB, so it is no key")]
     TooLarge,
-    /// There is a private key, which nobody but the issuer of the tokens should have.
+    /// The file has a private key. Only the issuer of the tokens needs it.
     #[error("it has a private key: the broker needs the public key (openssl pkey -in FILE -pubout)")]
     Private,
     /// There is no public key.

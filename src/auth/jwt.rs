@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519), in the password or the user name of CONNECT.
 //!
-//! What has the form of a token is judged here, and nobody else is asked: a token that is wrong in any way is refused. What doesn't have the
-//! form, or names another issuer than the required one, is not ours. Key and algorithms are those of the configuration; of the header of a
+//! This provider decides about every text that has the form of a token, and refuses one that is not valid. It passes a text without this form,
+//! and a token of another issuer than the required one, to the next provider. Key and algorithms are those of the configuration; of the header of a
 //! token, which its sender writes, only `alg` and `crit` are read. `jku`, `jwk`, `x5u`, `x5c` and `kid` are ignored.
 
 mod claims;

@@ -29,7 +29,7 @@ pub struct Telemetry {
 impl Default for Telemetry {
     fn default() -> Self {
         Self {
-            // Nothing leaves the machine unless somebody wants it.
+            // By default the broker sends no data about messages to other machines.
             endpoint: None,
             // Enough to see where time is spent, and too little to be felt.
             sampling_ratio: SamplingRatio(10_000),
@@ -149,7 +149,7 @@ fn parse_headers(text: &str) -> Result<Vec<(String, String)>, usize> {
 pub struct SamplingRatio(u32);
 
 impl SamplingRatio {
-    /// So many of a million.
+    /// The number of sampled messages in a million, from 0 to 1,000,000.
     pub const fn per_million(self) -> u32 {
         self.0
     }

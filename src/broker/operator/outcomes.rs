@@ -46,7 +46,7 @@ impl Outcomes {
             *count += 1;
             return;
         }
-        // The last entries are for those without a listener: there are only so many kinds and Reason Codes.
+        // When the table is full, new entries have no listener. Kinds and Reason Codes bound the number of those.
         let listener = listener.filter(|_| self.0.len() < OUTCOMES_MAX);
         match self.0.iter_mut().find(|(other, _)| is_it(other, listener)) {
             Some((_, count)) => *count += 1,

@@ -10,8 +10,8 @@ impl Sampler {
         Self { state: seed }
     }
 
-    /// Whether the next message is drawn, of so many in a million. SplitMix64: a part of a periodic sequence of messages must not be all of
-    /// one kind.
+    /// Whether the next message is in the sample. `per_million`: the expected number in a million messages. The numbers are those of SplitMix64,
+    /// because every n-th message could always be of the same kind.
     pub(in crate::broker) fn draws(&mut self, per_million: u32) -> bool {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -54,7 +54,7 @@ pub(in crate::server) enum Outcome {
 }
 
 impl Predecessor {
-    /// Listens in the data directory. If that is impossible, the log says so, and nobody can take over.
+    /// Listens in the data directory. If that fails, the log has the reason, and `--take-over` does not work for this process.
     pub(in crate::server) fn listen(data: &Path) -> Self {
         match Self::try_listen(data) {
             Ok(predecessor) => predecessor,
