@@ -41,8 +41,8 @@ fn reach(listener: &Listener, security: &Security) -> (Severity, String) {
         _ if has_certificates => "with a certificate",
         AllowAnonymous::Always => "without a password",
         AllowAnonymous::Loopback if is_local => "without a password",
-        AllowAnonymous::Loopback => "with a password, from this machine without",
-        AllowAnonymous::Never => "with a password",
+        AllowAnonymous::Loopback => "with credentials, from this machine without",
+        AllowAnonymous::Never => "with credentials",
     };
     let may = if security.acl_file.is_some() {
         "the access rules apply"
