@@ -76,6 +76,11 @@ impl TopicFilter {
         self.0.split('/')
     }
 
+    /// Whether it has a wildcard, so that it can match several topics.
+    pub fn has_wildcard(&self) -> bool {
+        self.0.contains(['+', '#'])
+    }
+
     /// Whether the filter matches messages published to `topic`.
     pub fn matches(&self, topic: &TopicName) -> bool {
         if self.0.starts_with(['+', '#']) && topic.0.starts_with('$') {

@@ -56,9 +56,9 @@ pub use journey::tail_query::{ACCEPTED_ASKED_MAX, TailPart, TailPlace, TailReque
 pub use memory_level::MemoryLevel;
 pub use operator::outcomes::{Outcome, OutcomeKind, Outcomes};
 pub use operator::query::{
-    DropView, ExplainRequest, ExplainedAction, Explanation, Listed, LogPage, LogRequest, OperatorMessage, Publication,
-    ReceiverView, ReceiversRequest, RefusalView, RefusedAction, RetainedRequest, Standing, SubscriberView,
-    SubscriptionsRequest, TopicAnswer, TopicQuery, Unpublished,
+    DeletionProgress, DeletionRequest, DropView, ExplainRequest, ExplainedAction, Explanation, Listed, LogPage,
+    LogRequest, OperatorMessage, Publication, ReceiverView, ReceiversRequest, RefusalView, RefusedAction,
+    RetainedRequest, Standing, SubscriberView, SubscriptionsRequest, TopicAnswer, TopicQuery, Unpublished,
 };
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
 pub use persistence::cache::{CopyPlace, MessageCache};
@@ -67,7 +67,9 @@ pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::RecordBytes;
 pub use persistence::fetch::{Fetch, Fetched, StoredRecord};
 pub use persistence::grant::RecordParts;
-pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
+pub use persistence::record::{
+    Addressed, Deduplicated, InsteadOf, ObsoleteRetained, Record, RetainedChange, WillState,
+};
 pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use persistence::version_1::upgrade_record;

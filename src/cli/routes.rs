@@ -81,16 +81,12 @@ pub(super) fn retained(command: Retained) -> Result<(), CliError> {
         let list = List { path: "/retained", key: "retained", columns: &RETAINED, paging: Paging::Forward };
         return form.list(&api, list, &parameters).map(drop);
     }
-    let mut deleted = 0;
-    loop {
-        let answer = api.send("DELETE", "/retained", &parameters, None)?;
-        deleted += answer.get("deleted").and_then(Value::as_u64).unwrap_or(0);
-        // The broker deletes for a bounded time, and says whether that was all.
-        if answer.get("complete").and_then(Value::as_bool) != Some(false) {
-            break;
-        }
-    }
-    form.done(&format!("{deleted} retained messages were deleted"), &json!({ "deleted": deleted }))
+    let answer = api.send("DELETE", "/retained", &parameters, None)?;
+    let deleted = answer.get("deleted").and_then(Value::as_u64).unwrap_or(0);
+    let is_complete = answer.get("complete").and_then(Value::as_bool) != Some(false);
+    let rest = if is_complete { "" } else { " so far, and the broker deletes the others" };
+    let text = format!("{deleted} retained messages were deleted{rest}");
+    form.done(&text, &json!({ "deleted": deleted, "complete": is_complete }))
 }
 
 const SUBSCRIPTIONS: [Column; 5] = [

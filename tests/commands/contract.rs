@@ -130,7 +130,7 @@ fn logs_that_go_back_in_time_are_written_forward() {
 #[test]
 fn changes_send_what_was_said() {
     let server = Server::start(|target, number| match target {
-        target if target.contains("/retained") => (200, json!({ "deleted": 5, "complete": number % 2 == 1 })),
+        target if target.contains("/retained") => (200, json!({ "deleted": 5, "complete": number > 0 })),
         target if target.contains("/acl") => {
             (200, json!({ "allowed": false, "line": 3, "rule": "topic read a", "reason": "denied" }))
         }
@@ -146,7 +146,8 @@ fn changes_send_what_was_said() {
         _ => (204, Value::Null),
     });
     let text = server.run(&["retained", "a/#", "--delete"]).succeeded();
-    assert_eq!(text, "10 retained messages were deleted\n", "until the broker says that it was all");
+    assert_eq!(text, "5 retained messages were deleted so far, and the broker deletes the others\n");
+    assert_eq!(server.run(&["retained", "a/#", "--delete"]).succeeded(), "5 retained messages were deleted\n");
     assert_eq!(server.requests(), ["DELETE /api/v1/retained?filter=a%2F%23"; 2]);
     server.run(&["retained", "--delete"]).failed(2, "required");
     assert_eq!(

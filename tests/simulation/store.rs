@@ -59,7 +59,8 @@ impl Store {
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }
             | Record::DeduplicationRemoved { .. }
-            | Record::RetainedObsolete { .. }
+            | Record::RetainedObsolete(_)
+            | Record::RetainedDeletion { .. }
             | Record::ReceivedReleased { .. }
             | Record::OutboundReleased { .. } => {}
         }

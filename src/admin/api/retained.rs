@@ -2,25 +2,28 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::extract::{Extension, Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
 use super::parameters::Parameters;
-use super::state::ApiState;
+use super::state::{ApiState, DELETIONS_MAX};
 use super::table::Routes;
 use super::topics::{ANY_SHARD, QUERIES_PER_REQUEST_MAX, ask, filter_of, required, topic_of};
 use crate::admin::caller::{Caller, Role};
 use crate::admin::time::rfc_3339;
-use crate::broker::{RetainedRequest, TopicAnswer, TopicQuery};
+use crate::broker::{Answer, DeletionRequest, Query, RetainedRequest, TopicAnswer, TopicQuery};
 use crate::routing::{RetainedCursor, RetainedMessage};
-use crate::server::Status;
+use crate::server::{Queries, QueryError, Status};
 use crate::topic::TopicFilter;
 
 pub(super) fn viewer_routes() -> Routes {
@@ -66,7 +69,7 @@ struct RetainedPayloadJson {
 #[schema(as = Deleted)]
 struct DeletedJson {
     deleted: u64,
-    /// `false`: there are more, and the time for one request is over; repeat it.
+    /// `false`: the time for one request is over, and the broker goes on with the deletion.
     complete: bool,
 }
 
@@ -146,7 +149,8 @@ async fn one(
 }
 
 /// Deletes the retained messages that a filter matches, each as a client does by a retained message without payload: its subscribers get
-/// the empty message. The response follows when that is durable.
+/// the empty message. Messages that are retained later stay. The response follows when the deletion is durable; a broker that is killed before has
+/// deleted all of them or none.
 #[utoipa::path(
     delete, path = "/retained",
     params(("filter" = String, Query, description = "The Topic Filter; not below $SYS")),
@@ -157,33 +161,71 @@ async fn delete(
     Extension(caller): Extension<Caller>,
     parameters: Parameters,
 ) -> Result<Json<DeletedJson>, Failure> {
-    let outcome = delete_matching(&state, &parameters).await;
-    let target = parameters.text("filter").unwrap_or_default();
-    let what = match &outcome {
-        Ok(DeletedJson { deleted, .. }) => format!("delete {deleted} retained messages"),
-        Err(_) => "delete retained messages".to_owned(),
+    let target = parameters.text("filter").unwrap_or_default().to_owned();
+    let deleted = Arc::new(AtomicU64::new(0));
+    let begun = deletion(&state, &parameters, &deleted);
+    let finish = async move {
+        let outcome = match begun {
+            Ok(deletion) => deletion.await,
+            Err(failure) => Err(failure),
+        };
+        let what = match &outcome {
+            Ok(deleted) => format!("delete {deleted} retained messages"),
+            Err(_) => "delete retained messages".to_owned(),
+        };
+        state.audit.record(&caller, &what, &target, &outcome);
+        outcome
     };
-    state.audit.record(&caller, &what, target, &outcome);
-    outcome.map(Json)
+    // It goes on when its client has gone: it is done as a whole.
+    let mut task = tokio::spawn(finish);
+    match timeout(DELETION_MAX, &mut task).await {
+        Ok(Ok(outcome)) => outcome.map(|deleted| Json(DeletedJson { deleted, complete: true })),
+        Ok(Err(_)) => Err(Failure::unexpected_answer()),
+        Err(_) => Ok(Json(DeletedJson { deleted: deleted.load(Ordering::Relaxed), complete: false })),
+    }
 }
 
-async fn delete_matching(state: &ApiState, parameters: &Parameters) -> Result<DeletedJson, Failure> {
+/// A deletion that adds to `deleted`, and returns the sum in the end.
+fn deletion(
+    state: &ApiState,
+    parameters: &Parameters,
+    deleted: &Arc<AtomicU64>,
+) -> Result<impl Future<Output = Result<u64, Failure>> + use<>, Failure> {
     let filter = unshared(required(parameters, "filter")?)?;
     if filter.levels().next() == Some("$SYS") {
         return Err(Failure::forbidden("topics below $SYS are the broker's own"));
     }
-    let deadline = Instant::now() + DELETION_MAX;
-    let (mut deleted, mut cursor) = (0, None);
+    let too_many = |_| Failure::unavailable(format!("{DELETIONS_MAX} other deletions are under way"));
+    let permit = Arc::clone(&state.deletions).try_acquire_owned().map_err(too_many)?;
+    let (queries, deleted) = (state.queries.clone(), Arc::clone(deleted));
+    Ok(async move {
+        let _permit = permit;
+        delete_parts(&queries, &filter, &deleted).await
+    })
+}
+
+async fn delete_parts(queries: &Queries, filter: &TopicFilter, deleted: &AtomicU64) -> Result<u64, Failure> {
+    let (mut progress, mut attempts) = (None, 0);
     loop {
-        let request = RetainedRequest { filter: filter.clone(), cursor, limit: 1 };
-        let answer = ask(state, ANY_SHARD, TopicQuery::DeleteRetained(request)).await.map_err(|failure| {
-            Failure::unavailable(format!("{failure}; {deleted} messages were deleted, and perhaps more"))
-        })?;
-        let TopicAnswer::Deleted(count, next) = answer else { return Err(Failure::unexpected_answer()) };
-        deleted += count as u64;
-        cursor = next;
-        if cursor.is_none() || Instant::now() >= deadline {
-            return Ok(DeletedJson { deleted, complete: cursor.is_none() });
+        let request = DeletionRequest { filter: filter.clone(), progress: progress.clone() };
+        let query = Query::Topics(TopicQuery::DeleteRetained(request));
+        match queries.ask(ANY_SHARD, query).await {
+            Ok(Answer::Topics(TopicAnswer::Deleted(count, next))) => {
+                let all = deleted.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
+                if next.is_none() {
+                    return Ok(all);
+                }
+                (progress, attempts) = (next, 0);
+            }
+            Ok(_) => return Err(Failure::unexpected_answer()),
+            // What this part has deleted is not found again by the next attempt.
+            Err(QueryError::TimedOut(_)) if attempts < ATTEMPTS_MAX => attempts += 1,
+            Err(error) => {
+                let all = deleted.load(Ordering::Relaxed);
+                return Err(Failure::unavailable(format!(
+                    "{error}; {all} messages were deleted, and the next start deletes the others if any were"
+                )));
+            }
         }
     }
 }
@@ -209,8 +251,10 @@ impl RetainedJson {
     }
 }
 
-/// The time for the deletions of one request, less than the lifetime of its connection.
-const DELETION_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+/// The time until the response to a deletion, less than the lifetime of its connection.
+const DELETION_MAX: Duration = Duration::from_secs(5);
+/// How often a part is asked for again when its shard does not answer in time.
+const ATTEMPTS_MAX: usize = 30;
 
 #[cfg(test)]
 mod tests {

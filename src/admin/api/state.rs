@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::admin::audit::Audit;
 use crate::admin::backups::Backups;
 use crate::admin::rates::Rates;
@@ -29,6 +31,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) reloader: Reloader,
     /// What an acknowledged message survives by default.
     pub(in crate::admin) durability: Durability,
+    /// Bounds the deletions of retained messages that are under way.
+    pub(in crate::admin) deletions: Arc<Semaphore>,
     /// Makes backups, one at a time.
     pub(in crate::admin) backups: Arc<Backups>,
     /// The file of the tokens.
@@ -50,6 +54,7 @@ impl ApiState {
             store: handles.store.clone(),
             reloader: handles.reloader.clone(),
             durability: handles.durability,
+            deletions: Arc::new(Semaphore::new(DELETIONS_MAX)),
             backups: Arc::new(Backups::new(handles)),
             tokens: TokenFile::new(&handles.data),
             rates: Arc::new(Rates::new(Arc::clone(&handles.status))),
@@ -57,3 +62,6 @@ impl ApiState {
         }
     }
 }
+
+/// Deletions of retained messages that are under way, at most.
+pub(super) const DELETIONS_MAX: usize = 4;

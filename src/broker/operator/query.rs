@@ -21,8 +21,8 @@ pub enum TopicQuery {
     Retained(RetainedRequest),
     /// The retained message of a topic; answered by [`TopicAnswer::RetainedMessage`].
     RetainedMessage(TopicName),
-    /// Delete some retained messages that a filter matches; answered by [`TopicAnswer::Deleted`] when that is stable. The limit is ignored.
-    DeleteRetained(RetainedRequest),
+    /// Delete some of the retained messages that a filter matches; answered by [`TopicAnswer::Deleted`] when that is stable.
+    DeleteRetained(DeletionRequest),
     /// Publish a message; answered by [`TopicAnswer::Published`] when a client's would be acknowledged.
     Publish(Box<OperatorMessage>),
     /// Whether a client may publish or subscribe, and why; answered by [`TopicAnswer::Explained`].
@@ -44,8 +44,8 @@ pub enum TopicAnswer {
     Retained(Vec<Arc<RetainedMessage>>, Option<RetainedCursor>),
     /// The retained message; `None`: the topic has none.
     RetainedMessage(Option<Arc<RetainedMessage>>),
-    /// How many were deleted, and where to continue; `None`: all were.
-    Deleted(usize, Option<RetainedCursor>),
+    /// How many were deleted, and how to continue; `None`: all were.
+    Deleted(usize, Option<DeletionProgress>),
     /// The message was accepted, or why it was not.
     Published(Result<Publication, Unpublished>),
     /// The decision and its reason.
@@ -89,6 +89,24 @@ pub struct RetainedRequest {
     pub cursor: Option<RetainedCursor>,
     /// The greatest number of entries, at most [`PAGE_MAX`](crate::broker::PAGE_MAX).
     pub limit: usize,
+}
+
+/// A part of the deletion of retained messages. A crash after the first part is stable undoes nothing: the start deletes the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletionRequest {
+    /// The filter that matches them.
+    pub filter: TopicFilter,
+    /// What the answer to the previous part said; `None`: this is the first part.
+    pub progress: Option<DeletionProgress>,
+}
+
+/// How far a deletion of retained messages is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletionProgress {
+    /// Messages that were retained after this change stay; `None`: the filter has no wildcard, so the deletion has one part.
+    pub(in crate::broker) number: Option<u64>,
+    /// Where the next part begins.
+    pub(in crate::broker) cursor: Option<RetainedCursor>,
 }
 
 /// A part of a list.

@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::broker::operator::query::{RetainedRequest, TopicAnswer};
+use crate::broker::operator::query::{DeletionProgress, DeletionRequest, RetainedRequest, TopicAnswer};
+use crate::broker::persistence::record::Record;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::query::PAGE_MAX;
@@ -13,7 +14,7 @@ use crate::codec::{Message, Qos};
 use crate::routing::{RetainedCursor, RetainedMessage};
 use crate::session::{Application, Ticket};
 use crate::timestamp::Timestamp;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 impl Shard {
     /// The retained message of a topic.
@@ -31,12 +32,17 @@ impl Shard {
     /// and subscribers get the empty message. Returns the ticket of the last record.
     pub(super) fn delete_retained(
         &mut self,
-        request: &RetainedRequest,
+        DeletionRequest { filter, progress }: &DeletionRequest,
         turn: &mut Turn<'_>,
     ) -> (TopicAnswer, Option<Ticket>) {
-        let (found, next) = self.next_retained_messages(request, DELETED_MAX, turn.now);
-        let (mut deleted, mut last) = (0, None);
-        for retained in found {
+        let (DeletionProgress { number, cursor }, mut last) = match progress {
+            Some(progress) => (progress.clone(), None),
+            None => self.begin_deletion(filter, turn),
+        };
+        let request = RetainedRequest { filter: filter.clone(), cursor, limit: DELETED_MAX };
+        let (found, next) = self.next_retained_messages(&request, DELETED_MAX, turn.now);
+        let mut deleted = 0;
+        for retained in found.iter().filter(|retained| number.is_none_or(|number| retained.number < number)) {
             let application = Application {
                 message: Arc::new(Message::new(retained.message.topic.clone(), "")),
                 is_topic_copied: true,
@@ -53,7 +59,21 @@ impl Shard {
                 Verdict::Full(_) | Verdict::Pending(_) => {} // neither happens at QoS 0
             }
         }
+        if let (Some(number), None) = (number, &next) {
+            self.shared.retained_order.end_deletion(number);
+        }
+        let next = next.map(|cursor| DeletionProgress { number, cursor: Some(cursor) });
         (TopicAnswer::Deleted(deleted, next), last)
+    }
+
+    /// Records a deletion of several messages before the first of them is cleared.
+    fn begin_deletion(&mut self, filter: &TopicFilter, turn: &mut Turn<'_>) -> (DeletionProgress, Option<Ticket>) {
+        if !filter.has_wildcard() {
+            return (DeletionProgress { number: None, cursor: None }, None);
+        }
+        let number = self.retained.begin_deletion(&self.shared);
+        let ticket = self.persist(Record::RetainedDeletion { number, filter: filter.clone() }, turn);
+        (DeletionProgress { number: Some(number), cursor: None }, Some(ticket))
     }
 
     /// The next messages that the filter matches, and where to continue. The lock is held for a bounded number of visits.

@@ -10,11 +10,14 @@ use crate::broker::persistence::body::{Body, put_length, put_message, put_option
 use crate::broker::persistence::body::{put_deduplicated, put_will};
 use crate::broker::persistence::grant::{RecordParts, StoredGrant};
 use crate::broker::persistence::head::{StoredHead, put_head};
-use crate::broker::persistence::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
+use crate::broker::persistence::record::{
+    Deduplicated, InsteadOf, ObsoleteRetained, Record, RetainedChange, WillState,
+};
 use crate::broker::persistence::record_key::RecordKey;
 use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
+use crate::topic::TopicFilter;
 
 /// A record for the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,9 +88,11 @@ impl Record {
             Self::DeduplicationRemoved { numbers } => {
                 bytes.deletes = numbers.iter().copied().map(RecordKey::deduplicated).collect();
             }
-            Self::RetainedObsolete { numbers } => {
-                bytes.deletes = numbers.iter().copied().map(RecordKey::retained).collect();
+            Self::RetainedDeletion { number, filter } => {
+                bytes.puts.push(RecordKey::retained_deletion(*number));
+                put_str(&mut bytes.body, filter.as_str());
             }
+            Self::RetainedObsolete(obsolete) => bytes.deletes = obsolete_keys(obsolete).collect(),
             Self::ReceivedReleased { key, packet_id } => {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
             }
@@ -160,6 +165,11 @@ impl Record {
     }
 }
 
+fn obsolete_keys(ObsoleteRetained { messages, deletions }: &ObsoleteRetained) -> impl Iterator<Item = RecordKey> {
+    let messages = messages.iter().copied().map(RecordKey::retained);
+    messages.chain(deletions.iter().copied().map(RecordKey::retained_deletion))
+}
+
 /// The body of [`Record::SessionOpened`].
 #[derive(Debug)]
 pub(in crate::broker) struct StoredSession {
@@ -215,6 +225,11 @@ pub(in crate::broker) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscrip
     let count = body.length()?;
     let subscriptions = (0..count).map(|_| body.subscription()).collect::<Option<_>>()?;
     Some((subscriptions, id, body.bool()?))
+}
+
+/// The body of [`Record::RetainedDeletion`].
+pub(in crate::broker) fn read_filter(body: &[u8]) -> Option<TopicFilter> {
+    TopicFilter::new(Body(body).str()?.into()).ok()
 }
 
 impl StoredMessage {

@@ -8,7 +8,7 @@ use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::Delivery;
 use crate::timestamp::Timestamp;
-use crate::topic::Filter;
+use crate::topic::{Filter, TopicFilter};
 
 /// The changes of one client action in the store. A record is atomic: after a crash, it is recovered as a whole or not at all.
 /// Consecutive records without a body may be coalesced into one entry of the log.
@@ -109,11 +109,16 @@ pub enum Record {
         /// Their numbers.
         numbers: Vec<u64>,
     },
-    /// Records of retained messages are obsolete.
-    RetainedObsolete {
-        /// Their numbers.
-        numbers: Vec<u64>,
+    /// An operator deletes all retained messages that a filter matches. With this record they are deleted, although each of them is cleared by a
+    /// record of its own: a start clears those that are left.
+    RetainedDeletion {
+        /// Its number among the changes of retained messages: those of later changes stay.
+        number: u64,
+        /// Which messages.
+        filter: TopicFilter,
     },
+    /// Records of retained messages are obsolete.
+    RetainedObsolete(ObsoleteRetained),
     /// PUBREL was received: the Packet Identifier is free.
     ReceivedReleased {
         /// The publisher.
@@ -196,6 +201,22 @@ pub enum RetainedChange {
     },
 }
 
+/// The numbers of records about retained messages that nothing depends on any more.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObsoleteRetained {
+    /// Of retained messages that were replaced, cleared or have expired.
+    pub messages: Vec<u64>,
+    /// Of deletions by a filter whose messages are all cleared.
+    pub deletions: Vec<u64>,
+}
+
+impl ObsoleteRetained {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.deletions.is_empty()
+    }
+}
+
 /// Whether a Will is still to be published after its connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WillState {
@@ -216,7 +237,7 @@ impl Record {
             // A retained message of a client at QoS 0. The copies of a Will wait for the record that deletes it, so a Will is excepted.
             Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, is_awaited: false, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
-            Self::Done { .. } | Self::DeduplicationRemoved { .. } | Self::RetainedObsolete { .. } => None,
+            Self::Done { .. } | Self::DeduplicationRemoved { .. } | Self::RetainedObsolete(_) => None,
             // Without the record, the Session counts as connected until the crash.
             Self::SessionDetached { will: WillState::Absent, .. } => None,
             Self::SessionOpened { .. }
@@ -226,6 +247,7 @@ impl Record {
             | Self::SessionGone { .. }
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
+            | Self::RetainedDeletion { .. }
             | Self::ReceivedReleased { .. }
             | Self::OutboundReleased { .. } => Some(Durability::PowerLoss),
         }

@@ -10,16 +10,17 @@ use smallvec::SmallVec;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::encode::{
-    StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
+    StoredDetached, StoredMessage, StoredSession, read_filter, read_queued, read_subscriptions, received_packet_id,
 };
 use crate::broker::persistence::head::accepted_at;
-use crate::broker::persistence::record::Deduplicated;
+use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained};
 use crate::broker::persistence::record_key::RecordKey;
 use crate::broker::persistence::version_1::upgrade_record;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{CompactMap, Current, RetainedMessage, SessionKey};
 use crate::session::{Delivery, RestoredMessage};
 use crate::timestamp::Timestamp;
+use crate::topic::TopicFilter;
 
 /// The state after the applied records. Call [`apply`](Self::apply) for each record in the order of the log, then [`finish`](Self::finish).
 ///
@@ -32,6 +33,8 @@ pub struct Recovery {
     /// Each in an allocation of its own, so that one takes the place of the other when `finish` makes the recovered Sessions of them.
     stored: Slab<Box<Stored>>,
     retained: BTreeMap<u64, Arc<RetainedMessage>>,
+    /// The deletions that may not have cleared all their messages.
+    retained_deletions: BTreeMap<u64, TopicFilter>,
     deduplicated: BTreeMap<u64, Deduplicated>,
     anchor: Option<StoredAnchor>,
     latest: Timestamp,
@@ -59,8 +62,8 @@ pub struct Recovered {
     pub sessions: Vec<Box<RecoveredSession>>,
     /// The retained messages.
     pub retained: Vec<Arc<RetainedMessage>>,
-    /// The numbers of obsolete records of retained messages.
-    pub retained_gone: Vec<u64>,
+    /// The obsolete records of retained messages.
+    pub retained_gone: ObsoleteRetained,
     /// The deduplication window, the oldest entry first.
     pub deduplicated: Vec<Deduplicated>,
     /// Groups that have records but no Session.
@@ -150,6 +153,10 @@ impl Recovery {
             self.retained.remove(&key.id);
             return;
         }
+        if key.kind == RecordKey::RETAINED_DELETION {
+            self.retained_deletions.remove(&key.id);
+            return;
+        }
         if key.kind == RecordKey::DEDUPLICATED {
             self.deduplicated.remove(&key.id);
             return;
@@ -199,6 +206,9 @@ impl Recovery {
                 let stored = StoredAnchor::read(body)?;
                 self.latest = self.latest.max(stored.anchor.time);
                 self.anchor = Some(stored);
+            }
+            RecordKey::RETAINED_DELETION => {
+                self.retained_deletions.insert(first.id, read_filter(body)?);
             }
             RecordKey::RELEASED => {
                 for key in puts {
@@ -288,13 +298,18 @@ impl Recovery {
         let mut retained = BTreeMap::new();
         for one in self.retained.into_values() {
             let before = retained.insert(one.message.topic.clone(), one);
-            recovered.retained_gone.extend(before.map(|before| before.number));
+            recovered.retained_gone.messages.extend(before.map(|before| before.number));
         }
+        let is_deleted = |one: &RetainedMessage| {
+            let mut later = self.retained_deletions.range(one.number..);
+            later.any(|(_, filter)| filter.matches(&one.message.topic))
+        };
         let (cleared, mut retained): (Vec<_>, Vec<_>) =
-            retained.into_values().partition(|one| one.message.payload.is_empty());
+            retained.into_values().partition(|one| one.message.payload.is_empty() || is_deleted(one));
         retained.sort_by_key(|retained| retained.number);
         recovered.retained = retained;
-        recovered.retained_gone.extend(cleared.iter().map(|cleared| cleared.number));
+        recovered.retained_gone.messages.extend(cleared.iter().map(|cleared| cleared.number));
+        recovered.retained_gone.deletions = self.retained_deletions.into_keys().collect();
         recovered.deduplicated = self.deduplicated.into_values().collect();
         let mut stored = self.stored;
         recovered.sessions.reserve_exact(self.places.len());

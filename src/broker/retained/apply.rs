@@ -46,9 +46,9 @@ impl Shard {
 
     /// Removes expired retained messages, and deletes obsolete records.
     pub(in crate::broker) fn expire_retained(&mut self, turn: &mut Turn<'_>) {
-        let numbers = self.retained.expire(&self.shared, turn.now);
-        if !numbers.is_empty() {
-            self.persist(Record::RetainedObsolete { numbers }, turn);
+        let obsolete = self.retained.expire(&self.shared, turn.now);
+        if !obsolete.is_empty() {
+            self.persist(Record::RetainedObsolete(obsolete), turn);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::broker::persistence::record::ObsoleteRetained;
 use crate::routing::ShardId;
 
 /// The numbers of all changes of retained messages.
@@ -26,6 +27,9 @@ struct Numbers {
     /// Obsolete records that are not deleted yet: the change that replaced each, ascending, and the number of the record. Bounded by the number
     /// of changes between two events of any shard.
     gone: VecDeque<(u64, u64)>,
+    /// Deletions by a filter that have cleared all their messages: the last change before the end of each, ascending, and its number. Bounded by
+    /// the number of deletions between two sweeps.
+    ended: Vec<(u64, u64)>,
     /// The last change whose record deletes obsolete records.
     carried_by: u64,
 }
@@ -75,19 +79,36 @@ impl RetainedOrder {
         numbers.gone.extend(expired.iter().map(|number| (by, *number)));
     }
 
-    /// The obsolete records that this shard can delete with a record of their own.
-    pub(in crate::broker) fn sweep(&self, shard: ShardId) -> Vec<u64> {
+    /// The deletion with this number has cleared all its messages, by changes before this call.
+    pub(in crate::broker) fn end_deletion(&self, number: u64) {
         let mut numbers = self.lock();
-        if numbers.gone.is_empty() {
-            return Vec::new();
+        let last = numbers.last;
+        numbers.ended.push((last, number));
+    }
+
+    /// The obsolete records that this shard can delete with a record of their own.
+    pub(in crate::broker) fn sweep(&self, shard: ShardId) -> ObsoleteRetained {
+        let mut numbers = self.lock();
+        if numbers.gone.is_empty() && numbers.ended.is_empty() {
+            return ObsoleteRetained::default();
         }
         let by = self.number(&mut numbers, shard);
-        self.carry(&mut numbers, by)
+        let open = self.first_open();
+        let can_end = numbers.carried_by < open;
+        let messages = self.carry(&mut numbers, by);
+        // Without the record of its deletion, a start would restore each message whose record is still there.
+        let kept = numbers.gone.front().map_or(NONE, |(since, _)| *since);
+        let is_over = |(last, _): &mut (u64, u64)| can_end && *last < open && *last < kept;
+        let deletions: Vec<_> = numbers.ended.extract_if(.., is_over).map(|(_, number)| number).collect();
+        if !deletions.is_empty() {
+            numbers.carried_by = by;
+        }
+        ObsoleteRetained { messages, deletions }
     }
 
     /// Deletions must be in the log in the order of their numbers, so at most one record that is not in the log yet may contain deletions.
     fn carry(&self, numbers: &mut Numbers, by: u64) -> Vec<u64> {
-        let open = self.open.iter().map(|open| open.load(Ordering::Acquire)).min().unwrap_or(NONE);
+        let open = self.first_open();
         if numbers.gone.is_empty() || numbers.carried_by >= open {
             return Vec::new();
         }
@@ -98,11 +119,17 @@ impl RetainedOrder {
         numbers.gone.drain(..settled.min(CARRIED_MAX)).map(|(_, number)| number).collect()
     }
 
+    /// The lowest number whose record may not be in the log yet.
+    fn first_open(&self) -> u64 {
+        self.open.iter().map(|open| open.load(Ordering::Acquire)).min().unwrap_or(NONE)
+    }
+
     /// Continues after `last`, the highest number of the previous run, of which the records `gone` are obsolete.
-    pub(in crate::broker) fn restore(&self, last: u64, gone: impl IntoIterator<Item = u64>) {
+    pub(in crate::broker) fn restore(&self, last: u64, gone: ObsoleteRetained) {
         let mut numbers = self.lock();
         numbers.last = numbers.last.max(last);
-        numbers.gone.extend(gone.into_iter().map(|number| (0, number)));
+        numbers.gone.extend(gone.messages.into_iter().map(|number| (0, number)));
+        numbers.ended.extend(gone.deletions.into_iter().map(|number| (0, number)));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 
 use crate::broker::directory::state::Shared;
-use crate::broker::persistence::record::RetainedChange;
+use crate::broker::persistence::record::{ObsoleteRetained, RetainedChange};
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::retained::order::RetainedOrder;
@@ -101,8 +101,15 @@ impl Retained {
         RetainedChange::Cleared { number, gone }
     }
 
-    /// Removes retained messages that have expired at `now`, and returns the numbers of obsolete records.
-    pub(in crate::broker) fn expire(&mut self, shared: &Shared, now: Timestamp) -> Vec<u64> {
+    /// The number of a deletion by a filter, which concerns the messages of earlier changes.
+    pub(in crate::broker) fn begin_deletion(&mut self, shared: &Shared) -> u64 {
+        let _changing = shared.retained_mut();
+        self.has_changed = true;
+        shared.retained_order.next(self.shard)
+    }
+
+    /// Removes retained messages that have expired at `now`, and returns the obsolete records.
+    pub(in crate::broker) fn expire(&mut self, shared: &Shared, now: Timestamp) -> ObsoleteRetained {
         let expired = shared.retained_mut().remove_expired(now, EXPIRED_MAX);
         shared.retained_order.expire(&expired);
         self.has_changed = true;
@@ -199,7 +206,7 @@ mod tests {
             .unwrap();
         assert!(matches!(second, RetainedChange::Set { number: 2, gone, .. } if gone.is_empty()));
         retained.begin_event(&shared);
-        assert_eq!(retained.expire(&shared, end), [1, 2]);
+        assert_eq!(retained.expire(&shared, end).messages, [1, 2]);
         assert!(shared.retained().is_empty());
         assert_eq!(
             retained.clear((&mut shared.retained_mut(), &shared.retained_order), &accepted("", never), &publisher),

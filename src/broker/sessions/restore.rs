@@ -6,7 +6,7 @@ use crate::broker::action::Action;
 use crate::broker::connection::last_end::LastEnd;
 use crate::broker::directory::SubscriptionTerms;
 use crate::broker::directory::state::Shared;
-use crate::broker::persistence::record::{Deduplicated, Record, WillState};
+use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained, Record, WillState};
 use crate::broker::persistence::recovery::{Orphan, RecoveredSession};
 use crate::broker::sessions::rights::rights;
 use crate::broker::sessions::slot::SessionSlot;
@@ -22,16 +22,18 @@ impl Shared {
     pub fn restore(
         &self,
         retained: Vec<Arc<RetainedMessage>>,
-        gone: Vec<u64>,
+        gone: ObsoleteRetained,
         sessions: impl Iterator<Item = SessionKey>,
     ) -> Vec<Arc<RetainedMessage>> {
         self.number_sessions_after(sessions.max());
-        let last = retained.iter().map(|retained| retained.number).chain(gone.iter().copied()).max();
+        let gone_numbers = gone.messages.iter().chain(&gone.deletions).copied();
+        let last = retained.iter().map(|retained| retained.number).chain(gone_numbers).max();
         let mut store = self.retained_mut();
         let too_many: Vec<_> =
             retained.into_iter().filter(|retained| store.set(RetainedMessage::clone(retained)).is_err()).collect();
-        let gone = gone.into_iter().chain(too_many.iter().map(|retained| retained.number));
-        self.retained_order.restore(last.unwrap_or_default(), gone);
+        let ObsoleteRetained { mut messages, deletions } = gone;
+        messages.extend(too_many.iter().map(|retained| retained.number));
+        self.retained_order.restore(last.unwrap_or_default(), ObsoleteRetained { messages, deletions });
         too_many
     }
 }

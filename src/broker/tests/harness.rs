@@ -41,6 +41,7 @@ pub(super) struct Harness {
     pub(super) damaged: bool,
     pub(super) transports_accept: bool,
     pub(super) records: Vec<Record>,
+    retained_limits: RetainedLimits,
     pub(super) sampled: Vec<SampledMessage>,
     pub(super) reports: Vec<Report>,
     pub(super) answers: Vec<(QueryId, Answer)>,
@@ -112,6 +113,7 @@ impl Harness {
             answers: Vec::new(),
             requests: VecDeque::new(),
             clients: BTreeMap::new(),
+            retained_limits: limits,
             between: BTreeMap::new(),
             unstable: BTreeMap::new(),
             fetches: VecDeque::new(),
@@ -127,7 +129,7 @@ impl Harness {
     }
 
     fn restarted(&self, records: usize, settings: Settings, prepare: fn(&mut Recovered)) -> Self {
-        let mut next = Self::with(self.shards.len(), settings);
+        let mut next = Self::with_retained(self.shards.len(), settings, self.retained_limits);
         next.now = self.now;
         next.verifies = self.verifies;
         next.records = self.records[..records].to_vec();

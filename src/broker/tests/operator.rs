@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::harness::{Harness, settings};
+use super::harness::{Harness, recovered, settings};
 use super::packets::*;
 use crate::broker::detail::ClientPattern;
 use crate::broker::{
-    Answer, Durability, Event, ExplainRequest, ExplainedAction, Explanation, LogRequest, OperatorMessage, PAGE_MAX,
-    Publication, Query, QueryId, QueueOverflow, ReceiversRequest, Record, RetainedRequest, Settings, Standing,
-    StoreRoom, SubscriptionsRequest, TopicAnswer, TopicQuery, Unpublished,
+    Answer, DeletionRequest, Durability, Event, ExplainRequest, ExplainedAction, Explanation, LogRequest,
+    ObsoleteRetained, OperatorMessage, PAGE_MAX, Publication, Query, QueryId, QueueOverflow, ReceiversRequest, Record,
+    RetainedRequest, Settings, Standing, StoreRoom, SubscriptionsRequest, TopicAnswer, TopicQuery, Unpublished,
 };
 use crate::codec::{ClientId, Message, Qos, ServerPacket};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RetainedLimits, RuleSource, SubscriptionPlace};
@@ -177,17 +178,17 @@ fn retained(harness: &mut Harness, of: &str, limit: usize) -> Vec<String> {
     }
 }
 
-/// Deletes in slices, each when the last one is stable.
+/// Deletes in parts, each when the last one is stable.
 fn delete(harness: &mut Harness, shard: usize, of: &str) -> usize {
-    let (mut all, mut cursor) = (0, None);
+    let (mut all, mut progress) = (0, None);
     loop {
-        let request = RetainedRequest { filter: filter(of).topic_filter, cursor, limit: 1 };
+        let request = DeletionRequest { filter: filter(of).topic_filter, progress };
         let TopicAnswer::Deleted(deleted, next) = ask(harness, shard, TopicQuery::DeleteRetained(request)) else {
             panic!()
         };
         all += deleted;
-        cursor = next;
-        if cursor.is_none() {
+        progress = next;
+        if progress.is_none() {
             return all;
         }
     }
@@ -224,20 +225,64 @@ fn retained_messages_are_listed_shown_and_deleted() {
 }
 
 #[test]
-fn a_deletion_is_answered_when_it_is_stable_and_a_crash_before_undoes_it_whole() {
-    let mut harness = Harness::new();
+fn a_deletion_is_answered_when_it_is_stable_and_a_crash_leaves_all_messages_or_none() {
+    let limits = RetainedLimits { retained_messages_max: 1_000, retained_bytes_max: 1_000_000 };
+    let mut harness = Harness::with_retained(1, settings(), limits);
     let publisher = harness.connect(transient("p"));
-    harness.run(publisher, [retain("a", "x", Q1, 1), retain("b", "x", Q1, 2)]);
+    for number in 0..300 {
+        harness.run(publisher, [retain(&format!("a/{number}"), "x", Q1, 1)]);
+    }
+    harness.run(publisher, [retain("b", "x", Q1, 2)]);
     let before = harness.records.len();
     harness.store_answers = false;
-    let request = RetainedRequest { filter: filter("#").topic_filter, cursor: None, limit: 1 };
-    send(&mut harness, 0, TopicQuery::DeleteRetained(request));
+    let request = DeletionRequest { filter: filter("a/#").topic_filter, progress: None };
+    let id = send(&mut harness, 0, TopicQuery::DeleteRetained(request));
     assert!(harness.answers.is_empty());
-    assert_eq!(harness.records.len(), before + 2);
-    assert_eq!(retained(&mut harness.crash(before), "#", 7).len(), 2);
-    assert_eq!(retained(&mut harness.crash(before + 1), "#", 7).len(), 1, "each topic is one change");
+    let after = harness.records.len();
+    assert!((before + 2..before + 300).contains(&after), "some of the messages");
+    for records in before..=after {
+        let left = retained(&mut harness.crash(records), "#", PAGE_MAX);
+        assert_eq!(left.len(), if records == before { 301 } else { 1 }, "a crash after {records} records");
+    }
     harness.persist();
-    assert_eq!(harness.answers.len(), 1);
+    let answer = harness.answers.iter().find(|(answered, _)| *answered == id);
+    let Some((_, Answer::Topics(TopicAnswer::Deleted(_, Some(_))))) = answer else { panic!("{answer:?}") };
+
+    // What is retained after a deletion has begun stays, also if a start has to finish the deletion, and if that start crashes.
+    harness.store_answers = true;
+    harness.run(publisher, [retain("a/0", "new", Q1, 3), retain("a/299", "new", Q1, 4)]);
+    let mut restarted = harness.crash(harness.records.len());
+    let left = ["b 1", "a/0 3", "a/299 3"];
+    assert_eq!(sorted(retained(&mut restarted, "#", PAGE_MAX)), sorted(left.map(str::to_owned).to_vec()));
+    restarted.seconds(5);
+    for records in harness.records.len()..=restarted.records.len() {
+        assert_eq!(retained(&mut restarted.crash(records), "#", PAGE_MAX).len(), 3);
+    }
+    let found = recovered(&restarted.records);
+    assert!(found.retained_gone.is_empty(), "no record is left of it: {:?}", found.retained_gone);
+}
+
+#[test]
+fn a_deletion_that_ended_leaves_no_record() {
+    let mut harness = Harness::with(3, settings());
+    let publisher = harness.connect_to(1, transient("p"));
+    harness.run(publisher, [retain("a/1", "x", Q1, 1), retain("a/2", "x", Q0, 0), retain("b", "x", Q1, 2)]);
+    assert_eq!(delete(&mut harness, 2, "a/+"), 2);
+    assert_eq!(delete(&mut harness, 2, "b"), 1);
+    assert_eq!(delete(&mut harness, 2, "none/#"), 0);
+    for _ in 0..3 {
+        harness.now = harness.now + Duration::from_secs(1);
+        for shard in 0..3 {
+            harness.event(shard, Event::DeadlinePassed);
+        }
+    }
+    let found = recovered(&harness.records);
+    assert_eq!((found.retained.len(), found.retained_gone), (0, ObsoleteRetained::default()));
+}
+
+fn sorted(mut all: Vec<String>) -> Vec<String> {
+    all.sort();
+    all
 }
 
 fn operator_message(name: &str, payload: &'static str, qos: Qos, retain: bool) -> TopicQuery {
@@ -255,7 +300,7 @@ fn what_an_operator_waits_for_is_urgent_at_qos_0_too() {
     delete(&mut harness, 0, "#");
     let levels: Vec<_> = harness.records.iter().map(Record::durability).collect();
     let awaited = Some(Durability::PowerLoss);
-    assert_eq!(levels, [None, awaited, awaited, awaited]);
+    assert_eq!(levels, [None, awaited, awaited, awaited, awaited], "set, set, the deletion, cleared, cleared");
 }
 
 fn publish_as_operator(harness: &mut Harness, name: &str, qos: Qos) -> Result<Publication, Unpublished> {

@@ -147,7 +147,7 @@ fn obsolete_records_are_deleted() {
     }
     world.log(0);
     let recovered = recovered(&world.log);
-    assert_eq!((recovered.retained.len(), recovered.retained_gone.len()), (1, 0));
+    assert_eq!((recovered.retained.len(), recovered.retained_gone.messages.len()), (1, 0));
 }
 
 #[test]
@@ -164,13 +164,13 @@ fn obsolete_records_from_before_a_crash_are_deleted_after_it() {
     let mut after = world.harness.crash(world.harness.records.len());
     let client = after.connect(transient("a"));
     let found = recovered(&after.records);
-    assert_eq!((found.retained.len(), found.retained_gone.len()), (1, 3));
+    assert_eq!((found.retained.len(), found.retained_gone.messages.len()), (1, 3));
     after.run(client, [retain("t", "3", Q1, 1)]);
     let numbers = recovered(&after.records).retained.iter().map(|one| one.number).collect::<Vec<_>>();
     assert!(numbers.iter().all(|number| *number >= 4), "{numbers:?}");
     after.seconds(2);
     let found = recovered(&after.records);
-    assert_eq!((found.retained.len(), found.retained_gone.len()), (2, 0));
+    assert_eq!((found.retained.len(), found.retained_gone.messages.len()), (2, 0));
 }
 
 #[test]
@@ -193,5 +193,5 @@ fn record_of_an_expired_retained_message_is_deleted() {
     harness.run(client, [ClientPacket::Publish(publish)]);
     harness.seconds(5);
     let found = recovered(&harness.records);
-    assert_eq!((found.retained.len(), found.retained_gone.len()), (0, 0));
+    assert_eq!((found.retained.len(), found.retained_gone.messages.len()), (0, 0));
 }
