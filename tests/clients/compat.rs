@@ -155,6 +155,11 @@ fn mqtts() {
     });
 }
 
+#[test]
+fn rumqttc() {
+    works(&Library { name: "rumqttc", program: rust, tls: false, websocket: false, ..ALL });
+}
+
 /// Tries everything that the library can do.
 #[track_caller]
 fn works(library: &Library) {
@@ -304,6 +309,13 @@ fn c() -> Command {
         assert!(output.status.success(), "{output:?}");
         program
     });
+    Command::new(program)
+}
+
+/// The example of this package, which `cargo test` builds unless it is asked for a single target.
+fn rust() -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_oncemq")).with_file_name("examples").join("rumqttc_agent");
+    assert!(program.exists(), "{} is missing: `cargo build --example rumqttc_agent`", program.display());
     Command::new(program)
 }
 

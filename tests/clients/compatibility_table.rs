@@ -52,14 +52,21 @@ fn the_table_names_tests_that_exist_and_all_of_these() {
 
 #[test]
 fn the_table_has_the_versions_that_are_installed() {
-    let pins = ["python/requirements.txt", "python/paho-1.6.txt", "node/agents/package.json", "node/package.json"];
-    let pins: String = pins.iter().filter_map(|file| fs::read_to_string(source("tests").join(file)).ok()).collect();
+    let pins = [
+        "Cargo.lock",
+        "tests/python/requirements.txt",
+        "tests/python/paho-1.6.txt",
+        "tests/node/agents/package.json",
+        "tests/node/package.json",
+    ];
+    let pins: String = pins.iter().map(|file| fs::read_to_string(source(file)).expect(file)).collect();
     for row in Row::all() {
         let (version, origin) = row.0[1].split_once(" (").unwrap_or_else(|| panic!("{:?} has no origin", row.0));
         let package = Row::quoted(&row.0[0]).next().unwrap_or_else(|| panic!("{:?} names no package", row.0));
         let pin = match origin {
             _ if row.test() == "by hand" => continue,
             "PyPI)" => format!("{package}=={version}\n"),
+            "crates.io)" => format!("name = \"{package}\"\nversion = \"{version}\""),
             "npm)" => format!("\"{package}\": \"{version}\""),
             "Debian 12)" => continue,
             _ => panic!("{:?}: unknown origin", row.0),
