@@ -1,9 +1,13 @@
-//! Topic Names, Topic Filters and Share Names, validated at construction.
+//! Topic Names, Topic Filters, Share Names and mount points, validated at construction.
+
+mod mount_point;
 
 use std::fmt;
 use std::str::Split;
 
 use bytestring::ByteString;
+
+pub use self::mount_point::{InvalidMountPoint, MOUNT_POINT_BYTES_MAX, MountCoverage, MountPoint, Unmountable};
 
 /// A Topic Name, to which a message is published: no wildcards, no U+0000, 1 to 65,535 bytes. [MQTT-4.7.3-1]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +68,11 @@ impl TopicFilter {
             }
         }
         Ok(Self(filter))
+    }
+
+    /// A filter that no client can subscribe to below a mount point.
+    pub const fn reserved() -> Self {
+        Self(ByteString::from_static("$"))
     }
 
     /// The filter as text.

@@ -8,8 +8,19 @@ use conformance::{cases, report};
 
 #[test]
 fn every_case_passes_and_none_is_skipped() {
+    run("");
+}
+
+/// A client can't tell that it has a mount point.
+#[test]
+fn every_case_passes_below_a_mount_point_too() {
+    run("'mount_point = \"tenants/a/\"'");
+}
+
+/// `setting`: of the listeners, for the shell.
+fn run(setting: &str) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/brokers/oncemq.sh");
-    let command = format!("'{script}' '{}' {{port}} {{websocket}} {{data}}", env!("CARGO_BIN_EXE_oncemq"));
+    let command = format!("'{script}' '{}' {{port}} {{websocket}} {{data}} {setting}", env!("CARGO_BIN_EXE_oncemq"));
     let selection = Selection { versions: Vec::new(), statements: Vec::new(), cases: Vec::new() };
     let found = runner::run(&Target::Started(Template::new(command)), &selection, &cases::all(), 48).unwrap();
     let counts = found.counts(None);

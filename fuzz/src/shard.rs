@@ -19,7 +19,7 @@ use oncemq::routing::{Access, RetainedLimits, ShardId, ShareStrategy};
 use oncemq::store::sim::{Loss, SimDisk};
 use oncemq::store::{self, Committer, Entry, Hooks, Key, Level, Options, Room, Store};
 use oncemq::timestamp::Timestamp;
-use oncemq::topic::{Filter, TopicName};
+use oncemq::topic::{Filter, MountPoint, TopicName};
 
 use super::choices::Choices;
 use super::decode::VERSIONS;
@@ -279,7 +279,9 @@ impl World {
         if self.id(shard, connection.slot) != Some(connection) {
             return;
         }
-        let user = (choices.byte() % 4 == 1).then(|| Arc::from("u"));
+        let choice = choices.byte();
+        let user = (choice % 4 == 1).then(|| Arc::from("u"));
+        let mount_point = MountPoint::new(["", "a/", "b/", ""][usize::from(choice >> 4) % 4]).ok();
         let outcome = match choices.below(6) {
             4 => AuthenticationOutcome::Continue { authentication_data: None },
             5 => AuthenticationOutcome::Refused {
@@ -287,7 +289,7 @@ impl World {
                 cause: ByteString::from_static("refused"),
             },
             _ => AuthenticationOutcome::Granted {
-                access: Arc::new(Access::everything()),
+                access: Arc::new(Access::everything()).below(mount_point.as_ref()),
                 expires_at: user.as_ref().map(|_| Timestamp(self.now + 600_000)),
                 user: user.clone(),
                 verified_user: user.map(|name| VerifiedUser { provider: "password".into(), name }),

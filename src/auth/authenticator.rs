@@ -7,11 +7,13 @@ use super::account::Account;
 use super::error::AuthError;
 use super::fingerprint::Fingerprint;
 use super::loaded::{Files, Generation, Judge, Loaded, Terms};
+use super::mounts::Mounted;
 use super::provider::{Request, Verdict};
 use super::verified::Verified;
 use crate::codec::ClientId;
 use crate::config::{self, Listener, OnPasswordChange, Security};
 use crate::routing::Access;
+use crate::topic::MountPoint;
 
 /// Authenticates clients. Its settings and files can be reloaded while it is in use.
 #[derive(Debug)]
@@ -144,13 +146,26 @@ impl Authenticator {
     /// Authenticates a client, and returns the generation used. Blocks as long as the provider that decides blocks.
     pub fn authenticate(&self, request: &Request) -> (Verdict, Generation) {
         let loaded = self.loaded.load_full();
-        (loaded.chain(request).authenticate(request), loaded.generation)
+        let verdict = loaded.chain(request).authenticate(request);
+        (loaded.terms.mounts.mount(request, verdict), loaded.generation)
     }
 
     /// Authenticates a client by the current generation without blocking. `None`: the decision needs a provider that blocks.
     pub fn authenticate_at_once(&self, request: &Request) -> Option<Verdict> {
         let loaded = self.loaded.load();
-        loaded.chain(request).authenticate_at_once(request)
+        let verdict = loaded.chain(request).authenticate_at_once(request)?;
+        Some(loaded.terms.mounts.mount(request, verdict))
+    }
+
+    /// Whether a connected client of `listener` would have another mount point than `current` if it connected now. `user` is its verified
+    /// user name.
+    pub fn moves(
+        &self,
+        (client_id, listener): (&ClientId, &str),
+        user: Option<&str>,
+        current: Option<&MountPoint>,
+    ) -> bool {
+        self.loaded.load().terms.mounts.moves(Mounted { listener, user, client_id }, current)
     }
 
     /// The access rights by the current files of a client that was accepted in an earlier run, or that an operator names. `user` is the owner

@@ -12,6 +12,7 @@ use super::certificate::CertificateProvider;
 use super::chain::Chain;
 use super::error::AuthError;
 use super::jwt::{JwtProvider, TokenKey};
+use super::mounts::Mounts;
 use super::password::{PasswordProvider, UnknownUsers};
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
@@ -75,6 +76,7 @@ pub(super) struct Terms {
     listeners: HashMap<Arc<str>, Option<Vec<String>>>,
     /// Whether a listener takes user names from certificates.
     takes_identities: bool,
+    pub(super) mounts: Mounts,
 }
 
 /// What the files say.
@@ -203,6 +205,7 @@ impl Terms {
             allowed_anonymous: AllowedAnonymous::new(security, listeners),
             listeners: listeners.iter().map(own).collect(),
             takes_identities: listeners.iter().any(takes_identities),
+            mounts: Mounts::new(security, listeners),
         }
     }
 

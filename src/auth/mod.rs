@@ -31,6 +31,7 @@ mod fair_queue;
 mod fingerprint;
 mod jwt;
 mod loaded;
+mod mounts;
 mod password;
 mod password_edit;
 mod password_file;

@@ -15,6 +15,7 @@ use super::source::Source;
 use crate::codec::{ClientId, ReasonCode};
 use crate::config::{self, Listener, Security};
 use crate::routing::Access;
+use crate::topic::MountPoint;
 
 /// Authenticates clients: on the caller's thread if no provider blocks, otherwise on its own threads.
 ///
@@ -171,6 +172,11 @@ impl Pool {
         listeners: &[Listener],
     ) -> Result<(), AuthError> {
         self.authenticator.reload_with(security, auth, listeners)
+    }
+
+    /// See [`Authenticator::moves`].
+    pub fn moves(&self, client: (&ClientId, &str), user: Option<&str>, current: Option<&MountPoint>) -> bool {
+        self.authenticator.moves(client, user, current)
     }
 
     /// Whether an anonymous client would be accepted again: see [`Authenticator::keeps_anonymous`].

@@ -186,6 +186,8 @@ pub enum Revocation {
     Token,
     /// Its listener has no provider any more that verifies it.
     Provider,
+    /// It would have another mount point if it connected again.
+    MountPoint,
 }
 
 impl Revocation {
@@ -197,6 +199,7 @@ impl Revocation {
             Self::Certificate => "its certificate is revoked",
             Self::Token => "the key or the settings that verified its token have changed",
             Self::Provider => "what verified it was removed from the configuration",
+            Self::MountPoint => "its mount point has changed",
             Self::Anonymous => "anonymous clients are not accepted any more",
             Self::Authority => "its certificate is not valid any more, since an authority was removed",
         }

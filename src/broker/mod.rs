@@ -19,6 +19,7 @@ mod lifecycle;
 mod load;
 mod memory;
 mod memory_level;
+mod mount;
 mod operator;
 mod owner;
 mod persistence;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::topic::MountPoint;
+
 /// A user whose name a provider verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedUser {
@@ -14,11 +16,14 @@ pub struct VerifiedUser {
     pub name: Arc<str>,
 }
 
-/// The owner of a Session: only its CONNECT gets the Session, its subscriptions and its queue.
+/// The owner of a Session: only its CONNECT gets the Session, its subscriptions and its queue. The mount point is a part of the owner, because
+/// the subscriptions and the queue have its topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// All clients without a verified user name together.
+    /// All clients without a verified user name and without a mount point together.
     Anonymous,
+    /// All clients without a verified user name that have this mount point together.
+    AnonymousBelow(MountPoint),
     /// The owner is not known: an earlier version stored the Session, without an owner, for a client that was not verified.
     Unknown,
     /// A user.
@@ -33,6 +38,8 @@ pub struct User {
     pub provider: Option<ByteString>,
     /// The user name.
     pub name: Arc<str>,
+    /// The mount point.
+    pub mount_point: Option<MountPoint>,
 }
 
 /// What happens to an anonymous Session when a verified user connects with its Client Identifier.
@@ -62,22 +69,48 @@ impl Owner {
     /// The owner of the Sessions of a client, by the user that a provider verified.
     pub fn of(user: Option<VerifiedUser>) -> Self {
         match user {
-            Some(VerifiedUser { provider, name }) => Self::User(Arc::new(User { provider: Some(provider), name })),
+            Some(VerifiedUser { provider, name }) => {
+                Self::User(Arc::new(User { provider: Some(provider), name, mount_point: None }))
+            }
             None => Self::Anonymous,
+        }
+    }
+
+    /// The same with this mount point, or without one. It has no effect on an unknown owner.
+    #[must_use]
+    pub fn below(self, mount_point: Option<&MountPoint>) -> Self {
+        match (self, mount_point) {
+            (owner, _) if owner.mount_point() == mount_point => owner,
+            (Self::Unknown, _) => Self::Unknown,
+            (Self::Anonymous | Self::AnonymousBelow(_), None) => Self::Anonymous,
+            (Self::Anonymous | Self::AnonymousBelow(_), Some(mount_point)) => Self::AnonymousBelow(mount_point.clone()),
+            (Self::User(user), _) => {
+                let User { provider, name, .. } = &*user;
+                let (provider, name, mount_point) = (provider.clone(), Arc::clone(name), mount_point.cloned());
+                Self::User(Arc::new(User { provider, name, mount_point }))
+            }
         }
     }
 
     /// A user by name, whichever provider verifies it first.
     pub fn named(name: Arc<str>) -> Self {
-        Self::User(Arc::new(User { provider: None, name }))
+        Self::User(Arc::new(User { provider: None, name, mount_point: None }))
     }
 
     /// From the fields of a record. A record of an earlier version has no provider.
-    pub(in crate::broker) fn from_stored(user: Option<Arc<str>>, provider: Option<&str>) -> Self {
-        match (user, provider) {
-            (Some(name), provider) => Self::User(Arc::new(User { provider: provider.map(ByteString::from), name })),
-            (None, Some(_)) => Self::Anonymous,
-            (None, None) => Self::Unknown,
+    pub(in crate::broker) fn from_stored(
+        user: Option<Arc<str>>,
+        provider: Option<&str>,
+        mount_point: Option<MountPoint>,
+    ) -> Self {
+        match (user, provider, mount_point) {
+            (Some(name), provider, mount_point) => {
+                let provider = provider.map(ByteString::from);
+                Self::User(Arc::new(User { provider, name, mount_point }))
+            }
+            (None, _, Some(mount_point)) => Self::AnonymousBelow(mount_point),
+            (None, Some(_), None) => Self::Anonymous,
+            (None, None, None) => Self::Unknown,
         }
     }
 
@@ -85,6 +118,15 @@ impl Owner {
     pub fn user(&self) -> Option<&Arc<str>> {
         match self {
             Self::User(user) => Some(&user.name),
+            Self::Anonymous | Self::AnonymousBelow(_) | Self::Unknown => None,
+        }
+    }
+
+    /// What is in front of the topics of its clients.
+    pub fn mount_point(&self) -> Option<&MountPoint> {
+        match self {
+            Self::User(user) => user.mount_point.as_ref(),
+            Self::AnonymousBelow(mount_point) => Some(mount_point),
             Self::Anonymous | Self::Unknown => None,
         }
     }
@@ -93,27 +135,45 @@ impl Owner {
     pub fn provider(&self) -> Option<&str> {
         match self {
             Self::User(user) => user.provider.as_deref(),
-            Self::Anonymous => Some(ANONYMOUS),
+            Self::Anonymous | Self::AnonymousBelow(_) => Some(ANONYMOUS),
             Self::Unknown => None,
         }
     }
 
     /// What a CONNECT of `claimant` does to a Session of this owner. `claimant` is known.
     pub(in crate::broker) fn succession(&self, claimant: &Self, anonymous: AnonymousSessions) -> Succession {
+        if self.mount_point() != claimant.mount_point() {
+            return self.succession_elsewhere(claimant);
+        }
         match (self, claimant) {
-            (Self::Anonymous, Self::User(_)) => match anonymous {
+            (Self::Anonymous | Self::AnonymousBelow(_), Self::User(_)) => match anonymous {
                 AnonymousSessions::End => Succession::End,
                 AnonymousSessions::Adopt => Succession::Adopt,
             },
             (Self::Unknown, Self::User(_)) => Succession::Adopt,
-            (Self::Anonymous | Self::Unknown, Self::Anonymous | Self::Unknown) => Succession::Keep,
-            (Self::User(_), Self::Anonymous | Self::Unknown) => Succession::Refuse,
             (Self::User(user), Self::User(other)) => user.succession(other),
+            (Self::User(_), Self::Anonymous | Self::AnonymousBelow(_) | Self::Unknown) => Succession::Refuse,
+            (
+                Self::Anonymous | Self::AnonymousBelow(_) | Self::Unknown,
+                Self::Anonymous | Self::AnonymousBelow(_) | Self::Unknown,
+            ) => Succession::Keep,
+        }
+    }
+
+    /// What a CONNECT of a claimant with another mount point does: nobody gets the Session, because its topics are not those of the claimant.
+    /// Only the user itself ends its Session, whose mount point has changed or who comes by another listener; and every verified user ends an
+    /// anonymous Session without a mount point, as without mount points.
+    fn succession_elsewhere(&self, claimant: &Self) -> Succession {
+        match (self, claimant) {
+            (Self::User(user), Self::User(other)) if user.succession(other) != Succession::Refuse => Succession::End,
+            (Self::Anonymous | Self::Unknown, Self::User(_)) => Succession::End,
+            _ => Succession::Refuse,
         }
     }
 }
 
 impl User {
+    /// Without regard to the mount points.
     fn succession(&self, claimant: &Self) -> Succession {
         match &self.provider {
             _ if self.name != claimant.name => Succession::Refuse,
@@ -128,12 +188,16 @@ impl User {
 impl fmt::Display for Owner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Anonymous => formatter.write_str("anonymous clients"),
-            Self::Unknown => formatter.write_str("nobody"),
+            Self::Anonymous | Self::AnonymousBelow(_) => formatter.write_str("anonymous clients")?,
+            Self::Unknown => formatter.write_str("nobody")?,
             Self::User(user) => match &user.provider {
-                Some(provider) => write!(formatter, "user {:?} ({provider})", &*user.name),
-                None => write!(formatter, "user {:?}", &*user.name),
+                Some(provider) => write!(formatter, "user {:?} ({provider})", &*user.name)?,
+                None => write!(formatter, "user {:?}", &*user.name)?,
             },
+        }
+        match self.mount_point() {
+            Some(mount_point) => write!(formatter, " below {:?}", mount_point.as_str()),
+            None => Ok(()),
         }
     }
 }
@@ -169,8 +233,46 @@ mod tests {
 
     #[test]
     fn an_owner_is_the_same_after_it_was_stored() {
+        let mount_point = MountPoint::new("a/").unwrap();
         for owner in [Owner::Anonymous, Owner::Unknown, Owner::named("a".into()), user("password", "a")] {
-            assert_eq!(Owner::from_stored(owner.user().cloned(), owner.provider()), owner);
+            for owner in [owner.clone(), owner.below(Some(&mount_point))] {
+                let mount_point = owner.mount_point().cloned();
+                assert_eq!(Owner::from_stored(owner.user().cloned(), owner.provider(), mount_point), owner);
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_gets_a_session_with_another_mount_point_and_only_its_own_user_ends_it() {
+        use Succession::{Adopt, End, Keep, Refuse};
+        let at = |owner: &Owner, mount: &str| owner.clone().below(MountPoint::new(mount).ok().as_ref());
+        let (alice, other) = (user("password", "a"), user("certificate", "a"));
+        let claimants = [
+            Owner::Anonymous,
+            at(&Owner::Anonymous, "x/"),
+            at(&Owner::Anonymous, "y/"),
+            alice.clone(),
+            at(&alice, "x/"),
+            at(&other, "x/"),
+        ];
+        for (owner, expected) in [
+            (Owner::Anonymous, [Keep, Refuse, Refuse, End, End, End]),
+            (Owner::Unknown, [Keep, Refuse, Refuse, Adopt, End, End]),
+            (at(&Owner::Anonymous, "x/"), [Refuse, Keep, Refuse, Refuse, End, End]),
+            (alice.clone(), [Refuse, Refuse, Refuse, Keep, End, Refuse]),
+            (at(&alice, "x/"), [Refuse, Refuse, Refuse, End, Keep, Refuse]),
+            (at(&alice, "y/"), [Refuse, Refuse, Refuse, End, End, Refuse]),
+            (at(&Owner::named("a".into()), "x/"), [Refuse, Refuse, Refuse, End, Adopt, Adopt]),
+        ] {
+            let found = claimants.each_ref().map(|claimant| owner.succession(claimant, AnonymousSessions::End));
+            assert_eq!(found, expected, "{owner}");
+            let found = claimants.each_ref().map(|claimant| owner.succession(claimant, AnonymousSessions::Adopt));
+            let adopted = |claimant: &Owner| owner.user().is_none() && owner.mount_point() == claimant.mount_point();
+            let expected = std::array::from_fn(|place| match expected[place] {
+                End if adopted(&claimants[place]) => Adopt,
+                other => other,
+            });
+            assert_eq!(found, expected, "{owner}");
         }
     }
 }

@@ -305,4 +305,6 @@ pub struct ClientLabel {
     pub listener: Option<std::sync::Arc<str>>,
     /// The protocol version, once CONNECT has been read: `3.1`, `3.1.1` or `5.0`.
     pub version: Option<&'static str>,
+    /// Its mount point, once it was accepted.
+    pub mount_point: Option<crate::topic::MountPoint>,
 }

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::broker::directory::SubscriptionTerms;
 use crate::broker::filter_request::{FilterPacket, FilterRequest};
 use crate::broker::ids::ConnectionId;
 use crate::broker::memory::MEMORY_SHORT;
+use crate::broker::mount::{mount_filters, mount_subscriptions};
 use crate::broker::operator::query::RefusedAction;
 use crate::broker::operator::refusals::Refused;
 use crate::broker::persistence::record::Record;
@@ -91,7 +93,7 @@ impl Shard {
                 if let Some((subscription, reason_code)) = refused
                     && let Some(connection) = self.connection(id)
                 {
-                    connection.terms().explain(&mut packet, &self.why_refused(subscription, reason_code));
+                    connection.terms().explain(&mut packet, &self.why_refused(id, subscription, reason_code));
                 }
                 packet
             }
@@ -112,9 +114,16 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> (Vec<ReasonCode>, Option<Ticket>) {
         let requested = subscribe.subscriptions.get(part.clone()).unwrap_or_default();
+        let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
+        let (requested, faults) = mount_subscriptions(mount_point, requested);
         let mut answers = Vec::with_capacity(requested.len());
-        for (place, subscription) in (part.start..).zip(requested) {
-            let answer = if place < self.settings.subscriptions_per_session_max && !self.is_memory_short() {
+        for (place, subscription) in (part.start..).zip(&*requested) {
+            let answer = if let Some(fault) = faults.get(place - part.start).copied().flatten() {
+                let (topic, refusal) = (subscription.filter.to_string().into(), Refusal::unmountable(fault));
+                let (reason_code, rule) = (ReasonCode::TopicFilterInvalid, refusal.rule);
+                self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
+                Err(reason_code)
+            } else if place < self.settings.subscriptions_per_session_max && !self.is_memory_short() {
                 self.check_subscribe(id, subscription, turn).map(|()| self.grant(id, subscription))
             } else {
                 Err(ReasonCode::QuotaExceeded)
@@ -161,7 +170,7 @@ impl Shard {
     #[cold]
     fn note_quota(&mut self, id: ConnectionId, subscription: &Subscription, turn: &Turn<'_>) {
         let (action, reason_code) = (RefusedAction::Subscribe, ReasonCode::QuotaExceeded);
-        let (filter, reason) = (subscription.filter.to_string(), self.why_refused(subscription, reason_code));
+        let (filter, reason) = (subscription.filter.to_string(), self.why_refused(id, subscription, reason_code));
         let refused = Refused { action, reason_code, rule: None, reason: Some(&reason), topic: Some(&filter) };
         self.note_refusal(id, refused, turn);
     }
@@ -209,7 +218,7 @@ impl Shard {
     }
 
     /// Names a refused subscription to its client, without the access rule.
-    fn why_refused(&self, subscription: &Subscription, reason_code: ReasonCode) -> String {
+    fn why_refused(&self, id: ConnectionId, subscription: &Subscription, reason_code: ReasonCode) -> String {
         let filter = subscription.filter.to_string();
         let shown = prefix_within(&filter, SHOWN_FILTER_MAX);
         let cut = if shown.len() < filter.len() { "..." } else { "" };
@@ -221,8 +230,17 @@ impl Shard {
         } else if reason_code == ReasonCode::QuotaExceeded {
             format!("subscriptions_per_session_max ({subscriptions_max}) is reached")
         } else {
-            let fault = self.topic_fault(subscription.filter.topic_filter.as_str());
-            fault.unwrap_or_else(|| reason_code.to_string())
+            let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
+            let full = mount_point.map_or(Ok(Cow::Borrowed(&subscription.filter)), |mount_point| {
+                mount_point.filter(&subscription.filter).map(Cow::Owned)
+            });
+            match full {
+                Ok(full) => {
+                    let fault = self.topic_fault(full.topic_filter.as_str());
+                    fault.unwrap_or_else(|| reason_code.to_string())
+                }
+                Err(fault) => fault.to_string(),
+            }
         };
         format!("{shown}{cut}: {why}")
     }
@@ -284,7 +302,8 @@ impl Shard {
         filters: &[Filter],
         turn: &mut Turn<'_>,
     ) -> (Vec<ReasonCode>, Option<Ticket>) {
-        let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return (Vec::new(), None) };
+        let Some(entry) = self.sessions.get(slot) else { return (Vec::new(), None) };
+        let (key, filters) = (entry.subscriber.key, &*mount_filters(entry.owner.mount_point(), filters));
         let existed = self.shared.directory.unsubscribe(key, filters);
         let code = |existed: &bool| if *existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
         let reason_codes: Vec<ReasonCode> = existed.iter().map(code).collect(); // [MQTT-3.10.4-1]

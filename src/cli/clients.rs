@@ -204,7 +204,7 @@ fn since(client: &Value) -> String {
     time(client, if is_connected { "/connected_since" } else { "/last_disconnect/at" })
 }
 
-const CLIENTS: [Column; 8] = [
+const CLIENTS: [Column; 9] = [
     Column::left("CLIENT", |client| text(client, "/client_id")),
     Column::left("STATE", state),
     Column::left("SINCE", since),
@@ -213,6 +213,7 @@ const CLIENTS: [Column; 8] = [
     Column::right("QUEUED", |client| text(client, "/queued_messages")),
     Column::right("SUBS", |client| text(client, "/subscriptions")),
     Column::left("VERSION", |client| text(client, "/version")),
+    Column::left("MOUNT POINT", |client| text(client, "/mount_point")),
 ];
 const SUBSCRIPTIONS: [Column; 5] = [
     Column::left("FILTER", |entry| text(entry, "/filter")),

@@ -66,6 +66,26 @@ impl MessageProperties {
         !self.is_empty() && self.iter().any(|property| property == MessageProperty::PayloadFormatIndicator(true))
     }
 
+    /// The Response Topic.
+    pub fn response_topic(&self) -> Option<ByteString> {
+        self.iter().find_map(|property| match property {
+            MessageProperty::ResponseTopic(topic) => Some(topic),
+            MessageProperty::PayloadFormatIndicator(_)
+            | MessageProperty::ContentType(_)
+            | MessageProperty::CorrelationData(_)
+            | MessageProperty::UserProperty(..) => None,
+        })
+    }
+
+    /// The same properties with another Response Topic in its place; `None` removes it.
+    #[must_use]
+    pub fn with_response_topic(&self, topic: Option<ByteString>) -> Self {
+        Self::from_properties(self.iter().filter_map(|property| match property {
+            MessageProperty::ResponseTopic(_) => topic.clone().map(MessageProperty::ResponseTopic),
+            other => Some(other),
+        }))
+    }
+
     /// The wire format without the property length, for storing.
     pub fn as_bytes(&self) -> &[u8] {
         self.encoded.as_deref().map_or(&[], |encoded| encoded)

@@ -91,6 +91,8 @@ pub struct OutgoingPublish {
     pub matched: Option<Arc<Matched>>,
     /// Whether the identity is sent as User Property `message-id`, before the message's own User Properties.
     pub message_id: bool,
+    /// Where the Topic Name that is sent begins in that of the message: behind the mount point of the Client, in bytes.
+    pub topic_start: u16,
 }
 
 /// The subscriptions for which a Client receives a message.
@@ -266,6 +268,7 @@ impl OutgoingPublish {
             message_expiry_interval: None,
             matched: None,
             message_id: false,
+            topic_start: 0,
         }
     }
 
@@ -343,7 +346,7 @@ impl OutgoingPublish {
     fn topic_on_wire(&self, version: ProtocolVersion) -> &str {
         match self.topic_alias {
             Some((_, AliasUse::Known)) if version.has_properties() => "",
-            _ => self.message.topic.as_str(),
+            _ => self.message.topic.as_str().get(usize::from(self.topic_start)..).unwrap_or_default(),
         }
     }
 

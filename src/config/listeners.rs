@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ListenAddress;
 use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
+use super::mount_points::MountTemplate;
 use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
 use super::value::optional_size;
@@ -64,6 +65,10 @@ pub struct Listener {
     /// clients are accepted, as `allow_anonymous` says.
     #[serde(default)]
     pub auth: Option<Vec<String>>,
+    /// What the topics of its clients are below: put in front of topics that come in, and taken away from those that go out. `%u` stands for
+    /// the verified user name, `%c` for the client identifier. `security.mount_points` precede it.
+    #[serde(default)]
+    pub mount_point: Option<String>,
 }
 
 /// The certificates of one listener: `[listeners.tls]`.
@@ -195,6 +200,7 @@ impl Listener {
             maximum_packet_size: None,
             allow_anonymous: None,
             auth: None,
+            mount_point: None,
         }
     }
 
@@ -245,6 +251,9 @@ impl Listener {
         let packet_size = self.maximum_packet_size.unwrap_or(PACKET_SIZE_MAX);
         if (packet_size as usize) < PACKET_SIZE_MIN || packet_size > PACKET_SIZE_MAX {
             problem("maximum_packet_size", "must be from 256 to 268435460 bytes");
+        }
+        if let Some(Err(text)) = self.mount_point.as_deref().map(MountTemplate::new) {
+            problem("mount_point", &text);
         }
         problems.extend(self.tls.iter().flat_map(|tls| tls.problems(&format!("{key}.tls"))));
         problems

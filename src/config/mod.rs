@@ -21,6 +21,7 @@ mod load;
 mod locate;
 mod log;
 mod log_format;
+mod mount_points;
 mod mqtt;
 mod nearest;
 mod network;
@@ -54,6 +55,7 @@ pub use listeners::{
 pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};
 pub use log_format::early_log_format;
+pub use mount_points::{MountTemplate, Unfillable, UserMountPoint};
 pub use mqtt::{AfterUnknownTime, Mqtt, SharedSubscriptionStrategy};
 pub use network::{Network, NetworkError};
 pub use origin::Origin;

@@ -4,6 +4,7 @@ use serde::de::{self, Deserializer};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use super::mount_points::UserMountPoint;
 use super::problem::{Problem, unreadable};
 
 /// Authentication and authorization: `[security]`.
@@ -20,6 +21,8 @@ pub struct Security {
     pub acl_file: Option<PathBuf>,
     /// What happens to the connections of a user whose password has changed in the password file.
     pub on_password_change: OnPasswordChange,
+    /// The mount points of users, which precede those of their listeners. The first entry whose pattern matches applies.
+    pub mount_points: Vec<UserMountPoint>,
 }
 
 impl Default for Security {
@@ -35,6 +38,7 @@ impl Default for Security {
             acl_file: None,
             // A password is changed because somebody else may know it.
             on_password_change: OnPasswordChange::Close,
+            mount_points: Vec::new(),
         }
     }
 }
@@ -75,7 +79,11 @@ impl Security {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let files =
             [("security.password_file", self.password_file.as_ref()), ("security.acl_file", self.acl_file.as_ref())];
-        files.iter().filter_map(|(key, path)| unreadable(key, (*path)?)).collect()
+        let unreadable = files.iter().filter_map(|(key, path)| unreadable(key, (*path)?));
+        let entries = self.mount_points.iter().enumerate();
+        unreadable
+            .chain(entries.flat_map(|(place, one)| one.problems(&format!("security.mount_points[{place}]"))))
+            .collect()
     }
 }
 

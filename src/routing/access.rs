@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::routing::overlap::{covers, intersection};
-use crate::topic::{Filter, TopicFilter, TopicName};
+use crate::topic::{Filter, MountCoverage, MountPoint, TopicFilter, TopicName};
 
 /// What one client may publish and receive. It is decided at CONNECT, and is plain data from then on.
 ///
@@ -14,6 +14,8 @@ pub struct Access {
     rules: Option<Arc<[AccessRule]>>,
     /// See [`is_granted`](Self::is_granted).
     is_granted: bool,
+    /// See [`mount_point`](Self::mount_point).
+    mount_point: Option<MountPoint>,
 }
 
 /// One rule. The placeholders `%c` and `%u` are already replaced.
@@ -88,12 +90,12 @@ pub struct Denied {
 impl Access {
     /// No restriction, not even for topics that start with `$`.
     pub const fn everything() -> Self {
-        Self { rules: None, is_granted: false }
+        Self { rules: None, is_granted: false, mount_point: None }
     }
 
     /// Allows what `rules` allow and none of them denies. Without rules, nothing is allowed.
     pub fn new(rules: Vec<AccessRule>) -> Self {
-        Self { rules: Some(rules.into()), is_granted: false }
+        Self { rules: Some(rules.into()), is_granted: false, mount_point: None }
     }
 
     /// The same, granted to one client by its provider.
@@ -103,12 +105,32 @@ impl Access {
 
     /// No restriction, for a Session whose provider decides when its client connects.
     pub const fn undecided() -> Self {
-        Self { rules: None, is_granted: true }
+        Self { rules: None, is_granted: true, mount_point: None }
     }
 
     /// Whether the provider of the client has granted it, as the topics in a token. A reload of the ACL file doesn't change it.
     pub const fn is_granted(&self) -> bool {
         self.is_granted
+    }
+
+    /// The same for a client with this mount point, or without one: topics that the client has no name for are denied, whatever the rules say.
+    #[must_use]
+    pub fn below(self: Arc<Self>, mount_point: Option<&MountPoint>) -> Arc<Self> {
+        if self.mount_point.as_ref() == mount_point {
+            return self;
+        }
+        let Self { rules, is_granted, .. } = &*self;
+        Arc::new(Self { rules: rules.clone(), is_granted: *is_granted, mount_point: mount_point.cloned() })
+    }
+
+    /// The mount point of the client. All topics and filters that this decides about are full ones, with the mount point.
+    pub const fn mount_point(&self) -> Option<&MountPoint> {
+        self.mount_point.as_ref()
+    }
+
+    /// Whether there are topics that are denied, or may be.
+    pub const fn is_restricted(&self) -> bool {
+        self.rules.is_some() || self.mount_point.is_some()
     }
 
     /// Whether there are rules, so that a topic is allowed only if a rule allows it.
@@ -143,7 +165,12 @@ impl Access {
     /// The answer is exact for each pair of rules. A filter that only several rules together cover counts as [`Coverage::Part`]: then each
     /// message is checked, which is always correct. To decide such a case exactly takes exponential time.
     pub fn judge_subscribe(&self, filter: &Filter) -> (Judgement<'_>, Coverage) {
-        let Some(rules) = &self.rules else { return (Judgement { is_allowed: true, rule: None }, Coverage::Whole) };
+        let at_most = match self.mount_point.as_ref().map(|mount_point| mount_point.covers(&filter.topic_filter)) {
+            None | Some(MountCoverage::Whole) => Coverage::Whole,
+            Some(MountCoverage::Part) => Coverage::Part,
+            Some(MountCoverage::None) => return (DENIED, Coverage::Part),
+        };
+        let Some(rules) = &self.rules else { return (Judgement { is_allowed: true, rule: None }, at_most) };
         let wanted: Vec<&str> = filter.topic_filter.levels().collect();
         let (mut allows, mut denies) = (None, None);
         for allow in of(rules, AccessAction::Subscribe, Effect::Allow) {
@@ -154,7 +181,7 @@ impl Access {
                 continue;
             }
             if covers(&levels(allow), &wanted) && !is_denied_in_part(rules, &wanted) {
-                return (Judgement { is_allowed: true, rule: Some(allow) }, Coverage::Whole);
+                return (Judgement { is_allowed: true, rule: Some(allow) }, at_most);
             }
             allows.get_or_insert(allow);
         }
@@ -167,6 +194,9 @@ impl Access {
     }
 
     fn judge(&self, action: AccessAction, topic: &TopicName) -> Judgement<'_> {
+        if self.mount_point.as_ref().is_some_and(|mount_point| mount_point.below(topic.as_str()).is_none()) {
+            return DENIED;
+        }
         let Some(rules) = &self.rules else { return Judgement { is_allowed: true, rule: None } };
         let deciding = |effect| of(rules, action, effect).find(|rule| rule.topic_filter.matches(topic));
         if let Some(deny) = deciding(Effect::Deny) {
@@ -204,6 +234,9 @@ impl fmt::Display for Denied {
         }
     }
 }
+
+/// No rule is asked: the client has no name for the topic.
+const DENIED: Judgement<'static> = Judgement { is_allowed: false, rule: None };
 
 fn of(rules: &[AccessRule], action: AccessAction, effect: Effect) -> impl Iterator<Item = &AccessRule> {
     rules

@@ -63,7 +63,7 @@ impl Subscriber {
         let subscriber = Self {
             key,
             client_id,
-            state: AtomicU64::new(if access.has_rules() { RESTRICTED } else { 0 }),
+            state: AtomicU64::new(if access.is_restricted() { RESTRICTED } else { 0 }),
             next_sequence: AtomicU64::new(1),
             in_flight: AtomicU32::new(0),
             charged: AtomicU32::new(0),
@@ -202,9 +202,9 @@ impl Subscriber {
     /// Replaces the access rules. The caller must then count a change of the Session's subscriptions, to invalidate
     /// cached routes.
     pub fn set_access(&self, access: Arc<Access>) {
-        let has_rules = access.has_rules();
+        let is_restricted = access.is_restricted();
         self.access.store(access);
-        self.mark(RESTRICTED, has_rules);
+        self.mark(RESTRICTED, is_restricted);
     }
 }
 
@@ -214,7 +214,7 @@ const CONNECTED: u64 = 1 << 48;
 const DURABLE: u64 = 1 << 49;
 /// Whether a publisher waits for space in the queue.
 const AWAITED: u64 = 1 << 50;
-/// Whether the access rules restrict what it may receive: without rules, no lock is needed.
+/// Whether access rules or a mount point restrict what it may receive: without them, no lock is needed.
 const RESTRICTED: u64 = 1 << 51;
 const FLAGS: u64 = CONNECTED | DURABLE | AWAITED | RESTRICTED;
 

@@ -310,7 +310,7 @@ pub(in crate::server) struct Label<'a>(pub(in crate::server) &'a ClientLabel);
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClientLabel { client_id, user, address, listener, version: _ } = self.0;
+        let ClientLabel { client_id, user, address, listener, version: _, mount_point: _ } = self.0;
         match client_id {
             Some(client_id) => write!(formatter, "client {:?}", cut(client_id.as_str()))?,
             None => write!(formatter, "client without Client Identifier")?,
@@ -364,6 +364,7 @@ mod tests {
             address: Some("192.0.2.1:5".parse().unwrap()),
             listener: Some("tcp".into()),
             version: Some("5.0"),
+            ..ClientLabel::default()
         };
         assert_eq!(Label(&label).to_string(), r#"client "a\nb" user "u" from 192.0.2.1:5 at tcp"#);
     }

@@ -57,10 +57,10 @@ impl OutboundAliases {
         Self { maximum, aliases: None }
     }
 
-    /// The alias for `topic`, if it has one or a number is free. If a new alias is sent, the caller must call
-    /// [`set`](Self::set).
-    pub(super) fn offer(&self, topic: &TopicName) -> Option<(TopicAlias, AliasUse)> {
-        if self.maximum == 0 || topic.as_str().len() <= ALIAS_BYTES {
+    /// The alias for `topic`, of which the bytes from `start` on are sent, if it has one or a number is free. If a new alias is sent, the
+    /// caller must call [`set`](Self::set).
+    pub(super) fn offer(&self, topic: &TopicName, start: u16) -> Option<(TopicAlias, AliasUse)> {
+        if self.maximum == 0 || topic.as_str().len() <= ALIAS_BYTES + usize::from(start) {
             return None;
         }
         let aliases = self.aliases.as_deref();

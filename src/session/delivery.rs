@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::link::Link;
 use crate::codec::{AliasUse, Matched, Message, OutgoingPublish, PacketId, Qos};
 use crate::timestamp::Timestamp;
-use crate::topic::Filter;
+use crate::topic::{Filter, MountPoint};
 
 /// A message for one Session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +69,12 @@ impl Delivery {
         // [MQTT-3.3.2-6]; a partial second counts as a whole one.
         let expires = self.expires_at != Timestamp::NEVER;
         let remaining = expires.then(|| self.expires_at.since(now).as_millis().div_ceil(1_000));
+        let (message, topic_start) = match &link.mount_point {
+            None => (Arc::clone(&self.message), 0),
+            Some(mount_point) => unmounted(&self.message, mount_point).ok_or(DropCause::NotAuthorized)?,
+        };
         let mut publish = OutgoingPublish {
-            message: Arc::clone(&self.message),
+            message,
             dup,
             qos: self.qos,
             retain: self.retain,
@@ -79,12 +83,13 @@ impl Delivery {
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             matched: self.matched.clone(),
             message_id: link.message_ids && packet_id.is_some() && self.message.id.is_some(),
+            topic_start,
         };
         let fits = |publish: &OutgoingPublish| {
             link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
         };
         let topic = &self.message.topic;
-        publish.topic_alias = link.outbound_aliases.offer(topic);
+        publish.topic_alias = link.outbound_aliases.offer(topic, topic_start);
         if !fits(&publish) {
             // Setting an alias makes the packet larger than omitting it.
             publish.topic_alias = publish.topic_alias.filter(|(_, alias)| *alias == AliasUse::Known);
@@ -102,4 +107,15 @@ impl Delivery {
     pub fn share(&self) -> Option<&Arc<Filter>> {
         self.matched.as_ref()?.share.as_ref()
     }
+}
+
+/// The message for a client with this mount point, and where the Topic Name begins that the client knows. A Response Topic outside the mount
+/// point is removed: the client can't publish to it. `None`: the client has no name for the topic.
+fn unmounted(message: &Arc<Message>, mount_point: &MountPoint) -> Option<(Arc<Message>, u16)> {
+    mount_point.below(message.topic.as_str())?;
+    let start = u16::try_from(mount_point.as_str().len()).ok()?;
+    let Some(response) = message.properties.response_topic() else { return Some((Arc::clone(message), start)) };
+    let below = mount_point.below(&response).map(|below| response.slice_ref(below));
+    let properties = message.properties.with_response_topic(below);
+    Some((Arc::new(Message { properties, ..Message::clone(message) }), start))
 }

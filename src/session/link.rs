@@ -3,6 +3,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use super::alias::{InboundAliases, OutboundAliases};
 use super::limits::Limits;
 use crate::codec::{AnswerTerms, ProtocolVersion, Qos, ServerPacket};
+use crate::topic::MountPoint;
 
 /// A Session's view of its Network Connection: negotiated values, and state that ends with it.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Link {
     pub maximum_packet_size: Option<NonZeroU32>,
     /// Whether acknowledgements may have a Reason String. [MQTT-3.1.2-29]
     pub request_problem_information: bool,
+    /// What is taken away from topics before they are sent to the client.
+    pub mount_point: Option<MountPoint>,
     /// Maximum QoS, Retain Available and Receive Maximum of its CONNACK: later changes of the limits are not for this connection.
     pub(super) maximum_qos: Qos,
     pub(super) retain_available: bool,
@@ -40,6 +43,7 @@ impl Link {
             send_maximum,
             maximum_packet_size: None,
             request_problem_information: true,
+            mount_point: None,
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,
             receive_maximum: u16::MAX,

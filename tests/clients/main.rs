@@ -45,6 +45,8 @@ mod logs;
 #[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
+mod mount_points;
+#[cfg(test)]
 mod movement;
 #[cfg(test)]
 mod mqtt_js;

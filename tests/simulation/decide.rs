@@ -71,6 +71,9 @@ impl World {
     fn publish(&mut self, number: usize) {
         let place = self.rng.below(4);
         let kind = match self.rng.below(10) {
+            _ if self.clients[number].profile.mount.is_some() => {
+                self.clients[number].profile.mount.unwrap().chars().next().unwrap()
+            }
             0..=2 if self.mix.shares => 's',
             3..=4 if self.mix.retained => 'r',
             _ => 't',

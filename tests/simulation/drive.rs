@@ -1,10 +1,7 @@
 //! Drives the shards: passes events to them and performs their actions.
 
-use std::sync::Arc;
-
 use oncemq::broker::{Action, AuthenticationOutcome, ConnectionId, Event, Fetch, Report, ShardMessage, Ticket};
 use oncemq::codec::{ReasonCode, ServerPacket, encode};
-use oncemq::routing::Access;
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
 
@@ -197,7 +194,7 @@ impl World {
             return;
         }
         let (id, shard) = (connection.id, connection.shard);
-        let access = Arc::new(Access::everything());
+        let access = self.access_of(connection.client);
         let verified_user = Some(verified(&format!("user of c{}", connection.client)));
         let outcome = AuthenticationOutcome::Granted {
             access,

@@ -16,6 +16,7 @@ mod drive;
 mod ledger;
 mod log;
 mod mix;
+mod mounts;
 mod network;
 mod operator;
 mod presence;
@@ -86,6 +87,11 @@ fn a_shared_message_goes_to_one_member() {
 #[test]
 fn wills_are_published_exactly_when_required() {
     run("wills", Mix::wills, 250);
+}
+
+#[test]
+fn no_client_gets_a_message_of_another_mount_point() {
+    run("mounts", Mix::mounts, 150);
 }
 
 #[test]

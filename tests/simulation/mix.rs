@@ -26,6 +26,8 @@ pub(crate) struct Mix {
     pub(crate) shares: bool,
     pub(crate) retained: bool,
     pub(crate) wills: bool,
+    /// Whether some clients have mount points.
+    pub(crate) mounts: bool,
     /// Whether some clients read slowly, and the broker's buffers are small.
     pub(crate) slow: bool,
     /// Whether the store is sometimes congested, shards are sometimes full, and clients flood.
@@ -72,6 +74,7 @@ impl Mix {
             shares: false,
             retained: false,
             wills: false,
+            mounts: false,
             slow: false,
             pressure: false,
             small_queues: false,
@@ -186,6 +189,12 @@ impl Mix {
             churn: rng.percent(50),
             ..Self::calm(rng)
         }
+    }
+
+    /// Mount points, in which the same names are different topics; sometimes with crashes.
+    pub(crate) fn mounts(rng: &mut Rng) -> Self {
+        let mix = if rng.percent(50) { Self::everything(rng) } else { Self::crash_power(rng) };
+        Self { clients: mix.clients + 3, mounts: true, shares: true, retained: true, ..mix }
     }
 
     /// A random combination.

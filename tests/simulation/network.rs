@@ -73,7 +73,7 @@ impl World {
         self.trace.note(self.now, Some(client), || format!("→ {number}: {}", client_packet(packet)));
         self.clients[client].last_sent = self.now;
         let mut bytes = BytesMut::new();
-        encode_client(packet, version, &mut bytes);
+        encode_client(&self.named_by(client, packet), version, &mut bytes);
         let mut bytes = bytes.freeze();
         while bytes.len() > 1 && self.rng.percent(15) {
             let length = self.rng.index(bytes.len() - 1) + 1;
@@ -234,6 +234,7 @@ impl World {
             match decoded {
                 Ok(Some(packet)) => {
                     self.trace.note(now, Some(client), || format!("← {number}: {}", server_packet(&packet)));
+                    let packet = self.with_full_topics(client, packet);
                     self.on_received(number, packet);
                 }
                 Ok(None) => return,

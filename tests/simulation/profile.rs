@@ -29,6 +29,8 @@ pub(crate) struct Profile {
     pub(crate) pace: u64,
     /// Its subscriptions from the first connection on.
     pub(crate) filters: Vec<&'static str>,
+    /// Its mount point.
+    pub(crate) mount: Option<&'static str>,
 }
 
 /// The lifetime of its Session.
@@ -64,6 +66,7 @@ impl Profile {
             wills: false,
             pace: 100,
             filters,
+            mount: None,
         }
     }
 
@@ -104,7 +107,14 @@ impl Profile {
             wills: mix.wills && rng.percent(70),
             pace: rng.pick(&[20, 60, 200]),
             filters,
+            mount: (mix.mounts && rng.percent(70)).then(|| rng.pick(&["t/", "t/", "s/", "r/"])),
         };
+        if let Some(mount) = profile.mount {
+            let shared = |filter: &&'static str| Some(filter.strip_prefix("$share/")?.split_once('/')?.1);
+            profile.filters.retain(|filter| shared(filter).unwrap_or(filter).starts_with(mount));
+            profile.churn &= mount == "t/";
+            profile.wills = false;
+        }
         if mix.rejects && profile.publishes && !profile.is_v5() {
             // It may wait for room in a queue. If that is its own, or that of a client that waits for its queue, neither is read.
             profile.filters.clear();

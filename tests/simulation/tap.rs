@@ -108,6 +108,7 @@ impl World {
 
     fn on_publish_read(&mut self, number: usize, publish: &Publish) {
         let now = self.now;
+        let full_topic = self.full_topic(self.connections[number].client, &publish.message.topic);
         let ledger = &mut self.checker.ledger;
         let message = ledger.find(&publish.message.payload);
         if let (Some(id), Some(message)) = (publish.packet_id, message) {
@@ -117,7 +118,7 @@ impl World {
         if publish.retain {
             let topic = match message {
                 Some(message) => Some(ledger.messages[message].topic.clone()),
-                None => Some(publish.message.topic.clone()),
+                None => Some(full_topic),
             };
             let reading = match repeat && publish.qos == Qos::ExactlyOnce {
                 false => Reading::New,

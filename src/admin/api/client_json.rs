@@ -43,6 +43,8 @@ pub(super) struct ClientJson {
     /// The end of the last connection, or of the one before the present one. In a list, `null` if that was of an earlier Session.
     last_disconnect: Option<LastDisconnectJson>,
     owner: OwnerJson,
+    /// What its topics are below: the client knows them without it, all others with it. `null`: the client has no mount point.
+    mount_point: Option<String>,
     connected: bool,
     connection: Option<ConnectionJson>,
     /// Milliseconds since 1970, by the wall clock.
@@ -141,6 +143,7 @@ impl ClientJson {
             not_authorized_messages: dropped.get(DropReason::NotAuthorized.name()).copied().unwrap_or_default(),
             dropped,
             last_disconnect: view.last_disconnect.map(|last| LastDisconnectJson::new(last, status)),
+            mount_point: view.owner.mount_point().map(|mount_point| mount_point.to_string()),
             owner: OwnerJson::from(&view.owner),
             connected: view.connection.is_some(),
             connection: view.connection.map(ConnectionJson::from),

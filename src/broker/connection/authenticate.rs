@@ -100,9 +100,9 @@ impl Shard {
         match std::mem::replace(&mut connection.phase, Phase::AwaitingConnect) {
             Phase::Authenticating(mut connecting) => match outcome {
                 AuthenticationOutcome::Granted { access, user, verified_user, expires_at, authentication_data } => {
-                    connection.access = access;
                     connection.identity.expiry = Expiry::of(expires_at);
-                    connection.identity.owner = Owner::of(verified_user);
+                    connection.identity.owner = Owner::of(verified_user).below(access.mount_point());
+                    connection.access = access;
                     if let Some(user) = connection.verified_user().cloned() {
                         connection.identity.user = Some(user);
                     } else if user.is_some() {
@@ -157,7 +157,9 @@ impl Shard {
             self.connection(id).and_then(|connection| connection.identity.authentication_method.as_deref().cloned());
         let owner = self.connection(id).map(|connection| connection.identity.owner.clone());
         let packet = match outcome {
-            AuthenticationOutcome::Granted { verified_user, .. } if Some(Owner::of(verified_user.clone())) != owner => {
+            AuthenticationOutcome::Granted { verified_user, access, .. }
+                if Some(Owner::of(verified_user.clone()).below(access.mount_point())) != owner =>
+            {
                 let cause = Cause::of_refusal(ReasonCode::NotAuthorized, ANOTHER_USER.into());
                 return self.end_connection(id, Ending::with_disconnect(ReasonCode::NotAuthorized, cause), turn);
             }
@@ -180,18 +182,19 @@ impl Shard {
         self.drive(slot, session::Event::Respond { packet, wait: None }, turn);
     }
 
-    /// Replaces the access rules of a connected client.
+    /// Replaces the access rules of a connected client. Its mount point stays.
     pub(in crate::broker) fn on_access_changed(&mut self, id: ConnectionId, access: &Arc<Access>, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.access = Arc::clone(access);
+        let access = Arc::clone(access).below(connection.identity.owner.mount_point());
+        connection.access = Arc::clone(&access);
         if let Some(slot) = connection.session() {
-            self.change_access(slot, access, turn);
+            self.change_access(slot, &access, turn);
         }
     }
 }
 
-/// The Session belongs to the user of the CONNECT.
-const ANOTHER_USER: &str = "re-authenticated as another user than that of its CONNECT";
+/// The Session belongs to the user of the CONNECT, and has its mount point.
+const ANOTHER_USER: &str = "re-authenticated as another user than that of its CONNECT, or for another mount point";
 
 fn auth_packet(reason_code: ReasonCode, method: Option<ByteString>, data: Option<Bytes>) -> ServerPacket {
     ServerPacket::Auth(Box::new(Auth {

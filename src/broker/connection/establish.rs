@@ -13,6 +13,7 @@ use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimant, Claimed, Prior, Takes};
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
+use crate::broker::mount::mount_will;
 use crate::broker::operator::query::RefusedAction;
 use crate::broker::operator::refusals::Refused;
 use crate::broker::owner::Owner;
@@ -25,6 +26,7 @@ use crate::codec::limits::PACKET_SIZE_MAX;
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
 use crate::routing::{Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
+use crate::topic::Unmountable;
 
 impl Shard {
     /// Makes this shard the holder of the Client Identifier, and requests the Session from the previous holder.
@@ -34,6 +36,9 @@ impl Shard {
         mut connecting: Box<Connecting>,
         turn: &mut Turn<'_>,
     ) {
+        if let Err((reason_code, cause)) = self.mount_will_of(id, &mut connecting.connect) {
+            return self.refuse(id, reason_code, cause.into(), turn);
+        }
         let Some(connection) = self.connection_mut(id) else { return };
         if let Some(will) = &connecting.connect.will
             && !is_sys(&will.topic) // judged in `attach`
@@ -65,6 +70,20 @@ impl Shard {
                 let takes = Takes::of(clean_start, succession);
                 self.ask_holder(holder, Claimant { claim, shard: self.id, takes }, turn);
             }
+        }
+    }
+
+    /// Mounts the Will of a client with a mount point. One below `$SYS` stays as it is and is refused in `attach`: it ends no connection.
+    fn mount_will_of(&self, id: ConnectionId, connect: &mut Connect) -> Result<(), (ReasonCode, &'static str)> {
+        let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
+        let (Some(mount_point), Some(will)) = (mount_point, &mut connect.will) else { return Ok(()) };
+        if is_sys(&will.topic) {
+            return Ok(());
+        }
+        match mount_will(mount_point, will) {
+            Ok(()) if self.within_limits(will.topic.as_str()) => Ok(()),
+            Ok(()) | Err(Unmountable::TooLong) => Err((ReasonCode::TopicNameInvalid, LONG_WILL_TOPIC)),
+            Err(Unmountable::Reserved) => Err((ReasonCode::TopicNameInvalid, RESERVED_WILL_TOPIC)),
         }
     }
 
@@ -136,7 +155,7 @@ impl Shard {
         let queued = self.sessions.get(slot).map_or(0, |entry| entry.session.queued().0);
         let change = if session_present { SessionChange::Resumed { queued } } else { SessionChange::Created };
         self.report_session(slot, change, turn);
-        let link = Box::new(self.link(&connecting.connect));
+        let link = Box::new(self.link(id, &connecting.connect));
         let connack = Box::new(fit(connack, &connecting.connect));
         self.drive(slot, session::Event::Connected { link, connack, wait }, turn);
         let room = self.outgoing_bytes_max / 2;
@@ -230,7 +249,7 @@ impl Shard {
         }
     }
 
-    fn link(&self, connect: &Connect) -> Link {
+    fn link(&self, id: ConnectionId, connect: &Connect) -> Link {
         let properties = &connect.properties;
         let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max);
         let outgoing = properties.topic_alias_maximum.min(self.settings.topic_alias_maximum_outgoing);
@@ -238,6 +257,7 @@ impl Shard {
             Link::new(connect.version, send_maximum).with_aliases(self.settings.topic_alias_maximum, outgoing);
         link.maximum_packet_size = properties.maximum_packet_size;
         link.request_problem_information = properties.request_problem_information;
+        link.mount_point = self.connection(id).and_then(|connection| connection.access.mount_point().cloned());
         link
     }
 
@@ -295,6 +315,10 @@ impl Shard {
         })));
     }
 }
+
+const LONG_WILL_TOPIC: &str =
+    "Will Topic exceeds topic_length_max or topic_levels_max with the mount point of the client";
+const RESERVED_WILL_TOPIC: &str = "below a mount point there are no topics that begin with $";
 
 /// A CONNECT whose claim of the Client Identifier was granted.
 pub(in crate::broker) struct GrantedClaim {

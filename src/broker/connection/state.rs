@@ -316,6 +316,7 @@ impl Connection {
             address: self.identity.peer.address,
             listener: Some(Arc::clone(&self.identity.peer.listener)),
             version: self.client_id.as_ref().map(|_| self.version.name()),
+            mount_point: self.access.mount_point().cloned(),
         }
     }
 

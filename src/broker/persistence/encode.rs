@@ -17,7 +17,7 @@ use crate::broker::persistence::record_key::RecordKey;
 use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
-use crate::topic::TopicFilter;
+use crate::topic::{MountPoint, TopicFilter};
 
 /// A record for the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,6 +50,9 @@ impl Record {
                 body.extend(session_expiry_interval.to_le_bytes());
                 put_option(body, will.as_deref(), put_will);
                 put_option(body, owner.provider(), put_str);
+                if let Some(mount_point) = owner.mount_point() {
+                    put_str(body, mount_point.as_str());
+                }
             }
             Self::SessionDetached { key, session_expiry_interval, at, will, sent_until } => {
                 bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
@@ -206,7 +209,9 @@ impl StoredSession {
         let will = body.option(Body::will)?.map(Box::new);
         // Records of earlier versions end here.
         let provider = if body.0.is_empty() { None } else { body.option(Body::str)? };
-        Some(Self { client_id, owner: Owner::from_stored(user, provider), session_expiry_interval, will })
+        let mount_point = if body.0.is_empty() { None } else { Some(MountPoint::new(body.str()?).ok()?) };
+        let owner = Owner::from_stored(user, provider, mount_point);
+        Some(Self { client_id, owner, session_expiry_interval, will })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::Connection;
 use crate::broker::directory::room_waiters::Position;
 use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::mount::mount_application;
 use crate::broker::operator::query::RefusedAction;
 use crate::broker::operator::refusals::Refused;
 use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
@@ -19,7 +20,7 @@ use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{PacketId, Qos, ReasonCode};
 use crate::session::{self, Application};
-use crate::topic::TopicName;
+use crate::topic::{TopicName, Unmountable};
 
 /// A PUBLISH or SUBSCRIBE that is denied, for the log.
 #[derive(Debug)]
@@ -33,12 +34,32 @@ pub(in crate::broker) struct Denial {
 
 impl Shard {
     /// Handles PUBLISH of the client in `slot`.
-    pub(in crate::broker) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn on_publish(&mut self, slot: usize, mut application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        if let Some(mount_point) = self.connection(id).and_then(|connection| connection.access.mount_point())
+            && let Err(fault) = mount_application(mount_point, &mut application)
+        {
+            return self.refuse_unmountable(slot, id, (&application, fault), turn);
+        }
         if let Some(blocked) = self.publish(slot, application, turn) {
             self.block(id, blocked, Position::Back, turn);
         }
+    }
+
+    /// Refuses a message to a topic that the mount point of its client has not.
+    #[cold]
+    fn refuse_unmountable(
+        &mut self,
+        slot: usize,
+        id: ConnectionId,
+        (application, fault): (&Application, Unmountable),
+        turn: &mut Turn<'_>,
+    ) {
+        let refusal = Refusal::unmountable(fault);
+        let (topic, reason_code) = (application.message.topic.as_str().into(), refusal.reason_code);
+        self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule: refusal.rule.clone() }, turn);
+        self.refuse_publish(slot, application, refusal, turn);
     }
 
     /// Accepts a message that the client may publish now, and answers it. Returns the message if it can be neither accepted nor refused now.

@@ -30,8 +30,10 @@ impl Shard {
             return Err(GiftOutcome::NotDurable);
         }
         let (client, previous, connected) = (self.label_of_session(slot), entry.owner.clone(), entry.connection);
-        let heir = connected.and_then(|id| self.heir(id, owner));
-        let owner = heir.clone().unwrap_or_else(|| owner.clone());
+        // Its subscriptions and its queue have the topics of its mount point.
+        let owner = owner.clone().below(previous.mount_point());
+        let heir = connected.and_then(|id| self.heir(id, &owner));
+        let owner = heir.clone().unwrap_or(owner);
         if !self.shared.directory.set_owner(client_id, claim, &owner) {
             return Err(GiftOutcome::NotHere); // another CONNECT has claimed it meanwhile
         }
@@ -69,9 +71,10 @@ impl Shard {
     /// Sets the rules of a Session whose client is not connected.
     fn change_access_of(&mut self, slot: usize, access: &Arc<crate::routing::Access>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
-        if *entry.subscriber.access() != **access {
+        let access = Arc::clone(access).below(entry.owner.mount_point());
+        if *entry.subscriber.access() != *access {
             let key = entry.subscriber.key;
-            entry.subscriber.set_access(Arc::clone(access));
+            entry.subscriber.set_access(access);
             self.shared.directory.access_changed(key);
             self.wake_for_change(slot, turn);
         }

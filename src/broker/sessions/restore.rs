@@ -59,6 +59,7 @@ impl Shard {
     ) {
         let turn = &mut Turn { now, actions };
         let RecoveredSession { key, client_id, owner, session_expiry_interval, detached_at, will, .. } = recovered;
+        let access = access.below(owner.mount_point());
         // Restored Sessions are admitted even if `sessions_max` is lower now.
         self.shared.admit_session(usize::MAX);
         let claim = self.shared.directory.restore(&client_id, self.id, &owner);

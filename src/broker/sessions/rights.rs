@@ -64,11 +64,12 @@ impl Shard {
     /// The access rules of the Session in `slot`, which has no connection, were read again.
     pub(in crate::broker) fn on_away_access_changed(&mut self, slot: usize, access: &Arc<Access>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
-        if entry.has_shares && access.has_rules() && *entry.subscriber.access() == **access {
+        let access = Arc::clone(access).below(entry.owner.mount_point());
+        if entry.has_shares && access.has_rules() && *entry.subscriber.access() == *access {
             // After a restart: the members of its shares are known now.
-            return self.drive(slot, session::Event::RightsChanged(rights(access)), turn);
+            return self.drive(slot, session::Event::RightsChanged(rights(&access)), turn);
         }
-        self.change_access(slot, access, turn);
+        self.change_access(slot, &access, turn);
     }
 
     /// A message for the Session in `slot` was routed before its access rules changed. Returns whether it may not be delivered; a message of

@@ -24,6 +24,7 @@ mod keep_alive;
 mod limits;
 mod memory;
 mod message_identity;
+mod mount_points;
 mod operator;
 mod operator_logs;
 mod operators;

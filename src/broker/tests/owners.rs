@@ -276,7 +276,7 @@ fn by_earlier_version(harness: &mut Harness) {
         if let Record::SessionOpened { owner, .. } = record {
             *owner = match owner {
                 Owner::User(user) => Owner::named(Arc::clone(&user.name)),
-                Owner::Anonymous | Owner::Unknown => Owner::Unknown,
+                Owner::Anonymous | Owner::AnonymousBelow(_) | Owner::Unknown => Owner::Unknown,
             };
         }
     }

@@ -162,7 +162,8 @@ fn show_codes(name: &str, packet_id: PacketId, reason_codes: &[ReasonCode]) -> S
 
 fn show_publish(publish: &OutgoingPublish) -> String {
     let payload = String::from_utf8_lossy(&publish.message.payload);
-    let mut line = format!("PUBLISH {} {payload} q{}", publish.message.topic.as_str(), publish.qos.level());
+    let topic = &publish.message.topic.as_str()[usize::from(publish.topic_start)..];
+    let mut line = format!("PUBLISH {topic} {payload} q{}", publish.qos.level());
     if let Some(packet_id) = publish.packet_id {
         let _ = write!(line, " #{}", packet_id.number());
     }

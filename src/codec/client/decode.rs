@@ -145,6 +145,7 @@ impl ServerDecoder {
             }
         }
         Ok(OutgoingPublish {
+            topic_start: 0,
             message: publish.message,
             dup: publish.dup,
             qos: publish.qos,

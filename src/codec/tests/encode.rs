@@ -196,3 +196,36 @@ fn message_properties_are_found() {
     assert!(properties.payload_is_utf8());
     assert!(MessageProperties::default().is_empty());
 }
+
+#[test]
+fn a_topic_is_sent_from_its_start_on() {
+    let message = |name: &str| Arc::new(Message::new(TopicName::try_from(name).unwrap(), "payload"));
+    for (full, sent) in [("a/b", "b"), ("tenants/x//", "/"), ("a/\u{e4}/z", "\u{e4}/z")] {
+        let topic_start = u16::try_from(full.len() - sent.len()).unwrap();
+        let publish = OutgoingPublish { topic_start, ..OutgoingPublish::new(message(full)) };
+        let plain = OutgoingPublish::new(message(sent));
+        for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+            let (mut one, mut other) = (BytesMut::new(), BytesMut::new());
+            publish.encode(version, &mut one);
+            plain.encode(version, &mut other);
+            assert_eq!(one, other, "{full}");
+            assert_eq!(publish.encoded_len(version), one.len());
+        }
+    }
+}
+
+#[test]
+fn a_response_topic_is_replaced_in_its_place_or_removed() {
+    let of = |response: Option<&str>| {
+        let response = response.map(|topic| MessageProperty::ResponseTopic(topic.into()));
+        let first = MessageProperty::PayloadFormatIndicator(true);
+        let last = MessageProperty::UserProperty("k".into(), "v".into());
+        MessageProperties::from_properties([Some(first), response, Some(last)].into_iter().flatten())
+    };
+    let properties = of(Some("r"));
+    assert_eq!(properties.response_topic().as_deref(), Some("r"));
+    assert_eq!(properties.with_response_topic(Some("a/r".into())), of(Some("a/r")));
+    assert_eq!(properties.with_response_topic(None), of(None));
+    assert_eq!(of(None).with_response_topic(Some("a/r".into())), of(None));
+    assert_eq!(of(None).response_topic(), None);
+}

@@ -257,6 +257,7 @@ prop_compose! {
         let message = Message { topic, ..Message::clone(&publish.message) };
         let subscription_ids = subscription_ids.into_iter().filter(|_| version == V5);
         OutgoingPublish {
+            topic_start: 0,
             message: Arc::new(message),
             dup: publish.dup,
             qos: publish.qos,

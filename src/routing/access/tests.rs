@@ -192,3 +192,40 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn below_a_mount_point_only_its_topics_are_allowed_and_rules_name_them_in_full() {
+    let mount_point = MountPoint::new("a/").unwrap();
+    let free = Arc::new(Access::everything()).below(Some(&mount_point));
+    assert!(free.is_restricted() && !free.has_rules());
+    for (name, is_allowed) in
+        [("a/b", true), ("a//", true), ("a", false), ("a/", false), ("ab", false), ("a/$x", false), ("$SYS/a", false)]
+    {
+        assert_eq!(free.receive(&topic(name)), is_allowed, "{name}");
+        assert_eq!(free.publish(&topic(name)).is_ok(), is_allowed, "{name}");
+    }
+    for (filter, expected) in [
+        ("a/b", Ok(Coverage::Whole)),
+        ("a/b/#", Ok(Coverage::Whole)),
+        ("$share/g/a/b/+", Ok(Coverage::Whole)),
+        ("a/#", Ok(Coverage::Part)),
+        ("a/+/b", Ok(Coverage::Part)),
+        ("a//#", Ok(Coverage::Part)),
+        ("$share/g/a/#", Ok(Coverage::Part)),
+        ("#", Err(NO_RULE)),
+        ("+/b", Err(NO_RULE)),
+        ("a", Err(NO_RULE)),
+        ("b/#", Err(NO_RULE)),
+        ("a/$SYS/#", Err(NO_RULE)),
+        ("$SYS/#", Err(NO_RULE)),
+    ] {
+        assert_eq!(subscribe(&free, filter), expected, "{filter}");
+    }
+    let ruled = Arc::new(access(&[(Allow, "a/b/#"), (Allow, "c/#"), (Deny, "a/b/secret")])).below(Some(&mount_point));
+    assert!(ruled.receive(&topic("a/b/c")) && !ruled.receive(&topic("a/b/secret")) && !ruled.receive(&topic("c/d")));
+    assert_eq!(subscribe(&ruled, "c/#"), Err(NO_RULE), "a rule for another namespace opens nothing");
+    assert_eq!(subscribe(&ruled, "a/b/c/#"), Ok(Coverage::Whole));
+    assert_eq!(subscribe(&ruled, "a/#"), Ok(Coverage::Part));
+    assert!(Arc::ptr_eq(&ruled, &Arc::clone(&ruled).below(Some(&mount_point))), "nothing is copied");
+    assert_eq!(*Arc::clone(&free).below(None), Access::everything());
+}

@@ -83,6 +83,7 @@ impl Encoded {
             && self.publish.retain == publish.retain
             && self.publish.message_expiry_interval == publish.message_expiry_interval
             && self.publish.message_id == publish.message_id
+            && self.publish.topic_start == publish.topic_start
             && self.publish.packet_id.is_some() == publish.packet_id.is_some()
     }
 }
@@ -107,3 +108,34 @@ const SINGLE_RECEIVER_REFERENCES: usize = 2;
 /// Smaller payloads, in bytes, are copied. That is cheaper, and otherwise a slow receiver could keep far more memory of read buffers than
 /// is counted for it.
 const SHARED_PAYLOAD_MIN: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Message;
+    use crate::topic::TopicName;
+
+    /// The bytes of a message for receivers of which each knows the topic from another place on.
+    #[test]
+    fn receivers_with_different_mount_points_share_no_bytes() {
+        let topic = TopicName::try_from("a/b/topic").unwrap();
+        for payload in [vec![1; 10], vec![1; SHARED_PAYLOAD_MIN]] {
+            let message = Arc::new(Message::new(topic.clone(), payload));
+            let publish = |topic_start| OutgoingPublish { topic_start, ..OutgoingPublish::new(Arc::clone(&message)) };
+            let _others = [publish(0), publish(0), publish(0)];
+            let (mut encoder, mut pool) = (PublishEncoder::default(), BufferPool::default());
+            for topic_start in [0, 0, 2, 4, 4, 2, 0, 4] {
+                let mut outgoing = Outgoing::default();
+                encoder.append(publish(topic_start), ProtocolVersion::V5, &mut outgoing, &mut pool);
+                let mut expected = BytesMut::new();
+                encode(&publish(topic_start), ProtocolVersion::V5, &mut expected);
+                let tail = outgoing.tail(&mut pool);
+                let shared = message.payload.len() >= SHARED_PAYLOAD_MIN;
+                assert_eq!(tail.is_empty(), shared, "the head is a chunk before a shared payload");
+                let length = expected.len() + if shared { message.payload.len() } else { 0 };
+                assert!(shared || *tail == expected, "{topic_start}");
+                assert_eq!(outgoing.len(), length, "{topic_start}");
+            }
+        }
+    }
+}

@@ -1,15 +1,17 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
 use crate::broker::{ClientLabel, ClientPattern, ConnectionId, Detail, DetailLevel, Report};
-use crate::codec::{ClientId, ClientPacket, PacketId, ReasonCode, ServerPacket};
+use crate::codec::{AliasUse, ClientId, ClientPacket, PacketId, Publish, ReasonCode, ServerPacket};
 use crate::server::report::{Label, client_line};
 use crate::server::shard::decisions::entries;
 use crate::server::shard::trace::{Trace, TraceEntry, TraceFilter};
 use crate::server::shard::traced::Traced;
 use crate::timestamp::Timestamp;
+use crate::topic::{Filter, MountPoint};
 
 /// Writes a line for every packet while the log has the level `trace`, and adds packets and decisions to the traces that run: type, length and
 /// main fields, never a payload or a password.
@@ -97,6 +99,8 @@ impl Tracer {
             Some(_) | None => label,
         };
         self.learn(id, || label().map(|label| (label.client_id.is_some(), named(label))));
+        let mount_point = self.clients.get(&id).and_then(|known| known.label.mount_point.as_ref());
+        let packet = &*with_full_topics(packet, mount_point);
         let wanted = self.wanted(id, |filter| wants_received(filter, packet), now);
         let Some(label) = self.clients.get(&id).map(|known| &known.label) else { return };
         if wanted == Wanted::default() {
@@ -225,6 +229,38 @@ impl Tracer {
             trace.add(Arc::clone(&entry));
         }
     }
+}
+
+/// The packet with the topics by which the broker knows them.
+fn with_full_topics<'a>(packet: &'a ClientPacket, mount_point: Option<&MountPoint>) -> Cow<'a, ClientPacket> {
+    let Some(mount_point) = mount_point else { return Cow::Borrowed(packet) };
+    let mut full = packet.clone();
+    let mount = |filter: &mut Filter| {
+        if let Ok(mounted) = mount_point.filter(filter) {
+            *filter = mounted;
+        }
+    };
+    match &mut full {
+        ClientPacket::Publish(Publish { topic_alias: Some((_, AliasUse::Known)), .. }) => {}
+        ClientPacket::Publish(publish) => {
+            if let Ok(topic) = mount_point.topic(&publish.message.topic) {
+                Arc::make_mut(&mut publish.message).topic = topic;
+            }
+        }
+        ClientPacket::Subscribe(subscribe) => {
+            subscribe.subscriptions.iter_mut().for_each(|subscription| mount(&mut subscription.filter));
+        }
+        ClientPacket::Unsubscribe(unsubscribe) => unsubscribe.filters.iter_mut().for_each(mount),
+        ClientPacket::Connect(_)
+        | ClientPacket::Puback(_)
+        | ClientPacket::Pubrec(_)
+        | ClientPacket::Pubrel(_)
+        | ClientPacket::Pubcomp(_)
+        | ClientPacket::Pingreq
+        | ClientPacket::Disconnect(_)
+        | ClientPacket::Auth(_) => {}
+    }
+    Cow::Owned(full)
 }
 
 fn wants_received(filter: &TraceFilter, packet: &ClientPacket) -> bool {

@@ -103,6 +103,7 @@ function factsOf(client) {
     card("Connection", client.connected ? connectionOf(client) : [["State", badge("away")], ["User", userOf(client)]]),
     card("Session", [
       ["Owner", owner.user === null ? (owner.provider ?? null) : element("span", {}, foreign(owner.user), owner.provider && ` (${visible(owner.provider)})`)],
+      ["Mount point", client.mount_point && foreign(client.mount_point)],
       ["Session Expiry Interval", client.session_expiry_interval === null ? "does not expire" : duration(client.session_expiry_interval)],
       ["Away since", client.disconnected_at_ms && time(new Date(client.disconnected_at_ms).toISOString())],
       ["Last disconnect", last && element("span", {}, `${time(last.at)}: ${last.how ?? "unknown"} `, last.reason_code !== null && reasonCode(last.reason_code), last.reason && foreign(` ${last.reason}`))],

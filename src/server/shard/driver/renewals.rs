@@ -109,6 +109,11 @@ impl Driver {
         let revocation = match revocation {
             _ if is_revoked => Some(Revocation::Certificate),
             None if is_barred => Some(Revocation::Anonymous),
+            None if self.shard.is_accepted(connection) => {
+                let user = owner.user().map(|user| &**user);
+                let moves = self.authentication.moves((client_id, listener), user, owner.mount_point());
+                moves.then_some(Revocation::MountPoint)
+            }
             revocation => revocation,
         };
         Some(match revocation {
