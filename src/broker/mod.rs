@@ -16,6 +16,7 @@ mod ids;
 mod inspect;
 mod journey;
 mod lifecycle;
+mod limit_table;
 mod load;
 mod memory;
 mod memory_level;
@@ -34,6 +35,7 @@ mod shard;
 mod subscribe;
 mod sys_topics;
 mod timers;
+mod user_limits;
 
 #[cfg(test)]
 mod tests;
@@ -84,5 +86,6 @@ pub use report::{
 };
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
+pub use user_limits::{UserLimit, UserLimits};
 
 pub use crate::session::{QueueHead, QueuedState, RestoredMessage, Ticket};

@@ -69,7 +69,7 @@ impl Shard {
         let (id, part) = (request.connection, request.next_part());
         let (mut reason_codes, wait) = match &request.packet {
             // Repeated filters count as well, so that the cost of a packet is bounded.
-            FilterPacket::Subscribe(subscribe) if part.start >= self.settings.subscriptions_per_session_max => {
+            FilterPacket::Subscribe(subscribe) if part.start >= self.subscriptions_max(slot) => {
                 (vec![ReasonCode::QuotaExceeded; subscribe.subscriptions.len() - part.start], None)
             }
             FilterPacket::Subscribe(subscribe) => self.subscribe_part(slot, (id, subscribe, part), turn),
@@ -91,7 +91,7 @@ impl Shard {
                 if let Some((subscription, reason_code)) = refused
                     && let Some(connection) = self.connection(id)
                 {
-                    connection.terms().explain(&mut packet, &self.why_refused(subscription, reason_code));
+                    connection.terms().explain(&mut packet, &self.why_refused(id, subscription, reason_code));
                 }
                 packet
             }
@@ -113,8 +113,9 @@ impl Shard {
     ) -> (Vec<ReasonCode>, Option<Ticket>) {
         let requested = subscribe.subscriptions.get(part.clone()).unwrap_or_default();
         let mut answers = Vec::with_capacity(requested.len());
+        let subscriptions_max = self.subscriptions_max(slot);
         for (place, subscription) in (part.start..).zip(requested) {
-            let answer = if place < self.settings.subscriptions_per_session_max && !self.is_memory_short() {
+            let answer = if place < subscriptions_max && !self.is_memory_short() {
                 self.check_subscribe(id, subscription, turn).map(|()| self.grant(id, subscription))
             } else {
                 Err(ReasonCode::QuotaExceeded)
@@ -161,7 +162,7 @@ impl Shard {
     #[cold]
     fn note_quota(&mut self, id: ConnectionId, subscription: &Subscription, turn: &Turn<'_>) {
         let (action, reason_code) = (RefusedAction::Subscribe, ReasonCode::QuotaExceeded);
-        let (filter, reason) = (subscription.filter.to_string(), self.why_refused(subscription, reason_code));
+        let (filter, reason) = (subscription.filter.to_string(), self.why_refused(id, subscription, reason_code));
         let refused = Refused { action, reason_code, rule: None, reason: Some(&reason), topic: Some(&filter) };
         self.note_refusal(id, refused, turn);
     }
@@ -209,17 +210,20 @@ impl Shard {
     }
 
     /// Names a refused subscription to its client, without the access rule.
-    fn why_refused(&self, subscription: &Subscription, reason_code: ReasonCode) -> String {
+    fn why_refused(&self, id: ConnectionId, subscription: &Subscription, reason_code: ReasonCode) -> String {
         let filter = subscription.filter.to_string();
         let shown = prefix_within(&filter, SHOWN_FILTER_MAX);
         let cut = if shown.len() < filter.len() { "..." } else { "" };
-        let subscriptions_max = self.settings.subscriptions_per_session_max;
         let why = if reason_code == ReasonCode::NotAuthorized {
             "not authorized to subscribe".into()
         } else if reason_code == ReasonCode::QuotaExceeded && self.is_memory_short() {
             MEMORY_SHORT.into()
         } else if reason_code == ReasonCode::QuotaExceeded {
-            format!("subscriptions_per_session_max ({subscriptions_max}) is reached")
+            let class = self.class_of(id);
+            let subscriptions_max = self.settings.subscriptions_max(class);
+            let own = self.settings.user_limits.of(class).and_then(|own| own.subscriptions_per_session_max);
+            let of = own.and(class.index()).map(|index| format!("user_limits[{index}].")).unwrap_or_default();
+            format!("{of}subscriptions_per_session_max ({subscriptions_max}) is reached")
         } else {
             let fault = self.topic_fault(subscription.filter.topic_filter.as_str());
             fault.unwrap_or_else(|| reason_code.to_string())
@@ -241,7 +245,7 @@ impl Shard {
         let requested: Vec<_> = answers.iter().flatten().map(|subscription| (subscription, subscription_id)).collect();
         let terms = SubscriptionTerms {
             strategy: self.settings.share_strategy,
-            subscriptions_max: self.settings.subscriptions_per_session_max,
+            subscriptions_max: entry.session.limits().subscriptions_max,
         };
         let outcomes = self.shared.directory.subscribe(&entry.subscriber, &requested, terms);
         for (answer, outcome) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&outcomes) {
@@ -306,6 +310,13 @@ impl Shard {
         self.wake_for_change(slot, turn);
         let wait = self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn);
         (reason_codes, wait)
+    }
+}
+
+impl Shard {
+    /// The greatest number of subscriptions of the Session in `slot`.
+    fn subscriptions_max(&self, slot: usize) -> usize {
+        self.sessions.get(slot).map_or(0, |entry| entry.session.limits().subscriptions_max)
     }
 }
 

@@ -34,6 +34,7 @@ mod server;
 mod show;
 mod socket_mode;
 mod telemetry;
+mod user_limits;
 mod validate;
 mod value;
 
@@ -64,6 +65,7 @@ pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security
 pub use server::{Durability, Server};
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, TraceUrl};
+pub use user_limits::UserLimit;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +85,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// Limits that apply to all clients.
     pub limits: Limits,
+    /// Limits of the clients of some users.
+    pub user_limits: Vec<UserLimit>,
     /// Clients that are slowed down or banned for a time.
     pub bans: Bans,
     /// A client of the broker's own that publishes to itself.
@@ -105,6 +109,7 @@ impl Default for Config {
             auth: Vec::new(),
             mqtt: Mqtt::default(),
             limits: Limits::default(),
+            user_limits: Vec::new(),
             bans: Bans::default(),
             probe: Probe::default(),
             telemetry: Telemetry::default(),

@@ -46,6 +46,8 @@ fn the_reference_file_names_every_setting() {
     known.insert("listeners[2].auth[0]".to_owned());
     known.extend(["auth[0]", "auth[0].algorithms[0]", "auth[0].required_claims.iss"].map(str::to_owned));
     known.extend(schema::keys("auth").iter().map(|key| format!("auth[0].{key}")));
+    known.extend(["user_limits[0]".to_owned(), "user_limits[0].users[0]".to_owned()]);
+    known.extend(schema::keys("user_limits").iter().map(|key| format!("user_limits[0].{key}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
@@ -61,6 +63,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     // Settings without a default have an example value.
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
+    assert_eq!(config.user_limits.pop().unwrap().users, ["sensor-*"]);
     // They are described by the kind of provider, which has defaults of its own.
     let provider = config.auth.pop().unwrap();
     assert_eq!((provider.kind, provider.label()), (ProviderKind::Jwt, "devices"));

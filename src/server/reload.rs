@@ -145,6 +145,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
             ..takes.mqtt
         },
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
+        user_limits: takes.user_limits,
         bans: takes.bans,
         probe: takes.probe,
         telemetry: takes.telemetry,
@@ -166,6 +167,7 @@ mod tests {
         loaded.log.clients = vec!["a".to_owned()];
         loaded.limits.connections_max = 1;
         loaded.limits.memory_max = Some(1 << 30);
+        loaded.user_limits.push(config::UserLimit::default());
         loaded.mqtt.retain_available = false;
         loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
         loaded.probe.enabled = true;

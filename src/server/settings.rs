@@ -3,7 +3,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
+use crate::broker::{
+    AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings, UserLimit, UserLimits,
+};
 use crate::config::{self, Config, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
@@ -66,6 +68,22 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
             .endpoint
             .is_some()
             .then_some(config.telemetry.sampling_ratio.per_million()),
+        user_limits: UserLimits::new(config.user_limits.iter().map(user_limit).collect()),
+    }
+}
+
+fn user_limit(limit: &config::UserLimit) -> UserLimit {
+    UserLimit {
+        users: limit.users.clone(),
+        provider: limit.provider.as_deref().map(Into::into),
+        connections_max: limit.connections_max,
+        messages_per_second_max: limit.client_messages_per_second_max,
+        bytes_per_second_max: limit.client_bytes_per_second_max,
+        receive_maximum: limit.receive_maximum,
+        inflight_messages_max: limit.inflight_messages_max,
+        subscriptions_per_session_max: limit.subscriptions_per_session_max,
+        queued_messages_max: limit.queued_messages_max,
+        queued_bytes_max: limit.queued_bytes_max.and_then(|bytes| bytes.try_into().ok()),
     }
 }
 

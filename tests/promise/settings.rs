@@ -43,6 +43,7 @@ pub(crate) fn settings() -> Settings {
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
+        user_limits: oncemq::broker::UserLimits::default(),
         traced_per_million: None,
         journey_steps_max: 100,
     }

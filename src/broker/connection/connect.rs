@@ -143,8 +143,7 @@ impl Shard {
 
     /// Whether the client of this connection was accepted, so that its user is known.
     pub fn is_accepted(&self, id: ConnectionId) -> bool {
-        let is_accepted = |phase: &Phase| matches!(phase, Phase::Claiming | Phase::Connected(_));
-        self.connection(id).is_some_and(|connection| is_accepted(&connection.phase))
+        self.connection(id).is_some_and(Connection::is_accepted)
     }
 
     /// Client Identifier, owner and access rights of a connection, once CONNECT has been read.

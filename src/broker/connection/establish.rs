@@ -23,7 +23,7 @@ use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::limits::PACKET_SIZE_MAX;
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
-use crate::routing::{Location, Subscriber};
+use crate::routing::{LimitsClass, Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
 
 impl Shard {
@@ -49,6 +49,9 @@ impl Shard {
             turn.actions.push(Action::Report(Box::new(report)));
             let cause = "not authorized to publish to its Will Topic".into();
             return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
+        }
+        if !self.admit_user(id, turn) {
+            return;
         }
         let Some(Claimed { claim, owner, prior }) = self.claim(id, &connecting, turn) else { return };
         connecting.owner = owner;
@@ -122,6 +125,7 @@ impl Shard {
         connection.keep_alive = keep_alive;
         connection.identity.connected_at = turn.now;
         connection.identity.clean_start = connecting.connect.clean_start;
+        self.limit_rates(id);
         self.arm(id, turn);
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
@@ -136,7 +140,7 @@ impl Shard {
         let queued = self.sessions.get(slot).map_or(0, |entry| entry.session.queued().0);
         let change = if session_present { SessionChange::Resumed { queued } } else { SessionChange::Created };
         self.report_session(slot, change, turn);
-        let link = Box::new(self.link(&connecting.connect));
+        let link = Box::new(self.link(id, &connecting.connect));
         let connack = Box::new(fit(connack, &connecting.connect));
         self.drive(slot, session::Event::Connected { link, connack, wait }, turn);
         let room = self.outgoing_bytes_max / 2;
@@ -208,7 +212,7 @@ impl Shard {
         let owner = connection.map_or(Owner::Anonymous, |connection| connection.identity.owner.clone());
         self.shared.directory.set_owner(&client_id, claim, &owner);
         let subscriber = Subscriber::new(key, client_id, place, access);
-        let session = Session::new(Arc::clone(&self.limits), 1);
+        let session = Session::new(Arc::clone(self.limits.of(LimitsClass::GENERAL)), 1); // those of its owner follow
         self.insert_session(SessionSlot { owner, ..SessionSlot::new(claim, session, Arc::new(subscriber)) })
     }
 
@@ -230,9 +234,9 @@ impl Shard {
         }
     }
 
-    fn link(&self, connect: &Connect) -> Link {
+    fn link(&self, id: ConnectionId, connect: &Connect) -> Link {
         let properties = &connect.properties;
-        let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max);
+        let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max(self.class_of(id)));
         let outgoing = properties.topic_alias_maximum.min(self.settings.topic_alias_maximum_outgoing);
         let mut link =
             Link::new(connect.version, send_maximum).with_aliases(self.settings.topic_alias_maximum, outgoing);
@@ -257,10 +261,11 @@ impl Shard {
         let asked = &connect.properties;
         let interval = self.session_expiry_interval(connect);
         let response = settings.response_information.as_ref().filter(|_| asked.request_response_information);
+        let receive_maximum = NonZeroU16::new(settings.session_limits(self.class_of(id)).receive_maximum);
         let packet_size = self.connection(id).and_then(|c| NonZeroU32::new(c.identity.peer.maximum_packet_size));
         ConnackProperties {
             session_expiry_interval: (interval != asked.session_expiry_interval).then_some(interval),
-            receive_maximum: Some(settings.receive_maximum).filter(|maximum| *maximum < NonZeroU16::MAX),
+            receive_maximum: receive_maximum.filter(|maximum| *maximum < NonZeroU16::MAX),
             maximum_qos: settings.maximum_qos,
             retain_available: settings.retain_available,
             maximum_packet_size: packet_size.filter(|maximum| (maximum.get() as usize) < PACKET_SIZE_MAX),

@@ -270,6 +270,7 @@ mod tests {
             validate_payload_format: false,
             queued_messages_max: 10,
             queued_bytes_max: 10_000,
+            subscriptions_max: 10,
             drops_oldest: true,
             queue_head: QueueHead::default(),
             has_dead_letters: false,

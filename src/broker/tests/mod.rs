@@ -49,5 +49,6 @@ mod takeover;
 mod takeover_shards;
 mod time;
 mod unsubscribe;
+mod user_limits;
 mod v311;
 mod will;

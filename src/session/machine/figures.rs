@@ -1,9 +1,15 @@
 //! What others ask a Session.
 
 use super::Session;
+use crate::session::Limits;
 use crate::session::outbound::Outbound;
 
 impl Session {
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        self.outgoing.limits()
+    }
+
     /// Whether a part of the queue is only in the store.
     pub fn needs_store(&self) -> bool {
         self.outgoing.queue().is_some_and(|queue| queue.head.has_stored())

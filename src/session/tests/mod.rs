@@ -20,6 +20,7 @@ pub(super) fn limits() -> Arc<Limits> {
         validate_payload_format: true,
         queued_messages_max: 8,
         queued_bytes_max: 100_000,
+        subscriptions_max: 10,
         drops_oldest: true,
         queue_head: QueueHead { messages_max: 3, bytes_max: 100_000, away_share: 1 },
         has_dead_letters: false,
