@@ -1,4 +1,4 @@
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -47,6 +47,9 @@ pub struct Settings {
     pub deduplication_ids_max: usize,
     /// The greatest number of unacknowledged QoS 1 and 2 messages to one client; the client's Receive Maximum may be lower.
     pub inflight_messages_max: NonZeroU16,
+    /// From how many bytes of unacknowledged QoS 1 and 2 messages to one client on no further one is sent; a single larger message is. `None`: no
+    /// limit.
+    pub inflight_bytes_max: Option<NonZeroUsize>,
     /// Bytes in the outgoing buffer of one connection. From half of it on, QoS 1 and 2 messages stay queued and publishers are paused; beyond
     /// it, QoS 0 messages are dropped.
     pub outgoing_bytes_max: usize,
@@ -111,6 +114,7 @@ impl Settings {
     pub(in crate::broker) fn session_limits(&self, class: LimitsClass) -> Limits {
         let own = self.user_limits.of(class);
         let bounds = self.queue_bounds(class);
+        let inflight_bytes_max = own.and_then(|own| own.inflight_bytes_max).or(self.inflight_bytes_max);
         Limits {
             maximum_qos: self.maximum_qos,
             retain_available: self.retain_available,
@@ -119,6 +123,7 @@ impl Settings {
             queued_messages_max: bounds.messages,
             queued_bytes_max: bounds.bytes,
             subscriptions_max: self.subscriptions_max(class),
+            inflight_bytes_max: inflight_bytes_max.map_or(usize::MAX, NonZeroUsize::get),
             drops_oldest: self.queue_overflow == QueueOverflow::DropOldest,
             queue_head: self.queue_head.unwrap_or_default(),
             has_dead_letters: self.dead_letter_topic.is_some(),

@@ -1,7 +1,7 @@
 //! Limits of the clients of single users, in place of those of all clients.
 
 use std::collections::HashMap;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 
 use bytestring::ByteString;
 use foldhash::fast::FixedState;
@@ -27,6 +27,8 @@ pub struct UserLimit {
     pub receive_maximum: Option<NonZeroU16>,
     /// See [`Settings::inflight_messages_max`](super::Settings::inflight_messages_max).
     pub inflight_messages_max: Option<NonZeroU16>,
+    /// See [`Settings::inflight_bytes_max`](super::Settings::inflight_bytes_max).
+    pub inflight_bytes_max: Option<NonZeroUsize>,
     /// See [`Settings::subscriptions_per_session_max`](super::Settings::subscriptions_per_session_max).
     pub subscriptions_per_session_max: Option<usize>,
     /// See [`Settings::queued_messages_max`](super::Settings::queued_messages_max).

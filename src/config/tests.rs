@@ -71,6 +71,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert_eq!(config.server.segment_size.take(), Some(64 << 20));
     assert!(config.security.password_file.take().is_some());
     assert!(config.security.acl_file.take().is_some());
+    assert!(config.limits.inflight_bytes_max.take().is_some());
     assert!(config.limits.client_messages_per_second_max.take().is_some());
     assert!(config.limits.client_bytes_per_second_max.take().is_some());
     assert!(config.bans.short_connections_max.take().is_some());

@@ -32,6 +32,9 @@ pub struct UserLimit {
     /// In place of `limits.inflight_messages_max`.
     #[serde(default)]
     pub inflight_messages_max: Option<NonZeroU16>,
+    /// In place of `limits.inflight_bytes_max`.
+    #[serde(default, with = "optional_size", skip_serializing_if = "Option::is_none")]
+    pub inflight_bytes_max: Option<u32>,
     /// In place of `limits.subscriptions_per_session_max`.
     #[serde(default)]
     pub subscriptions_per_session_max: Option<usize>,
@@ -63,6 +66,7 @@ impl UserLimit {
                 problem("provider", &format!("is {name:?}, which is not the name of an [[auth]]{hint}"))
             }),
             limit("connections_max", self.connections_max, 1),
+            limit("inflight_bytes_max", self.inflight_bytes_max.map(|bytes| bytes as usize), 1),
             limit("subscriptions_per_session_max", self.subscriptions_per_session_max, 1),
             limit("queued_messages_max", self.queued_messages_max, 1),
             limit("queued_bytes_max", self.queued_bytes_max.map(|bytes| bytes as usize), PACKET_SIZE_MIN),
@@ -124,12 +128,19 @@ mod tests {
     fn limits_that_permit_nothing_are_a_problem() {
         let all = UserLimit {
             connections_max: Some(0),
+            inflight_bytes_max: Some(0),
             subscriptions_per_session_max: Some(0),
             queued_messages_max: Some(0),
             queued_bytes_max: Some(255),
             ..entry("a")
         };
-        let names = ["connections_max", "subscriptions_per_session_max", "queued_messages_max", "queued_bytes_max"];
+        let names = [
+            "connections_max",
+            "inflight_bytes_max",
+            "subscriptions_per_session_max",
+            "queued_messages_max",
+            "queued_bytes_max",
+        ];
         assert_eq!(keys(vec![all]), names.map(|name| format!("user_limits[0].{name}")));
     }
 

@@ -1,6 +1,6 @@
 //! Converts the configuration to the settings of the broker.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
 use crate::broker::{
@@ -34,6 +34,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         deduplication_window: mqtt.deduplication_window,
         deduplication_ids_max: limits.deduplication_ids_max,
         inflight_messages_max: limits.inflight_messages_max,
+        inflight_bytes_max: limits.inflight_bytes_max.and_then(bytes),
         outgoing_bytes_max: limits.outgoing_bytes_max,
         slow_receiver_grace: limits.slow_receiver_grace,
         client_messages_per_second_max: limits.client_messages_per_second_max,
@@ -81,6 +82,7 @@ fn user_limit(limit: &config::UserLimit) -> UserLimit {
         bytes_per_second_max: limit.client_bytes_per_second_max,
         receive_maximum: limit.receive_maximum,
         inflight_messages_max: limit.inflight_messages_max,
+        inflight_bytes_max: limit.inflight_bytes_max.and_then(bytes),
         subscriptions_per_session_max: limit.subscriptions_per_session_max,
         queued_messages_max: limit.queued_messages_max,
         queued_bytes_max: limit.queued_bytes_max.and_then(|bytes| bytes.try_into().ok()),
@@ -115,6 +117,11 @@ pub(super) fn retained_limits(config: &Config, memory_max: u64, stored: usize) -
 /// Rounds up to the whole seconds of MQTT; at most `u32::MAX`.
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
+}
+
+/// `None` for 0, which the configuration rejects.
+fn bytes(bytes: u32) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 fn keep_alive(duration: Duration) -> NonZeroU16 {

@@ -17,6 +17,8 @@ pub struct Limits {
     pub queued_bytes_max: usize,
     /// Maximum number of subscriptions; the caller enforces it.
     pub subscriptions_max: usize,
+    /// From how many bytes of unacknowledged messages to a client on no further one is sent.
+    pub inflight_bytes_max: usize,
     /// Whether a full queue drops its oldest message. Otherwise the caller must check for space before it delivers.
     pub drops_oldest: bool,
     /// The part of a queue that is in memory, if the store has all messages.

@@ -271,6 +271,7 @@ mod tests {
             queued_messages_max: 10,
             queued_bytes_max: 10_000,
             subscriptions_max: 10,
+            inflight_bytes_max: usize::MAX,
             drops_oldest: true,
             queue_head: QueueHead::default(),
             has_dead_letters: false,

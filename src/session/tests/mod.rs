@@ -21,6 +21,7 @@ pub(super) fn limits() -> Arc<Limits> {
         queued_messages_max: 8,
         queued_bytes_max: 100_000,
         subscriptions_max: 10,
+        inflight_bytes_max: usize::MAX,
         drops_oldest: true,
         queue_head: QueueHead { messages_max: 3, bytes_max: 100_000, away_share: 1 },
         has_dead_letters: false,
