@@ -510,6 +510,7 @@ fn settings() -> Settings {
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
+        listeners: Vec::new(),
         user_limits: oncemq::broker::UserLimits::default(),
         traced_per_million: Some(100_000),
         journey_steps_max: 100,

@@ -17,6 +17,7 @@ mod inspect;
 mod journey;
 mod lifecycle;
 mod limit_table;
+mod listener_terms;
 mod load;
 mod memory;
 mod memory_level;
@@ -55,6 +56,7 @@ pub use journey::query::{
     QueuePlace, RECEIVERS_ASKED_MAX, StableView, StepView,
 };
 pub use journey::tail_query::{ACCEPTED_ASKED_MAX, TailPart, TailPlace, TailRequest};
+pub use listener_terms::ListenerTerms;
 pub use memory_level::MemoryLevel;
 pub use operator::outcomes::{Outcome, OutcomeKind, Outcomes};
 pub use operator::query::{

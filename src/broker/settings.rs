@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use crate::broker::listener_terms::ListenerTerms;
 use crate::broker::owner::AnonymousSessions;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
 use crate::broker::user_limits::{RateLimits, UserLimits};
@@ -93,6 +94,8 @@ pub struct Settings {
     pub traced_per_million: Option<u32>,
     /// Whether connects, ends of connections, refusals and changes of subscriptions are published below `$SYS/clients/`.
     pub client_events: bool,
+    /// What applies to the clients of single listeners, in place of what is above.
+    pub listeners: Vec<ListenerTerms>,
     /// Limits of the clients of single users, in place of those above.
     pub user_limits: UserLimits,
 }

@@ -173,7 +173,7 @@ impl Shard {
         let Subscription { filter, options } = subscription;
         let is_bridge = self.connection(id).is_some_and(|connection| connection.identity.is_bridge);
         let options = SubscriptionOptions {
-            qos: options.qos.min(self.settings.maximum_qos), // [MQTT-3.8.4-7]
+            qos: options.qos.min(self.announced_qos(id)), // [MQTT-3.8.4-7]
             no_local: options.no_local || (is_bridge && filter.share.is_none()),
             retain_as_published: options.retain_as_published || is_bridge,
             ..*options
@@ -314,6 +314,13 @@ impl Shard {
 }
 
 impl Shard {
+    /// Maximum QoS of the CONNACK of a client.
+    fn announced_qos(&self, id: ConnectionId) -> Qos {
+        let slot = self.connection(id).and_then(Connection::session);
+        slot.and_then(|slot| self.sessions.get(slot))
+            .map_or(self.settings.maximum_qos, |entry| entry.session.maximum_qos())
+    }
+
     /// The greatest number of subscriptions of the Session in `slot`.
     fn subscriptions_max(&self, slot: usize) -> usize {
         self.sessions.get(slot).map_or(0, |entry| entry.session.limits().subscriptions_max)

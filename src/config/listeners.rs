@@ -2,14 +2,16 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ListenAddress;
 use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
+use super::listener_protocol::{AcceptedVersion, MaximumQos};
 use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
-use super::value::optional_size;
+use super::value::{optional_duration, optional_size};
 use super::{Network, SocketMode};
 
 /// An address where clients connect: one `[[listeners]]`.
@@ -57,6 +59,30 @@ pub struct Listener {
     /// Overrides `limits.maximum_packet_size` for the clients of this listener, in bytes.
     #[serde(default, with = "optional_size", skip_serializing_if = "Option::is_none")]
     pub maximum_packet_size: Option<u32>,
+    /// The versions of MQTT that are accepted; by default all. A client of another one is refused in the words of its version.
+    #[serde(default)]
+    pub protocol_versions: Option<Vec<AcceptedVersion>>,
+    /// Whether a client may connect without a Client Identifier: the broker then assigns one.
+    #[serde(default = "yes")]
+    pub allow_empty_client_id: bool,
+    /// Overrides `mqtt.assigned_client_id_prefix` for the clients of this listener.
+    #[serde(default)]
+    pub assigned_client_id_prefix: Option<String>,
+    /// Overrides `mqtt.maximum_qos` for the clients of this listener.
+    #[serde(default)]
+    pub maximum_qos: Option<MaximumQos>,
+    /// Overrides `mqtt.retain_available` for the clients of this listener.
+    #[serde(default)]
+    pub retain_available: Option<bool>,
+    /// Overrides `limits.topic_alias_maximum` for the clients of this listener.
+    #[serde(default)]
+    pub topic_alias_maximum: Option<u16>,
+    /// Overrides `limits.topic_alias_maximum_outgoing` for the clients of this listener.
+    #[serde(default)]
+    pub topic_alias_maximum_outgoing: Option<u16>,
+    /// Overrides `limits.keep_alive_max` for the clients of this listener.
+    #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    pub keep_alive_max: Option<Duration>,
     /// Overrides `security.allow_anonymous` for the clients of this listener.
     #[serde(default)]
     pub allow_anonymous: Option<AllowAnonymous>,
@@ -193,6 +219,14 @@ impl Listener {
             connections_max: None,
             connections_per_second_max: None,
             maximum_packet_size: None,
+            protocol_versions: None,
+            allow_empty_client_id: true,
+            assigned_client_id_prefix: None,
+            maximum_qos: None,
+            retain_available: None,
+            topic_alias_maximum: None,
+            topic_alias_maximum_outgoing: None,
+            keep_alive_max: None,
             allow_anonymous: None,
             auth: None,
         }
@@ -239,6 +273,7 @@ impl Listener {
             problem("socket_mode", "has no effect: the listener is no Unix socket");
         }
         self.browser_problems(&mut problem);
+        self.protocol_problems(&mut problem);
         if self.connections_max == Some(0) {
             problem("connections_max", "must be at least 1");
         }
@@ -333,6 +368,11 @@ impl Tls {
         problems.extend(files.iter().filter_map(|(setting, path)| unreadable(&format!("{key}.{setting}"), (*path)?)));
         problems
     }
+}
+
+/// The default of a setting that is on.
+const fn yes() -> bool {
+    true
 }
 
 /// TLS without client certificates, of a file that exists.

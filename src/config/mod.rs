@@ -16,6 +16,7 @@ mod exposure;
 mod foreign;
 mod limits;
 mod listen_address;
+mod listener_protocol;
 mod listeners;
 mod load;
 mod locate;
@@ -49,6 +50,7 @@ pub use effective::{Setting, Source};
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
+pub use listener_protocol::{AcceptedVersion, MaximumQos};
 pub use listeners::{
     ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol,
 };

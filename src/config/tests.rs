@@ -44,6 +44,7 @@ fn the_reference_file_names_every_setting() {
     let lists = ["trusted_proxies[0]", "trusted_proxies[1]", "websocket_origins[0]"];
     known.extend(lists.map(|item| format!("listeners[2].{item}")));
     known.insert("listeners[2].auth[0]".to_owned());
+    known.extend(["listeners[2].protocol_versions[0]", "listeners[2].protocol_versions[1]"].map(str::to_owned));
     known.extend(["auth[0]", "auth[0].algorithms[0]", "auth[0].required_claims.iss"].map(str::to_owned));
     known.extend(schema::keys("auth").iter().map(|key| format!("auth[0].{key}")));
     known.extend(["user_limits[0]".to_owned(), "user_limits[0].users[0]".to_owned()]);

@@ -93,13 +93,14 @@ impl Server {
             (effective.security, target.security) = (self.config.security.clone(), self.loaded.config.security.clone());
             (effective.auth, target.auth) = (self.config.auth.clone(), self.loaded.config.auth.clone());
         }
+        // What they say for their clients is a part of the settings, so those are in force that will be.
+        effective.listeners = listeners;
         self.apply_settings(&effective, report);
         let (has_changed, sources) = self.activate_listeners(prepared, accepting, report).await;
         if has_certificates || has_access || has_changed {
             self.judge_clients();
         }
         target.listeners = sources.iter().filter_map(|source| self.configured(source, &loaded)).collect();
-        effective.listeners = listeners;
         if effective != self.config {
             super::announce::log_exposures(&effective);
         }

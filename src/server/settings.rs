@@ -4,9 +4,11 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
 use crate::broker::{
-    AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings, UserLimit, UserLimits,
+    AnonymousSessions, Durability, DurabilityRule, ListenerTerms, QueueHead, QueueOverflow, Settings, UserLimit,
+    UserLimits,
 };
-use crate::config::{self, Config, SharedSubscriptionStrategy};
+use crate::codec::ProtocolVersion;
+use crate::config::{self, AcceptedVersion, Config, MaximumQos, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
 
@@ -69,7 +71,27 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
             .endpoint
             .is_some()
             .then_some(config.telemetry.sampling_ratio.per_million()),
+        listeners: config.listeners.iter().map(listener_terms).collect(),
         user_limits: UserLimits::new(config.user_limits.iter().map(user_limit).collect()),
+    }
+}
+
+fn listener_terms(listener: &config::Listener) -> ListenerTerms {
+    let version = |version: &AcceptedVersion| match version {
+        AcceptedVersion::V3_1 => ProtocolVersion::V3_1,
+        AcceptedVersion::V3_1_1 => ProtocolVersion::V3_1_1,
+        AcceptedVersion::V5 => ProtocolVersion::V5,
+    };
+    ListenerTerms {
+        name: (*listener.label()).into(),
+        protocol_versions: listener.protocol_versions.as_ref().map(|versions| versions.iter().map(version).collect()),
+        assigns_client_ids: listener.allow_empty_client_id,
+        assigned_client_id_prefix: listener.assigned_client_id_prefix.as_deref().map(Into::into),
+        maximum_qos: listener.maximum_qos.map(|MaximumQos(qos)| qos),
+        retain_available: listener.retain_available,
+        topic_alias_maximum: listener.topic_alias_maximum,
+        topic_alias_maximum_outgoing: listener.topic_alias_maximum_outgoing,
+        keep_alive_max: listener.keep_alive_max.map(keep_alive),
     }
 }
 

@@ -4,6 +4,15 @@ use super::alias::{InboundAliases, OutboundAliases};
 use super::limits::Limits;
 use crate::codec::{AnswerTerms, ProtocolVersion, Qos, ServerPacket};
 
+/// What CONNACK announces in place of the Session's limits; `None`: as they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Announced {
+    /// Maximum QoS.
+    pub maximum_qos: Option<Qos>,
+    /// Retain Available.
+    pub retain_available: Option<bool>,
+}
+
 /// A Session's view of its Network Connection: negotiated values, and state that ends with it.
 #[derive(Debug)]
 pub struct Link {
@@ -16,6 +25,8 @@ pub struct Link {
     pub maximum_packet_size: Option<NonZeroU32>,
     /// Whether acknowledgements may have a Reason String. [MQTT-3.1.2-29]
     pub request_problem_information: bool,
+    /// What its CONNACK announces.
+    pub announced: Announced,
     /// Maximum QoS, Retain Available and Receive Maximum of its CONNACK: later changes of the limits are not for this connection.
     pub(super) maximum_qos: Qos,
     pub(super) retain_available: bool,
@@ -40,6 +51,7 @@ impl Link {
             send_maximum,
             maximum_packet_size: None,
             request_problem_information: true,
+            announced: Announced::default(),
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,
             receive_maximum: u16::MAX,
@@ -60,8 +72,14 @@ impl Link {
 
     /// Notes what CONNACK announces.
     pub(super) const fn announce(&mut self, limits: &Limits) {
-        self.maximum_qos = limits.maximum_qos;
-        self.retain_available = limits.retain_available;
+        self.maximum_qos = match self.announced.maximum_qos {
+            Some(maximum) => maximum,
+            None => limits.maximum_qos,
+        };
+        self.retain_available = match self.announced.retain_available {
+            Some(is_available) => is_available,
+            None => limits.retain_available,
+        };
         self.receive_maximum = limits.receive_maximum;
     }
 

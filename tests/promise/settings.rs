@@ -44,6 +44,7 @@ pub(crate) fn settings() -> Settings {
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
+        listeners: Vec::new(),
         user_limits: oncemq::broker::UserLimits::default(),
         traced_per_million: None,
         journey_steps_max: 100,

@@ -324,6 +324,7 @@ impl Mix {
             durability_rules: self.rules.iter().map(rule).collect(),
             sys_interval: Duration::ZERO,
             client_events: false,
+            listeners: Vec::new(),
             user_limits: oncemq::broker::UserLimits::default(),
             traced_per_million: Some(100_000),
             journey_steps_max: 100,

@@ -119,7 +119,7 @@ impl Shard {
                 return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
         };
-        let keep_alive = self.keep_alive(&connecting.connect);
+        let keep_alive = self.keep_alive(id, &connecting.connect);
         let Some(connection) = self.connection_mut(id) else { return };
         connection.phase = Phase::Connected(slot);
         connection.keep_alive = keep_alive;
@@ -222,8 +222,8 @@ impl Shard {
     }
 
     /// The Keep Alive that is enforced, in seconds.
-    fn keep_alive(&self, connect: &Connect) -> u16 {
-        match self.settings.keep_alive_max.map(NonZeroU16::get) {
+    fn keep_alive(&self, id: ConnectionId, connect: &Connect) -> u16 {
+        match self.offer(id).keep_alive_max.map(NonZeroU16::get) {
             // 3.1.1 has no Server Keep Alive, so the Keep Alive that the client requested applies.
             Some(maximum)
                 if connect.version.has_properties() && (connect.keep_alive == 0 || connect.keep_alive > maximum) =>
@@ -237,9 +237,10 @@ impl Shard {
     fn link(&self, id: ConnectionId, connect: &Connect) -> Link {
         let properties = &connect.properties;
         let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max(self.class_of(id)));
-        let outgoing = properties.topic_alias_maximum.min(self.settings.topic_alias_maximum_outgoing);
-        let mut link =
-            Link::new(connect.version, send_maximum).with_aliases(self.settings.topic_alias_maximum, outgoing);
+        let offer = self.offer(id);
+        let outgoing = properties.topic_alias_maximum.min(offer.topic_alias_maximum_outgoing);
+        let mut link = Link::new(connect.version, send_maximum).with_aliases(offer.topic_alias_maximum, outgoing);
+        link.announced = offer.announced();
         link.maximum_packet_size = properties.maximum_packet_size;
         link.request_problem_information = properties.request_problem_information;
         link
@@ -256,7 +257,7 @@ impl Shard {
         if !connecting.connect.version.has_properties() {
             return ConnackProperties::default();
         }
-        let settings = &self.settings;
+        let (settings, offer) = (&self.settings, self.offer(id));
         let Connecting { connect, client_id, assigned, authentication_data, .. } = connecting;
         let asked = &connect.properties;
         let interval = self.session_expiry_interval(connect);
@@ -266,11 +267,11 @@ impl Shard {
         ConnackProperties {
             session_expiry_interval: (interval != asked.session_expiry_interval).then_some(interval),
             receive_maximum: receive_maximum.filter(|maximum| *maximum < NonZeroU16::MAX),
-            maximum_qos: settings.maximum_qos,
-            retain_available: settings.retain_available,
+            maximum_qos: offer.maximum_qos,
+            retain_available: offer.retain_available,
             maximum_packet_size: packet_size.filter(|maximum| (maximum.get() as usize) < PACKET_SIZE_MAX),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
-            topic_alias_maximum: settings.topic_alias_maximum,
+            topic_alias_maximum: offer.topic_alias_maximum,
             user_properties: self.explanation(id, slot, connect),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             response_information: response.map(|prefix| format!("{prefix}{client_id}").into()),

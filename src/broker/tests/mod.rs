@@ -22,6 +22,7 @@ mod harness;
 mod journeys;
 mod keep_alive;
 mod limits;
+mod listener_terms;
 mod memory;
 mod message_identity;
 mod operator;

@@ -1,6 +1,7 @@
 //! What others ask a Session.
 
 use super::Session;
+use crate::codec::Qos;
 use crate::session::Limits;
 use crate::session::outbound::Outbound;
 
@@ -8,6 +9,11 @@ impl Session {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         self.outgoing.limits()
+    }
+
+    /// Maximum QoS of its CONNACK.
+    pub fn maximum_qos(&self) -> Qos {
+        self.connection.link.as_ref().map_or(self.limits().maximum_qos, |link| link.maximum_qos)
     }
 
     /// Whether a part of the queue is only in the store.
