@@ -53,10 +53,11 @@ fn a_user_has_at_most_so_many_connections_in_all_shards_together() {
     let second = harness.connect_to(1, of("alice", durable("b")));
     let third = harness.attempt(2, of("alice", transient("c")));
     assert_eq!(harness.received(third), REFUSED);
-    let reason = harness.reports.iter().find_map(|report| match report {
-        Report::Refused { reason_code: ReasonCode::QuotaExceeded, cause, .. } => Some(cause.to_string()),
-        _ => None,
-    });
+    let refused = |report: &Report| {
+        let Report::Refused { reason_code: ReasonCode::QuotaExceeded, cause, .. } = report else { return None };
+        Some(cause.to_string())
+    };
+    let reason = harness.reports.iter().find_map(refused);
     assert_eq!(reason.unwrap(), "user_limits[0].connections_max (2) is reached by \"alice\"");
     assert_eq!(harness.shards[2].counters().connects_refused, 1);
     harness.connect_to(2, of("bob", transient("of bob")));
