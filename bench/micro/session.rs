@@ -85,8 +85,6 @@ struct Client {
 impl Client {
     fn connected() -> Self {
         let limits = Limits {
-            maximum_qos: Qos::ExactlyOnce,
-            retain_available: true,
             receive_maximum: 1_024,
             validate_payload_format: true,
             queued_messages_max: 100_000,

@@ -14,6 +14,7 @@
 //! | replays of retained messages | a cursor for each subscription | as unsent bytes |
 //! | SUBSCRIBE and UNSUBSCRIBE packets that are handled in parts | one for each connection, of `maximum_packet_size` | – |
 //! | Wills, Sessions, connections | `connections_max`, `sessions_max` | from `High` on, CONNECT is refused with 0x88; from `Critical` on, connections are closed when they are accepted |
+//! | connections of users with `connections_max` | one Client Identifier for each connection | as connections |
 //! | subscriptions | `subscriptions_per_session_max` | from `High` on, SUBSCRIBE is refused with 0x97 |
 //! | Topic Aliases of clients | `topic_alias_maximum` for each connection | from `High` on, a client that sets one is ended with 0x97 |
 //! | route cache | 32 MiB for each shard | the bound shrinks to a quarter, a sixteenth, a sixty-fourth |

@@ -119,8 +119,6 @@ impl Settings {
         let bounds = self.queue_bounds(class);
         let inflight_bytes_max = own.and_then(|own| own.inflight_bytes_max).or(self.inflight_bytes_max);
         Limits {
-            maximum_qos: self.maximum_qos,
-            retain_available: self.retain_available,
             receive_maximum: own.and_then(|own| own.receive_maximum).unwrap_or(self.receive_maximum).get(),
             validate_payload_format: self.validate_payload_format,
             queued_messages_max: bounds.messages,

@@ -48,6 +48,8 @@ pub struct UserLimits {
     names: HashMap<String, Vec<usize>, FixedState>,
     /// The patterns, in the order of the entries that have them.
     patterns: Vec<(usize, ClientPattern)>,
+    /// See [`limit_bytes`](Self::limit_bytes).
+    limit_bytes: bool,
 }
 
 /// What is read per second from one client.
@@ -75,7 +77,8 @@ impl UserLimits {
                 }
             }
         }
-        Self { entries, names, patterns }
+        let limit_bytes = entries.iter().any(|entry| entry.bytes_per_second_max.is_some());
+        Self { entries, names, patterns, limit_bytes }
     }
 
     /// The class of the Sessions of an owner.
@@ -93,11 +96,9 @@ impl UserLimits {
         };
         let named = self.names.get(&*user.name).into_iter().flatten().find(|index| is_asked(index)).copied();
         let before = |index: usize| named.is_none_or(|named| index < named);
-        let candidates = self.patterns.iter().take_while(|(index, _)| before(*index));
-        let matching = candidates
-            .filter(|(index, pattern)| is_asked(index) && pattern.matches(&user.name))
-            .map(|(index, _)| *index)
-            .next();
+        let mut candidates = self.patterns.iter().take_while(|(index, _)| before(*index));
+        let matching =
+            candidates.find(|(index, pattern)| is_asked(index) && pattern.matches(&user.name)).map(|(index, _)| *index);
         matching.or(named).map_or(LimitsClass::GENERAL, LimitsClass::exception)
     }
 
@@ -112,8 +113,9 @@ impl UserLimits {
     }
 
     /// Whether a client of any of these users has a limit of bytes.
-    pub(in crate::broker) fn limit_bytes(&self) -> bool {
-        self.entries.iter().any(|entry| entry.bytes_per_second_max.is_some())
+    #[inline]
+    pub(in crate::broker) const fn limit_bytes(&self) -> bool {
+        self.limit_bytes
     }
 }
 

@@ -16,6 +16,7 @@ mod exposure;
 mod foreign;
 mod limits;
 mod listen_address;
+mod listener_browsers;
 mod listener_protocol;
 mod listeners;
 mod load;

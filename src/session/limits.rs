@@ -1,12 +1,6 @@
-use crate::codec::Qos;
-
 /// Limits and features that apply to every client, or to those of some users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum QoS of CONNACK.
-    pub maximum_qos: Qos,
-    /// Retain Available of CONNACK.
-    pub retain_available: bool,
     /// Receive Maximum of CONNACK.
     pub receive_maximum: u16,
     /// Whether a payload with Payload Format Indicator 1 must be valid UTF-8.

@@ -4,15 +4,6 @@ use super::alias::{InboundAliases, OutboundAliases};
 use super::limits::Limits;
 use crate::codec::{AnswerTerms, ProtocolVersion, Qos, ServerPacket};
 
-/// What CONNACK announces in place of the Session's limits; `None`: as they say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Announced {
-    /// Maximum QoS.
-    pub maximum_qos: Option<Qos>,
-    /// Retain Available.
-    pub retain_available: Option<bool>,
-}
-
 /// A Session's view of its Network Connection: negotiated values, and state that ends with it.
 #[derive(Debug)]
 pub struct Link {
@@ -25,11 +16,11 @@ pub struct Link {
     pub maximum_packet_size: Option<NonZeroU32>,
     /// Whether acknowledgements may have a Reason String. [MQTT-3.1.2-29]
     pub request_problem_information: bool,
-    /// What its CONNACK announces.
-    pub announced: Announced,
-    /// Maximum QoS, Retain Available and Receive Maximum of its CONNACK: later changes of the limits are not for this connection.
-    pub(super) maximum_qos: Qos,
-    pub(super) retain_available: bool,
+    /// Maximum QoS of its CONNACK, which stays until the next one.
+    pub maximum_qos: Qos,
+    /// Retain Available of its CONNACK.
+    pub retain_available: bool,
+    /// Receive Maximum of its CONNACK: later changes of the limits are not for this connection.
     pub(super) receive_maximum: u16,
     /// Whether the client requested the identity of each message.
     pub(super) message_ids: bool,
@@ -51,7 +42,6 @@ impl Link {
             send_maximum,
             maximum_packet_size: None,
             request_problem_information: true,
-            announced: Announced::default(),
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,
             receive_maximum: u16::MAX,
@@ -72,14 +62,6 @@ impl Link {
 
     /// Notes what CONNACK announces.
     pub(super) const fn announce(&mut self, limits: &Limits) {
-        self.maximum_qos = match self.announced.maximum_qos {
-            Some(maximum) => maximum,
-            None => limits.maximum_qos,
-        };
-        self.retain_available = match self.announced.retain_available {
-            Some(is_available) => is_available,
-            None => limits.retain_available,
-        };
         self.receive_maximum = limits.receive_maximum;
     }
 

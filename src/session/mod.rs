@@ -31,7 +31,7 @@ pub use delivery::{Delivery, DeliveryPlace, DropCause, Unreceived};
 pub use entry::{RestoredMessage, queued_bytes};
 pub use event::{Event, FetchedMessage, Ticket};
 pub use limits::{Limits, QueueHead};
-pub use link::{Announced, Link};
+pub use link::Link;
 pub use machine::Session;
 pub use note::QueueStep;
 pub use protocol_error::ProtocolError;

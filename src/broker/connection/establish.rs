@@ -240,7 +240,7 @@ impl Shard {
         let offer = self.offer(id);
         let outgoing = properties.topic_alias_maximum.min(offer.topic_alias_maximum_outgoing);
         let mut link = Link::new(connect.version, send_maximum).with_aliases(offer.topic_alias_maximum, outgoing);
-        link.announced = offer.announced();
+        (link.maximum_qos, link.retain_available) = (offer.maximum_qos, offer.retain_available);
         link.maximum_packet_size = properties.maximum_packet_size;
         link.request_problem_information = properties.request_problem_information;
         link

@@ -6,7 +6,6 @@ use crate::broker::ids::ConnectionId;
 use crate::broker::listener_terms::ListenerTerms;
 use crate::broker::shard::Shard;
 use crate::codec::Qos;
-use crate::session::Announced;
 
 /// What a client is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +16,6 @@ pub(in crate::broker) struct Offer {
     pub(in crate::broker) topic_alias_maximum_outgoing: u16,
     /// In seconds.
     pub(in crate::broker) keep_alive_max: Option<NonZeroU16>,
-}
-
-impl Offer {
-    /// What CONNACK says of it.
-    pub(in crate::broker) const fn announced(self) -> Announced {
-        Announced { maximum_qos: Some(self.maximum_qos), retain_available: Some(self.retain_available) }
-    }
 }
 
 impl Shard {

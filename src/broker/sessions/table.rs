@@ -264,8 +264,6 @@ mod tests {
 
     fn session(claim: u64) -> SessionSlot {
         let limits = Limits {
-            maximum_qos: Qos::ExactlyOnce,
-            retain_available: true,
             receive_maximum: 10,
             validate_payload_format: false,
             queued_messages_max: 10,

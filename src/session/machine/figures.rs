@@ -11,9 +11,9 @@ impl Session {
         self.outgoing.limits()
     }
 
-    /// Maximum QoS of its CONNACK.
+    /// Maximum QoS of the CONNACK of its connection; without one, no packet has a QoS.
     pub fn maximum_qos(&self) -> Qos {
-        self.connection.link.as_ref().map_or(self.limits().maximum_qos, |link| link.maximum_qos)
+        self.connection.link.as_ref().map_or(Qos::ExactlyOnce, |link| link.maximum_qos)
     }
 
     /// Whether a part of the queue is only in the store.

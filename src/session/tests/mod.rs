@@ -14,8 +14,6 @@ use crate::topic::TopicName;
 
 pub(super) fn limits() -> Arc<Limits> {
     Arc::new(Limits {
-        maximum_qos: Qos::ExactlyOnce,
-        retain_available: true,
         receive_maximum: 5,
         validate_payload_format: true,
         queued_messages_max: 8,
