@@ -85,12 +85,12 @@ struct Client {
 impl Client {
     fn connected() -> Self {
         let limits = Limits {
-            maximum_qos: Qos::ExactlyOnce,
-            retain_available: true,
             receive_maximum: 1_024,
             validate_payload_format: true,
             queued_messages_max: 100_000,
             queued_bytes_max: 64 << 20,
+            subscriptions_max: usize::MAX,
+            inflight_bytes_max: usize::MAX,
             drops_oldest: true,
             queue_head: QueueHead::default(),
             has_dead_letters: false,

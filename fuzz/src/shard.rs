@@ -495,6 +495,7 @@ fn settings() -> Settings {
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 4,
         inflight_messages_max: const { NonZeroU16::new(4).expect("not 0") },
+        inflight_bytes_max: None,
         outgoing_bytes_max: 500_000,
         slow_receiver_grace: Duration::from_secs(1),
         keep_alive_max: None,
@@ -511,6 +512,8 @@ fn settings() -> Settings {
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
+        listeners: Vec::new(),
+        user_limits: oncemq::broker::UserLimits::default(),
         traced_per_million: Some(100_000),
         journey_steps_max: 100,
     }

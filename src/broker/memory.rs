@@ -14,6 +14,7 @@
 //! | replays of retained messages | a cursor for each subscription | as unsent bytes |
 //! | SUBSCRIBE and UNSUBSCRIBE packets that are handled in parts | one for each connection, of `maximum_packet_size` | – |
 //! | Wills, Sessions, connections | `connections_max`, `sessions_max` | from `High` on, CONNECT is refused with 0x88; from `Critical` on, connections are closed when they are accepted |
+//! | connections of users with `connections_max` | one Client Identifier for each connection | as connections |
 //! | subscriptions | `subscriptions_per_session_max` | from `High` on, SUBSCRIBE is refused with 0x97 |
 //! | Topic Aliases of clients | `topic_alias_maximum` for each connection | from `High` on, a client that sets one is ended with 0x97 |
 //! | route cache | 32 MiB for each shard | the bound shrinks to a quarter, a sixteenth, a sixty-fourth |
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::ids::ConnectionId;
+use crate::broker::limit_table::LimitTable;
 use crate::broker::memory_level::MemoryLevel;
 use crate::broker::publish::queue_room::QueueRoom;
 use crate::broker::settings::Settings;
@@ -52,7 +54,10 @@ impl Shard {
             self.history.limit(level);
             self.journeys.limit(level);
             self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, level);
-            self.change_limits(limits(&self.settings, level), turn);
+            let limits = LimitTable::new(&self.settings, |limits| adapted(limits, level));
+            if limits != self.limits {
+                self.change_limits(limits, turn);
+            }
         }
         if level == MemoryLevel::Critical {
             self.end_largest(turn);
@@ -62,21 +67,25 @@ impl Shard {
     /// The settings were reloaded. What is looked up at each use changes with them; the rest is derived again. The queues are credited as
     /// before, so `queue_overflow` and `dead_letter_topic`, which decide whether that is counted, must be the same.
     pub(in crate::broker) fn on_settings_changed(&mut self, settings: Arc<Settings>, turn: &mut Turn<'_>) {
+        let has_other_users = settings.user_limits != self.settings.user_limits;
         self.settings = settings;
         self.queue_room = QueueRoom::new(&self.settings);
         self.journeys.resize(self.shared.share_of(self.settings.journey_steps_max), self.memory);
         self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, self.memory);
-        self.change_limits(limits(&self.settings, self.memory), turn);
+        let limits = LimitTable::new(&self.settings, |limits| adapted(limits, self.memory));
+        if has_other_users || limits != self.limits {
+            self.change_limits(limits, turn);
+        }
+        self.limit_connections();
     }
 
-    /// Passes limits to all Sessions, if they differ from the present ones.
-    fn change_limits(&mut self, limits: Limits, turn: &mut Turn<'_>) {
-        if *self.limits == limits {
-            return;
-        }
-        self.limits = Arc::new(limits);
+    /// Passes limits to all Sessions.
+    fn change_limits(&mut self, limits: LimitTable, turn: &mut Turn<'_>) {
+        self.limits = limits;
         for slot in 0..self.sessions.slots_end() {
-            self.drive(slot, session::Event::LimitsChanged(Arc::clone(&self.limits)), turn);
+            if let Some(limits) = self.limits_of(slot) {
+                self.drive(slot, session::Event::LimitsChanged(limits), turn);
+            }
         }
     }
 
@@ -115,9 +124,8 @@ fn outgoing_bytes_max(settings: &Settings, level: MemoryLevel) -> usize {
     settings.outgoing_bytes_max.min(shrunk)
 }
 
-/// The limits of Sessions.
-fn limits(settings: &Settings, level: MemoryLevel) -> Limits {
-    let limits = settings.session_limits();
+/// The limits of Sessions at this level of memory.
+fn adapted(limits: Limits, level: MemoryLevel) -> Limits {
     if level < MemoryLevel::High {
         return limits;
     }

@@ -16,6 +16,8 @@ mod ids;
 mod inspect;
 mod journey;
 mod lifecycle;
+mod limit_table;
+mod listener_terms;
 mod load;
 mod memory;
 mod memory_level;
@@ -35,6 +37,7 @@ mod shard;
 mod subscribe;
 mod sys_topics;
 mod timers;
+mod user_limits;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +57,7 @@ pub use journey::query::{
     QueuePlace, RECEIVERS_ASKED_MAX, StableView, StepView,
 };
 pub use journey::tail_query::{ACCEPTED_ASKED_MAX, TailPart, TailPlace, TailRequest};
+pub use listener_terms::ListenerTerms;
 pub use memory_level::MemoryLevel;
 pub use operator::outcomes::{Outcome, OutcomeKind, Outcomes};
 pub use operator::query::{
@@ -87,5 +91,6 @@ pub use report::{
 };
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
+pub use user_limits::{UserLimit, UserLimits};
 
 pub use crate::session::{QueueHead, QueuedState, RestoredMessage, Ticket};

@@ -31,7 +31,7 @@ pub enum Owner {
 }
 
 /// A user that owns Sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct User {
     /// The provider that verified the name; `None`: the first that verifies it becomes part of the owner. That is so for a Session that an
     /// operator gave to a user, or that an earlier version stored.

@@ -1,12 +1,14 @@
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use bytestring::ByteString;
 
+use crate::broker::listener_terms::ListenerTerms;
 use crate::broker::owner::AnonymousSessions;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
+use crate::broker::user_limits::{RateLimits, UserLimits};
 use crate::codec::Qos;
-use crate::routing::ShareStrategy;
+use crate::routing::{LimitsClass, QueueBounds, ShareStrategy};
 use crate::session::{Limits, QueueHead};
 use crate::topic::TopicName;
 
@@ -46,6 +48,9 @@ pub struct Settings {
     pub deduplication_ids_max: usize,
     /// The greatest number of unacknowledged QoS 1 and 2 messages to one client; the client's Receive Maximum may be lower.
     pub inflight_messages_max: NonZeroU16,
+    /// From how many bytes of unacknowledged QoS 1 and 2 messages to one client on no further one is sent; a single larger message is. `None`: no
+    /// limit.
+    pub inflight_bytes_max: Option<NonZeroUsize>,
     /// Bytes in the outgoing buffer of one connection. From half of it on, QoS 1 and 2 messages stay queued and publishers are paused; beyond
     /// it, QoS 0 messages are dropped.
     pub outgoing_bytes_max: usize,
@@ -89,6 +94,10 @@ pub struct Settings {
     pub traced_per_million: Option<u32>,
     /// Whether connects, ends of connections, refusals and changes of subscriptions are published below `$SYS/clients/`.
     pub client_events: bool,
+    /// What applies to the clients of single listeners, in place of what is above.
+    pub listeners: Vec<ListenerTerms>,
+    /// Limits of the clients of single users, in place of those above.
+    pub user_limits: UserLimits,
 }
 
 /// What happens when the queue of a Session is full.
@@ -104,20 +113,53 @@ pub enum QueueOverflow {
 }
 
 impl Settings {
-    /// The limits of Sessions.
-    pub(in crate::broker) fn session_limits(&self) -> Limits {
+    /// The limits of the Sessions of a class.
+    pub(in crate::broker) fn session_limits(&self, class: LimitsClass) -> Limits {
+        let own = self.user_limits.of(class);
+        let bounds = self.queue_bounds(class);
+        let inflight_bytes_max = own.and_then(|own| own.inflight_bytes_max).or(self.inflight_bytes_max);
         Limits {
-            maximum_qos: self.maximum_qos,
-            retain_available: self.retain_available,
-            receive_maximum: self.receive_maximum.get(),
+            receive_maximum: own.and_then(|own| own.receive_maximum).unwrap_or(self.receive_maximum).get(),
             validate_payload_format: self.validate_payload_format,
-            queued_messages_max: self.queued_messages_max,
-            queued_bytes_max: self.queued_bytes_max,
+            queued_messages_max: bounds.messages,
+            queued_bytes_max: bounds.bytes,
+            subscriptions_max: self.subscriptions_max(class),
+            inflight_bytes_max: inflight_bytes_max.map_or(usize::MAX, NonZeroUsize::get),
             drops_oldest: self.queue_overflow == QueueOverflow::DropOldest,
             queue_head: self.queue_head.unwrap_or_default(),
             has_dead_letters: self.dead_letter_topic.is_some(),
             is_memory_short: false,
         }
+    }
+
+    /// The bounds of the queue of each Session of a class.
+    pub(in crate::broker) fn queue_bounds(&self, class: LimitsClass) -> QueueBounds {
+        let own = self.user_limits.of(class);
+        QueueBounds {
+            messages: own.and_then(|own| own.queued_messages_max).unwrap_or(self.queued_messages_max),
+            bytes: own.and_then(|own| own.queued_bytes_max).unwrap_or(self.queued_bytes_max),
+        }
+    }
+
+    /// The greatest number of subscriptions of one Session of a class.
+    pub(in crate::broker) fn subscriptions_max(&self, class: LimitsClass) -> usize {
+        let own = self.user_limits.of(class).and_then(|own| own.subscriptions_per_session_max);
+        own.unwrap_or(self.subscriptions_per_session_max)
+    }
+
+    /// What is read per second from one client of a class.
+    pub(in crate::broker) fn rate_limits(&self, class: LimitsClass) -> RateLimits {
+        let own = self.user_limits.of(class);
+        RateLimits {
+            messages: own.and_then(|own| own.messages_per_second_max).or(self.client_messages_per_second_max),
+            bytes: own.and_then(|own| own.bytes_per_second_max).or(self.client_bytes_per_second_max),
+        }
+    }
+
+    /// The greatest number of unacknowledged QoS 1 and 2 messages to one client of a class.
+    pub(in crate::broker) fn inflight_messages_max(&self, class: LimitsClass) -> NonZeroU16 {
+        let own = self.user_limits.of(class).and_then(|own| own.inflight_messages_max);
+        own.unwrap_or(self.inflight_messages_max)
     }
 
     /// The durability of the messages of a topic, by the first rule that matches. Without rules it is the highest level, and the store applies

@@ -20,6 +20,7 @@ use crate::broker::history::History;
 use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::journey::Journeys;
 use crate::broker::lifecycle::Lifecycle;
+use crate::broker::limit_table::LimitTable;
 use crate::broker::load::Load;
 use crate::broker::memory_level::MemoryLevel;
 use crate::broker::operator::outcomes::Outcomes;
@@ -74,8 +75,8 @@ pub struct Shard {
 
     pub(super) sessions: SessionTable,
     pub(super) endings: Endings,
-    /// The settings of Sessions.
-    pub(super) limits: Arc<session::Limits>,
+    /// The limits of Sessions.
+    pub(super) limits: LimitTable,
     /// Empty vectors whose allocations are reused.
     pub(super) spare: Vec<Vec<session::Action>>,
 
@@ -130,7 +131,7 @@ impl Shard {
             no_access: Arc::new(Access::new(Vec::new())),
             sessions: SessionTable::new(id),
             endings: Endings::default(),
-            limits: Arc::new(settings.session_limits()),
+            limits: LimitTable::new(&settings, |limits| limits),
             spare: Vec::new(),
             routes: Some(Box::default()),
             share_views: ShareViews::default(),
@@ -224,16 +225,16 @@ impl Shard {
         self.counters.received(packet.packet_type());
         let Some(connection) = self.connection_mut(id) else { return };
         connection.on_packet(turn.now);
-        connection.count_received(matches!(packet, ClientPacket::Publish(_)));
+        let is_publish = matches!(packet, ClientPacket::Publish(_));
+        connection.count_received(is_publish);
+        let is_limited = is_publish && connection.has_message_rate();
         match &connection.phase {
             Phase::Connected(slot) => {
                 let slot = *slot;
                 let (effect, before) = (PacketEffect::of(&packet), self.pipeline.last());
-                let is_counted = self.settings.client_messages_per_second_max.is_some()
-                    && matches!(packet, ClientPacket::Publish(_));
                 self.drive_inlined(slot, session::Event::Packet(packet), turn);
                 self.after_packet(slot, effect, before, turn);
-                if is_counted {
+                if is_limited {
                     self.count_message(id, turn);
                 }
             }

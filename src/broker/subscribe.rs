@@ -71,7 +71,7 @@ impl Shard {
         let (id, part) = (request.connection, request.next_part());
         let (mut reason_codes, wait) = match &request.packet {
             // Repeated filters count as well, so that the cost of a packet is bounded.
-            FilterPacket::Subscribe(subscribe) if part.start >= self.settings.subscriptions_per_session_max => {
+            FilterPacket::Subscribe(subscribe) if part.start >= self.subscriptions_max(slot) => {
                 (vec![ReasonCode::QuotaExceeded; subscribe.subscriptions.len() - part.start], None)
             }
             FilterPacket::Subscribe(subscribe) => self.subscribe_part(slot, (id, subscribe, part), turn),
@@ -117,13 +117,14 @@ impl Shard {
         let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
         let (requested, faults) = mount_subscriptions(mount_point, requested);
         let mut answers = Vec::with_capacity(requested.len());
+        let subscriptions_max = self.subscriptions_max(slot);
         for (place, subscription) in (part.start..).zip(&*requested) {
             let answer = if let Some(fault) = faults.get(place - part.start).copied().flatten() {
                 let (topic, refusal) = (subscription.filter.to_string().into(), Refusal::unmountable(fault));
                 let (reason_code, rule) = (ReasonCode::TopicFilterInvalid, refusal.rule);
                 self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
                 Err(reason_code)
-            } else if place < self.settings.subscriptions_per_session_max && !self.is_memory_short() {
+            } else if place < subscriptions_max && !self.is_memory_short() {
                 self.check_subscribe(id, subscription, turn).map(|()| self.grant(id, subscription))
             } else {
                 Err(ReasonCode::QuotaExceeded)
@@ -181,7 +182,7 @@ impl Shard {
         let Subscription { filter, options } = subscription;
         let is_bridge = self.connection(id).is_some_and(|connection| connection.identity.is_bridge);
         let options = SubscriptionOptions {
-            qos: options.qos.min(self.settings.maximum_qos), // [MQTT-3.8.4-7]
+            qos: options.qos.min(self.announced_qos(id)), // [MQTT-3.8.4-7]
             no_local: options.no_local || (is_bridge && filter.share.is_none()),
             retain_as_published: options.retain_as_published || is_bridge,
             ..*options
@@ -222,13 +223,16 @@ impl Shard {
         let filter = subscription.filter.to_string();
         let shown = prefix_within(&filter, SHOWN_FILTER_MAX);
         let cut = if shown.len() < filter.len() { "..." } else { "" };
-        let subscriptions_max = self.settings.subscriptions_per_session_max;
         let why = if reason_code == ReasonCode::NotAuthorized {
             "not authorized to subscribe".into()
         } else if reason_code == ReasonCode::QuotaExceeded && self.is_memory_short() {
             MEMORY_SHORT.into()
         } else if reason_code == ReasonCode::QuotaExceeded {
-            format!("subscriptions_per_session_max ({subscriptions_max}) is reached")
+            let class = self.class_of(id);
+            let subscriptions_max = self.settings.subscriptions_max(class);
+            let own = self.settings.user_limits.of(class).and_then(|own| own.subscriptions_per_session_max);
+            let of = own.and(class.index()).map(|index| format!("user_limits[{index}].")).unwrap_or_default();
+            format!("{of}subscriptions_per_session_max ({subscriptions_max}) is reached")
         } else {
             let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
             let full = mount_point.map_or(Ok(Cow::Borrowed(&subscription.filter)), |mount_point| {
@@ -259,7 +263,7 @@ impl Shard {
         let requested: Vec<_> = answers.iter().flatten().map(|subscription| (subscription, subscription_id)).collect();
         let terms = SubscriptionTerms {
             strategy: self.settings.share_strategy,
-            subscriptions_max: self.settings.subscriptions_per_session_max,
+            subscriptions_max: entry.session.limits().subscriptions_max,
         };
         let outcomes = self.shared.directory.subscribe(&entry.subscriber, &requested, terms);
         for (answer, outcome) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&outcomes) {
@@ -325,6 +329,20 @@ impl Shard {
         self.wake_for_change(slot, turn);
         let wait = self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn);
         (reason_codes, wait)
+    }
+}
+
+impl Shard {
+    /// Maximum QoS of the CONNACK of a client.
+    fn announced_qos(&self, id: ConnectionId) -> Qos {
+        let slot = self.connection(id).and_then(Connection::session);
+        slot.and_then(|slot| self.sessions.get(slot))
+            .map_or(self.settings.maximum_qos, |entry| entry.session.maximum_qos())
+    }
+
+    /// The greatest number of subscriptions of the Session in `slot`.
+    fn subscriptions_max(&self, slot: usize) -> usize {
+        self.sessions.get(slot).map_or(0, |entry| entry.session.limits().subscriptions_max)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, at_least};
-use super::value::{duration, duration_or_never, size, size_or_auto};
+use super::value::{duration, duration_or_never, optional_size, size, size_or_auto};
 
 /// Limits that apply to all clients: `[limits]`. None of them can be disabled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,10 @@ pub struct Limits {
     /// Maximum number of QoS 1 and 2 messages sent to a client without its acknowledgement; its Receive Maximum may be
     /// lower.
     pub inflight_messages_max: NonZeroU16,
+    /// From how many bytes (topic, properties and payload) of QoS 1 and 2 messages without an acknowledgement on no further one is sent to a
+    /// client. A single larger message is sent alone. Default: no limit.
+    #[serde(with = "optional_size", skip_serializing_if = "Option::is_none")]
+    pub inflight_bytes_max: Option<u32>,
     /// Topic Alias Maximum of CONNACK. 0 disables aliases from clients.
     pub topic_alias_maximum: u16,
     /// Maximum number of aliases that the broker uses towards a client; its Topic Alias Maximum may be lower. 0
@@ -117,6 +121,8 @@ impl Default for Limits {
             receive_maximum: const { NonZeroU16::new(1_024).unwrap() },
             // 5,000 messages per second at a round trip of 50 ms, and a small client can track as many.
             inflight_messages_max: const { NonZeroU16::new(256).unwrap() },
+            // The messages are bounded, and `outgoing_bytes_max` bounds what a client has not read.
+            inflight_bytes_max: None,
             // More than the topics of a typical device. Each alias keeps one topic name in memory.
             topic_alias_maximum: 64,
             // As above, for topics sent to the client.
@@ -186,6 +192,8 @@ impl Limits {
             u32::try_from(self.outgoing_bytes_max)
                 .is_err()
                 .then(|| Problem::new("limits.outgoing_bytes_max", "must be less than \"4GiB\"")),
+            (self.inflight_bytes_max == Some(0))
+                .then(|| Problem::new("limits.inflight_bytes_max", "must be at least 1: without it there is no limit")),
             // [MQTT-3.1.3-5]
             at_least("limits.client_id_length_max", usize::from(self.client_id_length_max), 23),
             (keep_alive < second || keep_alive > Duration::from_secs(u64::from(u16::MAX)))

@@ -2,15 +2,17 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ListenAddress;
 use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
+use super::listener_protocol::{AcceptedVersion, MaximumQos};
 use super::mount_points::MountTemplate;
 use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
-use super::value::optional_size;
+use super::value::{optional_duration, optional_size};
 use super::{Network, SocketMode};
 
 /// An address where clients connect: one `[[listeners]]`.
@@ -58,6 +60,30 @@ pub struct Listener {
     /// Overrides `limits.maximum_packet_size` for the clients of this listener, in bytes.
     #[serde(default, with = "optional_size", skip_serializing_if = "Option::is_none")]
     pub maximum_packet_size: Option<u32>,
+    /// The versions of MQTT that are accepted; by default all. A client of another one is refused in the words of its version.
+    #[serde(default)]
+    pub protocol_versions: Option<Vec<AcceptedVersion>>,
+    /// Whether a client may connect without a Client Identifier: the broker then assigns one.
+    #[serde(default = "yes")]
+    pub allow_empty_client_id: bool,
+    /// Overrides `mqtt.assigned_client_id_prefix` for the clients of this listener.
+    #[serde(default)]
+    pub assigned_client_id_prefix: Option<String>,
+    /// Overrides `mqtt.maximum_qos` for the clients of this listener.
+    #[serde(default)]
+    pub maximum_qos: Option<MaximumQos>,
+    /// Overrides `mqtt.retain_available` for the clients of this listener.
+    #[serde(default)]
+    pub retain_available: Option<bool>,
+    /// Overrides `limits.topic_alias_maximum` for the clients of this listener.
+    #[serde(default)]
+    pub topic_alias_maximum: Option<u16>,
+    /// Overrides `limits.topic_alias_maximum_outgoing` for the clients of this listener.
+    #[serde(default)]
+    pub topic_alias_maximum_outgoing: Option<u16>,
+    /// Overrides `limits.keep_alive_max` for the clients of this listener.
+    #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    pub keep_alive_max: Option<Duration>,
     /// Overrides `security.allow_anonymous` for the clients of this listener.
     #[serde(default)]
     pub allow_anonymous: Option<AllowAnonymous>,
@@ -198,6 +224,14 @@ impl Listener {
             connections_max: None,
             connections_per_second_max: None,
             maximum_packet_size: None,
+            protocol_versions: None,
+            allow_empty_client_id: true,
+            assigned_client_id_prefix: None,
+            maximum_qos: None,
+            retain_available: None,
+            topic_alias_maximum: None,
+            topic_alias_maximum_outgoing: None,
+            keep_alive_max: None,
             allow_anonymous: None,
             auth: None,
             mount_point: None,
@@ -245,6 +279,7 @@ impl Listener {
             problem("socket_mode", "has no effect: the listener is no Unix socket");
         }
         self.browser_problems(&mut problem);
+        self.protocol_problems(&mut problem);
         if self.connections_max == Some(0) {
             problem("connections_max", "must be at least 1");
         }
@@ -265,45 +300,6 @@ impl Listener {
     pub fn is_web(&self) -> bool {
         matches!(self.transport, Transport::Ws | Transport::Wss)
     }
-
-    /// Checks the settings about browsers and proxies.
-    fn browser_problems(&self, problem: &mut impl FnMut(&str, &str)) {
-        if let Some(origins) = &self.websocket_origins {
-            if !self.is_web() {
-                problem("websocket_origins", "has no effect: the transport must be \"ws\" or \"wss\"");
-            }
-            if origins.len() > ORIGINS_MAX {
-                problem("websocket_origins", "must be at most 64 origins");
-            }
-            if !origins.iter().all(|origin| is_origin(origin)) {
-                let text = "must be origins such as \"https://app.example.com\" (without a path), host names, \"null\" or \"*\"";
-                problem("websocket_origins", text);
-            }
-        }
-        if self.trusted_proxies.len() > PROXIES_MAX {
-            problem("trusted_proxies", "must be at most 64 addresses or networks");
-        }
-        let has_effect = self.is_web() || self.proxy_protocol != ProxyProtocol::Off;
-        if !self.trusted_proxies.is_empty() && (!has_effect || self.transport == Transport::Unix) {
-            problem(
-                "trusted_proxies",
-                "has no effect: it needs proxy_protocol, or the transport \"ws\" or \"wss\", and an IP address",
-            );
-        }
-    }
-}
-
-/// Whether the text can be an entry of `websocket_origins`.
-fn is_origin(text: &str) -> bool {
-    let is_graphic =
-        !text.is_empty() && text.len() <= ORIGIN_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let host = match text.split_once("://") {
-        // A page from a file has the origin file://.
-        Some((scheme, host)) if !scheme.is_empty() => host,
-        Some(_) => return false,
-        None => return is_graphic && !text.contains(['/', ',']) && (text == "*" || !text.contains('*')),
-    };
-    is_graphic && !host.contains(['/', '*', ',', '@'])
 }
 
 impl Tls {
@@ -344,6 +340,11 @@ impl Tls {
     }
 }
 
+/// The default of a setting that is on.
+const fn yes() -> bool {
+    true
+}
+
 /// TLS without client certificates, of a file that exists.
 #[cfg(test)]
 pub(super) fn test_tls(file: &std::path::Path) -> Tls {
@@ -365,13 +366,6 @@ pub(super) fn default_listeners() -> Vec<Listener> {
         .map(|address| Listener::new(ListenAddress::Ip(SocketAddr::new(address, MQTT_PORT))))
         .into()
 }
-
-/// Each is compared with the origin of each request.
-const ORIGINS_MAX: usize = 64;
-/// A host name has at most 253 bytes.
-const ORIGIN_BYTES_MAX: usize = 300;
-/// Each is compared with the address of each connection.
-const PROXIES_MAX: usize = 64;
 
 /// The paths that MQTT clients use by default.
 const DEFAULT_WEBSOCKET_PATHS: [&str; 3] = ["/mqtt", "/", "/ws"];

@@ -16,6 +16,8 @@ mod exposure;
 mod foreign;
 mod limits;
 mod listen_address;
+mod listener_browsers;
+mod listener_protocol;
 mod listeners;
 mod load;
 mod locate;
@@ -35,6 +37,7 @@ mod server;
 mod show;
 mod socket_mode;
 mod telemetry;
+mod user_limits;
 mod validate;
 mod value;
 
@@ -49,6 +52,7 @@ pub use effective::{Setting, Source};
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
+pub use listener_protocol::{AcceptedVersion, MaximumQos};
 pub use listeners::{
     ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol,
 };
@@ -66,6 +70,7 @@ pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security
 pub use server::{Durability, Server};
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, TraceUrl};
+pub use user_limits::UserLimit;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +90,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// Limits that apply to all clients.
     pub limits: Limits,
+    /// Limits of the clients of some users.
+    pub user_limits: Vec<UserLimit>,
     /// Clients that are slowed down or banned for a time.
     pub bans: Bans,
     /// A client of the broker's own that publishes to itself.
@@ -107,6 +114,7 @@ impl Default for Config {
             auth: Vec::new(),
             mqtt: Mqtt::default(),
             limits: Limits::default(),
+            user_limits: Vec::new(),
             bans: Bans::default(),
             probe: Probe::default(),
             telemetry: Telemetry::default(),

@@ -110,28 +110,35 @@ impl Mqtt {
             ("mqtt.response_information", self.response_information.as_ref()),
             ("mqtt.server_reference", self.server_reference.as_ref()),
         ];
-        let unfit = |text: &&String| text.contains(['\0', '+', '#']) || text.len() > TEXT_LENGTH_MAX;
         let is_fit = |topic: &String| !topic.starts_with("$SYS/") && TopicName::try_from(topic.as_str()).is_ok();
         let dead_letter_topic = self.dead_letter_topic.as_ref().filter(|topic| !is_fit(topic)).map(|_| {
             Problem::new("mqtt.dead_letter_topic", "must be a topic: not empty, without + and #, and not below $SYS/")
         });
         texts
             .into_iter()
-            .filter(|(_, text)| text.as_ref().is_some_and(unfit))
-            .map(|(key, _)| Problem::new(key, "must have at most 256 bytes, and neither +, # nor U+0000"))
+            .filter(|(_, text)| text.is_some_and(|text| is_unfit(text)))
+            .map(|(key, _)| Problem::new(key, UNFIT))
             .chain(dead_letter_topic)
             .collect()
     }
 }
 
+/// Whether a text can't be a part of Client Identifiers or of what clients are told.
+pub(super) fn is_unfit(text: &str) -> bool {
+    text.contains(['\0', '+', '#']) || text.len() > TEXT_LENGTH_MAX
+}
+
+/// What such a text must be.
+pub(super) const UNFIT: &str = "must have at most 256 bytes, and neither +, # nor U+0000";
+
 /// Represents `maximum_qos` as the number that the standard uses.
-mod qos {
+pub(super) mod qos {
     use serde::de::{self, Deserialize, Deserializer};
     use serde::ser::Serializer;
 
     use crate::codec::Qos;
 
-    pub(super) fn serialize<S: Serializer>(qos: &Qos, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::config) fn serialize<S: Serializer>(qos: &Qos, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(match qos {
             Qos::AtMostOnce => 0,
             Qos::AtLeastOnce => 1,
@@ -139,7 +146,7 @@ mod qos {
         })
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Qos, D::Error> {
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Qos, D::Error> {
         match i64::deserialize(deserializer)? {
             0 => Ok(Qos::AtMostOnce),
             1 => Ok(Qos::AtLeastOnce),

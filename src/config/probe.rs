@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, unreadable};
 use super::value::duration;
-use super::{ClientCertificate, Limits, Listener, Transport};
+use super::{AcceptedVersion, ClientCertificate, Limits, Listener, Transport};
 use crate::topic::TopicName;
 
 /// A client of the broker's own that publishes to itself: `[probe]`.
@@ -161,6 +161,10 @@ impl Probe {
 
     fn listener_problems(&self, listener: &Listener) -> Option<Problem> {
         let label = listener.label();
+        if listener.protocol_versions.as_ref().is_some_and(|versions| !versions.contains(&AcceptedVersion::V5)) {
+            let text = format!("must be a listener that accepts MQTT 5.0, which the probe speaks; {label} does not");
+            return Some(Problem::new("probe.listener", &text));
+        }
         let has_tls = matches!(listener.transport, Transport::Tls | Transport::Wss);
         let needs_certificate =
             listener.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required);
@@ -234,6 +238,15 @@ mod tests {
         assert_eq!(keys(&probe(s(3_601), s(1)), &config), ["probe.interval"]);
         assert_eq!(keys(&probe(s(10), ms(10_001)), &config), ["probe.timeout"]);
         assert_eq!(keys(&probe(s(10), ms(9)), &config), ["probe.timeout"]);
+    }
+
+    #[test]
+    fn the_probe_needs_a_listener_for_its_version() {
+        let mut config = Config::default();
+        config.listeners[0].protocol_versions = Some(vec![AcceptedVersion::V3_1_1]);
+        assert_eq!(keys(&enabled(), &config), ["probe.listener"]);
+        config.listeners[0].protocol_versions = Some(vec![AcceptedVersion::V3_1_1, AcceptedVersion::V5]);
+        assert_eq!(keys(&enabled(), &config), [""; 0]);
     }
 
     #[test]

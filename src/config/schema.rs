@@ -4,7 +4,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{
-    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Telemetry, Tls,
+    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Telemetry,
+    Tls, UserLimit,
 };
 
 /// The sections, in the order of [`Config`].
@@ -23,6 +24,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "auth" => fields::<Provider>(),
         "mqtt" => fields::<Mqtt>(),
         "limits" => fields::<Limits>(),
+        "user_limits" => fields::<UserLimit>(),
         "bans" => fields::<Bans>(),
         "probe" => fields::<Probe>(),
         "telemetry" => fields::<Telemetry>(),
@@ -33,7 +35,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
 }
 
 /// The sections that are lists.
-pub(super) const LISTS: [&str; 3] = ["durability_rules", "listeners", "auth"];
+pub(super) const LISTS: [&str; 4] = ["durability_rules", "listeners", "auth", "user_limits"];
 
 /// Every setting outside the lists, such as `limits.connections_max`.
 pub(super) fn settings() -> impl Iterator<Item = String> {
@@ -89,6 +91,7 @@ mod tests {
             "auth",
             "mqtt",
             "limits",
+            "user_limits",
             "bans",
             "probe",
             "telemetry",

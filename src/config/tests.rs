@@ -44,8 +44,11 @@ fn the_reference_file_names_every_setting() {
     let lists = ["trusted_proxies[0]", "trusted_proxies[1]", "websocket_origins[0]"];
     known.extend(lists.map(|item| format!("listeners[2].{item}")));
     known.insert("listeners[2].auth[0]".to_owned());
+    known.extend(["listeners[2].protocol_versions[0]", "listeners[2].protocol_versions[1]"].map(str::to_owned));
     known.extend(["auth[0]", "auth[0].algorithms[0]", "auth[0].required_claims.iss"].map(str::to_owned));
     known.extend(schema::keys("auth").iter().map(|key| format!("auth[0].{key}")));
+    known.extend(["user_limits[0]".to_owned(), "user_limits[0].users[0]".to_owned()]);
+    known.extend(schema::keys("user_limits").iter().map(|key| format!("user_limits[0].{key}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
@@ -61,6 +64,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     // Settings without a default have an example value.
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
+    assert_eq!(config.user_limits.pop().unwrap().users, ["sensor-*"]);
     // They are described by the kind of provider, which has defaults of its own.
     let provider = config.auth.pop().unwrap();
     assert_eq!((provider.kind, provider.label()), (ProviderKind::Jwt, "devices"));
@@ -68,6 +72,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert_eq!(config.server.segment_size.take(), Some(64 << 20));
     assert!(config.security.password_file.take().is_some());
     assert!(config.security.acl_file.take().is_some());
+    assert!(config.limits.inflight_bytes_max.take().is_some());
     assert!(config.limits.client_messages_per_second_max.take().is_some());
     assert!(config.limits.client_bytes_per_second_max.take().is_some());
     assert!(config.bans.short_connections_max.take().is_some());

@@ -24,6 +24,7 @@ impl Config {
         for (index, rule) in self.durability_rules.iter().enumerate() {
             problems.extend(rule.problems(&format!("durability_rules[{index}]")));
         }
+        problems.extend(super::user_limits::problems(&self.user_limits, &self.provider_names()));
         problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());
         problems.extend(self.names_used_twice());

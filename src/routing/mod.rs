@@ -33,5 +33,5 @@ pub use route::{Receivers, Route};
 pub use route_generations::{RouteBuckets, RouteGenerations};
 pub use share_views::{ChosenMember, ShareViews};
 pub use shared::{Share, ShareStrategy};
-pub use subscriber::{Location, QueueBounds, SessionKey, ShardId, Subscriber};
+pub use subscriber::{LimitsClass, Location, QueueBounds, SessionKey, ShardId, Subscriber};
 pub use subscription_trie::{SubscribeOutcome, SubscriptionIndex};

@@ -31,6 +31,28 @@ impl Location {
     pub const ENDED: u32 = u32::MAX - 1;
 }
 
+/// Which limits bound a Session: those of all Sessions, or one of the exceptions that the caller numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitsClass(u16);
+
+impl LimitsClass {
+    /// The limits of all Sessions.
+    pub const GENERAL: Self = Self(0);
+    /// The greatest number of exceptions.
+    pub const EXCEPTIONS_MAX: usize = CLASSES as usize - 1;
+
+    /// The exception with this index, from 0; one beyond [`EXCEPTIONS_MAX`](Self::EXCEPTIONS_MAX) is none.
+    pub fn exception(index: usize) -> Self {
+        let number = u16::try_from(index + 1).ok().filter(|number| *number < CLASSES);
+        number.map_or(Self::GENERAL, Self)
+    }
+
+    /// The index of the exception; `None`: the limits of all Sessions.
+    pub fn index(self) -> Option<usize> {
+        usize::from(self.0).checked_sub(1)
+    }
+}
+
 /// What a publisher's shard needs to know of a Session that receives messages: one allocation that the index, the routes and the Session
 /// share.
 #[derive(Debug)]
@@ -39,7 +61,7 @@ pub struct Subscriber {
     pub key: SessionKey,
     /// Its Client Identifier.
     pub client_id: ClientId,
-    /// From the lowest bits: the slot (32), the shard (16), [`CONNECTED`], [`DURABLE`], [`AWAITED`] and [`RESTRICTED`].
+    /// From the lowest bits: the slot (32), the shard (16), [`CONNECTED`], [`DURABLE`], [`AWAITED`] and [`RESTRICTED`], the class of limits (12).
     state: AtomicU64,
     next_sequence: AtomicU64,
     in_flight: AtomicU32,
@@ -105,6 +127,19 @@ impl Subscriber {
     /// Sets whether the Session outlives its Network Connection.
     pub fn set_durable(&self, durable: bool) {
         self.mark(DURABLE, durable);
+    }
+
+    /// Which limits bound the Session. While a reload reaches one shard after the other, the number may be that of the other configuration.
+    pub fn limits_class(&self) -> LimitsClass {
+        let [.., low, high] = self.state.load(Ordering::Relaxed).to_le_bytes();
+        LimitsClass(u16::from_le_bytes([low, high]) >> CLASS_SHIFT)
+    }
+
+    /// Sets which limits bound the Session.
+    pub fn set_limits_class(&self, class: LimitsClass) {
+        let number = u64::from(class.0) << (48 + CLASS_SHIFT);
+        let changed = |state: u64| (state & CLASS != number).then_some(state & !CLASS | number);
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
     }
 
     /// Takes the next sequence of the Session's queue of QoS 1 and 2 messages, from 1. A message must be delivered with
@@ -216,7 +251,14 @@ const DURABLE: u64 = 1 << 49;
 const AWAITED: u64 = 1 << 50;
 /// Whether access rules or a mount point restrict what it may receive: without them, no lock is needed.
 const RESTRICTED: u64 = 1 << 51;
-const FLAGS: u64 = CONNECTED | DURABLE | AWAITED | RESTRICTED;
+/// The class of limits: the highest 12 bits.
+const CLASS: u64 = 0xFFF << (48 + CLASS_SHIFT);
+/// Where the class begins in the highest 16 bits.
+const CLASS_SHIFT: u32 = 4;
+/// The number of classes.
+const CLASSES: u16 = 1 << 12;
+/// What a change of the location keeps.
+const FLAGS: u64 = CONNECTED | DURABLE | AWAITED | RESTRICTED | CLASS;
 
 const _: () = assert!(size_of::<Subscriber>() == 64);
 

@@ -93,13 +93,14 @@ impl Server {
             (effective.security, target.security) = (self.config.security.clone(), self.loaded.config.security.clone());
             (effective.auth, target.auth) = (self.config.auth.clone(), self.loaded.config.auth.clone());
         }
+        // What they say for their clients is a part of the settings, so those are in force that will be.
+        effective.listeners = listeners;
         self.apply_settings(&effective, report);
         let (has_changed, sources) = self.activate_listeners(prepared, accepting, report).await;
         if has_certificates || has_access || has_changed {
             self.judge_clients();
         }
         target.listeners = sources.iter().filter_map(|source| self.configured(source, &loaded)).collect();
-        effective.listeners = listeners;
         if effective != self.config {
             super::announce::log_exposures(&effective);
         }
@@ -145,6 +146,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
             ..takes.mqtt
         },
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
+        user_limits: takes.user_limits,
         bans: takes.bans,
         probe: takes.probe,
         telemetry: takes.telemetry,
@@ -166,6 +168,7 @@ mod tests {
         loaded.log.clients = vec!["a".to_owned()];
         loaded.limits.connections_max = 1;
         loaded.limits.memory_max = Some(1 << 30);
+        loaded.user_limits.push(config::UserLimit::default());
         loaded.mqtt.retain_available = false;
         loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
         loaded.probe.enabled = true;

@@ -1,10 +1,14 @@
 //! Converts the configuration to the settings of the broker.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
-use crate::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
-use crate::config::{self, Config, SharedSubscriptionStrategy};
+use crate::broker::{
+    AnonymousSessions, Durability, DurabilityRule, ListenerTerms, QueueHead, QueueOverflow, Settings, UserLimit,
+    UserLimits,
+};
+use crate::codec::ProtocolVersion;
+use crate::config::{self, AcceptedVersion, Config, MaximumQos, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
 
@@ -32,6 +36,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         deduplication_window: mqtt.deduplication_window,
         deduplication_ids_max: limits.deduplication_ids_max,
         inflight_messages_max: limits.inflight_messages_max,
+        inflight_bytes_max: limits.inflight_bytes_max.and_then(bytes),
         outgoing_bytes_max: limits.outgoing_bytes_max,
         slow_receiver_grace: limits.slow_receiver_grace,
         client_messages_per_second_max: limits.client_messages_per_second_max,
@@ -66,6 +71,43 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
             .endpoint
             .is_some()
             .then_some(config.telemetry.sampling_ratio.per_million()),
+        listeners: config.listeners.iter().map(listener_terms).collect(),
+        user_limits: UserLimits::new(config.user_limits.iter().map(user_limit).collect()),
+    }
+}
+
+fn listener_terms(listener: &config::Listener) -> ListenerTerms {
+    let version = |version: &AcceptedVersion| match version {
+        AcceptedVersion::V3_1 => ProtocolVersion::V3_1,
+        AcceptedVersion::V3_1_1 => ProtocolVersion::V3_1_1,
+        AcceptedVersion::V5 => ProtocolVersion::V5,
+    };
+    ListenerTerms {
+        name: (*listener.label()).into(),
+        protocol_versions: listener.protocol_versions.as_ref().map(|versions| versions.iter().map(version).collect()),
+        assigns_client_ids: listener.allow_empty_client_id,
+        assigned_client_id_prefix: listener.assigned_client_id_prefix.as_deref().map(Into::into),
+        maximum_qos: listener.maximum_qos.map(|MaximumQos(qos)| qos),
+        retain_available: listener.retain_available,
+        topic_alias_maximum: listener.topic_alias_maximum,
+        topic_alias_maximum_outgoing: listener.topic_alias_maximum_outgoing,
+        keep_alive_max: listener.keep_alive_max.map(keep_alive),
+    }
+}
+
+fn user_limit(limit: &config::UserLimit) -> UserLimit {
+    UserLimit {
+        users: limit.users.clone(),
+        provider: limit.provider.as_deref().map(Into::into),
+        connections_max: limit.connections_max,
+        messages_per_second_max: limit.client_messages_per_second_max,
+        bytes_per_second_max: limit.client_bytes_per_second_max,
+        receive_maximum: limit.receive_maximum,
+        inflight_messages_max: limit.inflight_messages_max,
+        inflight_bytes_max: limit.inflight_bytes_max.and_then(bytes),
+        subscriptions_per_session_max: limit.subscriptions_per_session_max,
+        queued_messages_max: limit.queued_messages_max,
+        queued_bytes_max: limit.queued_bytes_max.and_then(|bytes| bytes.try_into().ok()),
     }
 }
 
@@ -97,6 +139,11 @@ pub(super) fn retained_limits(config: &Config, memory_max: u64, stored: usize) -
 /// Rounds up to the whole seconds of MQTT; at most `u32::MAX`.
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
+}
+
+/// `None` for 0, which the configuration rejects.
+fn bytes(bytes: u32) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 fn keep_alive(duration: Duration) -> NonZeroU16 {

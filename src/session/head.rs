@@ -171,6 +171,7 @@ impl super::Session {
     pub(super) fn check_head(&self) {
         let Some(outbound) = self.outgoing.queue() else { return };
         let super::outbound::Outbound { queue, head, cursor, limits, .. } = outbound;
+        assert_eq!(outbound.in_flight_bytes(), outbound.awaited_bytes());
         let loaded: Vec<_> = queue.iter().filter(|entry| entry.recorded && entry.is_loaded()).collect();
         assert_eq!(head.loaded as usize, loaded.len());
         assert_eq!(head.loaded_bytes, loaded.iter().map(|entry| entry.bytes as usize).sum::<usize>());

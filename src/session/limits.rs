@@ -1,12 +1,6 @@
-use crate::codec::Qos;
-
-/// Limits and features that apply to every client.
+/// Limits and features that apply to every client, or to those of some users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum QoS of CONNACK.
-    pub maximum_qos: Qos,
-    /// Retain Available of CONNACK.
-    pub retain_available: bool,
     /// Receive Maximum of CONNACK.
     pub receive_maximum: u16,
     /// Whether a payload with Payload Format Indicator 1 must be valid UTF-8.
@@ -15,6 +9,10 @@ pub struct Limits {
     pub queued_messages_max: usize,
     /// Maximum number of bytes in a queue.
     pub queued_bytes_max: usize,
+    /// Maximum number of subscriptions; the caller enforces it.
+    pub subscriptions_max: usize,
+    /// From how many bytes of unacknowledged messages to a client on no further one is sent.
+    pub inflight_bytes_max: usize,
     /// Whether a full queue drops its oldest message. Otherwise the caller must check for space before it delivers.
     pub drops_oldest: bool,
     /// The part of a queue that is in memory, if the store has all messages.

@@ -19,9 +19,11 @@ pub struct Link {
     pub request_problem_information: bool,
     /// What is taken away from topics before they are sent to the client.
     pub mount_point: Option<MountPoint>,
-    /// Maximum QoS, Retain Available and Receive Maximum of its CONNACK: later changes of the limits are not for this connection.
-    pub(super) maximum_qos: Qos,
-    pub(super) retain_available: bool,
+    /// Maximum QoS of its CONNACK, which stays until the next one.
+    pub maximum_qos: Qos,
+    /// Retain Available of its CONNACK.
+    pub retain_available: bool,
+    /// Receive Maximum of its CONNACK: later changes of the limits are not for this connection.
     pub(super) receive_maximum: u16,
     /// Whether the client requested the identity of each message.
     pub(super) message_ids: bool,
@@ -64,8 +66,6 @@ impl Link {
 
     /// Notes what CONNACK announces.
     pub(super) const fn announce(&mut self, limits: &Limits) {
-        self.maximum_qos = limits.maximum_qos;
-        self.retain_available = limits.retain_available;
         self.receive_maximum = limits.receive_maximum;
     }
 

@@ -84,7 +84,7 @@ impl Session {
         }
     }
 
-    /// Sets the limits of the shard, for a Session that comes from another one.
+    /// Sets the limits, for a Session that comes from another shard or has got another owner.
     pub fn set_limits(&mut self, limits: Arc<Limits>) {
         self.outgoing.set_limits(limits);
     }

@@ -36,6 +36,8 @@ pub(super) struct Outbound {
     early: Option<Box<BTreeMap<u64, Delivery>>>,
     /// The number of messages sent on this connection and not complete.
     in_flight: u32,
+    /// The bytes of topic, properties and payload of those of them that wait for PUBACK or PUBREC.
+    in_flight_bytes: usize,
     /// The number of all messages that are not complete.
     messages: u32,
     bytes: usize,
@@ -55,6 +57,7 @@ impl Outbound {
             sent_until: first,
             early: None,
             in_flight: 0,
+            in_flight_bytes: 0,
             messages: 0,
             bytes: 0,
             head: Head::default(),
@@ -170,6 +173,7 @@ impl Outbound {
     pub(super) fn restart(&mut self, is_connected: bool) {
         self.cursor = self.front();
         self.in_flight = 0;
+        self.in_flight_bytes = 0;
         self.restart_head(is_connected);
     }
 
@@ -196,6 +200,7 @@ impl Outbound {
                 State::Queued | State::AwaitingPuback | State::AwaitingPubrec => {
                     // [MQTT-3.3.4-9], and the window in which Packet Identifiers are unique.
                     let full = self.in_flight >= u32::from(link.send_maximum.get())
+                        || self.in_flight_bytes >= self.limits.inflight_bytes_max
                         || sequence - front >= PACKET_IDS
                         || *room == 0;
                     if full || (entry.is_stored() && (self.limits.has_dead_letters || !entry.is_expired(now))) {
@@ -211,6 +216,7 @@ impl Outbound {
                             entry.note(step, actions);
                             actions.send(ServerPacket::Publish(publish));
                             self.in_flight += 1;
+                            self.in_flight_bytes += content_bytes(entry.bytes);
                             self.head.sent(entry);
                         }
                         Err(cause) => {
@@ -309,7 +315,11 @@ impl Outbound {
         let entry = self.queue.get_mut(place)?;
         if entry.is_loaded() || entry.is_stored() {
             self.bytes -= entry.bytes as usize;
-            self.head.removed(entry, entry.sequence < self.cursor);
+            let is_sent = entry.sequence < self.cursor;
+            if is_sent {
+                self.in_flight_bytes -= content_bytes(entry.bytes);
+            }
+            self.head.removed(entry, is_sent);
         }
         entry.state = state;
         entry.unload()
@@ -352,12 +362,32 @@ fn publish_bytes(publish: &OutgoingPublish) -> usize {
     publish.content_len_max() + HEADER_BYTES
 }
 
+/// The bytes of an entry that a client gets.
+fn content_bytes(bytes: u32) -> usize {
+    super::entry::content_bytes(bytes).unwrap_or_default()
+}
+
 /// The number of Packet Identifiers.
 const PACKET_IDS: u64 = 65_535;
 /// The capacity that an empty queue keeps; more is released.
 const QUEUE_KEPT: usize = 64;
 /// Fixed header, lengths and Packet Identifier, in bytes.
 const HEADER_BYTES: usize = 10;
+
+#[cfg(test)]
+impl Outbound {
+    pub(super) const fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
+    }
+
+    /// The bytes of the messages that were sent on this connection and that the client has not received, counted one by one.
+    pub(super) fn awaited_bytes(&self) -> usize {
+        let is_awaited = |entry: &&Entry| {
+            entry.sequence < self.cursor && matches!(entry.state, State::AwaitingPuback | State::AwaitingPubrec)
+        };
+        self.queue.iter().filter(is_awaited).map(|entry| content_bytes(entry.bytes)).sum()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -39,6 +39,8 @@ mod full_disk;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod listener_terms;
+#[cfg(test)]
 mod listeners;
 #[cfg(test)]
 mod logs;
@@ -84,5 +86,7 @@ mod tokens;
 mod tools;
 #[cfg(test)]
 mod transports;
+#[cfg(test)]
+mod user_limits;
 #[cfg(test)]
 mod words;

@@ -24,6 +24,7 @@ pub(crate) fn settings() -> Settings {
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 10,
         inflight_messages_max: NonZeroU16::new(100).unwrap(),
+        inflight_bytes_max: None,
         outgoing_bytes_max: 1_000_000,
         slow_receiver_grace: Duration::from_secs(1),
         client_messages_per_second_max: None,
@@ -43,6 +44,8 @@ pub(crate) fn settings() -> Settings {
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
+        listeners: Vec::new(),
+        user_limits: oncemq::broker::UserLimits::default(),
         traced_per_million: None,
         journey_steps_max: 100,
     }

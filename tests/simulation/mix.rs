@@ -313,6 +313,7 @@ impl Mix {
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,
             inflight_messages_max: NonZeroU16::new(rng.pick(&[5, 100])).unwrap(),
+            inflight_bytes_max: None,
             outgoing_bytes_max: if self.slow { rng.pick(&[600, 4_000]) } else { 1_000_000 },
             slow_receiver_grace: Duration::from_millis(rng.pick(&[50, 1_000])),
             client_messages_per_second_max: NonZeroU32::new(rng.pick(&[0, 0, 100, 1_000])),
@@ -332,6 +333,8 @@ impl Mix {
             durability_rules: self.rules.iter().map(rule).collect(),
             sys_interval: Duration::ZERO,
             client_events: false,
+            listeners: Vec::new(),
+            user_limits: oncemq::broker::UserLimits::default(),
             traced_per_million: Some(100_000),
             journey_steps_max: 100,
         }

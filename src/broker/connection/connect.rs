@@ -45,7 +45,8 @@ impl Shard {
     fn on_connect(&mut self, id: ConnectionId, connect: Connect, turn: &mut Turn<'_>) {
         let assigned = connect.client_id.is_empty();
         let client_id = if assigned {
-            self.identifiers.next_client_id(&self.settings.assigned_client_id_prefix)
+            let own = self.listener_terms(id).and_then(|terms| terms.assigned_client_id_prefix.clone());
+            self.identifiers.next_client_id(&own.unwrap_or_else(|| self.settings.assigned_client_id_prefix.clone()))
         } else {
             ClientId::from(&*connect.client_id)
         };
@@ -55,7 +56,7 @@ impl Shard {
         connection.identity.is_bridge = connect.is_bridge;
         connection.set_user(connect.user_name.as_deref());
         connection.identity.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
-        if let Err((reason_code, cause)) = self.check_connect(&connect) {
+        if let Err((reason_code, cause)) = self.check_connect(id, &connect) {
             return self.refuse(id, reason_code, cause.into(), turn);
         }
         let request = AuthenticationRequest {
@@ -72,8 +73,17 @@ impl Shard {
     }
 
     /// Checks a CONNECT against the settings before authentication.
-    fn check_connect(&self, connect: &Connect) -> Result<(), (ReasonCode, &'static str)> {
+    fn check_connect(&self, id: ConnectionId, connect: &Connect) -> Result<(), (ReasonCode, &'static str)> {
         let settings = &self.settings;
+        if let Some(terms) = self.listener_terms(id) {
+            if !terms.accepts(connect.version) {
+                // [MQTT-3.1.2-2]
+                return Err((ReasonCode::UnsupportedProtocolVersion, VERSION_NOT_ACCEPTED));
+            }
+            if connect.client_id.is_empty() && !terms.assigns_client_ids {
+                return Err((ReasonCode::ClientIdentifierNotValid, NO_IDENTIFIER_ASSIGNED)); // [MQTT-3.1.3-8]
+            }
+        }
         if settings.server_reference.is_some() {
             return Err((ReasonCode::UseAnotherServer, "clients are referred to another server"));
         }
@@ -87,10 +97,11 @@ impl Shard {
             ));
         }
         let Some(will) = &connect.will else { return Ok(()) };
-        if will.qos > settings.maximum_qos {
+        let offer = self.offer(id);
+        if will.qos > offer.maximum_qos {
             return Err((ReasonCode::QosNotSupported, "Will QoS is above the Maximum QoS")); // [MQTT-3.2.2-12]
         }
-        if will.retain && !settings.retain_available {
+        if will.retain && !offer.retain_available {
             return Err((ReasonCode::RetainNotSupported, "Will Retain is not available")); // [MQTT-3.2.2-13]
         }
         if !self.within_limits(will.topic.as_str()) {
@@ -130,6 +141,10 @@ impl Shard {
     }
 }
 
+/// What clients and the log read.
+const VERSION_NOT_ACCEPTED: &str = "the listener does not accept this version of MQTT";
+const NO_IDENTIFIER_ASSIGNED: &str = "the Client Identifier is empty, and the listener assigns none";
+
 impl Shard {
     /// The remote end of a connection.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
@@ -143,8 +158,7 @@ impl Shard {
 
     /// Whether the client of this connection was accepted, so that its user is known.
     pub fn is_accepted(&self, id: ConnectionId) -> bool {
-        let is_accepted = |phase: &Phase| matches!(phase, Phase::Claiming | Phase::Connected(_));
-        self.connection(id).is_some_and(|connection| is_accepted(&connection.phase))
+        self.connection(id).is_some_and(Connection::is_accepted)
     }
 
     /// Client Identifier, owner and access rights of a connection, once CONNECT has been read.

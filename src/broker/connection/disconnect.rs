@@ -222,6 +222,7 @@ impl Shard {
         let Some(mut connection) = self.connections.remove(id) else { return };
         self.timers.cancel_connection(id.slot);
         self.rates.forget(id);
+        self.release_user(&connection);
         self.counters.connections -= 1;
         let time =
             PauseBudgets { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.pause_budget };

@@ -24,7 +24,7 @@ use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::limits::PACKET_SIZE_MAX;
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
-use crate::routing::{Location, Subscriber};
+use crate::routing::{LimitsClass, Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
 use crate::topic::Unmountable;
 
@@ -54,6 +54,9 @@ impl Shard {
             turn.actions.push(Action::Report(Box::new(report)));
             let cause = "not authorized to publish to its Will Topic".into();
             return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
+        }
+        if !self.admit_user(id, turn) {
+            return;
         }
         let Some(Claimed { claim, owner, prior }) = self.claim(id, &connecting, turn) else { return };
         connecting.owner = owner;
@@ -135,12 +138,13 @@ impl Shard {
                 return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
         };
-        let keep_alive = self.keep_alive(&connecting.connect);
+        let keep_alive = self.keep_alive(id, &connecting.connect);
         let Some(connection) = self.connection_mut(id) else { return };
         connection.phase = Phase::Connected(slot);
         connection.keep_alive = keep_alive;
         connection.identity.connected_at = turn.now;
         connection.identity.clean_start = connecting.connect.clean_start;
+        self.limit_rates(id);
         self.arm(id, turn);
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
@@ -227,7 +231,7 @@ impl Shard {
         let owner = connection.map_or(Owner::Anonymous, |connection| connection.identity.owner.clone());
         self.shared.directory.set_owner(&client_id, claim, &owner);
         let subscriber = Subscriber::new(key, client_id, place, access);
-        let session = Session::new(Arc::clone(&self.limits), 1);
+        let session = Session::new(Arc::clone(self.limits.of(LimitsClass::GENERAL)), 1); // those of its owner follow
         self.insert_session(SessionSlot { owner, ..SessionSlot::new(claim, session, Arc::new(subscriber)) })
     }
 
@@ -237,8 +241,8 @@ impl Shard {
     }
 
     /// The Keep Alive that is enforced, in seconds.
-    fn keep_alive(&self, connect: &Connect) -> u16 {
-        match self.settings.keep_alive_max.map(NonZeroU16::get) {
+    fn keep_alive(&self, id: ConnectionId, connect: &Connect) -> u16 {
+        match self.offer(id).keep_alive_max.map(NonZeroU16::get) {
             // 3.1.1 has no Server Keep Alive, so the Keep Alive that the client requested applies.
             Some(maximum)
                 if connect.version.has_properties() && (connect.keep_alive == 0 || connect.keep_alive > maximum) =>
@@ -251,10 +255,11 @@ impl Shard {
 
     fn link(&self, id: ConnectionId, connect: &Connect) -> Link {
         let properties = &connect.properties;
-        let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max);
-        let outgoing = properties.topic_alias_maximum.min(self.settings.topic_alias_maximum_outgoing);
-        let mut link =
-            Link::new(connect.version, send_maximum).with_aliases(self.settings.topic_alias_maximum, outgoing);
+        let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max(self.class_of(id)));
+        let offer = self.offer(id);
+        let outgoing = properties.topic_alias_maximum.min(offer.topic_alias_maximum_outgoing);
+        let mut link = Link::new(connect.version, send_maximum).with_aliases(offer.topic_alias_maximum, outgoing);
+        (link.maximum_qos, link.retain_available) = (offer.maximum_qos, offer.retain_available);
         link.maximum_packet_size = properties.maximum_packet_size;
         link.request_problem_information = properties.request_problem_information;
         link.mount_point = self.connection(id).and_then(|connection| connection.access.mount_point().cloned());
@@ -272,20 +277,21 @@ impl Shard {
         if !connecting.connect.version.has_properties() {
             return ConnackProperties::default();
         }
-        let settings = &self.settings;
+        let (settings, offer) = (&self.settings, self.offer(id));
         let Connecting { connect, client_id, assigned, authentication_data, .. } = connecting;
         let asked = &connect.properties;
         let interval = self.session_expiry_interval(connect);
         let response = settings.response_information.as_ref().filter(|_| asked.request_response_information);
+        let receive_maximum = NonZeroU16::new(settings.session_limits(self.class_of(id)).receive_maximum);
         let packet_size = self.connection(id).and_then(|c| NonZeroU32::new(c.identity.peer.maximum_packet_size));
         ConnackProperties {
             session_expiry_interval: (interval != asked.session_expiry_interval).then_some(interval),
-            receive_maximum: Some(settings.receive_maximum).filter(|maximum| *maximum < NonZeroU16::MAX),
-            maximum_qos: settings.maximum_qos,
-            retain_available: settings.retain_available,
+            receive_maximum: receive_maximum.filter(|maximum| *maximum < NonZeroU16::MAX),
+            maximum_qos: offer.maximum_qos,
+            retain_available: offer.retain_available,
             maximum_packet_size: packet_size.filter(|maximum| (maximum.get() as usize) < PACKET_SIZE_MAX),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
-            topic_alias_maximum: settings.topic_alias_maximum,
+            topic_alias_maximum: offer.topic_alias_maximum,
             user_properties: self.explanation(id, slot, connect),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             response_information: response.map(|prefix| format!("{prefix}{client_id}").into()),

@@ -18,4 +18,5 @@ pub(super) mod rate_limits;
 pub(super) mod slow_receiver;
 pub(super) mod state;
 pub(super) mod table;
+pub(super) mod terms;
 pub(super) mod waiting;

@@ -9,22 +9,23 @@ use crate::timestamp::Timestamp;
 impl Shard {
     /// Whether [`Event::Received`](crate::broker::Event::Received) is wanted.
     pub fn limits_bytes(&self) -> bool {
-        self.settings.client_bytes_per_second_max.is_some()
+        self.settings.client_bytes_per_second_max.is_some() || self.settings.user_limits.limit_bytes()
     }
 
     /// Counts bytes that were read from a client.
     pub(in crate::broker) fn on_received(&mut self, id: ConnectionId, bytes: usize, turn: &mut Turn<'_>) {
-        let Some(maximum) = self.settings.client_bytes_per_second_max else { return };
-        if self.connection(id).is_none_or(|connection| connection.session().is_none()) {
-            return; // CONNECT has its own limits
+        // CONNECT has its own limits.
+        if !self.connection(id).is_some_and(|connection| connection.session().is_some() && connection.has_byte_rate()) {
+            return;
         }
+        let Some(maximum) = self.settings.rate_limits(self.class_of(id)).bytes else { return };
         let continues_at = self.rates.take_bytes(id, bytes, maximum, turn.now);
         self.pause_for_rate(id, continues_at, turn);
     }
 
-    /// Counts a PUBLISH of a client.
+    /// Counts a PUBLISH of a client whose messages are limited.
     pub(in crate::broker) fn count_message(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(maximum) = self.settings.client_messages_per_second_max else { return };
+        let Some(maximum) = self.settings.rate_limits(self.class_of(id)).messages else { return };
         if self.connection(id).is_none() {
             return; // the PUBLISH has ended it
         }

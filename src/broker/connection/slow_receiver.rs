@@ -22,6 +22,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
 use crate::routing::SessionKey;
+use crate::session::Session;
 use crate::timestamp::Timestamp;
 
 impl Shard {
@@ -41,7 +42,7 @@ impl Shard {
     pub(in crate::broker) fn pause_publisher(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return };
-        let unsent_max = self.settings.queued_messages_max / 2;
+        let unsent_max = entry.session.limits().queued_messages_max / 2;
         if connection.unsent_bytes() >= self.outgoing_bytes_max / 2 || entry.session.queued().0 >= unsent_max {
             self.decide_pause(slot, origin, turn);
         }
@@ -53,7 +54,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
         let full = self.outgoing_bytes_max / 2;
-        let unsent_max = (self.settings.queued_messages_max as u64 / 2).max(1);
+        let unsent_max = (entry.session.limits().queued_messages_max as u64 / 2).max(1);
         // The queue length bounds the number of unsent messages, and is cheaper to get.
         let queued = entry.session.queued().0 as u64;
         let unsent = if queued < unsent_max { queued } else { entry.session.unsent() };
@@ -125,15 +126,15 @@ impl Shard {
     /// Resumes the next publishers of a receiver that has caught up.
     pub(in crate::broker) fn end_congestion(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let low = self.outgoing_bytes_max / 4;
-        let unsent_low = (self.settings.queued_messages_max as u64 / 4).max(1);
         let grace = self.settings.slow_receiver_grace;
         let Some(connection) = self.connection(id) else { return };
         if connection.unsent_bytes() >= low || !connection.backlog.is_congested() {
             return;
         }
         let slot = connection.session();
-        let unsent = slot.and_then(|slot| self.sessions.get(slot)).map_or(0, |entry| entry.session.unsent());
-        if unsent < unsent_low {
+        let session = slot.and_then(|slot| self.sessions.get(slot)).map(|entry| &entry.session);
+        let unsent_low = |session: &Session| (session.limits().queued_messages_max as u64 / 4).max(1);
+        if session.is_none_or(|session| session.unsent() < unsent_low(session)) {
             let time = PauseBudgets { now: turn.now, grace, of_shard: &mut self.pause_budget };
             let slice = self.connections.get_mut(id).map(|connection| connection.backlog.caught_up(time));
             let slice = slice.unwrap_or_default();

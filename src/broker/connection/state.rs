@@ -26,8 +26,8 @@ pub(in crate::broker) struct Connection {
     pub(in crate::broker) version: ProtocolVersion,
     /// Maximum Packet Size of the client in bytes; `None`: no limit.
     pub(in crate::broker) maximum_packet_size: Option<NonZeroU32>,
-    /// Request Problem Information of the client: whether it wants Reason Strings.
-    pub(in crate::broker) request_problem_information: bool,
+    /// What is one bit of a client: [`PROBLEM_INFORMATION`], [`MESSAGE_RATE`], [`BYTE_RATE`], [`COUNTED`].
+    flags: u8,
     /// The access rules of the client.
     pub(in crate::broker) access: Arc<Access>,
     pub(in crate::broker) client_id: Option<ClientId>,
@@ -126,6 +126,15 @@ pub(in crate::broker) struct Connecting {
     pub(in crate::broker) authentication_data: Option<bytes::Bytes>,
 }
 
+/// Request Problem Information of CONNECT: it wants Reason Strings.
+const PROBLEM_INFORMATION: u8 = 1;
+/// Its messages per second are limited.
+const MESSAGE_RATE: u8 = 1 << 1;
+/// Its bytes per second are limited.
+const BYTE_RATE: u8 = 1 << 2;
+/// It is counted as a connection of its user.
+const COUNTED: u8 = 1 << 3;
+
 /// The receiver of a publisher that sends to one receiver only.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct SoleReceiver {
@@ -181,7 +190,7 @@ impl Connection {
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,
             maximum_packet_size: None,
-            request_problem_information: true,
+            flags: PROBLEM_INFORMATION,
             access,
             client_id: None,
             keep_alive: 0,
@@ -276,7 +285,7 @@ impl Connection {
         AnswerTerms {
             version: self.version,
             maximum_packet_size: self.maximum_packet_size,
-            request_problem_information: self.request_problem_information,
+            request_problem_information: self.flags & PROBLEM_INFORMATION != 0,
         }
     }
 
@@ -284,7 +293,44 @@ impl Connection {
     pub(in crate::broker) const fn set_terms(&mut self, terms: AnswerTerms) {
         self.version = terms.version;
         self.maximum_packet_size = terms.maximum_packet_size;
-        self.request_problem_information = terms.request_problem_information;
+        self.set(PROBLEM_INFORMATION, terms.request_problem_information);
+    }
+
+    const fn set(&mut self, flag: u8, is_set: bool) {
+        self.flags = if is_set { self.flags | flag } else { self.flags & !flag };
+    }
+
+    /// Whether the messages of the client per second are limited.
+    #[inline]
+    pub(in crate::broker) const fn has_message_rate(&self) -> bool {
+        self.flags & MESSAGE_RATE != 0
+    }
+
+    /// Whether the bytes of the client per second are limited.
+    #[inline]
+    pub(in crate::broker) const fn has_byte_rate(&self) -> bool {
+        self.flags & BYTE_RATE != 0
+    }
+
+    /// Sets whether the messages and the bytes of the client per second are limited.
+    pub(in crate::broker) const fn set_rates(&mut self, messages: bool, bytes: bool) {
+        self.set(MESSAGE_RATE, messages);
+        self.set(BYTE_RATE, bytes);
+    }
+
+    /// Whether it is counted as one of its user.
+    pub(in crate::broker) const fn is_counted(&self) -> bool {
+        self.flags & COUNTED != 0
+    }
+
+    /// Sets whether it is counted as one of its user.
+    pub(in crate::broker) const fn set_counted(&mut self, is_counted: bool) {
+        self.set(COUNTED, is_counted);
+    }
+
+    /// Whether its client was accepted, so that its user is known.
+    pub(in crate::broker) const fn is_accepted(&self) -> bool {
+        matches!(self.phase, Phase::Claiming | Phase::Connected(_))
     }
 
     /// The user name, if a provider verified it.

@@ -30,6 +30,7 @@ pub(super) mod message;
 pub(super) mod room_waiters;
 pub(super) mod run;
 pub(super) mod state;
+pub(super) mod user_connections;
 
 use std::fmt;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use crate::broker::directory::checked::Checked;
 use crate::broker::directory::claim::Holder;
 use crate::broker::directory::in_memory::InMemoryDirectory;
 use crate::broker::directory::room_waiters::RoomWaiters;
+use crate::broker::directory::user_connections::UserConnections;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::codec::ClientId;
@@ -29,6 +30,7 @@ pub struct Shared {
     sessions: AtomicUsize,
     pub(in crate::broker) deduplication: Deduplication,
     pub(in crate::broker) room_waiters: RoomWaiters,
+    pub(in crate::broker) user_connections: UserConnections,
     /// The last stable ticket of each shard.
     stable: Vec<AtomicU64>,
     counters: Mutex<Vec<Counters>>,
@@ -66,6 +68,7 @@ impl Shared {
             sessions: AtomicUsize::new(0),
             deduplication: Deduplication::default(),
             room_waiters: RoomWaiters::default(),
+            user_connections: UserConnections::default(),
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Mutex::new(vec![Counters::default(); shards]),
             traffic: [AtomicU64::new(0), AtomicU64::new(0)],

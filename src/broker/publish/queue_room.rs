@@ -2,7 +2,7 @@
 
 use crate::broker::publish::plan::Admission;
 use crate::broker::settings::{QueueOverflow, Settings};
-use crate::routing::{QueueBounds, Subscriber};
+use crate::routing::{LimitsClass, QueueBounds, Subscriber};
 use crate::session::Delivery;
 
 /// Accounts for the room in queues: the shard of the publisher charges it, the shard of the Session credits it.
@@ -12,19 +12,22 @@ use crate::session::Delivery;
 #[derive(Debug)]
 pub(in crate::broker) struct QueueRoom {
     bounds: QueueBounds,
+    /// Those of the Sessions of other classes, by the index of the class.
+    exceptions: Vec<QueueBounds>,
     is_counted: bool,
 }
 
 impl QueueRoom {
     pub(in crate::broker) fn new(settings: &Settings) -> Self {
-        let bounds = QueueBounds { messages: settings.queued_messages_max, bytes: settings.queued_bytes_max };
+        let bounds = settings.queue_bounds(LimitsClass::GENERAL);
+        let exceptions = settings.user_limits.classes().map(|class| settings.queue_bounds(class)).collect();
         let is_counted = settings.queue_overflow != QueueOverflow::DropOldest || settings.dead_letter_topic.is_some();
-        Self { bounds, is_counted }
+        Self { bounds, exceptions, is_counted }
     }
 
     /// Charges one message of `bytes` bytes to a queue. Returns `false` if the queue has no room.
     pub(in crate::broker) fn reserve(&self, to: &Subscriber, bytes: usize) -> bool {
-        to.reserve(bytes, self.bounds)
+        to.reserve(bytes, self.bounds_of(to))
     }
 
     /// Admits a message to the queue of one receiver. Returns `false` if the queue has no room.
@@ -52,8 +55,12 @@ impl QueueRoom {
         frees
     }
 
-    /// The bounds of the queue of each Session.
-    pub(in crate::broker) const fn bounds(&self) -> QueueBounds {
-        self.bounds
+    /// The bounds of the queue of a Session.
+    pub(in crate::broker) fn bounds_of(&self, session: &Subscriber) -> QueueBounds {
+        if self.exceptions.is_empty() {
+            return self.bounds;
+        }
+        let own = session.limits_class().index().and_then(|index| self.exceptions.get(index));
+        own.copied().unwrap_or(self.bounds)
     }
 }

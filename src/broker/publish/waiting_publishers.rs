@@ -42,7 +42,7 @@ impl Shard {
             WaitsFor::Queue(room) => {
                 let origin = Origin::new(self.id, id);
                 self.shared.room_waiters.wait(&room.to, origin, position);
-                if room.is_available(self.queue_room.bounds()) {
+                if room.is_available(self.queue_room.bounds_of(&room.to)) {
                     // The room was freed before this publisher was in the list, so no wake-up comes.
                     self.shared.room_waiters.leave(&room.to, origin);
                     self.flow.push_ready(id, ReadyTask::Retry(Some(room.to.key)));
@@ -94,7 +94,7 @@ impl Shard {
 
     /// Wakes up to `places` publishers that wait for room in a queue, if it has room.
     pub(in crate::broker) fn wake_for_room(&mut self, to: &Arc<Subscriber>, places: usize, turn: &mut Turn<'_>) {
-        if !to.has_room(1, 0, self.queue_room.bounds()) {
+        if !to.has_room(1, 0, self.queue_room.bounds_of(to)) {
             return;
         }
         for _ in 0..places {

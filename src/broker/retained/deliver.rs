@@ -77,7 +77,7 @@ impl Shard {
             && self.pipeline.is_stable(entry.replays.after())
             && entry.session.unsent() == 0
             && !connection.pause_reasons().contains(PauseReason::ManyFilters) // SUBACK comes first
-            && entry.session.queued().0 + recorded < self.settings.queued_messages_max
+            && entry.session.queued().0 + recorded < entry.session.limits().queued_messages_max
             && connection.unsent_bytes() < self.outgoing_bytes_max / 2
     }
 

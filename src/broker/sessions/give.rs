@@ -46,6 +46,7 @@ impl Shard {
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.owner = owner;
         }
+        self.limit_session(slot);
         if let (Some(id), None) = (connected, heir) {
             let log = "an operator gave its session to another owner";
             let ending = Ending::with_disconnect(ReasonCode::AdministrativeAction, Cause::private(log, ""));

@@ -13,4 +13,5 @@ pub(super) mod rights;
 pub(super) mod slot;
 pub(super) mod table;
 pub(super) mod takeover;
+pub(super) mod user_limits;
 pub(super) mod will;

@@ -12,7 +12,7 @@ use crate::broker::sessions::rights::rights;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
-use crate::routing::{Access, Location, RetainedMessage, SessionKey, Subscriber};
+use crate::routing::{Access, LimitsClass, Location, RetainedMessage, SessionKey, Subscriber};
 use crate::session::Session;
 use crate::timestamp::Timestamp;
 
@@ -69,8 +69,12 @@ impl Shard {
         let next = recovered.queue.last_key_value().map_or(1, |(last, _)| last + 1);
         subscriber.set_next_sequence(next);
         let sent_until = recovered.sent_until;
-        let mut session =
-            Session::restored(Arc::clone(&self.limits), recovered.received, recovered.queue, recovered.sent_until);
+        let mut session = Session::restored(
+            Arc::clone(self.limits.of(LimitsClass::GENERAL)),
+            recovered.received,
+            recovered.queue,
+            recovered.sent_until,
+        );
         if recovered.message_ids {
             session.want_message_ids();
         }

@@ -264,12 +264,12 @@ mod tests {
 
     fn session(claim: u64) -> SessionSlot {
         let limits = Limits {
-            maximum_qos: Qos::ExactlyOnce,
-            retain_available: true,
             receive_maximum: 10,
             validate_payload_format: false,
             queued_messages_max: 10,
             queued_bytes_max: 10_000,
+            subscriptions_max: 10,
+            inflight_bytes_max: usize::MAX,
             drops_oldest: true,
             queue_head: QueueHead::default(),
             has_dead_letters: false,

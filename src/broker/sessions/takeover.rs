@@ -4,8 +4,6 @@
 //! requests the Session from the previous holder. So the claims of one identifier form a queue: a holder whose Session has not arrived yet
 //! passes it on when it arrives.
 
-use std::sync::Arc;
-
 use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::establish::GrantedClaim;
@@ -89,6 +87,7 @@ impl Shard {
                     if let Some(entry) = self.sessions.get_mut(slot) {
                         entry.owner = connecting.owner.clone();
                     }
+                    self.limit_session(slot);
                 }
                 if self.connection(connection).is_some() {
                     self.cancel_session_due(slot);
@@ -214,8 +213,9 @@ impl Shard {
     }
 
     /// Inserts a Session and delivers the messages that arrived before it.
-    pub(in crate::broker) fn insert_session(&mut self, mut entry: SessionSlot) -> usize {
-        entry.session.set_limits(Arc::clone(&self.limits)); // those of the shard it came from may be others
-        self.sessions.insert(entry, &mut self.counters)
+    pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
+        let slot = self.sessions.insert(entry, &mut self.counters);
+        self.limit_session(slot); // those of the shard it came from may be others
+        slot
     }
 }

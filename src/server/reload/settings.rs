@@ -33,6 +33,7 @@ impl Server {
             ("server", config.server != before.server),
             ("mqtt", config.mqtt != before.mqtt),
             ("limits", config.limits != before.limits),
+            ("user_limits", config.user_limits != before.user_limits),
             ("bans", config.bans != before.bans),
             ("probe", config.probe != before.probe),
             ("telemetry", config.telemetry != before.telemetry),

@@ -1,9 +1,21 @@
 //! What others ask a Session.
 
 use super::Session;
+use crate::codec::Qos;
+use crate::session::Limits;
 use crate::session::outbound::Outbound;
 
 impl Session {
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        self.outgoing.limits()
+    }
+
+    /// Maximum QoS of the CONNACK of its connection; without one, no packet has a QoS.
+    pub fn maximum_qos(&self) -> Qos {
+        self.connection.link.as_ref().map_or(Qos::ExactlyOnce, |link| link.maximum_qos)
+    }
+
     /// Whether a part of the queue is only in the store.
     pub fn needs_store(&self) -> bool {
         self.outgoing.queue().is_some_and(|queue| queue.head.has_stored())

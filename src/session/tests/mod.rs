@@ -14,12 +14,12 @@ use crate::topic::TopicName;
 
 pub(super) fn limits() -> Arc<Limits> {
     Arc::new(Limits {
-        maximum_qos: Qos::ExactlyOnce,
-        retain_available: true,
         receive_maximum: 5,
         validate_payload_format: true,
         queued_messages_max: 8,
         queued_bytes_max: 100_000,
+        subscriptions_max: 10,
+        inflight_bytes_max: usize::MAX,
         drops_oldest: true,
         queue_head: QueueHead { messages_max: 3, bytes_max: 100_000, away_share: 1 },
         has_dead_letters: false,

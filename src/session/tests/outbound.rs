@@ -117,3 +117,50 @@ fn full_queue_drops_messages_that_were_never_sent_and_retransmits_others() {
         assert_eq!(sent(&handle(&mut session, puback(acknowledged))), [next]);
     }
 }
+
+fn open_with(inflight_bytes_max: usize) -> Session {
+    let mut session = Session::new(Arc::new(Limits { inflight_bytes_max, ..(*limits()).clone() }), 1);
+    handle(&mut session, connected(10, None));
+    handle(&mut session, Event::Room(1_000_000));
+    session
+}
+
+fn deliver(session: &mut Session, sequences: std::ops::RangeInclusive<u64>, qos: Qos) -> Vec<u16> {
+    sequences.flat_map(|sequence| sent(&handle(session, Event::Deliver(sequence, delivery(qos))))).collect()
+}
+
+/// Each message has a byte of topic and a byte of payload.
+#[test]
+fn messages_are_sent_until_their_bytes_reach_the_limit_and_again_after_an_acknowledgement() {
+    let mut session = open_with(3);
+    assert_eq!(deliver(&mut session, 1..=4, Qos::AtLeastOnce), [1, 2]);
+    assert_eq!(sent(&handle(&mut session, puback(1))), [3]);
+    assert_eq!(sent(&handle(&mut session, puback(3))), [4]);
+    session.check_head();
+}
+
+#[test]
+fn a_message_above_the_limit_of_bytes_is_sent_alone() {
+    let mut session = open_with(1);
+    assert_eq!(deliver(&mut session, 1..=2, Qos::AtLeastOnce), [1]);
+    assert_eq!(sent(&handle(&mut session, puback(1))), [2]);
+}
+
+#[test]
+fn bytes_that_the_client_has_do_not_count_and_those_sent_again_count_once() {
+    let mut session = open_with(3);
+    assert_eq!(deliver(&mut session, 1..=4, Qos::ExactlyOnce), [1, 2]);
+    let pubrec = Event::Packet(ClientPacket::Pubrec(Ack::new(id(1), ReasonCode::Success)));
+    assert_eq!(sent(&handle(&mut session, pubrec)), [3]);
+    handle(&mut session, Event::Disconnected);
+    handle(&mut session, connected(10, None));
+    assert_eq!(sent(&handle(&mut session, Event::Room(1_000_000))), [2, 3]);
+    session.check_head();
+}
+
+#[test]
+fn a_raised_limit_of_bytes_applies_at_once() {
+    let mut session = open_with(1);
+    assert_eq!(deliver(&mut session, 1..=3, Qos::AtLeastOnce), [1]);
+    assert_eq!(sent(&handle(&mut session, Event::LimitsChanged(limits()))), [2, 3]);
+}
