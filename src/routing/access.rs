@@ -14,6 +14,10 @@ pub struct Access {
     rules: Option<Arc<[AccessRule]>>,
     /// See [`is_granted`](Self::is_granted).
     is_granted: bool,
+    /// See [`is_superuser`](Self::is_superuser).
+    is_superuser: bool,
+    /// See [`listener`](Self::listener).
+    listener: Option<Arc<str>>,
 }
 
 /// One rule. The placeholders `%c` and `%u` are already replaced.
@@ -88,12 +92,12 @@ pub struct Denied {
 impl Access {
     /// No restriction, not even for topics that start with `$`.
     pub const fn everything() -> Self {
-        Self { rules: None, is_granted: false }
+        Self { rules: None, is_granted: false, is_superuser: false, listener: None }
     }
 
     /// Allows what `rules` allow and none of them denies. Without rules, nothing is allowed.
     pub fn new(rules: Vec<AccessRule>) -> Self {
-        Self { rules: Some(rules.into()), is_granted: false }
+        Self { rules: Some(rules.into()), is_granted: false, is_superuser: false, listener: None }
     }
 
     /// The same, granted to one client by its provider.
@@ -103,7 +107,27 @@ impl Access {
 
     /// No restriction, for a Session whose provider decides when its client connects.
     pub const fn undecided() -> Self {
-        Self { rules: None, is_granted: true }
+        Self { rules: None, is_granted: true, is_superuser: false, listener: None }
+    }
+
+    /// No restriction, for a user to whom no rule applies.
+    pub const fn superuser() -> Self {
+        Self { rules: None, is_granted: false, is_superuser: true, listener: None }
+    }
+
+    /// Whether it may do everything although there are rules for others.
+    pub const fn is_superuser(&self) -> bool {
+        self.is_superuser
+    }
+
+    /// The same, by the rules of a listener.
+    pub fn at_listener(self, listener: Arc<str>) -> Self {
+        Self { listener: Some(listener), ..self }
+    }
+
+    /// The listener by whose rules it was decided; `None`: all have the same, or it is not known.
+    pub fn listener(&self) -> Option<&str> {
+        self.listener.as_deref()
     }
 
     /// Whether the provider of the client has granted it, as the topics in a token. A reload of the ACL file doesn't change it.
