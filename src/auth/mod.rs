@@ -30,6 +30,7 @@ mod error;
 mod fair_queue;
 mod fingerprint;
 mod jwt;
+mod listener_rules;
 mod loaded;
 mod password;
 mod password_edit;

@@ -39,6 +39,7 @@ mod timers;
 mod tests;
 
 pub use action::Action;
+pub use connection::client_ids::ClientIds;
 pub use connection::last_end::DisconnectKind;
 pub use counters::{Counters, DropReason};
 pub use detail::{ClientPattern, Detail, DetailLevel};

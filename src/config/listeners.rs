@@ -10,7 +10,7 @@ use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
 use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
 use super::value::optional_size;
-use super::{Network, SocketMode};
+use super::{CertificateIdentity, ClientIdRule, Network, SocketMode};
 
 /// An address where clients connect: one `[[listeners]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,15 @@ pub struct Listener {
     /// clients are accepted, as `allow_anonymous` says.
     #[serde(default)]
     pub auth: Option<Vec<String>>,
+    /// The password file of its clients, in the place of all providers but certificates.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The access rules of its clients, in the place of `security.acl_file`.
+    #[serde(default)]
+    pub acl_file: Option<PathBuf>,
+    /// How Client Identifiers depend on user names.
+    #[serde(default)]
+    pub client_id: ClientIdRule,
 }
 
 /// The certificates of one listener: `[listeners.tls]`.
@@ -89,9 +98,12 @@ pub struct Tls {
     /// What happens if a list in `crl` has expired.
     #[serde(default)]
     pub crl_expired: ExpiredCrl,
-    /// Whether the Common Name of the client certificate is the user name; the client then needs no password.
+    /// Whether a part of the client certificate is the user name; the client then needs no password.
     #[serde(default)]
     pub identity_as_user_name: bool,
+    /// Which part.
+    #[serde(default)]
+    pub identity: CertificateIdentity,
 }
 
 /// The transport that carries MQTT.
@@ -195,6 +207,9 @@ impl Listener {
             maximum_packet_size: None,
             allow_anonymous: None,
             auth: None,
+            password_file: None,
+            acl_file: None,
+            client_id: ClientIdRule::default(),
         }
     }
 
@@ -246,6 +261,7 @@ impl Listener {
         if (packet_size as usize) < PACKET_SIZE_MIN || packet_size > PACKET_SIZE_MAX {
             problem("maximum_packet_size", "must be from 256 to 268435460 bytes");
         }
+        problems.extend(self.identity_problems(key));
         problems.extend(self.tls.iter().flat_map(|tls| tls.problems(&format!("{key}.tls"))));
         problems
     }
@@ -311,10 +327,14 @@ impl Tls {
             ("crl_check", self.crl_check != CrlCheck::default()),
             ("crl_expired", self.crl_expired != ExpiredCrl::default()),
             ("identity_as_user_name", self.identity_as_user_name),
+            ("identity", self.identity != CertificateIdentity::default()),
         ] {
             if set && !verifies {
                 problem(setting, "has no effect: client_certificate must be \"optional\" or \"required\"");
             }
+        }
+        if self.identity != CertificateIdentity::default() && verifies && !self.identity_as_user_name {
+            problem("identity", "has no effect: identity_as_user_name must be true");
         }
         for (setting, set) in [
             ("crl_check", self.crl_check != CrlCheck::default()),
@@ -347,6 +367,7 @@ pub(super) fn test_tls(file: &std::path::Path) -> Tls {
         crl_check: CrlCheck::default(),
         crl_expired: ExpiredCrl::default(),
         identity_as_user_name: false,
+        identity: CertificateIdentity::default(),
     }
 }
 

@@ -16,6 +16,7 @@ mod exposure;
 mod foreign;
 mod limits;
 mod listen_address;
+mod listener_identity;
 mod listeners;
 mod load;
 mod locate;
@@ -48,6 +49,7 @@ pub use effective::{Setting, Source};
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
+pub use listener_identity::{CertificateIdentity, ClientIdRule};
 pub use listeners::{
     ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol,
 };
@@ -121,11 +123,14 @@ impl Config {
     }
 
     /// The names of the providers that verify users.
-    pub fn provider_names(&self) -> Vec<&str> {
-        if self.auth.is_empty() {
-            return [ProviderKind::PasswordFile, ProviderKind::Certificate].map(ProviderKind::default_name).into();
-        }
-        self.auth.iter().map(Provider::label).collect()
+    pub fn provider_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = match self.auth.is_empty() {
+            true => [ProviderKind::PasswordFile, ProviderKind::Certificate].map(ProviderKind::default_name).into(),
+            false => self.auth.iter().map(Provider::label).collect(),
+        };
+        let own: Vec<_> = self.listeners.iter().filter_map(Listener::own_provider).collect();
+        names.extend(own.iter().map(Provider::label));
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// The level of the store: the strongest level of any message.
