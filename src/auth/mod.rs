@@ -27,6 +27,7 @@ mod authenticator;
 mod certificate;
 mod chain;
 mod error;
+mod expectations;
 mod fair_queue;
 mod fingerprint;
 mod jwt;
@@ -45,8 +46,10 @@ mod verified;
 
 pub use account::Account;
 pub use acl_edit::{acl_text, set_acl};
+pub use acl_file::AclSize;
 pub use authenticator::{Authenticator, Renewal, Standing};
 pub use error::{AclCause, AuthError, KeyCause, PasswordCause};
+pub use expectations::{AclRules, Expectation, ExpectationCause, ExpectationError, ExpectedAction};
 pub use fingerprint::Fingerprint;
 pub use loaded::Generation;
 pub use password_edit::{

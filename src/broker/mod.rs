@@ -73,6 +73,7 @@ pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use persistence::version_1::upgrade_record;
 pub use publish::sampled_message::SampledMessage;
+pub use publish::sys::is_reserved;
 pub use publish::trace_context::TraceContext;
 pub use query::{
     Answer, ClientFilter, ClientView, ConnectionView, EventView, ForgetOutcome, Gift, GiftOutcome, Kick, KickOutcome,
