@@ -169,20 +169,26 @@ impl Access {
     pub fn judge_subscribe(&self, filter: &Filter) -> (Judgement<'_>, Coverage) {
         let Some(rules) = &self.rules else { return (Judgement { is_allowed: true, rule: None }, Coverage::Whole) };
         let wanted: Vec<&str> = filter.topic_filter.levels().collect();
-        let (mut allows, mut denies) = (None, None);
+        let denies: Vec<_> =
+            of(rules, AccessAction::Subscribe, Effect::Deny).map(|rule| (rule, levels(rule))).collect();
+        let is_denied_in_part = denies.iter().any(|(_, deny)| intersection(deny, &wanted).is_some());
+        let (mut allowing, mut denying) = (None, None);
         for allow in of(rules, AccessAction::Subscribe, Effect::Allow) {
-            let Some(granted) = intersection(&wanted, &levels(allow)) else { continue };
-            let hidden = of(rules, AccessAction::Subscribe, Effect::Deny).find(|deny| covers(&levels(deny), &granted));
-            if let Some(deny) = hidden {
-                denies.get_or_insert(deny);
+            let allowed = levels(allow);
+            let Some(granted) = intersection(&wanted, &allowed) else { continue };
+            if let Some((deny, _)) = denies.iter().find(|(_, deny)| covers(deny, &granted)) {
+                denying.get_or_insert(*deny);
                 continue;
             }
-            if covers(&levels(allow), &wanted) && !is_denied_in_part(rules, &wanted) {
+            allowing.get_or_insert(allow);
+            if is_denied_in_part {
+                break;
+            }
+            if covers(&allowed, &wanted) {
                 return (Judgement { is_allowed: true, rule: Some(allow) }, Coverage::Whole);
             }
-            allows.get_or_insert(allow);
         }
-        (Judgement { is_allowed: allows.is_some(), rule: allows.or(denies) }, Coverage::Part)
+        (Judgement { is_allowed: allowing.is_some(), rule: allowing.or(denying) }, Coverage::Part)
     }
 
     /// An estimate of the cost of a decision: the number of rules.
@@ -237,10 +243,6 @@ fn of(rules: &[AccessRule], action: AccessAction, effect: Effect) -> impl Iterat
 
 fn levels(rule: &AccessRule) -> Vec<&str> {
     rule.topic_filter.levels().collect()
-}
-
-fn is_denied_in_part(rules: &[AccessRule], wanted: &[&str]) -> bool {
-    of(rules, AccessAction::Subscribe, Effect::Deny).any(|deny| intersection(&levels(deny), wanted).is_some())
 }
 
 #[cfg(test)]
