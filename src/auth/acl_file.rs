@@ -46,7 +46,7 @@ pub(super) struct AclFile {
 #[derive(Debug, Default)]
 struct User {
     rules: Vec<AccessRule>,
-    /// The places of its groups in [`AclFile::groups`]; at most [`GROUPS_MAX`](bounds::GROUPS_MAX).
+    /// The places of its groups in [`AclFile::groups`]; at most [`GROUPS_MAX`].
     groups: Vec<usize>,
     superuser: Option<Arc<RuleSource>>,
     /// The first line that names it.
@@ -79,6 +79,14 @@ enum Section {
     User(String),
     /// The place of a group.
     Group(usize),
+}
+
+/// Where a line stands.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    file: &'a Arc<str>,
+    /// From 1.
+    line: usize,
 }
 
 /// How much a file has.
@@ -129,8 +137,8 @@ impl AclFile {
         let (mut section, mut places) = (Section::default(), Places::new());
         for (index, line) in text.lines().enumerate() {
             let Some(line) = significant(line) else { continue };
-            let source = Arc::new(RuleSource { file: Arc::clone(&file), line: index + 1, text: line.into() });
-            acl.add(line, source, &mut section, &mut places).map_err(|cause| (index + 1, cause))?;
+            let place = Place { file: &file, line: index + 1 };
+            acl.add(line, place, &mut section, &mut places).map_err(|cause| (index + 1, cause))?;
         }
         acl.check_bounds()?;
         Ok(acl)
@@ -140,7 +148,7 @@ impl AclFile {
     fn add(
         &mut self,
         line: &str,
-        source: Arc<RuleSource>,
+        place: Place<'_>,
         section: &mut Section,
         places: &mut Places,
     ) -> Result<(), AclCause> {
@@ -150,20 +158,17 @@ impl AclFile {
             "user" => *section = Section::User(rest.to_owned()),
             "group" if rest.is_empty() => return Err(AclCause::NoGroup),
             "group" => *section = Section::Group(self.group(rest, places)),
-            "member" => self.add_member(rest, source.line, section)?,
+            "member" => self.add_member(rest, place.line, section)?,
             "superuser" if !rest.is_empty() => return Err(AclCause::AfterSuperuser(rest.to_owned())),
-            "superuser" => {
-                let line = source.line;
-                *self.superuser_of(section, line)? = Some(source);
-            }
+            "superuser" => *self.superuser_of(section, place.line)? = Some(place.source(line)),
             "topic" => {
                 let (effect, action, filter) = parse_rule(rest)?;
                 let topic_filter = parse_filter(filter)?;
                 if matches!(section, Section::Group(_)) && has_placeholder(filter) {
                     return Err(AclCause::Placeholder);
                 }
-                let line = source.line;
-                self.rules_of(section, line).push(AccessRule { effect, action, topic_filter, source });
+                let rule = AccessRule { effect, action, topic_filter, source: place.source(line) };
+                self.rules_of(section, place.line).push(rule);
             }
             "pattern" => {
                 let (effect, action, filter) = parse_rule(rest)?;
@@ -171,11 +176,11 @@ impl AclFile {
                 // filter is valid.
                 parse_filter(&fill(filter, "c", Some("u")).unwrap_or_default())?;
                 let patterns = match section {
-                    Section::Group(place) => &mut self.group_at(*place).patterns,
+                    Section::Group(group) => &mut self.group_at(*group).patterns,
                     // mosquitto's files have them after a `user`, too.
                     Section::Anonymous | Section::User(_) => &mut self.patterns,
                 };
-                patterns.push(Pattern { effect, action, filter: filter.to_owned(), source });
+                patterns.push(Pattern { effect, action, filter: filter.to_owned(), source: place.source(line) });
             }
             other => return Err(AclCause::UnknownKeyword(other.to_owned())),
         }
@@ -209,7 +214,7 @@ impl AclFile {
         }
         let user = self.user(name, line);
         if !user.groups.contains(place) {
-            if user.groups.len() >= bounds::GROUPS_MAX {
+            if user.groups.len() >= GROUPS_MAX {
                 return Err(AclCause::TooManyGroups(name.to_owned()));
             }
             user.groups.push(*place);
@@ -259,6 +264,12 @@ impl AclFile {
 
     fn groups_of<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Group> {
         user.groups.iter().filter_map(|place| self.groups.get(*place))
+    }
+}
+
+impl Place<'_> {
+    fn source(self, text: &str) -> Arc<RuleSource> {
+        Arc::new(RuleSource { file: Arc::clone(self.file), line: self.line, text: text.into() })
     }
 }
 
@@ -351,6 +362,9 @@ fn split_word(text: &str) -> (&str, &str) {
         None => (text, ""),
     }
 }
+
+/// Groups of one user.
+const GROUPS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests;

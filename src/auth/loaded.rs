@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -284,7 +284,7 @@ impl Files {
         for provider in &terms.providers {
             proofs.insert(provider.label().to_owned(), ProofFile::read(security, provider, &mut notes)?);
         }
-        let acl = security.acl_file.as_ref().map(|path| read_acl(path, &mut notes)).transpose()?;
+        let acl = security.acl_file.as_deref().map(|path| read_acl(path, &mut notes)).transpose()?;
         let mut listener_acls = HashMap::new();
         for path in terms.acl_files.values() {
             if !listener_acls.contains_key(path) {
@@ -295,7 +295,7 @@ impl Files {
     }
 }
 
-fn read_acl(path: &PathBuf, notes: &mut Vec<String>) -> Result<Arc<AclFile>, AuthError> {
+fn read_acl(path: &Path, notes: &mut Vec<String>) -> Result<Arc<AclFile>, AuthError> {
     let acl = AclFile::read(path)?;
     if !acl.has_rules() {
         notes.push(format!("{}: has no rules: no client may publish or subscribe to anything", path.display()));

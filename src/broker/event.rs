@@ -4,7 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::broker::connection::client_ids::ClientIds;
+use crate::broker::client_ids::ClientIds;
 use crate::broker::detail::Detail;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;

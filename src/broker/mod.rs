@@ -5,6 +5,7 @@ mod announce;
 mod client_events;
 mod client_filter;
 mod client_history;
+mod client_ids;
 mod connection;
 mod counters;
 mod detail;
@@ -39,7 +40,7 @@ mod timers;
 mod tests;
 
 pub use action::Action;
-pub use connection::client_ids::ClientIds;
+pub use client_ids::ClientIds;
 pub use connection::last_end::DisconnectKind;
 pub use counters::{Counters, DropReason};
 pub use detail::{ClientPattern, Detail, DetailLevel};

@@ -7,6 +7,7 @@ mod admin;
 mod arguments;
 mod auth;
 mod bans;
+mod client_identity;
 mod differences;
 mod durability_rules;
 mod effective;
@@ -44,12 +45,12 @@ pub use admin::Admin;
 pub use arguments::{Arguments, DataArguments, LocationArguments};
 pub use auth::{Provider, ProviderKind, TokenAlgorithm, TokenFrom};
 pub use bans::Bans;
+pub use client_identity::{CertificateIdentity, ClientIdRule};
 pub use durability_rules::DurabilityRule;
 pub use effective::{Setting, Source};
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
-pub use listener_identity::{CertificateIdentity, ClientIdRule};
 pub use listeners::{
     ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol,
 };

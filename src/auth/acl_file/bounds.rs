@@ -21,5 +21,3 @@ impl AclFile {
 
 /// A decision on a PUBLISH takes 0.1 ms with them.
 pub(super) const RULES_MAX: usize = 4_096;
-/// Groups of one user.
-pub(super) const GROUPS_MAX: usize = 256;

@@ -225,12 +225,9 @@ fn the_groups_of_a_user_and_the_rules_of_a_client_are_bounded() {
     let memberships = |count: usize| -> String {
         (0..count).map(|number| format!("group {number}\nmember alice\nmember alice\ntopic read {number}\n")).collect()
     };
-    assert_eq!(acl(&memberships(bounds::GROUPS_MAX)).access("c", Some("alice")).rules(), bounds::GROUPS_MAX);
+    assert_eq!(acl(&memberships(GROUPS_MAX)).access("c", Some("alice")).rules(), GROUPS_MAX);
     let cause = AclCause::TooManyGroups("alice".to_owned());
-    assert_eq!(
-        AclFile::parse(&memberships(bounds::GROUPS_MAX + 1), "").unwrap_err(),
-        (4 * bounds::GROUPS_MAX + 2, cause)
-    );
+    assert_eq!(AclFile::parse(&memberships(GROUPS_MAX + 1), "").unwrap_err(), (4 * GROUPS_MAX + 2, cause));
     let rules = |count: usize| format!("group a\n{}member bob\nmember alice\n", "topic read x\n".repeat(count));
     let one_more = "user alice\ntopic read y\n";
     assert!(AclFile::parse(&(rules(bounds::RULES_MAX - 1) + one_more), "").is_ok());

@@ -2,23 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::broker::client_ids::ClientIds;
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::state::Connecting;
 use crate::broker::ids::ConnectionId;
 use crate::broker::shard::Shard;
 use crate::codec::{ClientId, ReasonCode};
-
-/// How the Client Identifiers at a listener depend on verified user names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClientIds {
-    /// A client chooses it.
-    #[default]
-    Any,
-    /// It is the user name. What the client sends is replaced, and a 5.0 client is told its Assigned Client Identifier.
-    UserName,
-    /// The client must send its user name.
-    MustBeUserName,
-}
 
 impl Shard {
     /// Applies the setting of the listener to a client that was accepted, before it claims the Session of its Client Identifier.
