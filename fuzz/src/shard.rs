@@ -223,6 +223,7 @@ impl World {
             address: None,
             listener: "tcp".into(),
             certificate_identity: None,
+            client_ids: Default::default(),
             is_local: true,
             maximum_packet_size: PACKET_MAX,
         };

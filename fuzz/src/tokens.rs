@@ -21,6 +21,7 @@ pub(crate) fn tokens(input: &[u8]) {
         address: None,
         is_local: false,
         certificate_identity: None,
+        client_ids: Default::default(),
         listener: "tcp".into(),
         at: Timestamp(1),
         wall: WallTime(1_700_000_000_000),

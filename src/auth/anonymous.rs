@@ -48,6 +48,17 @@ impl AllowedAnonymous {
         is_allowed(self.listeners.get(&request.listener).copied().unwrap_or(self.default), request.is_local)
     }
 
+    /// What this listener says alone.
+    pub(super) fn at(&self, listener: &str) -> Self {
+        let default = self.listeners.get(listener).copied().unwrap_or(self.default);
+        Self { default, listeners: HashMap::new() }
+    }
+
+    /// Whether an anonymous client may be accepted anywhere by this listener.
+    pub(super) fn accepts_any(&self, listener: &str) -> bool {
+        self.listeners.get(listener).copied().unwrap_or(self.default) != AllowAnonymous::Never
+    }
+
     /// Whether an anonymous client that was accepted before is still allowed. One of a listener that has another name now stays.
     pub(super) fn keeps(&self, listener: &str, is_local: bool) -> bool {
         self.listeners.get(listener).is_none_or(|allowed| is_allowed(*allowed, is_local))

@@ -12,7 +12,7 @@ use super::provider::{Request, Verdict};
 use super::verified::Verified;
 use crate::codec::ClientId;
 use crate::config::{self, Listener, OnPasswordChange, Security};
-use crate::routing::Access;
+use crate::routing::{Access, RuleSource};
 use crate::topic::MountPoint;
 
 /// Authenticates clients. Its settings and files can be reloaded while it is in use.
@@ -50,14 +50,19 @@ pub struct Standing {
     pub refusal: Option<&'static str>,
     /// What else decides whether it is accepted, or as whom.
     pub note: Option<&'static str>,
+    /// The line that makes its user a superuser, to whom no rule applies.
+    pub superuser: Option<Arc<RuleSource>>,
+    /// Whether some listeners have rules of their own, and none was asked about.
+    pub is_without_listener: bool,
 }
 
 impl Standing {
     const fn of(access: Arc<Access>) -> Self {
-        Self { access, refusal: None, note: None }
+        Self { access, refusal: None, note: None, superuser: None, is_without_listener: false }
     }
 }
 
+const UNKNOWN_LISTENER: &str = "there is no listener of this name";
 const UNKNOWN_USER: &str = "the password file has no such user, so no client is accepted under this name";
 const NO_PROVIDER: &str = "no provider verifies user names, so no client is accepted under one";
 const NO_ANONYMOUS: &str = "anonymous clients are not accepted (allow_anonymous is never)";
@@ -143,6 +148,11 @@ impl Authenticator {
         self.loaded.load().generation
     }
 
+    /// What is in force.
+    pub(super) fn loaded(&self) -> arc_swap::Guard<Arc<Loaded>> {
+        self.loaded.load()
+    }
+
     /// Authenticates a client, and returns the generation used. Blocks as long as the provider that decides blocks.
     pub fn authenticate(&self, request: &Request) -> (Verdict, Generation) {
         let loaded = self.loaded.load_full();
@@ -176,23 +186,29 @@ impl Authenticator {
     /// client may not receive, because what is in its queue is judged again by the token with which it connects; and nothing is lost that
     /// it may receive.
     pub fn access(&self, client_id: &ClientId, user: Option<Account<'_>>) -> Arc<Access> {
+        self.access_at(client_id, user, None)
+    }
+
+    /// The same. `listener` is that of the last connection of the Session, if it is known.
+    fn access_at(&self, client_id: &ClientId, user: Option<Account<'_>>, listener: Option<&str>) -> Arc<Access> {
         let loaded = self.loaded.load();
         let rules = &loaded.files.rules;
-        let Some(user) = user else { return rules.access(client_id, None) };
+        let by_rules = || loaded.access_away(client_id, user, listener);
+        let Some(user) = user else { return by_rules() };
         let undecided = || Arc::new(Access::undecided());
         match user.provider {
             Some(provider) => match loaded.judge(provider) {
                 Some(Judge::Password(provider)) if !provider.has_user(user.name) => rules.nothing(),
-                Some(Judge::Password(_) | Judge::Certificate(_)) => rules.access(client_id, Some(user.name)),
+                Some(Judge::Password(_) | Judge::Certificate(_)) => by_rules(),
                 Some(Judge::Jwt(provider)) if provider.reads_topics() => undecided(),
-                Some(Judge::Jwt(_)) => rules.access(client_id, Some(user.name)),
+                Some(Judge::Jwt(_)) => by_rules(),
                 None => rules.nothing(),
             },
             None if loaded.has_password(user.name) || loaded.trusts_certificates() || loaded.verifies_nothing() => {
-                rules.access(client_id, Some(user.name))
+                by_rules()
             }
             None if loaded.tokens().any(|provider| provider.reads_topics()) => undecided(),
-            None if loaded.tokens().next().is_some() => rules.access(client_id, Some(user.name)),
+            None if loaded.tokens().next().is_some() => by_rules(),
             None => rules.nothing(),
         }
     }
@@ -204,8 +220,10 @@ impl Authenticator {
         let judge = user.and_then(|user| user.provider).and_then(|provider| loaded.judge(provider));
         match judge {
             Some(Judge::Jwt(provider)) if provider.reads_topics() && current.is_granted() => Arc::clone(current),
-            Some(Judge::Jwt(_)) => loaded.files.rules.access(client_id, user.map(|user| user.name)),
-            Some(Judge::Certificate(_) | Judge::Password(_)) | None => self.access(client_id, user),
+            Some(Judge::Jwt(_)) => loaded.access_away(client_id, user, current.listener()),
+            Some(Judge::Certificate(_) | Judge::Password(_)) | None => {
+                self.access_at(client_id, user, current.listener())
+            }
         }
     }
 
@@ -214,10 +232,32 @@ impl Authenticator {
         self.loaded.load().terms.allowed_anonymous.keeps(listener, is_local)
     }
 
-    /// What the current files say about a client, whether it is connected or not. `user` is the name that it sends, or that its certificate
-    /// or its token has.
+    /// What the current files say about a client, whether it is connected or not, at the listeners without providers and rules of their own.
+    /// `user` is the name that it sends, or that its certificate or its token has.
     pub fn standing(&self, client_id: &ClientId, user: Option<&str>) -> Standing {
         let loaded = self.loaded.load();
+        let is_without_listener = loaded.has_listener_rules();
+        Standing { is_without_listener, ..Self::standing_in(&loaded.shared(), client_id, user) }
+    }
+
+    /// The same at one listener.
+    pub fn standing_at(&self, listener: &str, client_id: &ClientId, user: Option<&str>) -> Standing {
+        let loaded = self.loaded.load();
+        match loaded.at(listener) {
+            Some(at) => Self::standing_in(&at, client_id, user),
+            None => Standing { refusal: Some(UNKNOWN_LISTENER), ..Standing::of(loaded.files.rules.nothing()) },
+        }
+    }
+
+    /// The same by these settings and files, with the line that makes the user a superuser.
+    fn standing_in(loaded: &Loaded, client_id: &ClientId, user: Option<&str>) -> Standing {
+        let standing = Self::rights_in(loaded, client_id, user);
+        let is_superuser = standing.access.is_superuser();
+        let superuser = if is_superuser { loaded.files.rules.superuser_line(user) } else { None };
+        Standing { superuser, ..standing }
+    }
+
+    fn rights_in(loaded: &Loaded, client_id: &ClientId, user: Option<&str>) -> Standing {
         let of_rules = |note| Standing { note, ..Standing::of(loaded.files.rules.access(client_id, user)) };
         let refused = |refusal| Standing { refusal: Some(refusal), ..Standing::of(loaded.files.rules.nothing()) };
         let has_tokens = loaded.tokens().next().is_some();
@@ -253,7 +293,7 @@ impl Authenticator {
         current: &Arc<Access>,
     ) -> Renewal {
         let loaded = self.loaded.load();
-        let rules = &loaded.files.rules;
+        let rules = loaded.rules_of(listener);
         let by_rules = || rules.access(client_id, user.map(|user| user.name));
         let Some((user, provider)) = user.and_then(|user| Some((user, user.provider?))) else {
             return Renewal::Stays(by_rules());

@@ -118,11 +118,35 @@ pub enum KeyCause {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AclCause {
     /// The line begins with an unknown keyword.
-    #[error("unknown keyword `{0}`: a line must begin with user, topic or pattern")]
+    #[error("unknown keyword `{0}`: a line must begin with user, group, member, superuser, topic or pattern")]
     UnknownKeyword(String),
     /// `user` without a name.
     #[error("user needs a name")]
     NoUser,
+    /// `group` without a name.
+    #[error("group needs a name")]
+    NoGroup,
+    /// `member` without a name.
+    #[error("member needs the name of a user")]
+    NoMember,
+    /// `member` in another section.
+    #[error("member must stand in the section of a group, after its group line")]
+    OutsideGroup,
+    /// `superuser` before the first section.
+    #[error("superuser must stand in the section of a user or a group: an anonymous client can't be one")]
+    AnonymousSuperuser,
+    /// A text after `superuser`.
+    #[error("superuser stands alone, and here `{0}` follows: it is about the user or the group of its section")]
+    AfterSuperuser(String),
+    /// A placeholder that is not filled in.
+    #[error("topic takes %c and %u as they stand: use pattern, which is for the members of the group here")]
+    Placeholder,
+    /// A user with more groups than can be.
+    #[error("the user {0:?} is a member of more than 256 groups")]
+    TooManyGroups(String),
+    /// A client with more rules than can be.
+    #[error("{0} would have more than 4,096 rules, with those of all groups and patterns")]
+    TooManyRules(String),
     /// `topic` or `pattern` without a filter.
     #[error("a rule needs a topic filter")]
     NoFilter,

@@ -63,8 +63,10 @@ impl JwtProvider {
     fn judge(&self, token: &[u8], request: &Request) -> Result<Decision, Fault> {
         let claims = Claims(self.key.verify(token)?);
         let expires_at = self.terms.check_time(&claims, request)?;
-        self.terms.check_values(&claims, request)?;
         let user = self.terms.user(&claims)?;
+        let named = request.named(&user);
+        let request = &*named;
+        self.terms.check_values(&claims, request)?;
         let access = match self.terms.access(&claims, &self.name, &request.client_id, &user)? {
             Some(access) => Arc::new(access),
             None => self.rules.access(&request.client_id, Some(&user)),

@@ -1,7 +1,8 @@
 //! What is in force since a load: the settings, the contents of the files, and the providers made of both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -46,17 +47,19 @@ pub(super) struct Loaded {
     chain: Chain,
     /// Those of listeners with their own, by the name of the listener.
     chains: HashMap<Arc<str>, Chain>,
+    /// Those of all listeners, by name, if one of them has its own.
+    pub(super) listener_rules: HashMap<Arc<str>, Arc<Rules>>,
 }
 
 /// A provider and its name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Named {
     name: ByteString,
     judge: Judge,
 }
 
 /// A provider, by its kind.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Judge {
     Certificate(Arc<CertificateProvider>),
     Password(Arc<PasswordProvider>),
@@ -67,24 +70,31 @@ pub(super) enum Judge {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) security: Security,
-    /// The providers, in order; those that apply without `[[auth]]`, if there is none.
+    /// The providers, in order: those that apply without `[[auth]]`, if there is none; and then those of single listeners.
     providers: Vec<config::Provider>,
+    /// How many of them are for every listener.
+    shared: usize,
     /// Whether there is an `[[auth]]`.
     pub(super) is_explicit: bool,
     pub(super) allowed_anonymous: AllowedAnonymous,
-    /// The names of the providers of each listener, by its name; `None`: all.
-    listeners: HashMap<Arc<str>, Option<Vec<String>>>,
-    /// Whether a listener takes user names from certificates.
-    takes_identities: bool,
+    /// The names of the providers of each listener, by its name; `None`: those for every listener.
+    pub(super) listeners: HashMap<Arc<str>, Option<Vec<String>>>,
+    /// The ACL files of listeners with their own.
+    pub(super) acl_files: HashMap<Arc<str>, PathBuf>,
+    /// The listeners that take user names from certificates.
+    pub(super) takes_identities: HashSet<Arc<str>>,
     pub(super) mounts: Mounts,
 }
 
 /// What the files say.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
-    /// That of each provider, in the same order.
-    proofs: Vec<ProofFile>,
+    /// That of each provider, by its name.
+    proofs: HashMap<String, ProofFile>,
     pub(super) rules: Arc<Rules>,
+    pub(super) acl: Option<Arc<AclFile>>,
+    /// Those of single listeners.
+    pub(super) listener_acls: HashMap<PathBuf, Arc<AclFile>>,
     pub(super) notes: Vec<String>,
 }
 
@@ -105,7 +115,8 @@ impl Loaded {
         (key, verified): (&RandomState, &Arc<Verified>),
     ) -> Self {
         let unknown = if terms.is_explicit { UnknownUsers::Abstain } else { UnknownUsers::Refuse };
-        let pairs = terms.providers.iter().zip(&files.proofs);
+        // A provider whose file could not be read is missing, and refuses everyone.
+        let pairs = terms.providers.iter().filter_map(|settings| Some((settings, files.proofs.get(settings.label())?)));
         let named = pairs.map(|(settings, file)| {
             let (name, rules) = (ByteString::from(settings.label()), Arc::clone(&files.rules));
             let judge = match file {
@@ -122,16 +133,23 @@ impl Loaded {
         let last =
             |unjudged| AnonymousProvider::new(terms.allowed_anonymous.clone(), Arc::clone(&files.rules), unjudged);
         let unjudged = if terms.is_explicit { Unjudged::Refuse } else { Unjudged::Accept };
-        let chain = chain(providers.iter().map(|named| named.judge.provider()), last(unjudged));
+        let shared = terms.providers.iter().take(terms.shared).map(|settings| judge_of(&providers, settings.label()));
+        let chain = chain(shared, last(unjudged));
         let own = |(listener, names): (&Arc<str>, &Option<Vec<String>>)| {
-            let judges = names.as_ref()?.iter().map(|name| match providers.iter().find(|named| named.name == **name) {
-                Some(named) => named.judge.provider(),
-                None => Arc::new(UnavailableProvider),
-            });
+            let judges = names.as_ref()?.iter().map(|name| judge_of(&providers, name));
             Some((Arc::clone(listener), self::chain(judges, last(Unjudged::Refuse))))
         };
         let chains = terms.listeners.iter().filter_map(own).collect();
-        Self { generation, terms, files, providers, chain, chains }
+        let listener_rules = terms.listener_rules(&files);
+        Self { generation, terms, files, providers, chain, chains, listener_rules }
+    }
+
+    /// The same without some providers and with other settings, to look things up and not to judge clients.
+    pub(super) fn restricted(&self, terms: Terms, files: Files, keeps: impl Fn(&str) -> bool) -> Self {
+        let providers = self.providers.iter().filter(|named| keeps(&named.name)).cloned().collect();
+        let (chain, chains) = (Chain::new(Vec::new()), HashMap::new());
+        let listener_rules = self.listener_rules.clone();
+        Self { generation: self.generation, terms, files, providers, chain, chains, listener_rules }
     }
 
     /// The chain that judges a client.
@@ -151,8 +169,11 @@ impl Loaded {
 
     /// Whether the clients of a listener are judged by the provider with this name. One of a listener that has another name now is.
     pub(super) fn is_asked(&self, listener: &str, name: &str) -> bool {
-        let own = self.terms.listeners.get(listener).and_then(Option::as_ref);
-        own.is_none_or(|names| names.iter().any(|own| own == name))
+        match self.terms.listeners.get(listener) {
+            None => true,
+            Some(None) => self.terms.shared().any(|shared| shared.label() == name),
+            Some(Some(names)) => names.iter().any(|own| own == name),
+        }
     }
 
     /// Whether a password file has this user.
@@ -162,7 +183,7 @@ impl Loaded {
 
     /// Whether a certificate can verify a user name.
     pub(super) fn trusts_certificates(&self) -> bool {
-        self.terms.takes_identities && self.judges().any(|judge| matches!(judge, Judge::Certificate(_)))
+        !self.terms.takes_identities.is_empty() && self.judges().any(|judge| matches!(judge, Judge::Certificate(_)))
     }
 
     /// The providers of tokens.
@@ -189,6 +210,14 @@ impl Judge {
     }
 }
 
+/// The provider with this name.
+fn judge_of(providers: &[Named], name: &str) -> Arc<dyn Provider> {
+    match providers.iter().find(|named| named.name == name) {
+        Some(named) => named.judge.provider(),
+        None => Arc::new(UnavailableProvider),
+    }
+}
+
 fn chain(providers: impl Iterator<Item = Arc<dyn Provider>>, last: AnonymousProvider) -> Chain {
     let last: Arc<dyn Provider> = Arc::new(last);
     Chain::new(providers.chain([last]).collect())
@@ -196,23 +225,36 @@ fn chain(providers: impl Iterator<Item = Arc<dyn Provider>>, last: AnonymousProv
 
 impl Terms {
     pub(super) fn new(security: &Security, auth: &[config::Provider], listeners: &[Listener]) -> Self {
-        let takes_identities = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
-        let own = |listener: &Listener| (Arc::from(&*listener.label()), listener.auth.clone());
+        let takes_identities =
+            |listener: &&Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
+        let name = |listener: &Listener| Arc::<str>::from(&*listener.label());
+        let mut providers = providers(security, auth);
+        let (shared, certificate) = (providers.len(), certificate(&providers));
+        let own = |listener: &Listener| (name(listener), provider_names(listener, certificate.as_deref()));
+        let acl_file = |listener: &Listener| Some((name(listener), listener.acl_file.clone()?));
+        providers.extend(listeners.iter().filter_map(Listener::own_provider));
         Self {
             security: security.clone(),
-            providers: providers(security, auth),
+            providers,
+            shared,
             is_explicit: !auth.is_empty(),
             allowed_anonymous: AllowedAnonymous::new(security, listeners),
             listeners: listeners.iter().map(own).collect(),
-            takes_identities: listeners.iter().any(takes_identities),
+            acl_files: listeners.iter().filter_map(acl_file).collect(),
+            takes_identities: listeners.iter().filter(takes_identities).map(name).collect(),
             mounts: Mounts::new(security, listeners),
         }
     }
 
+    /// The providers for every listener.
+    pub(super) fn shared(&self) -> impl Iterator<Item = &config::Provider> {
+        self.providers.iter().take(self.shared)
+    }
+
     /// The same with other listeners.
     pub(super) fn with_listeners(&self, listeners: &[Listener]) -> Self {
-        let auth = if self.is_explicit { &*self.providers } else { &[] };
-        Self::new(&self.security, auth, listeners)
+        let auth: Vec<_> = self.shared().filter(|_| self.is_explicit).cloned().collect();
+        Self::new(&self.security, &auth, listeners)
     }
 }
 
@@ -225,20 +267,43 @@ fn providers(security: &Security, auth: &[config::Provider]) -> Vec<config::Prov
     [ProviderKind::Certificate].into_iter().chain(password_file).map(config::Provider::new).collect()
 }
 
+/// The name of the provider of certificates.
+fn certificate(providers: &[config::Provider]) -> Option<String> {
+    let found = providers.iter().find(|provider| provider.kind == ProviderKind::Certificate);
+    found.map(|provider| provider.label().to_owned())
+}
+
+/// The names of the providers of a listener, if it has its own: `auth`, or certificates and its password file.
+fn provider_names(listener: &Listener, certificate: Option<&str>) -> Option<Vec<String>> {
+    let Some(own) = listener.own_provider() else { return listener.auth.clone() };
+    Some(certificate.into_iter().chain([own.label()]).map(str::to_owned).collect())
+}
+
 impl Files {
     /// Reads the files that the settings name.
     pub(super) fn read(terms: &Terms) -> Result<Self, AuthError> {
         let (security, mut notes) = (&terms.security, Vec::new());
-        let mut proofs = Vec::new();
+        let mut proofs = HashMap::new();
         for provider in &terms.providers {
-            proofs.push(ProofFile::read(security, provider, &mut notes)?);
+            proofs.insert(provider.label().to_owned(), ProofFile::read(security, provider, &mut notes)?);
         }
-        let acl = security.acl_file.as_deref().map(AclFile::read).transpose()?;
-        if let (Some(path), Some(false)) = (&security.acl_file, acl.as_ref().map(AclFile::has_rules)) {
-            notes.push(format!("{}: has no rules: no client may publish or subscribe to anything", path.display()));
+        let acl = security.acl_file.as_deref().map(|path| read_acl(path, &mut notes)).transpose()?;
+        let mut listener_acls = HashMap::new();
+        for path in terms.acl_files.values() {
+            if !listener_acls.contains_key(path) {
+                listener_acls.insert(path.clone(), read_acl(path, &mut notes)?);
+            }
         }
-        Ok(Self { proofs, rules: Arc::new(Rules::new(acl)), notes })
+        Ok(Self { proofs, rules: Arc::new(Rules::new(acl.clone())), acl, listener_acls, notes })
     }
+}
+
+fn read_acl(path: &Path, notes: &mut Vec<String>) -> Result<Arc<AclFile>, AuthError> {
+    let acl = AclFile::read(path)?;
+    if !acl.has_rules() {
+        notes.push(format!("{}: has no rules: no client may publish or subscribe to anything", path.display()));
+    }
+    Ok(Arc::new(acl))
 }
 
 impl ProofFile {

@@ -27,9 +27,11 @@ mod authenticator;
 mod certificate;
 mod chain;
 mod error;
+mod expectations;
 mod fair_queue;
 mod fingerprint;
 mod jwt;
+mod listener_rules;
 mod loaded;
 mod mounts;
 mod password;
@@ -45,8 +47,10 @@ mod verified;
 
 pub use account::Account;
 pub use acl_edit::{acl_text, set_acl};
+pub use acl_file::AclSize;
 pub use authenticator::{Authenticator, Renewal, Standing};
 pub use error::{AclCause, AuthError, KeyCause, PasswordCause};
+pub use expectations::{AclRules, Expectation, ExpectationCause, ExpectationError, ExpectedAction};
 pub use fingerprint::Fingerprint;
 pub use loaded::Generation;
 pub use password_edit::{

@@ -13,7 +13,7 @@ use super::loaded::Generation;
 use super::provider::{Refusal, Request, Verdict};
 use super::source::Source;
 use crate::codec::{ClientId, ReasonCode};
-use crate::config::{self, Listener, Security};
+use crate::config::{self, ClientIdRule, Listener, Security};
 use crate::routing::Access;
 use crate::topic::MountPoint;
 
@@ -141,6 +141,16 @@ impl Pool {
     /// What the current files say about a client: see [`Authenticator::standing`].
     pub fn standing(&self, client_id: &ClientId, user: Option<&str>) -> Standing {
         self.authenticator.standing(client_id, user)
+    }
+
+    /// The same at one listener: see [`Authenticator::standing_at`].
+    pub fn standing_at(&self, listener: &str, client_id: &ClientId, user: Option<&str>) -> Standing {
+        self.authenticator.standing_at(listener, client_id, user)
+    }
+
+    /// A verdict with the access rights at the listener of the client: see [`Authenticator::complete`].
+    pub fn complete(&self, verdict: Verdict, listener: (&str, ClientIdRule), client_id: &ClientId) -> Verdict {
+        self.authenticator.complete(verdict, listener, client_id)
     }
 
     /// What the current files say about a connected client: see [`Authenticator::renew`].

@@ -1,5 +1,6 @@
 //! The interface of authentication providers.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use bytestring::ByteString;
 
 use super::fingerprint::Fingerprint;
 use crate::codec::{ClientId, ReasonCode};
+use crate::config::ClientIdRule;
 use crate::routing::Access;
 use crate::timestamp::{Timestamp, WallTime};
 
@@ -57,10 +59,23 @@ pub struct Request {
     pub certificate_identity: Option<Arc<str>>,
     /// The name of its listener.
     pub listener: Arc<str>,
+    /// How the Client Identifiers of its listener depend on user names.
+    pub client_ids: ClientIdRule,
     /// When it asked.
     pub at: Timestamp,
     /// What the wall clock showed then.
     pub wall: WallTime,
+}
+
+impl Request {
+    /// The request with the Client Identifier that a client gets if `user` is its verified name. A provider that grants topics by the Client
+    /// Identifier, or compares it, uses this one: where Client Identifiers are user names, the one that the client has sent says nothing.
+    pub fn named<'a>(&'a self, user: &str) -> Cow<'a, Self> {
+        if self.client_ids == ClientIdRule::UserName && self.client_id.as_str() != user {
+            return Cow::Owned(Self { client_id: ClientId::from(user), ..self.clone() });
+        }
+        Cow::Borrowed(self)
+    }
 }
 
 /// The decision of a provider.

@@ -31,6 +31,7 @@ pub(super) fn anonymous() -> Request {
         is_local: false,
         certificate_identity: None,
         listener: "tcp".into(),
+        client_ids: config::ClientIdRule::Any,
         at: crate::timestamp::Timestamp(1),
         wall: crate::timestamp::WallTime(1_700_000_000_000),
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::broker::client_ids::ClientIds;
 use crate::broker::detail::Detail;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
@@ -218,6 +219,8 @@ pub struct Peer {
     pub listener: Arc<str>,
     /// The identity in the verified client certificate, if the listener uses it.
     pub certificate_identity: Option<Arc<str>>,
+    /// How its Client Identifier depends on its user name.
+    pub client_ids: ClientIds,
     /// Maximum Packet Size of this listener, in bytes: announced in CONNACK; the decoder enforces it.
     pub maximum_packet_size: u32,
 }

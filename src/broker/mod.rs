@@ -5,6 +5,7 @@ mod announce;
 mod client_events;
 mod client_filter;
 mod client_history;
+mod client_ids;
 mod connection;
 mod counters;
 mod detail;
@@ -43,6 +44,7 @@ mod user_limits;
 mod tests;
 
 pub use action::Action;
+pub use client_ids::ClientIds;
 pub use connection::last_end::DisconnectKind;
 pub use counters::{Counters, DropReason};
 pub use detail::{ClientPattern, Detail, DetailLevel};
@@ -79,6 +81,7 @@ pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use persistence::version_1::upgrade_record;
 pub use publish::sampled_message::SampledMessage;
+pub use publish::sys::is_reserved;
 pub use publish::trace_context::TraceContext;
 pub use query::{
     Answer, ClientFilter, ClientView, ConnectionView, EventView, ForgetOutcome, Gift, GiftOutcome, Kick, KickOutcome,

@@ -85,7 +85,7 @@ impl UserLimits {
     pub(in crate::broker) fn class_of(&self, owner: &Owner) -> LimitsClass {
         match owner {
             Owner::User(user) if !self.entries.is_empty() => self.class_of_user(user),
-            Owner::User(_) | Owner::Anonymous | Owner::Unknown => LimitsClass::GENERAL,
+            Owner::User(_) | Owner::Anonymous | Owner::AnonymousBelow(_) | Owner::Unknown => LimitsClass::GENERAL,
         }
     }
 

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use oncemq::auth::{AuthError, ExpectationError};
 use oncemq::config::ConfigError;
 
 use crate::tls_client::TlsFilesError;
@@ -17,6 +18,12 @@ pub(crate) enum CliError {
     /// A certificate can't be used.
     #[error(transparent)]
     Tls(#[from] TlsFilesError),
+    /// A file of rules can't be used.
+    #[error(transparent)]
+    Acl(#[from] AuthError),
+    /// A file of expected decisions can't be used.
+    #[error(transparent)]
+    Expectation(#[from] ExpectationError),
     /// A file can't be read or written.
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
@@ -45,7 +52,12 @@ impl CliError {
     /// what is not done, too.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Usage(_) | Self::Tls(_) | Self::File { .. } => 2,
+            Self::Config(_)
+            | Self::Usage(_)
+            | Self::Tls(_)
+            | Self::Acl(_)
+            | Self::Expectation(_)
+            | Self::File { .. } => 2,
             Self::Refused { code: 400 | 413 | 422, .. } => 2,
             Self::Refused { code: 401 | 403 | 404 | 409, .. } | Self::NotDone(_) | Self::Output(_) => 1,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::NotUnderstood { .. } | Self::NotGiven(_) => 7,

@@ -3,6 +3,7 @@
 //! Commands on a running broker use `/api/v1`: `target` finds it, `api` sends the requests, `output` writes tables for people and JSON for
 //! programs. `mqtt` has the clients.
 
+mod acl;
 mod api;
 mod broker;
 mod clients;
@@ -80,7 +81,7 @@ pub(crate) enum CliCommand {
     Bans(Bans),
     /// List, add and remove users of the password file
     Users(Users),
-    /// Explain access rules
+    /// Explain, check and test access rules
     #[command(subcommand)]
     Acl(Acl),
     /// Read the configuration and the files that it names again
@@ -114,6 +115,8 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Bans(command) => refusals::bans(command),
         CliCommand::Users(command) => users::run(command),
         CliCommand::Acl(Acl::Explain(command)) => refusals::explain(command),
+        CliCommand::Acl(Acl::Check(command)) => acl::check(command),
+        CliCommand::Acl(Acl::Test(command)) => acl::test(command),
         CliCommand::Reload(command) => broker::reload(command),
         CliCommand::Backup(command) => broker::backup(command),
         CliCommand::Completion(command) => generate::completion(command, &mut definition),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::acl::{Check, Test};
 use super::api::Api;
 use super::error::CliError;
 use super::output::{Form, List, Paging, line};
@@ -54,12 +55,17 @@ pub(crate) struct Bans {
 pub(crate) enum Acl {
     /// Say whether a client may publish to a topic or subscribe to a filter, and which rule decides
     Explain(Explain),
+    /// Check an ACL file, without a broker
+    Check(Check),
+    /// Test an ACL file against expected decisions, without a broker
+    Test(Test),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   oncemq acl explain alice pump-7 pub plant/7/speed
   oncemq acl explain '' pump-7 sub 'plant/#'        an anonymous client
+  oncemq acl explain alice x sub '#' --listener tls  at a listener with rules of its own
 
 The exit code is 0 if it is allowed, and 1 if it is not.")]
 pub(crate) struct Explain {
@@ -71,6 +77,9 @@ pub(crate) struct Explain {
     action: AccessAction,
     /// The Topic Name, or the Topic Filter
     topic: String,
+    /// The listener where the client connects, if it has rules or providers of its own: its name, or its address
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
     #[command(flatten)]
     form: Form,
     #[command(flatten)]
@@ -113,13 +122,17 @@ pub(super) fn bans(Bans { remove, form, target }: Bans) -> Result<(), CliError> 
 }
 
 pub(super) fn explain(command: Explain) -> Result<(), CliError> {
-    let Explain { user, client_id, action, topic, form, target } = command;
+    let Explain { user, client_id, action, topic, listener, form, target } = command;
     let action = match action {
         AccessAction::Pub => "publish",
         AccessAction::Sub => "subscribe",
     };
     let user = Some(user).filter(|user| !user.is_empty());
-    let body = json!({ "user": user, "client_id": client_id, "action": action, "topic": topic });
+    let mut body = json!({ "user": user, "client_id": client_id, "action": action, "topic": topic });
+    if let (Some(listener), Some(fields)) = (listener, body.as_object_mut()) {
+        // A broker of an earlier version does not know it.
+        fields.insert("listener".to_owned(), listener.into());
+    }
     let answer = Api::new(target)?.send("POST", "/acl/explain", &[], Some(&body))?;
     form.object(&answer, &["allowed", "file", "line", "rule", "reason"])?;
     if answer.get("allowed").and_then(Value::as_bool) == Some(true) {

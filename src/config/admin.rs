@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
+use super::CertificateIdentity;
 use super::listeners::{ClientCertificate, CrlCheck, ExpiredCrl, Tls};
 use super::problem::{Problem, unreadable};
 use super::role::Role;
@@ -131,6 +132,7 @@ impl Admin {
             key: self.key.clone()?,
             client_certificate: if client_ca.is_some() { ClientCertificate::Optional } else { ClientCertificate::None },
             identity_as_user_name: client_ca.is_some(),
+            identity: CertificateIdentity::default(),
             client_ca,
             crl: None,
             crl_check: CrlCheck::default(),

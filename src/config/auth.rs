@@ -229,7 +229,7 @@ impl ProviderKind {
 }
 
 /// Whether the text can be the name of a provider. It is stored with sessions, and shown in logs.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) && text != ANONYMOUS
 }

@@ -16,6 +16,12 @@ impl Config {
             if let Some(tls) = &listener.tls {
                 found.extend(open_to_others(&format!("listeners[{index}].tls.key"), &tls.key, READ | WRITE));
             }
+            for (setting, path, permissions) in
+                [("password_file", &listener.password_file, READ | WRITE), ("acl_file", &listener.acl_file, WRITE)]
+            {
+                let key = format!("listeners[{index}].{setting}");
+                found.extend(path.as_deref().and_then(|path| open_to_others(&key, path, permissions)));
+            }
         }
         let Config { security, admin, server, .. } = self;
         let password_file = security.password_file.as_deref();
@@ -218,6 +224,7 @@ mod tests {
             crl_check: Default::default(),
             crl_expired: Default::default(),
             identity_as_user_name: false,
+            identity: Default::default(),
         };
         for (mode, keys_expected) in [(0o600, [].as_slice()), (0o640, &[]), (0o644, &["listeners[0].tls.key"])] {
             let mut config = with_listener(":1", |listener| {

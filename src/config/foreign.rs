@@ -80,7 +80,8 @@ fn is_rule(line: &str) -> bool {
     let mut words = line.split_whitespace();
     let (first, second) = (words.next(), words.next().unwrap_or_default());
     let has_access = ["read", "write", "readwrite", "deny"].contains(&second);
-    matches!(first, Some("user" | "pattern")) || (first == Some("topic") && (has_access || words.next().is_none()))
+    matches!(first, Some("user" | "pattern" | "group" | "member" | "superuser"))
+        || (first == Some("topic") && (has_access || words.next().is_none()))
 }
 
 /// A line of a password file.
@@ -99,7 +100,7 @@ fn is_yaml_line(line: &str) -> bool {
 const LISTED_MAX: usize = 40;
 
 /// What takes the place of an option.
-const EQUIVALENTS: [(&str, &str); 43] = [
+const EQUIVALENTS: [(&str, &str); 46] = [
     ("listener", "[[listeners]] with address = \"ADDRESS:PORT\""),
     ("port", "[[listeners]] with address = \"ADDRESS:PORT\""),
     ("bind_address", "the address of [[listeners]]"),
@@ -110,6 +111,9 @@ const EQUIVALENTS: [(&str, &str); 43] = [
     ("crlfile", "[listeners.tls] crl"),
     ("require_certificate", "[listeners.tls] client_certificate = \"required\""),
     ("use_identity_as_username", "[listeners.tls] identity_as_user_name"),
+    ("use_subject_as_username", "[listeners.tls] identity_as_user_name with identity = \"subject\""),
+    ("use_username_as_clientid", "client_id = \"user-name\" of [[listeners]]"),
+    ("per_listener_settings", "allow_anonymous, password_file and acl_file of [[listeners]]"),
     ("max_connections", "connections_max of [[listeners]]"),
     ("global_max_connections", "[limits] connections_max"),
     ("allow_anonymous", "[security] allow_anonymous"),

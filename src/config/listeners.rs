@@ -13,7 +13,7 @@ use super::mount_points::MountTemplate;
 use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
 use super::value::{optional_duration, optional_size};
-use super::{Network, SocketMode};
+use super::{CertificateIdentity, ClientIdRule, Network, SocketMode};
 
 /// An address where clients connect: one `[[listeners]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,15 @@ pub struct Listener {
     /// the verified user name, `%c` for the client identifier. `security.mount_points` precede it.
     #[serde(default)]
     pub mount_point: Option<String>,
+    /// The password file of its clients, in the place of all providers but certificates.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The access rules of its clients, in the place of `security.acl_file`.
+    #[serde(default)]
+    pub acl_file: Option<PathBuf>,
+    /// How Client Identifiers depend on user names.
+    #[serde(default)]
+    pub client_id: ClientIdRule,
 }
 
 /// The certificates of one listener: `[listeners.tls]`.
@@ -120,9 +129,12 @@ pub struct Tls {
     /// What happens if a list in `crl` has expired.
     #[serde(default)]
     pub crl_expired: ExpiredCrl,
-    /// Whether the Common Name of the client certificate is the user name; the client then needs no password.
+    /// Whether a part of the client certificate is the user name; the client then needs no password.
     #[serde(default)]
     pub identity_as_user_name: bool,
+    /// Which part.
+    #[serde(default)]
+    pub identity: CertificateIdentity,
 }
 
 /// The transport that carries MQTT.
@@ -235,6 +247,9 @@ impl Listener {
             allow_anonymous: None,
             auth: None,
             mount_point: None,
+            password_file: None,
+            acl_file: None,
+            client_id: ClientIdRule::default(),
         }
     }
 
@@ -290,6 +305,7 @@ impl Listener {
         if let Some(Err(text)) = self.mount_point.as_deref().map(MountTemplate::new) {
             problem("mount_point", &text);
         }
+        problems.extend(self.identity_problems(key));
         problems.extend(self.tls.iter().flat_map(|tls| tls.problems(&format!("{key}.tls"))));
         problems
     }
@@ -316,10 +332,14 @@ impl Tls {
             ("crl_check", self.crl_check != CrlCheck::default()),
             ("crl_expired", self.crl_expired != ExpiredCrl::default()),
             ("identity_as_user_name", self.identity_as_user_name),
+            ("identity", self.identity != CertificateIdentity::default()),
         ] {
             if set && !verifies {
                 problem(setting, "has no effect: client_certificate must be \"optional\" or \"required\"");
             }
+        }
+        if self.identity != CertificateIdentity::default() && verifies && !self.identity_as_user_name {
+            problem("identity", "has no effect: identity_as_user_name must be true");
         }
         for (setting, set) in [
             ("crl_check", self.crl_check != CrlCheck::default()),
@@ -357,6 +377,7 @@ pub(super) fn test_tls(file: &std::path::Path) -> Tls {
         crl_check: CrlCheck::default(),
         crl_expired: ExpiredCrl::default(),
         identity_as_user_name: false,
+        identity: CertificateIdentity::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod admin;
 mod arguments;
 mod auth;
 mod bans;
+mod client_identity;
 mod differences;
 mod durability_rules;
 mod effective;
@@ -17,6 +18,7 @@ mod foreign;
 mod limits;
 mod listen_address;
 mod listener_browsers;
+mod listener_identity;
 mod listener_protocol;
 mod listeners;
 mod load;
@@ -47,6 +49,7 @@ pub use admin::Admin;
 pub use arguments::{Arguments, DataArguments, LocationArguments};
 pub use auth::{Provider, ProviderKind, TokenAlgorithm, TokenFrom};
 pub use bans::Bans;
+pub use client_identity::{CertificateIdentity, ClientIdRule};
 pub use durability_rules::DurabilityRule;
 pub use effective::{Setting, Source};
 pub use error::ConfigError;
@@ -131,11 +134,14 @@ impl Config {
     }
 
     /// The names of the providers that verify users.
-    pub fn provider_names(&self) -> Vec<&str> {
-        if self.auth.is_empty() {
-            return [ProviderKind::PasswordFile, ProviderKind::Certificate].map(ProviderKind::default_name).into();
-        }
-        self.auth.iter().map(Provider::label).collect()
+    pub fn provider_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = match self.auth.is_empty() {
+            true => [ProviderKind::PasswordFile, ProviderKind::Certificate].map(ProviderKind::default_name).into(),
+            false => self.auth.iter().map(Provider::label).collect(),
+        };
+        let own: Vec<_> = self.listeners.iter().filter_map(Listener::own_provider).collect();
+        names.extend(own.iter().map(Provider::label));
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// The level of the store: the strongest level of any message.

@@ -264,6 +264,7 @@ mod tests {
             crl_check: crate::config::CrlCheck::Leaf,
             crl_expired: crate::config::ExpiredCrl::Warn,
             identity_as_user_name: false,
+            identity: Default::default(),
         });
         config.listeners.push(encrypted);
         let probe = Probe { listener: Some("encrypted".to_owned()), ..enabled() };

@@ -49,10 +49,10 @@ pub struct UserLimit {
 impl UserLimit {
     /// Checks what the types do not express. `key` is the path of this entry, such as `user_limits[0]`; `providers` are the names of the providers
     /// that verify users.
-    fn problems(&self, key: &str, providers: &[&str]) -> Vec<Problem> {
+    fn problems(&self, key: &str, providers: &[String]) -> Vec<Problem> {
         let problem = |setting: &str, text: &str| Problem::new(&format!("{key}.{setting}"), text);
         let is_fit = |user: &String| (1..=USER_BYTES_MAX).contains(&user.len());
-        let unknown = self.provider.as_deref().filter(|name| !providers.contains(name));
+        let unknown = self.provider.as_deref().filter(|name| !providers.iter().any(|known| known == name));
         let limit = |setting: &str, value: Option<usize>, least| {
             at_least(&format!("{key}.{setting}"), value.unwrap_or(least), least)
         };
@@ -78,7 +78,7 @@ impl UserLimit {
 }
 
 /// Checks all entries: what each of them says, and their numbers.
-pub(super) fn problems(entries: &[UserLimit], providers: &[&str]) -> Vec<Problem> {
+pub(super) fn problems(entries: &[UserLimit], providers: &[String]) -> Vec<Problem> {
     let own = |(index, entry): (usize, &UserLimit)| entry.problems(&format!("user_limits[{index}]"), providers);
     let mut problems: Vec<Problem> = entries.iter().enumerate().flat_map(own).collect();
     if entries.len() > ENTRIES_MAX {

@@ -125,7 +125,7 @@ where
 mod tests {
     use std::time::Duration;
 
-    use crate::config::{ClientCertificate, CrlCheck, ExpiredCrl, Listener, Tls, Transport};
+    use crate::config::{CertificateIdentity, ClientCertificate, CrlCheck, ExpiredCrl, Listener, Tls, Transport};
 
     use super::*;
 
@@ -159,6 +159,7 @@ mod tests {
             crl_check: CrlCheck::Leaf,
             crl_expired: ExpiredCrl::Warn,
             identity_as_user_name: false,
+            identity: CertificateIdentity::CommonName,
         });
         let mut pathless = listener("127.0.0.1:3");
         pathless.websocket_path = Some("mqtt".to_owned());
@@ -240,11 +241,16 @@ mod tests {
             crl_check: CrlCheck::Chain,
             crl_expired: ExpiredCrl::Refuse,
             identity_as_user_name: true,
+            identity: CertificateIdentity::Subject,
         });
         let config = Config { listeners: vec![listener], ..Config::default() };
         let prefix = "listeners[0].tls.";
-        let expected = ["client_ca", "crl", "crl_check", "crl_expired", "identity_as_user_name"];
+        let expected = ["client_ca", "crl", "crl_check", "crl_expired", "identity_as_user_name", "identity"];
         assert_eq!(keys(&config), expected.map(|key| format!("{prefix}{key}")));
+        let mut config = config;
+        let tls = config.listeners[0].tls.as_mut().unwrap();
+        (tls.client_certificate, tls.identity_as_user_name) = (ClientCertificate::Optional, false);
+        assert_eq!(keys(&config), ["listeners[0].tls.identity"]);
     }
 
     #[test]

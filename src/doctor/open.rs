@@ -44,11 +44,12 @@ fn reach(listener: &Listener, security: &Security) -> (Severity, String) {
         AllowAnonymous::Loopback => "with credentials, from this machine without",
         AllowAnonymous::Never => "with credentials",
     };
-    let may = if security.acl_file.is_some() {
+    let has_rules = security.acl_file.is_some() || listener.acl_file.is_some();
+    let may = if has_rules {
         "the access rules apply"
     } else {
         "there are no access rules: clients may publish and read all topics"
     };
-    let severity = if is_local || security.acl_file.is_some() { Severity::Ok } else { Severity::Note };
+    let severity = if is_local || has_rules { Severity::Ok } else { Severity::Note };
     (severity, format!("{}: clients of {from} connect {who}; {may}", listener.label()))
 }

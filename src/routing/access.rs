@@ -16,6 +16,10 @@ pub struct Access {
     is_granted: bool,
     /// See [`mount_point`](Self::mount_point).
     mount_point: Option<MountPoint>,
+    /// See [`is_superuser`](Self::is_superuser).
+    is_superuser: bool,
+    /// See [`listener`](Self::listener).
+    listener: Option<Arc<str>>,
 }
 
 /// One rule. The placeholders `%c` and `%u` are already replaced.
@@ -90,12 +94,12 @@ pub struct Denied {
 impl Access {
     /// No restriction, not even for topics that start with `$`.
     pub const fn everything() -> Self {
-        Self { rules: None, is_granted: false, mount_point: None }
+        Self { rules: None, is_granted: false, is_superuser: false, listener: None, mount_point: None }
     }
 
     /// Allows what `rules` allow and none of them denies. Without rules, nothing is allowed.
     pub fn new(rules: Vec<AccessRule>) -> Self {
-        Self { rules: Some(rules.into()), is_granted: false, mount_point: None }
+        Self { rules: Some(rules.into()), is_granted: false, is_superuser: false, listener: None, mount_point: None }
     }
 
     /// The same, granted to one client by its provider.
@@ -105,7 +109,27 @@ impl Access {
 
     /// No restriction, for a Session whose provider decides when its client connects.
     pub const fn undecided() -> Self {
-        Self { rules: None, is_granted: true, mount_point: None }
+        Self { rules: None, is_granted: true, is_superuser: false, listener: None, mount_point: None }
+    }
+
+    /// No restriction, for a user to whom no rule applies.
+    pub const fn superuser() -> Self {
+        Self { rules: None, is_granted: false, is_superuser: true, listener: None, mount_point: None }
+    }
+
+    /// Whether it may do everything although there are rules for others.
+    pub const fn is_superuser(&self) -> bool {
+        self.is_superuser
+    }
+
+    /// The same, by the rules of a listener.
+    pub fn at_listener(self, listener: Arc<str>) -> Self {
+        Self { listener: Some(listener), ..self }
+    }
+
+    /// The listener by whose rules it was decided; `None`: all have the same, or it is not known.
+    pub fn listener(&self) -> Option<&str> {
+        self.listener.as_deref()
     }
 
     /// Whether the provider of the client has granted it, as the topics in a token. A reload of the ACL file doesn't change it.
@@ -119,8 +143,7 @@ impl Access {
         if self.mount_point.as_ref() == mount_point {
             return self;
         }
-        let Self { rules, is_granted, .. } = &*self;
-        Arc::new(Self { rules: rules.clone(), is_granted: *is_granted, mount_point: mount_point.cloned() })
+        Arc::new(Self { mount_point: mount_point.cloned(), ..Self::clone(&self) })
     }
 
     /// The mount point of the client. All topics and filters that this decides about are full ones, with the mount point.
@@ -172,20 +195,26 @@ impl Access {
         };
         let Some(rules) = &self.rules else { return (Judgement { is_allowed: true, rule: None }, at_most) };
         let wanted: Vec<&str> = filter.topic_filter.levels().collect();
-        let (mut allows, mut denies) = (None, None);
+        let denies: Vec<_> =
+            of(rules, AccessAction::Subscribe, Effect::Deny).map(|rule| (rule, levels(rule))).collect();
+        let is_denied_in_part = denies.iter().any(|(_, deny)| intersection(deny, &wanted).is_some());
+        let (mut allowing, mut denying) = (None, None);
         for allow in of(rules, AccessAction::Subscribe, Effect::Allow) {
-            let Some(granted) = intersection(&wanted, &levels(allow)) else { continue };
-            let hidden = of(rules, AccessAction::Subscribe, Effect::Deny).find(|deny| covers(&levels(deny), &granted));
-            if let Some(deny) = hidden {
-                denies.get_or_insert(deny);
+            let allowed = levels(allow);
+            let Some(granted) = intersection(&wanted, &allowed) else { continue };
+            if let Some((deny, _)) = denies.iter().find(|(_, deny)| covers(deny, &granted)) {
+                denying.get_or_insert(*deny);
                 continue;
             }
-            if covers(&levels(allow), &wanted) && !is_denied_in_part(rules, &wanted) {
+            allowing.get_or_insert(allow);
+            if is_denied_in_part {
+                break;
+            }
+            if covers(&allowed, &wanted) {
                 return (Judgement { is_allowed: true, rule: Some(allow) }, at_most);
             }
-            allows.get_or_insert(allow);
         }
-        (Judgement { is_allowed: allows.is_some(), rule: allows.or(denies) }, Coverage::Part)
+        (Judgement { is_allowed: allowing.is_some(), rule: allowing.or(denying) }, Coverage::Part)
     }
 
     /// An estimate of the cost of a decision: the number of rules.
@@ -246,10 +275,6 @@ fn of(rules: &[AccessRule], action: AccessAction, effect: Effect) -> impl Iterat
 
 fn levels(rule: &AccessRule) -> Vec<&str> {
     rule.topic_filter.levels().collect()
-}
-
-fn is_denied_in_part(rules: &[AccessRule], wanted: &[&str]) -> bool {
-    of(rules, AccessAction::Subscribe, Effect::Deny).any(|deny| intersection(&levels(deny), wanted).is_some())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Converts authentication requests of the broker to those of [`auth`](crate::auth), and verdicts to outcomes.
 
+use super::client_ids::rule;
 use super::clock::wall_time;
 use crate::auth::{Account, Decision, Refusal, Request, Verdict};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Owner, Peer, VerifiedUser};
@@ -7,7 +8,12 @@ use crate::timestamp::Timestamp;
 
 /// Adds the address and whether it is local, the certificate identity and the listener of `peer` to a request.
 pub(super) fn request(peer: &Peer, request: AuthenticationRequest, now: Timestamp) -> Request {
-    Request {
+    let named = |request: Request| {
+        let name = request.certificate_identity.as_deref().or(request.user_name.as_deref());
+        // A claim until a provider has verified it.
+        name.map(|name| request.named(name).into_owned()).unwrap_or(request)
+    };
+    named(Request {
         client_id: request.client_id,
         user_name: request.user_name,
         password: request.password,
@@ -17,9 +23,10 @@ pub(super) fn request(peer: &Peer, request: AuthenticationRequest, now: Timestam
         is_local: peer.is_local,
         certificate_identity: peer.certificate_identity.clone(),
         listener: peer.listener.clone(),
+        client_ids: rule(peer.client_ids),
         at: now,
         wall: wall_time(),
-    }
+    })
 }
 
 /// The user who owns a Session; `None`: anonymous clients do.

@@ -11,6 +11,7 @@ mod attendants;
 mod authentication;
 mod bans;
 mod bind;
+mod client_ids;
 mod clock;
 mod connection;
 mod drain;

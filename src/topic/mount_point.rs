@@ -9,11 +9,11 @@ use super::{BYTES_MAX, Filter, TopicFilter, TopicName};
 /// has a part of all topics for itself, and knows nothing of the others.
 ///
 /// It ends with `/`: the topics below `a/` are never below `ab/`. It has no wildcard, and doesn't begin with `$`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MountPoint(Arc<Text>);
 
 /// In an allocation of its own, so that what few clients have takes one pointer in each client.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Text(Box<str>);
 
 /// Why a text is not a mount point.

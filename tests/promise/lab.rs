@@ -278,6 +278,7 @@ impl Lab {
             is_local: true,
             listener: "tcp".into(),
             certificate_identity: None,
+            client_ids: Default::default(),
             maximum_packet_size: 100_000,
         });
         let opened = self.handle(self.shard_of(connection), Event::Opened { connection, peer });

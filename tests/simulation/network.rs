@@ -60,6 +60,7 @@ impl World {
             is_local: true,
             listener: "simulation".into(),
             certificate_identity: None,
+            client_ids: Default::default(),
             maximum_packet_size: PACKET_SIZE_MAX,
         };
         let (shard, event) = (connection.shard, Event::Opened { connection: connection.id, peer: Box::new(peer) });

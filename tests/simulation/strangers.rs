@@ -32,6 +32,7 @@ impl World {
             address: None,
             listener: "tcp".into(),
             certificate_identity: None,
+            client_ids: Default::default(),
             is_local: true,
             maximum_packet_size: 1_000,
         };

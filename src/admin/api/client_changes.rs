@@ -140,11 +140,11 @@ struct OwnerRequest {
 
 impl OwnerRequest {
     /// `providers`: the names of those that verify users.
-    fn owner(self, providers: &[&str]) -> Result<Owner, Failure> {
+    fn owner(self, providers: &[String]) -> Result<Owner, Failure> {
         match (self.user, self.provider) {
             (Some(user), _) if user.is_empty() => Err(Failure::bad_request("the user must not be empty")),
             (Some(user), None) => Ok(Owner::named(user.into())),
-            (Some(user), Some(provider)) if providers.contains(&&*provider) => {
+            (Some(user), Some(provider)) if providers.contains(&provider) => {
                 Ok(Owner::of(Some(VerifiedUser { provider: provider.into(), name: user.into() })))
             }
             (Some(_), Some(_)) => {

@@ -24,6 +24,8 @@ struct Question {
     /// The user name that it sends; `null`: none.
     user: Option<String>,
     client_id: String,
+    /// The name of the listener where it connects; `null`: one without rules and providers of its own.
+    listener: Option<String>,
     action: Action,
     /// The Topic Name; to subscribe, the Topic Filter.
     topic: String,
@@ -59,12 +61,12 @@ async fn explain(
     State(state): State<ApiState>,
     Body(question): Body<Question>,
 ) -> Result<Json<ExplanationJson>, Failure> {
-    let Question { user, client_id, action, topic } = question;
+    let Question { user, client_id, listener, action, topic } = question;
     let action = match action {
         Action::Publish => ExplainedAction::Publish(topic_of(&topic)?),
         Action::Subscribe => ExplainedAction::Subscribe(filter_of(&topic)?),
     };
-    let request = ExplainRequest { client_id: ClientId(client_id.into()), user, action, standing: None };
+    let request = ExplainRequest { client_id: ClientId(client_id.into()), user, listener, action, standing: None };
     let answer = ask(&state, ANY_SHARD, TopicQuery::Explain(Box::new(request))).await?;
     let TopicAnswer::Explained(explanation) = answer else { return Err(Failure::unexpected_answer()) };
     let Explanation { is_allowed: allowed, rule, reason } = explanation;

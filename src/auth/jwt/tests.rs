@@ -554,3 +554,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_topics_of_a_token_are_those_of_its_user_where_that_is_the_client_identifier() {
+    let secret = file(SECRET);
+    let security = Security::default();
+    let required = Some([("device".to_owned(), "%c".to_owned())].into());
+    let provider = config::Provider { required_claims: required, ..settings(&secret) };
+    let authenticator = Authenticator::new(&security, &[provider], &[]).unwrap();
+    let token = signed(claims(json!({"device": "device-7", "acl": {"publish": ["up/%c"]}})));
+    let request = Request {
+        client_id: ClientId::from("victim"),
+        client_ids: config::ClientIdRule::UserName,
+        password: Some(Bytes::from(token)),
+        ..anonymous()
+    };
+    let Verdict::Accept(decision) = authenticator.authenticate(&request).0 else { panic!("refused") };
+    let may = |name: &str| decision.access.publish(&TopicName::try_from(name).unwrap()).is_ok();
+    assert!(may("up/device-7") && !may("up/victim"));
+    let chosen = Request { client_ids: config::ClientIdRule::Any, ..request };
+    assert!(matches!(authenticator.authenticate(&chosen).0, Verdict::Refuse(_)));
+}

@@ -109,7 +109,10 @@ impl Shard {
                         connection.set_user(user.as_deref());
                     }
                     connecting.authentication_data = authentication_data;
-                    self.claim_session(id, connecting, turn);
+                    match self.decide_client_id(id, &mut connecting) {
+                        Ok(()) => self.claim_session(id, connecting, turn),
+                        Err((reason_code, cause)) => self.refuse(id, reason_code, cause, turn),
+                    }
                 }
                 // [MQTT-4.12.0-6]
                 AuthenticationOutcome::Continue { .. } if connection.identity.authentication_method.is_none() => {

@@ -3,6 +3,7 @@
 pub(super) mod authenticate;
 pub(super) mod backlog;
 pub(super) mod cause;
+pub(super) mod client_ids;
 pub(super) mod connect;
 pub(super) mod disconnect;
 pub(super) mod establish;

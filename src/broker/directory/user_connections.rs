@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn user(name: &str) -> Arc<User> {
-        Arc::new(User { provider: Some("password".into()), name: name.into() })
+        Arc::new(User { provider: Some("password".into()), name: name.into(), mount_point: None })
     }
 
     #[test]
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_same_name_verified_by_another_provider_is_another_user() {
         let connections = UserConnections::default();
-        let other = Arc::new(User { provider: Some("jwt".into()), name: "alice".into() });
+        let other = Arc::new(User { provider: Some("jwt".into()), name: "alice".into(), mount_point: None });
         assert!(connections.admit(&user("alice"), &"a".into(), 1) && connections.admit(&other, &"b".into(), 1));
     }
 }

@@ -6,12 +6,13 @@ use crate::broker::operator::query::{ExplainRequest, ExplainedAction, Explanatio
 use crate::broker::publish::refusal::Refusal;
 use crate::broker::publish::sys::SysPublisher;
 use crate::broker::shard::Shard;
-use crate::routing::{Access, AccessRule, Coverage};
+use crate::routing::{Access, AccessRule, Coverage, RuleSource};
 
 impl Shard {
     pub(super) fn explain(&self, ExplainRequest { client_id, action, standing, .. }: &ExplainRequest) -> Explanation {
-        let everything = || Standing { access: Arc::new(Access::everything()), refusal: None, note: None };
-        let Standing { access, refusal, note } = standing.clone().unwrap_or_else(everything);
+        let everything =
+            || Standing { access: Arc::new(Access::everything()), refusal: None, note: None, superuser: None };
+        let Standing { access, refusal, note, superuser } = standing.clone().unwrap_or_else(everything);
         if let Some(refusal) = refusal {
             return Explanation { is_allowed: false, rule: None, reason: refusal.to_owned() };
         }
@@ -28,8 +29,8 @@ impl Shard {
         let mut explanation = match judged {
             Ok(coverage) => Explanation {
                 is_allowed: true,
-                rule: rule.map(|rule| Arc::clone(&rule.source)),
-                reason: why_allowed(rule, coverage),
+                reason: why_allowed(rule, coverage, superuser.as_deref()),
+                rule: rule.map(|rule| Arc::clone(&rule.source)).or(superuser),
             },
             Err(refusal) => refused(refusal, rule),
         };
@@ -40,7 +41,10 @@ impl Shard {
     }
 }
 
-fn why_allowed(rule: Option<&AccessRule>, coverage: Coverage) -> String {
+fn why_allowed(rule: Option<&AccessRule>, coverage: Coverage, superuser: Option<&RuleSource>) -> String {
+    if let Some(source) = superuser {
+        return format!("{source} makes the user a superuser");
+    }
     match (rule, coverage) {
         (None, _) => "there is no ACL file, so every client that is accepted may".to_owned(),
         (Some(rule), Coverage::Whole) => format!("{} allows {}", rule.source, rule.topic_filter),

@@ -185,6 +185,8 @@ pub struct ExplainRequest {
     pub client_id: ClientId,
     /// The user name that it sends; `None`: it sends none.
     pub user: Option<String>,
+    /// The listener where it connects; `None`: one without rules of its own.
+    pub listener: Option<String>,
     /// The action.
     pub action: ExplainedAction,
     /// What the files say about the client. The caller of the shard fills it in; without it, the client may do everything.
@@ -208,7 +210,9 @@ pub struct Standing {
     /// Why it is not accepted at all.
     pub refusal: Option<&'static str>,
     /// What else decides whether it is accepted, or as whom.
-    pub note: Option<&'static str>,
+    pub note: Option<String>,
+    /// The line that makes its user a superuser, to whom no rule applies.
+    pub superuser: Option<Arc<RuleSource>>,
 }
 
 /// Whether a client may do something, and why.

@@ -37,7 +37,8 @@ pub(in crate::broker) fn check_sys(
         return Err(Refusal::by_access(denied));
     }
     let is_own = publisher.client_id.is_some_and(|client_id| client_id.as_str() == name);
-    if !(publisher.access.has_rules() || publisher.is_bridge || is_own) {
+    let is_by_rule = publisher.access.has_rules() || publisher.access.is_superuser();
+    if !(is_by_rule || publisher.is_bridge || is_own) {
         let rule = "without an ACL file, only a bridge or the client with this Client Identifier may publish it";
         return Err(Refusal::below_sys(ReasonCode::NotAuthorized, rule));
     }
@@ -45,6 +46,11 @@ pub(in crate::broker) fn check_sys(
         return Err(Refusal::below_sys(ReasonCode::QuotaExceeded, "the state of a bridge is limited to 64 bytes"));
     }
     Ok(())
+}
+
+/// Whether no client may publish to a topic, whatever it may do otherwise.
+pub fn is_reserved(topic: &TopicName) -> bool {
+    is_sys(topic) && bridge_name(topic).is_none()
 }
 
 /// The name of the bridge in `$SYS/broker/connection/NAME/state`.
@@ -72,6 +78,9 @@ mod tests {
         let name = |name: &str| bridge_name(&TopicName::try_from(name).unwrap()).map(str::to_owned);
         assert_eq!(name("$SYS/broker/connection/host.b/state").as_deref(), Some("host.b"));
         assert_eq!(name("$SYS/broker/connection//state").as_deref(), Some(""));
+        let is_reserved = |name: &str| is_reserved(&TopicName::try_from(name).unwrap());
+        assert!(is_reserved("$SYS/broker/uptime") && is_reserved("$SYS"));
+        assert!(!is_reserved("$SYS/broker/connection/b/state") && !is_reserved("a"));
         for other in [
             "$SYS/broker/connection/state",
             "$SYS/broker/connection/a/b/state",

@@ -15,8 +15,8 @@ use crate::broker::ids::Origin;
 use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::timers::Timer;
 use crate::broker::{
-    Action, Answer, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, QueryId, Record,
-    RecordBytes, RecordKey, Recovered, Recovery, Report, SampledMessage, Settings, Shard, ShardMessage, Shared,
+    Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, Event, Fetch, Peer, QueryId,
+    Record, RecordBytes, RecordKey, Recovered, Recovery, Report, SampledMessage, Settings, Shard, ShardMessage, Shared,
     StoredRecord, Ticket, VerifiedUser,
 };
 use crate::codec::{AnswerTerms, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
@@ -56,6 +56,8 @@ pub(super) struct Harness {
     pub(super) queries: u64,
     /// The remote address of each connection that is opened.
     pub(super) address: Option<SocketAddr>,
+    /// The rule of the listener of each connection that is opened.
+    pub(super) client_ids: ClientIds,
 }
 
 /// A connection of a client.
@@ -120,6 +122,7 @@ impl Harness {
             generations: 0,
             queries: 0,
             address: None,
+            client_ids: Default::default(),
         }
     }
 
@@ -169,6 +172,7 @@ impl Harness {
             is_local: true,
             listener: "tcp".into(),
             certificate_identity: None,
+            client_ids: self.client_ids,
             maximum_packet_size,
         };
         self.event(shard, Event::Opened { connection: client.id, peer: Box::new(peer) });

@@ -6,6 +6,7 @@ mod auth;
 mod backpressure;
 mod bridges;
 mod client_events;
+mod client_ids;
 mod connect;
 mod connect_refused;
 mod crash;

@@ -393,8 +393,9 @@ fn a_message_of_the_operator_is_not_accepted_where_a_client_would_be_held_up() {
 }
 
 fn explain(harness: &mut Harness, client_id: &str, access: &Access, action: ExplainedAction) -> Explanation {
-    let standing = Some(Standing { access: Arc::new(access.clone()), refusal: None, note: None });
-    let request = ExplainRequest { client_id: ClientId(client_id.into()), user: None, action, standing };
+    let standing = Some(Standing { access: Arc::new(access.clone()), refusal: None, note: None, superuser: None });
+    let request =
+        ExplainRequest { client_id: ClientId(client_id.into()), user: None, listener: None, action, standing };
     let TopicAnswer::Explained(explanation) = ask(harness, 0, TopicQuery::Explain(Box::new(request))) else { panic!() };
     explanation
 }
@@ -483,11 +484,31 @@ fn an_explanation_names_the_line_and_what_else_decides() {
     let sys = explain(&mut harness, "c", &Access::everything(), publish("$SYS/broker/uptime"));
     assert!(!sys.is_allowed && sys.reason.contains("$SYS"), "{sys:?}");
     let refusal = Some("the password file has no such user");
-    let standing = Some(Standing { access: Arc::new(Access::everything()), refusal, note: None });
+    let standing = Some(Standing { access: Arc::new(Access::everything()), refusal, note: None, superuser: None });
     let (client_id, action) = (ClientId::from("c"), publish("a"));
-    let request = ExplainRequest { client_id, user: Some("mallory".into()), action, standing };
+    let request = ExplainRequest { client_id, user: Some("mallory".into()), listener: None, action, standing };
     let TopicAnswer::Explained(explained) = ask(&mut harness, 0, TopicQuery::Explain(Box::new(request))) else {
         panic!()
     };
     assert_eq!((explained.is_allowed, Some(&*explained.reason)), (false, refusal));
+    for (action, is_allowed, text) in [
+        (publish("a"), true, "acl.conf:9 makes the user a superuser; with its password"),
+        (
+            ExplainedAction::Subscribe(filter("$SYS/#")),
+            true,
+            "acl.conf:9 makes the user a superuser; with its password",
+        ),
+        (publish("$SYS/broker/uptime"), false, "topics below $SYS are the broker's own; with its password"),
+    ] {
+        let note = Some("with its password".to_owned());
+        let superuser = Some(RuleSource::new("acl.conf", 9, "superuser"));
+        let standing = Some(Standing { access: Arc::new(Access::everything()), refusal: None, note, superuser });
+        let (client_id, user) = (ClientId::from("c"), Some("olga".into()));
+        let request = ExplainRequest { client_id, user, listener: None, action, standing };
+        let TopicAnswer::Explained(explained) = ask(&mut harness, 0, TopicQuery::Explain(Box::new(request))) else {
+            panic!()
+        };
+        assert_eq!((explained.is_allowed, &*explained.reason), (is_allowed, text));
+        assert_eq!(explained.rule.map(|rule| rule.line), is_allowed.then_some(9));
+    }
 }

@@ -19,6 +19,7 @@ use super::websocket::WebSocket;
 use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
 use crate::broker::Peer;
 use crate::config::{ProxyProtocol, Transport};
+use crate::server::client_ids::client_ids;
 use crate::server::log::log_line;
 
 /// Why a connection ended before the first byte of MQTT.
@@ -258,7 +259,7 @@ async fn encrypted(
     peer: &mut Peer,
 ) -> Result<(ServerStream, u64), HandshakeError> {
     let (stream, removals) = certificates.accept(stream).await?;
-    peer.certificate_identity = certificates.identity_of(&stream);
+    peer.certificate_identity = certificates.identity_of(&stream).map_err(HandshakeError::Tls)?;
     Ok((stream, removals))
 }
 
@@ -312,6 +313,7 @@ fn peer(endpoint: &Endpoint, address: Option<SocketAddr>) -> Box<Peer> {
         is_local,
         listener: Arc::clone(&endpoint.name),
         certificate_identity: None,
+        client_ids: client_ids(endpoint.settings().client_id),
         maximum_packet_size: endpoint.maximum_packet_size,
     })
 }

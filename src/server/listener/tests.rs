@@ -128,6 +128,7 @@ impl Authority {
             crl_check: CrlCheck::Leaf,
             crl_expired: ExpiredCrl::Warn,
             identity_as_user_name: true,
+            identity: Default::default(),
         }
     }
 

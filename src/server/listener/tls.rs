@@ -1,4 +1,5 @@
 mod algorithm;
+mod client_identity;
 mod contents;
 mod error;
 mod https;
@@ -19,7 +20,6 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{Acceptor, NoServerSessionStorage, ServerSessionMemoryCache};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{self, CertificateError, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 pub use self::error::TlsError;
@@ -146,21 +146,17 @@ impl Certificates {
         self.current.load().revoked.has_any(&presented.0)
     }
 
-    /// The Common Name of the client certificate, where `identity_as_user_name` is set.
-    pub(super) fn identity_of(&self, stream: &ServerStream) -> Option<Arc<str>> {
+    /// The user name in the client certificate, where `identity_as_user_name` is set; `None`: it has none.
+    ///
+    /// # Errors
+    /// The certificate has what can't be a user name.
+    pub(super) fn identity_of(&self, stream: &ServerStream) -> io::Result<Option<Arc<str>>> {
         let (_, session) = stream.get_ref();
-        let certificate =
-            session.peer_certificates().filter(|_| self.current.load().files.identity_as_user_name)?.first()?;
-        common_name(certificate)
+        let loaded = self.current.load();
+        let certificates = session.peer_certificates().filter(|_| loaded.files.identity_as_user_name);
+        let Some(certificate) = certificates.and_then(<[_]>::first) else { return Ok(None) };
+        client_identity::of(certificate, loaded.files.identity).map_err(|fault| io::Error::other(fault.to_string()))
     }
-}
-
-fn common_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let mut names = certificate.subject().iter_common_name();
-    let name = names.next()?.as_str().ok()?;
-    // Two Common Names are ambiguous.
-    (names.next().is_none() && !name.is_empty()).then(|| name.into())
 }
 
 /// Reads all files without using them. Returns what an operator should know about them.

@@ -16,7 +16,7 @@ impl Server {
     pub(super) fn reload_access(&mut self, config: &Config, listeners: &[Listener], report: &mut ReloadReport) -> bool {
         let (security, auth) = (&config.security, &config.auth);
         let differs = *security != self.config.security || *auth != self.config.auth;
-        let has_changed = self.stamps.take(&Part::access(security, auth)) || differs;
+        let has_changed = self.stamps.take(&Part::access(security, auth, listeners)) || differs;
         match self.authentication.reload_with(security, auth, listeners) {
             Ok(()) => {
                 log_line!(FilesReloaded { files = "access" }, "reloaded the password file and the ACL file");

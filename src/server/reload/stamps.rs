@@ -19,13 +19,16 @@ pub(super) struct Part {
 pub(super) const ACCESS: &str = "access";
 
 impl Part {
-    /// The password file, the ACL file, and those of the providers.
-    pub(super) fn access(security: &Security, auth: &[Provider]) -> Self {
+    /// The password files, the ACL files, and those of the providers.
+    pub(super) fn access(security: &Security, auth: &[Provider], listeners: &[Listener]) -> Self {
         let of_provider = |provider: &'_ Provider| {
             [&provider.file, &provider.secret_file, &provider.public_key_file].map(Option::clone)
         };
         let own = auth.iter().flat_map(of_provider).flatten();
-        let files = security.password_file.iter().chain(&security.acl_file).cloned().chain(own).collect();
+        let of_listeners =
+            listeners.iter().flat_map(|listener| listener.password_file.iter().chain(&listener.acl_file));
+        let shared = security.password_file.iter().chain(&security.acl_file);
+        let files = shared.chain(of_listeners).cloned().chain(own).collect();
         Self { name: ACCESS.to_owned(), files }
     }
 
@@ -86,7 +89,7 @@ impl Stamps {
 
 /// The parts with files.
 pub(super) fn parts(config: &Config) -> Vec<Part> {
-    let access = Part::access(&config.security, &config.auth);
+    let access = Part::access(&config.security, &config.auth, &config.listeners);
     config.listeners.iter().filter_map(Part::certificates).chain([access]).collect()
 }
 
@@ -108,7 +111,7 @@ mod tests {
         let path = directory.path().join("acl");
         fs::write(&path, "1").unwrap();
         let security = Security { acl_file: Some(path.clone()), ..Security::default() };
-        let part = || Part::access(&security, &[]);
+        let part = || Part::access(&security, &[], &[]);
         let mut stamps = Stamps::default();
         assert!(stamps.take(&part()));
         assert!(!stamps.take(&part()));

@@ -20,9 +20,16 @@ pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
             gift.access = Some(authentication.access(&gift.client_id, account(&gift.owner)));
         }
         Query::Topics(TopicQuery::Explain(request)) => {
-            let found = authentication.standing(&request.client_id, request.user.as_deref());
-            let auth::Standing { access, refusal, note } = found;
-            request.standing = Some(Standing { access, refusal, note });
+            let user = request.user.as_deref();
+            let found = match &request.listener {
+                Some(listener) => authentication.standing_at(listener, &request.client_id, user),
+                None => authentication.standing(&request.client_id, user),
+            };
+            let auth::Standing { access, refusal, note, superuser, is_without_listener } = found;
+            let others = is_without_listener.then_some(OTHER_RULES);
+            let notes: Vec<_> = note.into_iter().chain(others).collect();
+            let note = (!notes.is_empty()).then(|| notes.join("; "));
+            request.standing = Some(Standing { access, refusal, note, superuser });
         }
         Query::Topics(_)
         | Query::Clients(..)
@@ -37,6 +44,8 @@ pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
         | Query::Forget(_) => {}
     }
 }
+
+const OTHER_RULES: &str = "some listeners have rules of their own, which apply there: name the listener";
 
 /// The channel for an answer. Its query counts as pending until it is dropped.
 #[derive(Debug)]

@@ -68,6 +68,7 @@ impl Broker {
             address: None,
             listener: "test".into(),
             certificate_identity: None,
+            client_ids: Default::default(),
             maximum_packet_size: 1 << 20,
         });
         let driver = Rc::clone(&self.driver);

@@ -43,7 +43,7 @@ impl Https {
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<Arc<str>>)> {
         match self.certificates.accept(stream).await {
             Ok((stream, _)) => {
-                let name = self.certificates.identity_of(&stream);
+                let name = self.certificates.identity_of(&stream)?;
                 Ok((stream, name))
             }
             Err(AcceptError::Failed(error)) => Err(error),

@@ -12,6 +12,7 @@ use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Authentication
 use crate::codec::ReasonCode;
 use crate::server::authentication;
 use crate::server::bans::Subject;
+use crate::server::client_ids::rule;
 use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::Mail;
 
@@ -70,6 +71,7 @@ impl Driver {
     fn on_verdict(&mut self, connection: ConnectionId, verdict: auth::Verdict) {
         let now = self.reading.now;
         self.set_proof(connection, &verdict);
+        let verdict = self.at_listener(connection, verdict);
         let outcome = authentication::outcome(verdict);
         let is_connect = self.shard.awaits_authentication(connection);
         if let AuthenticationOutcome::Granted { verified_user: Some(user), .. } = &outcome
@@ -89,6 +91,14 @@ impl Driver {
             }
         }
         self.answers.push_back(Event::Authenticated { connection, outcome });
+    }
+
+    /// A verdict with the access rights that the client has at its listener.
+    fn at_listener(&self, connection: ConnectionId, verdict: auth::Verdict) -> auth::Verdict {
+        let (Some(peer), Some((client_id, ..))) = (self.shard.peer(connection), self.shard.identity(connection)) else {
+            return verdict;
+        };
+        self.authentication.complete(verdict, (&peer.listener, rule(peer.client_ids)), client_id)
     }
 
     /// Continues with a login after a delay. Its timer is small and ends by itself, within `bans.delay_max`.
