@@ -270,7 +270,7 @@ mod tests {
             let adopted = |claimant: &Owner| owner.user().is_none() && owner.mount_point() == claimant.mount_point();
             let expected = std::array::from_fn(|place| match expected[place] {
                 End if adopted(&claimants[place]) => Adopt,
-                other => other,
+                other @ (Keep | Adopt | End | Refuse) => other,
             });
             assert_eq!(found, expected, "{owner}");
         }

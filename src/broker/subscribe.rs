@@ -29,7 +29,7 @@ use crate::codec::{
 };
 use crate::routing::{Access, Coverage, SubscribeOutcome};
 use crate::session::{self, Ticket};
-use crate::topic::{Filter, TopicFilter};
+use crate::topic::{Filter, TopicFilter, Unmountable};
 
 impl Shard {
     /// Handles a SUBSCRIBE or UNSUBSCRIBE packet. If it has many filters, the rest follows in later events, and its client is paused meanwhile.
@@ -119,13 +119,9 @@ impl Shard {
         let mut answers = Vec::with_capacity(requested.len());
         let subscriptions_max = self.subscriptions_max(slot);
         for (place, subscription) in (part.start..).zip(&*requested) {
-            let answer = if let Some(fault) = faults.get(place - part.start).copied().flatten() {
-                let (topic, refusal) = (subscription.filter.to_string().into(), Refusal::unmountable(fault));
-                let (reason_code, rule) = (ReasonCode::TopicFilterInvalid, refusal.rule);
-                self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
-                Err(reason_code)
-            } else if place < subscriptions_max && !self.is_memory_short() {
-                self.check_subscribe(id, subscription, turn).map(|()| self.grant(id, subscription))
+            let answer = if place < subscriptions_max && !self.is_memory_short() {
+                let fault = faults.get(place - part.start).copied().flatten();
+                self.check_subscribe(id, (subscription, fault), turn).map(|()| self.grant(id, subscription))
             } else {
                 Err(ReasonCode::QuotaExceeded)
             };
@@ -190,16 +186,21 @@ impl Shard {
         Subscription { filter: filter.detached(), options }
     }
 
-    /// Checks the topic limits and the access rules; reports a denial. Returns the Reason Code of the refusal as an error.
+    /// Checks the topic limits and the access rules; reports a denial. Returns the Reason Code of the refusal as an error. `fault`: why there
+    /// is no such filter below the mount point of the client.
     fn check_subscribe(
         &mut self,
         id: ConnectionId,
-        subscription: &Subscription,
+        (subscription, fault): (&Subscription, Option<Unmountable>),
         turn: &mut Turn<'_>,
     ) -> Result<(), ReasonCode> {
         let filter = &subscription.filter;
         let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
-        let (reason_code, rule) = match self.judge_filter(&connection.access, filter) {
+        let judged = match fault {
+            Some(fault) => Err(Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..Refusal::unmountable(fault) }),
+            None => self.judge_filter(&connection.access, filter),
+        };
+        let (reason_code, rule) = match judged {
             Ok(Coverage::Whole | Coverage::Part) => return Ok(()),
             Err(Refusal { reason_code, rule, .. }) => (reason_code, rule),
         };

@@ -82,7 +82,10 @@ impl MessageProperties {
     pub fn with_response_topic(&self, topic: Option<ByteString>) -> Self {
         Self::from_properties(self.iter().filter_map(|property| match property {
             MessageProperty::ResponseTopic(_) => topic.clone().map(MessageProperty::ResponseTopic),
-            other => Some(other),
+            other @ (MessageProperty::PayloadFormatIndicator(_)
+            | MessageProperty::ContentType(_)
+            | MessageProperty::CorrelationData(_)
+            | MessageProperty::UserProperty(..)) => Some(other),
         }))
     }
 

@@ -57,11 +57,6 @@ impl MountTemplate {
         MountPoint::new(&example).map(|_| Self(text.into())).map_err(|error| error.to_string())
     }
 
-    /// Whether clients with different user names or Client Identifiers have different mount points.
-    pub fn has_placeholders(&self) -> bool {
-        self.0.contains('%')
-    }
-
     /// The mount point of a client. `user` is its verified user name.
     ///
     /// # Errors
@@ -201,9 +196,9 @@ mod tests {
 
     #[test]
     fn wrong_mount_points_are_problems_at_their_setting() {
-        let mut config = Config::default();
-        config.listeners =
-            vec![Listener { mount_point: Some("tenant".to_owned()), ..Listener::new("127.0.0.1:1".parse().unwrap()) }];
+        let listener =
+            Listener { mount_point: Some("tenant".to_owned()), ..Listener::new("127.0.0.1:1".parse().unwrap()) };
+        let mut config = Config { listeners: vec![listener], ..Config::default() };
         config.security.mount_points = vec![
             UserMountPoint { user: String::new(), mount_point: "a/".to_owned() },
             UserMountPoint { user: "*".to_owned(), mount_point: "%u".to_owned() },
