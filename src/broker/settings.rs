@@ -157,7 +157,7 @@ impl Settings {
     }
 
     /// The greatest number of unacknowledged QoS 1 and 2 messages to one client of a class.
-    pub(in crate::broker) fn inflight_messages_max(&self, class: LimitsClass) -> NonZeroU16 {
+    pub(in crate::broker) fn send_window(&self, class: LimitsClass) -> NonZeroU16 {
         let own = self.user_limits.of(class).and_then(|own| own.inflight_messages_max);
         own.unwrap_or(self.inflight_messages_max)
     }

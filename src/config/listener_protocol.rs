@@ -1,29 +1,7 @@
 //! What a listener says about the protocol: versions of MQTT, and what is announced to its clients.
 
-use serde::{Deserialize, Serialize};
-
 use super::listeners::Listener;
-use super::mqtt::{UNFIT, is_unfit, qos};
-use crate::codec::Qos;
-
-/// A version of MQTT: `"3.1"`, `"3.1.1"` or `"5.0"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AcceptedVersion {
-    /// MQTT 3.1.
-    #[serde(rename = "3.1")]
-    V3_1,
-    /// MQTT 3.1.1.
-    #[serde(rename = "3.1.1")]
-    V3_1_1,
-    /// MQTT 5.0.
-    #[serde(rename = "5.0")]
-    V5,
-}
-
-/// A Maximum QoS: 0, 1 or 2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct MaximumQos(#[serde(with = "qos")] pub Qos);
+use super::mqtt::{UNFIT, is_unfit};
 
 impl Listener {
     /// Checks the settings about the protocol.
@@ -50,8 +28,8 @@ impl Listener {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Config, Listener};
-    use super::*;
+    use super::super::{AcceptedVersion, Config, Listener, MaximumQos};
+    use crate::codec::Qos;
 
     fn problems(change: impl FnOnce(&mut Listener)) -> Vec<String> {
         let mut listener = Listener::new("127.0.0.1:1".parse().unwrap());

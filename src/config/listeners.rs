@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ListenAddress;
 use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
-use super::listener_protocol::{AcceptedVersion, MaximumQos};
 use super::mount_points::MountTemplate;
 use super::problem::{Problem, unreadable};
+use super::protocol::{AcceptedVersion, MaximumQos};
 use super::security::AllowAnonymous;
 use super::value::{optional_duration, optional_size};
 use super::{CertificateIdentity, ClientIdRule, Network, SocketMode};

@@ -32,6 +32,7 @@ mod network;
 mod origin;
 mod probe;
 mod problem;
+mod protocol;
 mod role;
 mod schema;
 mod security;
@@ -55,7 +56,6 @@ pub use effective::{Setting, Source};
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
-pub use listener_protocol::{AcceptedVersion, MaximumQos};
 pub use listeners::{
     ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol,
 };
@@ -68,6 +68,7 @@ pub use network::{Network, NetworkError};
 pub use origin::Origin;
 pub use probe::Probe;
 pub use problem::Problem;
+pub use protocol::{AcceptedVersion, MaximumQos};
 pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};

@@ -255,7 +255,7 @@ impl Shard {
 
     fn link(&self, id: ConnectionId, connect: &Connect) -> Link {
         let properties = &connect.properties;
-        let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max(self.class_of(id)));
+        let send_maximum = properties.receive_maximum.min(self.settings.send_window(self.class_of(id)));
         let offer = self.offer(id);
         let outgoing = properties.topic_alias_maximum.min(offer.topic_alias_maximum_outgoing);
         let mut link = Link::new(connect.version, send_maximum).with_aliases(offer.topic_alias_maximum, outgoing);
