@@ -257,6 +257,8 @@ impl Shard {
         let asked = &connect.properties;
         let interval = self.session_expiry_interval(connect);
         let response = settings.response_information.as_ref().filter(|_| asked.request_response_information);
+        // An Assigned Client Identifier is for clients that have sent none: others take it for a Protocol Error.
+        let is_replaced = !assigned && *connect.client_id != *client_id.as_str();
         let packet_size = self.connection(id).and_then(|c| NonZeroU32::new(c.identity.peer.maximum_packet_size));
         ConnackProperties {
             session_expiry_interval: (interval != asked.session_expiry_interval).then_some(interval),
@@ -266,6 +268,7 @@ impl Shard {
             maximum_packet_size: packet_size.filter(|maximum| (maximum.get() as usize) < PACKET_SIZE_MAX),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
             topic_alias_maximum: settings.topic_alias_maximum,
+            reason_string: is_replaced.then(|| REPLACED.into()),
             user_properties: self.explanation(id, slot, connect),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             response_information: response.map(|prefix| format!("{prefix}{client_id}").into()),
@@ -295,6 +298,9 @@ impl Shard {
         })));
     }
 }
+
+/// What a client is told whose Client Identifier was replaced.
+const REPLACED: &str = "the Client Identifier is the user name at this listener";
 
 /// A CONNECT whose claim of the Client Identifier was granted.
 pub(in crate::broker) struct GrantedClaim {
