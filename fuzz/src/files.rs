@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytestring::ByteString;
-use oncemq::auth::{Account, Authenticator};
+use oncemq::auth::{Account, Authenticator, Expectation};
 use oncemq::codec::ClientId;
 use oncemq::config::{Config, Listener, Security, load_file};
 use oncemq::server::check_certificates;
@@ -42,20 +42,35 @@ pub(crate) fn config(input: &[u8]) {
 pub(crate) fn acl(input: &[u8]) {
     let security = |path: &Path| Security { acl_file: Some(path.to_owned()), ..Security::default() };
     let read = with_file("acl", input, |path| Authenticator::new(&security(path), &[], &[]));
+    if let Ok(text) = str::from_utf8(input) {
+        // The same bytes as expected decisions: each of them has a line of its own.
+        let lines = Expectation::parse(text).map(|found| found.len()).unwrap_or(0);
+        assert!(lines <= text.lines().count());
+    }
     let authenticator = match read {
         Ok(authenticator) => authenticator,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    for (client_id, user) in [("c", None), ("c", Some("u")), ("a/b", Some("+")), ("#", Some("a"))] {
+    // The users of groups in the seeds, and a group of the same name.
+    for (client_id, user) in [
+        ("c", None),
+        ("c", Some("u")),
+        ("a/b", Some("+")),
+        ("#", Some("a")),
+        ("c", Some("bob builder")),
+        ("c", Some("g")),
+    ] {
         let user = user.map(|name| Account { name, provider: None });
         let access = authenticator.access(&ClientId::from(client_id), user);
-        assert!(access.has_rules());
+        assert!(access.has_rules() != access.is_superuser());
+        assert!(user.is_some() || !access.is_superuser(), "an anonymous client is no superuser");
         for topic in ["a", "a/b", "u", "c", "$SYS/a", "a//b", "a/b/c/d/e"] {
             let name = TopicName::new(ByteString::from_static(topic)).expect("a legal topic");
             let filter = TopicFilter::new(ByteString::from_static(topic)).expect("a legal filter");
             let filter = Filter { share: None, topic_filter: filter };
             assert_eq!(access.receive(&name), access.subscribe(&filter).is_ok(), "{topic}");
-            let _ = access.publish(&name);
+            let may_publish = access.publish(&name).is_ok();
+            assert!(!access.is_superuser() || (may_publish && access.receive(&name)), "{topic}");
         }
         for filter in ["#", "+/+", "a/#", "$SYS/#", "+"] {
             let _ = access.subscribe(&Filter::new(ByteString::from_static(filter)).expect("a legal filter"));

@@ -4,7 +4,7 @@ pub enum ClientIds {
     /// A client chooses it.
     #[default]
     Any,
-    /// It is the user name. What the client sends is replaced, and a 5.0 client is told its Assigned Client Identifier.
+    /// It is the user name. What the client sends is replaced.
     UserName,
     /// The client must send its user name.
     MustBeUserName,

@@ -11,6 +11,7 @@ mod messages;
 mod operate;
 mod process;
 mod publish;
+mod rules;
 mod subscribe;
 mod tokens;
 mod trace;

@@ -8,12 +8,12 @@ use crate::messages::{Make, publish, subscribe};
 use crate::process::{Broker, Done, Running, run, wait_for};
 
 impl Broker {
-    fn operate(&self, arguments: &[&str]) -> Done {
+    pub(crate) fn operate(&self, arguments: &[&str]) -> Done {
         run([arguments, &["--data", self.directory.path().join("data").to_str().unwrap()]].concat())
     }
 
     #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.operate(&[arguments, &["--json"]].concat()).succeeded()).unwrap()
     }
 }

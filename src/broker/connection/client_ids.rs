@@ -30,7 +30,7 @@ impl Shard {
             let text = "the listener gives Client Identifiers to verified users only, and the client is none";
             return refusal(ReasonCode::NotAuthorized, text);
         };
-        if connecting.client_id.as_str() == &**user && !connecting.assigned {
+        if connecting.client_id.as_str() == &**user {
             return Ok(());
         }
         if rule == ClientIds::MustBeUserName {
@@ -43,7 +43,7 @@ impl Shard {
         }
         let client_id = ClientId(Arc::clone(user));
         connection.client_id = Some(client_id.clone());
-        (connecting.client_id, connecting.assigned) = (client_id, true);
+        connecting.client_id = client_id;
         Ok(())
     }
 }

@@ -283,6 +283,8 @@ impl Shard {
         let interval = self.session_expiry_interval(connect);
         let response = settings.response_information.as_ref().filter(|_| asked.request_response_information);
         let receive_maximum = NonZeroU16::new(settings.session_limits(self.class_of(id)).receive_maximum);
+        // An Assigned Client Identifier is for clients that have sent none: others take it for a Protocol Error.
+        let is_replaced = !assigned && *connect.client_id != *client_id.as_str();
         let packet_size = self.connection(id).and_then(|c| NonZeroU32::new(c.identity.peer.maximum_packet_size));
         ConnackProperties {
             session_expiry_interval: (interval != asked.session_expiry_interval).then_some(interval),
@@ -292,6 +294,7 @@ impl Shard {
             maximum_packet_size: packet_size.filter(|maximum| (maximum.get() as usize) < PACKET_SIZE_MAX),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
             topic_alias_maximum: offer.topic_alias_maximum,
+            reason_string: is_replaced.then(|| REPLACED.into()),
             user_properties: self.explanation(id, slot, connect),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             response_information: response.map(|prefix| format!("{prefix}{client_id}").into()),
@@ -325,6 +328,8 @@ impl Shard {
 const LONG_WILL_TOPIC: &str =
     "Will Topic exceeds topic_length_max or topic_levels_max with the mount point of the client";
 const RESERVED_WILL_TOPIC: &str = "below a mount point there are no topics that begin with $";
+/// What a client is told whose Client Identifier was replaced.
+const REPLACED: &str = "the Client Identifier is the user name at this listener";
 
 /// A CONNECT whose claim of the Client Identifier was granted.
 pub(in crate::broker) struct GrantedClaim {

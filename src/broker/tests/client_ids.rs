@@ -15,26 +15,29 @@ fn of(user: &str, connect: Connect) -> Connect {
     Connect { user_name: (!user.is_empty()).then(|| user.into()), ..connect }
 }
 
-/// The Assigned Client Identifier in the CONNACK.
-fn assigned(harness: &mut Harness, client: Client) -> Option<String> {
+/// The Assigned Client Identifier in the CONNACK, and whether it has a Reason String.
+fn assigned(harness: &mut Harness, client: Client) -> (Option<String>, bool) {
     let packets = harness.packets(client);
     let [ServerPacket::Connack(connack), ..] = &packets[..] else { panic!("{packets:?}") };
     assert_eq!(show(&packets[0]).get(..12), Some("CONNACK 0x00"), "{packets:?}");
-    connack.properties.assigned_client_identifier.as_ref().map(ToString::to_string)
+    let properties = &connack.properties;
+    (properties.assigned_client_identifier.as_ref().map(ToString::to_string), properties.reason_string.is_some())
 }
 
 #[test]
 fn the_client_identifier_is_the_user_name_and_a_5_0_client_is_told() {
     let mut harness = with(ClientIds::UserName);
-    for (sent, expected) in [("victim", Some("alice")), ("", Some("alice")), ("alice", None)] {
+    for (sent, expected) in
+        [("victim", (None, true)), ("", (Some("alice".to_owned()), false)), ("alice", (None, false))]
+    {
         let client = harness.attempt(0, of("alice", transient(sent)));
-        assert_eq!(assigned(&mut harness, client).as_deref(), expected, "{sent:?}");
+        assert_eq!(assigned(&mut harness, client), expected, "{sent:?}");
         let found = harness.shards[0].identity(client.id).map(|(client_id, ..)| client_id.to_string());
         assert_eq!(found.as_deref(), Some("alice"), "{sent:?}");
         harness.lose(client);
     }
     let old = harness.attempt(0, of("alice", v311("victim", true)));
-    assert_eq!(assigned(&mut harness, old), None, "3.1.1 has no such property");
+    assert_eq!(assigned(&mut harness, old), (None, false), "3.1.1 has no properties");
     assert_eq!(harness.shards[0].identity(old.id).unwrap().0.as_str(), "alice");
 }
 
