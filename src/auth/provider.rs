@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::exchange::Exchange;
 use super::fingerprint::Fingerprint;
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
@@ -14,7 +15,8 @@ use crate::timestamp::{Timestamp, WallTime};
 
 /// Authenticates clients by one kind of proof: a certificate, a password, an address.
 ///
-/// Providers are the elements of a `Chain` and have no state per client. A reload of the files creates new providers.
+/// Providers are the elements of a `Chain` and have no state per client: what one has to know of an earlier step of an enhanced authentication, it
+/// gets back with the request. A reload of the files creates new providers.
 pub trait Provider: Debug + Send + Sync {
     /// Authenticates one client. `None`: the provider abstains, and the next provider of the chain is asked.
     ///
@@ -41,7 +43,7 @@ pub enum Cost {
 pub struct Request {
     /// Its Client Identifier, also if the broker assigned it.
     pub client_id: ClientId,
-    /// User Name of CONNECT.
+    /// User Name of CONNECT. At a re-authentication, the verified user.
     pub user_name: Option<ByteString>,
     /// Password of CONNECT.
     pub password: Option<Bytes>,
@@ -49,6 +51,8 @@ pub struct Request {
     pub method: Option<ByteString>,
     /// Authentication Data.
     pub data: Option<Bytes>,
+    /// What the provider has to know of the earlier steps of an enhanced authentication; `None`: this is the first step.
+    pub exchange: Option<Exchange>,
     /// Its address, from the PROXY protocol if that is enabled; `None` for a Unix socket.
     pub address: Option<IpAddr>,
     /// Whether it is certainly on this machine: a loopback address or a Unix socket, no proxy, and no website's page.
@@ -72,6 +76,8 @@ pub enum Verdict {
     Continue {
         /// Authentication Data of the AUTH packet.
         authentication_data: Option<Bytes>,
+        /// What the provider has to know when that comes.
+        exchange: Exchange,
     },
     /// The client may not connect.
     Refuse(Refusal),
