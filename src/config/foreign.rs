@@ -99,7 +99,7 @@ fn is_yaml_line(line: &str) -> bool {
 const LISTED_MAX: usize = 40;
 
 /// What takes the place of an option.
-const EQUIVALENTS: [(&str, &str); 43] = [
+const EQUIVALENTS: [(&str, &str); 48] = [
     ("listener", "[[listeners]] with address = \"ADDRESS:PORT\""),
     ("port", "[[listeners]] with address = \"ADDRESS:PORT\""),
     ("bind_address", "the address of [[listeners]]"),
@@ -110,6 +110,11 @@ const EQUIVALENTS: [(&str, &str); 43] = [
     ("crlfile", "[listeners.tls] crl"),
     ("require_certificate", "[listeners.tls] client_certificate = \"required\""),
     ("use_identity_as_username", "[listeners.tls] identity_as_user_name"),
+    ("tls_version", "[listeners.tls] min_version"),
+    ("ciphers", "[listeners.tls] cipher_suites"),
+    ("ciphers_tls1.3", "[listeners.tls] cipher_suites"),
+    ("psk_file", "not supported: the TLS library has no pre-shared keys"),
+    ("psk_hint", "not supported: the TLS library has no pre-shared keys"),
     ("max_connections", "connections_max of [[listeners]]"),
     ("global_max_connections", "[limits] connections_max"),
     ("allow_anonymous", "[security] allow_anonymous"),

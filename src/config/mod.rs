@@ -34,6 +34,8 @@ mod server;
 mod show;
 mod socket_mode;
 mod telemetry;
+mod tls;
+mod tls_handshake;
 mod validate;
 mod value;
 
@@ -64,6 +66,7 @@ pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security
 pub use server::{Durability, Server};
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, TraceUrl};
+pub use tls::{CipherSuite, NamedCertificate, TlsVersion};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
