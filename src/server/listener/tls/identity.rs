@@ -63,9 +63,8 @@ pub(super) fn read(
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let all = alternative.map(|extension| &extension.value.general_names).into_iter().flatten();
-    let host = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
+    let host = |name: &GeneralName<'_>| {
+        if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }
     };
     all.filter_map(host).collect()
 }
