@@ -253,6 +253,44 @@ fn passwd_adds_changes_and_removes_users_of_a_file_that_check_accepts() {
 }
 
 #[test]
+fn passwd_writes_credentials_of_scram_that_check_accepts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = "[[auth]]\ntype = \"scram\"\nfile = \"scram\"\n";
+    fs::write(directory.path().join("oncemq.toml"), file).unwrap();
+    stdout(&passwd(&directory, &["--scram", "-c", "scram", "alice", "--password-stdin"], "one\n"));
+    stdout(&passwd(
+        &directory,
+        &["--scram=sha-512", "--iterations", "5000", "scram", "bob", "--password-stdin"],
+        "two\n",
+    ));
+    let lines = || fs::read_to_string(directory.path().join("scram")).unwrap();
+    let prefixes = ["alice:SCRAM-SHA-256$4096:", "bob:SCRAM-SHA-512$5000:"];
+    assert!(lines().lines().zip(prefixes).all(|(line, prefix)| line.starts_with(prefix)), "{}", lines());
+    stdout(&oncemq(&directory, &["config", "check", "oncemq.toml"]).output().unwrap());
+    let before = lines();
+    for (arguments, password, expected) in [
+        (&["scram", "alice", "--password-stdin"][..], "one\n", "SCRAM credentials"),
+        (&["--scram", "scram", "a\u{7}", "--password-stdin"], "one\n", "SASLprep"),
+        (&["--scram", "scram", "alice", "--password-stdin"], "a\u{7}\n", "SASLprep"),
+        (&["--scram", "scram", "\u{FF1A}", "--password-stdin"], "one\n", "colon"),
+        (&["--scram", "scram", "alice", "--password-stdin"], "\n", "empty"),
+        (&["--scram", "--iterations", "4095", "scram", "alice", "--password-stdin"], "one\n", "4096"),
+        (&["--scram=sha-1", "scram", "alice", "--password-stdin"], "one\n", "sha-256"),
+        (&["--iterations", "5000", "scram", "alice", "--password-stdin"], "one\n", "--scram"),
+    ] {
+        let error = stderr(&passwd(&directory, arguments, password));
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+        assert_eq!(lines(), before);
+    }
+    stdout(&passwd(&directory, &["-c", "passwords", "alice", "--password-stdin"], "one\n"));
+    let error = stderr(&passwd(&directory, &["--scram", "passwords", "bob", "--password-stdin"], "one\n"));
+    assert!(error.contains("hashes of passwords"), "{error}");
+    fs::write(directory.path().join("scram"), before.replace("$5000:", "$5:")).unwrap();
+    let error = stderr(&oncemq(&directory, &["config", "check", "oncemq.toml"]).output().unwrap());
+    assert!(error.contains("scram:2: the iterations must be"), "{error}");
+}
+
+#[test]
 fn passwd_reports_an_error_and_changes_nothing() {
     let directory = directory("");
     let error = stderr(&passwd(&directory, &["passwords", "alice", "--password-stdin"], "one\n"));
@@ -380,8 +418,8 @@ fn check_reads_the_keys_of_providers_and_says_what_is_wrong() {
         fs::write(directory.path().join("secret"), "short").unwrap();
         run(&directory, &["config", "check", "oncemq.toml"])
     };
-    let unknown = stderr(&check("[[auth]]\ntype = \"scram\"\n"));
-    assert!(unknown.starts_with("oncemq: oncemq.toml:2:8: `auth[0].type`: unknown variant `scram`"), "{unknown}");
+    let unknown = stderr(&check("[[auth]]\ntype = \"kerberos\"\n"));
+    assert!(unknown.starts_with("oncemq: oncemq.toml:2:8: `auth[0].type`: unknown variant `kerberos`"), "{unknown}");
     assert!(unknown.contains("`jwt`"), "{unknown}");
     let misspelt = stderr(&check("[[auth]]\ntype = \"jwt\"\nsecret_fil = \"secret\"\n"));
     assert!(misspelt.contains("unknown key `auth[0].secret_fil`; did you mean `secret_file`?"), "{misspelt}");

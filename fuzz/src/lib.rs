@@ -9,6 +9,7 @@ mod encode;
 mod files;
 mod listener;
 mod recovery;
+mod scram;
 mod shadow;
 mod shard;
 mod store_fetch;
@@ -16,7 +17,7 @@ mod tokens;
 mod user_properties;
 
 /// Every target: its name, its function, and how often the tests call it with mutated seeds.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "acl", run: files::acl, runs: 400 },
     Target { name: "admin", run: admin::admin, runs: 150 },
     Target { name: "config", run: files::config, runs: 400 },
@@ -26,6 +27,7 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "passwords", run: files::passwords, runs: 400 },
     Target { name: "proxy", run: listener::proxy, runs: 5_000 },
     Target { name: "recovery", run: recovery::recovery, runs: 1_000 },
+    Target { name: "scram", run: scram::scram, runs: 2_000 },
     Target { name: "shard", run: shard::shard, runs: 1_000 },
     Target { name: "store_fetch", run: store_fetch::store_fetch, runs: 1_000 },
     Target { name: "tls_files", run: files::tls, runs: 400 },

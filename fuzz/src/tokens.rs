@@ -18,6 +18,7 @@ pub(crate) fn tokens(input: &[u8]) {
         password: Some(Bytes::copy_from_slice(input)),
         method: None,
         data: None,
+        exchange: None,
         address: None,
         is_local: false,
         certificate_identity: None,

@@ -9,6 +9,7 @@ use super::fingerprint::Fingerprint;
 use super::loaded::{Files, Generation, Judge, Loaded, Terms};
 use super::mounts::Mounted;
 use super::provider::{Request, Verdict};
+use super::scram::DecoySecret;
 use super::verified::Verified;
 use crate::codec::ClientId;
 use crate::config::{self, Listener, OnPasswordChange, Security};
@@ -21,6 +22,8 @@ pub struct Authenticator {
     /// The key of all fingerprints, the same for every load.
     key: RandomState,
     verified: Arc<Verified>,
+    /// For all loads, too.
+    decoys: Arc<DecoySecret>,
     loaded: ArcSwap<Loaded>,
     /// Held during a reload: of two at once, the later one reads the files after the earlier one has applied them.
     reloading: Mutex<()>,
@@ -31,9 +34,9 @@ pub struct Authenticator {
 pub enum Renewal {
     /// It stays connected, with this access.
     Stays(Arc<Access>),
-    /// The password file doesn't have its user any more. Its Session has this access.
+    /// The file of its provider doesn't have its user any more. Its Session has this access.
     UserRemoved(Arc<Access>),
-    /// Its user has another password, and `on_password_change` is `close`. Its Session has this access.
+    /// Its user has another password there, and `on_password_change` is `close`. Its Session has this access.
     PasswordChanged(Arc<Access>),
     /// Its token was verified with another key, or by other settings. Its Session has this access.
     TokenVoid(Arc<Access>),
@@ -63,7 +66,7 @@ impl Standing {
 }
 
 const UNKNOWN_LISTENER: &str = "there is no listener of this name";
-const UNKNOWN_USER: &str = "the password file has no such user, so no client is accepted under this name";
+const UNKNOWN_USER: &str = "the files of the providers have no such user, so no client is accepted under this name";
 const NO_PROVIDER: &str = "no provider verifies user names, so no client is accepted under one";
 const NO_ANONYMOUS: &str = "anonymous clients are not accepted (allow_anonymous is never)";
 const LOCAL_ANONYMOUS: &str =
@@ -83,11 +86,11 @@ impl Authenticator {
     /// # Errors
     /// A file can't be read, or has an invalid line or an unusable key.
     pub fn new(security: &Security, auth: &[config::Provider], listeners: &[Listener]) -> Result<Self, AuthError> {
-        let (key, verified) = (RandomState::new(), Arc::new(Verified::new()));
+        let (key, verified, decoys) = (RandomState::new(), Arc::new(Verified::new()), Arc::new(DecoySecret::new()));
         let terms = Terms::new(security, auth, listeners);
         let files = Files::read(&terms)?;
-        let loaded = Loaded::new(Generation::of(0), terms, files, (&key, &verified));
-        Ok(Self { key, verified, loaded: ArcSwap::from_pointee(loaded), reloading: Mutex::new(()) })
+        let loaded = Loaded::new(Generation::of(0), terms, files, (&key, &verified, &decoys));
+        Ok(Self { key, verified, decoys, loaded: ArcSwap::from_pointee(loaded), reloading: Mutex::new(()) })
     }
 
     /// Reads the files again, and starts a new generation. After an error, the previous contents stay in force.
@@ -134,7 +137,7 @@ impl Authenticator {
 
     fn apply(&self, terms: Terms, files: Files) {
         let next = self.generation().next();
-        self.loaded.store(Arc::new(Loaded::new(next, terms, files, (&self.key, &self.verified))));
+        self.loaded.store(Arc::new(Loaded::new(next, terms, files, (&self.key, &self.verified, &self.decoys))));
     }
 
     /// A sentence for each file that has no users or no rules, because no client can use it, and for each weak secret. No sentence names a
@@ -198,8 +201,8 @@ impl Authenticator {
         let undecided = || Arc::new(Access::undecided());
         match user.provider {
             Some(provider) => match loaded.judge(provider) {
-                Some(Judge::Password(provider)) if !provider.has_user(user.name) => rules.nothing(),
-                Some(Judge::Password(_) | Judge::Certificate(_)) => by_rules(),
+                Some(judge) if judge.has_user(user.name) == Some(false) => rules.nothing(),
+                Some(Judge::Password(_) | Judge::Scram(_) | Judge::Certificate(_)) => by_rules(),
                 Some(Judge::Jwt(provider)) if provider.reads_topics() => undecided(),
                 Some(Judge::Jwt(_)) => by_rules(),
                 None => rules.nothing(),
@@ -221,7 +224,7 @@ impl Authenticator {
         match judge {
             Some(Judge::Jwt(provider)) if provider.reads_topics() && current.is_granted() => Arc::clone(current),
             Some(Judge::Jwt(_)) => loaded.access_away(client_id, user, current.listener()),
-            Some(Judge::Certificate(_) | Judge::Password(_)) | None => {
+            Some(Judge::Certificate(_) | Judge::Password(_) | Judge::Scram(_)) | None => {
                 self.access_at(client_id, user, current.listener())
             }
         }
@@ -268,7 +271,7 @@ impl Authenticator {
             Some(_) if has_topics => of_rules(Some(BY_TOKEN)),
             Some(_) if has_tokens => of_rules(Some(BY_TOKEN_WITHOUT_TOPICS)),
             Some(_) if loaded.trusts_certificates() => of_rules(Some(BY_CERTIFICATE)),
-            Some(_) if loaded.judges().any(|judge| matches!(judge, Judge::Password(_))) => refused(UNKNOWN_USER),
+            Some(_) if loaded.judges().any(|judge| judge.has_user("").is_some()) => refused(UNKNOWN_USER),
             Some(_) if loaded.terms.is_explicit => refused(NO_PROVIDER),
             Some(_) | None => {
                 let (refusal, note) = match (loaded.terms.allowed_anonymous.policies(), user) {
@@ -298,20 +301,19 @@ impl Authenticator {
         let Some((user, provider)) = user.and_then(|user| Some((user, user.provider?))) else {
             return Renewal::Stays(by_rules());
         };
+        let closes = loaded.terms.security.on_password_change == OnPasswordChange::Close;
+        let of_line = |line: Option<Fingerprint>| match line {
+            None => Renewal::UserRemoved(rules.nothing()),
+            Some(_) if proof != line && closes => Renewal::PasswordChanged(by_rules()),
+            Some(_) => Renewal::Stays(by_rules()),
+        };
         let judge = loaded.judge(provider).filter(|_| loaded.is_asked(listener, provider));
         match judge {
             None if loaded.judge(provider).is_some() => Renewal::ProviderRemoved(Arc::clone(current)),
             None => Renewal::ProviderRemoved(rules.nothing()),
             Some(Judge::Certificate(_)) => Renewal::Stays(by_rules()),
-            Some(Judge::Password(provider)) => match provider.fingerprint(user.name) {
-                None => Renewal::UserRemoved(rules.nothing()),
-                Some(line)
-                    if proof != Some(line) && loaded.terms.security.on_password_change == OnPasswordChange::Close =>
-                {
-                    Renewal::PasswordChanged(by_rules())
-                }
-                Some(_) => Renewal::Stays(by_rules()),
-            },
+            Some(Judge::Password(provider)) => of_line(provider.fingerprint(user.name)),
+            Some(Judge::Scram(provider)) => of_line(provider.fingerprint(user.name)),
             Some(Judge::Jwt(provider)) => {
                 let access = if current.is_granted() { Arc::clone(current) } else { by_rules() };
                 match proof == Some(provider.fingerprint()) {

@@ -55,6 +55,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::auth::exchange::{Exchange, ScramExchange};
     use crate::auth::tests::anonymous;
 
     /// Refuses the clients of one name.
@@ -80,10 +81,15 @@ mod tests {
         fn authenticate(&self, request: &Request) -> Option<Verdict> {
             let _method = request.method.as_deref().filter(|method| *method == "challenge")?;
             Some(match request.data {
-                None => Verdict::Continue { authentication_data: Some(Bytes::from_static(b"?")) },
+                None => Verdict::Continue { authentication_data: Some(Bytes::from_static(b"?")), exchange: exchange() },
                 Some(_) => Verdict::Refuse(Refusal::new(ReasonCode::NotAuthorized, "wrong response")),
             })
         }
+    }
+
+    fn exchange() -> Exchange {
+        let [user, header, nonce, messages] = [""; 4].map(str::to_owned);
+        Exchange::scram(ScramExchange { user, header, nonce, messages })
     }
 
     fn named(name: &'static str) -> Request {
@@ -121,7 +127,7 @@ mod tests {
     fn an_authentication_method_is_judged_by_the_provider_that_knows_it() {
         let chain = Chain::new(vec![Arc::new(Refuses("a", Cost::Immediate)), Arc::new(Challenges)]);
         let first = Request { method: Some("challenge".into()), ..anonymous() };
-        let Verdict::Continue { authentication_data } = chain.authenticate(&first) else { panic!("no challenge") };
+        let Verdict::Continue { authentication_data, .. } = chain.authenticate(&first) else { panic!("no challenge") };
         assert_eq!(authentication_data.as_deref(), Some(b"?".as_slice()));
         let second = Request { data: Some(Bytes::from_static(b"!")), ..first };
         assert_eq!(cause(&chain.authenticate(&second)), "wrong response");

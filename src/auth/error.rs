@@ -38,6 +38,16 @@ pub enum AuthError {
         /// What is invalid.
         cause: PasswordCause,
     },
+    /// A line of the file of SCRAM credentials is invalid.
+    #[error("{}:{line}: {cause}", path.display())]
+    Scram {
+        /// Path of the file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// What is invalid.
+        cause: ScramCause,
+    },
     /// The key of a provider of tokens can't be used.
     #[error("{}: {cause}", path.display())]
     Key {
@@ -76,6 +86,29 @@ pub enum PasswordCause {
     /// Verification would take more memory or time than a connection may use.
     #[error("the hash is too costly: more than 1 GiB of memory (4 GiB in all passes), or more than 10,000,000 rounds")]
     TooCostly,
+}
+
+/// Why a line of the file of SCRAM credentials is invalid. No text contains a part of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ScramCause {
+    /// There is no colon, or no user name before it.
+    #[error("a line must be USER:SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY")]
+    NoUser,
+    /// An earlier line has the same user.
+    #[error("an earlier line has the same user")]
+    UserTwice,
+    /// The user name has another form than that in which it arrives.
+    #[error("the user name is not in the form of SASLprep (RFC 4013)")]
+    UserName,
+    /// It is no SCRAM, or of another hash function.
+    #[error("the credentials must be those of SCRAM-SHA-256 or SCRAM-SHA-512 (set them with oncemq passwd --scram)")]
+    UnknownHash,
+    /// The number of iterations is too small or too large.
+    #[error("the iterations must be 4,096 to 10,000,000")]
+    Iterations,
+    /// The credentials are cut short or altered.
+    #[error("the credentials are damaged: they are cut short or altered")]
+    Damaged,
 }
 
 /// Why the key of a provider of tokens can't be used. No text contains a part of it.

@@ -18,6 +18,7 @@ use super::password::{PasswordProvider, UnknownUsers};
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
 use super::rules::Rules;
+use super::scram::{DecoySecret, ScramDecoy, ScramFile, ScramProvider};
 use super::unavailable::UnavailableProvider;
 use super::verified::Verified;
 use crate::config::{self, Listener, ProviderKind, Security};
@@ -64,6 +65,7 @@ pub(super) enum Judge {
     Certificate(Arc<CertificateProvider>),
     Password(Arc<PasswordProvider>),
     Jwt(Arc<JwtProvider>),
+    Scram(Arc<ScramProvider>),
 }
 
 /// What the settings say.
@@ -105,6 +107,7 @@ enum ProofFile {
     None,
     Passwords(Arc<PasswordFile>),
     Key(Arc<TokenKey>),
+    Scram(Arc<ScramFile>),
 }
 
 impl Loaded {
@@ -112,7 +115,7 @@ impl Loaded {
         generation: Generation,
         terms: Terms,
         files: Files,
-        (key, verified): (&RandomState, &Arc<Verified>),
+        (key, verified, secret): (&RandomState, &Arc<Verified>, &Arc<DecoySecret>),
     ) -> Self {
         let unknown = if terms.is_explicit { UnknownUsers::Abstain } else { UnknownUsers::Refuse };
         // A provider whose file could not be read is missing, and refuses everyone.
@@ -126,6 +129,10 @@ impl Loaded {
                     Judge::Password(Arc::new(PasswordProvider::new(name.clone(), file, memory, rules)))
                 }
                 ProofFile::Key(file) => Judge::Jwt(Arc::new(JwtProvider::new(settings, Arc::clone(file), key, rules))),
+                ProofFile::Scram(file) => {
+                    let keys = (key.clone(), Arc::clone(secret));
+                    Judge::Scram(Arc::new(ScramProvider::new(name.clone(), Arc::clone(file), keys, rules)))
+                }
             };
             Named { name, judge }
         });
@@ -133,11 +140,12 @@ impl Loaded {
         let last =
             |unjudged| AnonymousProvider::new(terms.allowed_anonymous.clone(), Arc::clone(&files.rules), unjudged);
         let unjudged = if terms.is_explicit { Unjudged::Refuse } else { Unjudged::Accept };
-        let shared = terms.providers.iter().take(terms.shared).map(|settings| judge_of(&providers, settings.label()));
-        let chain = chain(shared, last(unjudged));
+        let decoy = |names: Option<&[String]>| decoy(&terms, &files, names, secret);
+        let shared = terms.shared().map(|settings| judge_of(&providers, settings.label()));
+        let chain = chain(shared, last(unjudged), decoy(None));
         let own = |(listener, names): (&Arc<str>, &Option<Vec<String>>)| {
             let judges = names.as_ref()?.iter().map(|name| judge_of(&providers, name));
-            Some((Arc::clone(listener), self::chain(judges, last(Unjudged::Refuse))))
+            Some((Arc::clone(listener), self::chain(judges, last(Unjudged::Refuse), decoy(names.as_deref()))))
         };
         let chains = terms.listeners.iter().filter_map(own).collect();
         let listener_rules = terms.listener_rules(&files);
@@ -176,9 +184,9 @@ impl Loaded {
         }
     }
 
-    /// Whether a password file has this user.
+    /// Whether a file of passwords or of SCRAM credentials has this user.
     pub(super) fn has_password(&self, user: &str) -> bool {
-        self.judges().any(|judge| matches!(judge, Judge::Password(provider) if provider.has_user(user)))
+        self.judges().any(|judge| judge.has_user(user) == Some(true))
     }
 
     /// Whether a certificate can verify a user name.
@@ -190,7 +198,7 @@ impl Loaded {
     pub(super) fn tokens(&self) -> impl Iterator<Item = &JwtProvider> {
         self.judges().filter_map(|judge| match judge {
             Judge::Jwt(provider) => Some(&**provider),
-            Judge::Certificate(_) | Judge::Password(_) => None,
+            Judge::Certificate(_) | Judge::Password(_) | Judge::Scram(_) => None,
         })
     }
 
@@ -201,11 +209,21 @@ impl Loaded {
 }
 
 impl Judge {
+    /// Whether its file has this user; `None`: it has no file of users.
+    pub(super) fn has_user(&self, user: &str) -> Option<bool> {
+        match self {
+            Self::Password(provider) => Some(provider.has_user(user)),
+            Self::Scram(provider) => Some(provider.has_user(user)),
+            Self::Certificate(_) | Self::Jwt(_) => None,
+        }
+    }
+
     fn provider(&self) -> Arc<dyn Provider> {
         match self {
             Self::Certificate(provider) => Arc::<CertificateProvider>::clone(provider),
             Self::Password(provider) => Arc::<PasswordProvider>::clone(provider),
             Self::Jwt(provider) => Arc::<JwtProvider>::clone(provider),
+            Self::Scram(provider) => Arc::<ScramProvider>::clone(provider),
         }
     }
 }
@@ -218,9 +236,33 @@ fn judge_of(providers: &[Named], name: &str) -> Arc<dyn Provider> {
     }
 }
 
-fn chain(providers: impl Iterator<Item = Arc<dyn Provider>>, last: AnonymousProvider) -> Chain {
+fn chain(
+    providers: impl Iterator<Item = Arc<dyn Provider>>,
+    last: AnonymousProvider,
+    decoy: Option<Arc<dyn Provider>>,
+) -> Chain {
     let last: Arc<dyn Provider> = Arc::new(last);
-    Chain::new(providers.chain([last]).collect())
+    Chain::new(providers.chain([last]).chain(decoy).collect())
+}
+
+/// Who answers for the users that no SCRAM provider of a chain has; `None`: the chain has no such provider. `names` are the providers of the
+/// chain; `None`: all.
+fn decoy(
+    terms: &Terms,
+    files: &Files,
+    names: Option<&[String]>,
+    secret: &Arc<DecoySecret>,
+) -> Option<Arc<dyn Provider>> {
+    let is_asked = |name: &str| match names {
+        Some(names) => names.iter().any(|asked| asked == name),
+        None => terms.shared().any(|shared| shared.label() == name),
+    };
+    let of_chain = terms.providers.iter().filter_map(|provider| match files.proofs.get(provider.label())? {
+        ProofFile::Scram(file) if is_asked(provider.label()) => Some(Arc::clone(file)),
+        ProofFile::Scram(_) | ProofFile::None | ProofFile::Passwords(_) | ProofFile::Key(_) => None,
+    });
+    let files: Vec<_> = of_chain.collect();
+    if files.is_empty() { None } else { Some(Arc::new(ScramDecoy::new(files, Arc::clone(secret)))) }
 }
 
 impl Terms {
@@ -324,6 +366,14 @@ impl ProofFile {
                 let key = TokenKey::read(provider)?;
                 notes.extend(key.note());
                 Ok(Self::Key(Arc::new(key)))
+            }
+            ProviderKind::Scram => {
+                // The validation of the configuration has found one.
+                let file = provider.file.as_deref().map(ScramFile::read).transpose()?.unwrap_or_default();
+                if file.len() == 0 {
+                    notes.push(format!("the provider {} has no users: its file is empty", provider.label()));
+                }
+                Ok(Self::Scram(Arc::new(file)))
             }
         }
     }

@@ -8,6 +8,7 @@
 //! | certificate | a certificate with a user name | | without one |
 //! | password file | a user of the file with its password | the user with another password or none | a user that the file doesn't have |
 //! | tokens | a valid token | what has the form of a token and is not valid | everything else |
+//! | SCRAM | a user of the file with a right proof | one with a wrong proof; and in the name of all providers of SCRAM, users that no file has | other Authentication Methods |
 //! | anonymous | a client without credentials that `allow_anonymous` accepts | everyone else | |
 //!
 //! Without `[[auth]]`, the chain is certificate and password file. A user that the file doesn't have is refused then; and without a password
@@ -27,6 +28,7 @@ mod authenticator;
 mod certificate;
 mod chain;
 mod error;
+mod exchange;
 mod expectations;
 mod fair_queue;
 mod fingerprint;
@@ -41,6 +43,7 @@ mod pool;
 mod provider;
 mod replace;
 mod rules;
+mod scram;
 mod source;
 mod unavailable;
 mod verified;
@@ -49,15 +52,18 @@ pub use account::Account;
 pub use acl_edit::{acl_text, set_acl};
 pub use acl_file::AclSize;
 pub use authenticator::{Authenticator, Renewal, Standing};
-pub use error::{AclCause, AuthError, KeyCause, PasswordCause};
+pub use error::{AclCause, AuthError, KeyCause, PasswordCause, ScramCause};
+pub use exchange::Exchange;
 pub use expectations::{AclRules, Expectation, ExpectationCause, ExpectationError, ExpectedAction};
 pub use fingerprint::Fingerprint;
 pub use loaded::Generation;
 pub use password_edit::{
-    EditError, Existing, remove_user, remove_user_atomically, set_password, set_password_atomically, users,
+    EditError, Existing, remove_user, remove_user_atomically, set_password, set_password_atomically,
+    set_scram_password, users,
 };
 pub use pool::{Answer, Asked, Pool, PoolCounts, Waiting};
 pub use provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
+pub use scram::{ScramHash, ScramTerms};
 pub use source::{Source, SourceError};
 
 #[cfg(test)]

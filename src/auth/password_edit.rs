@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::read_text;
 use super::password_file::{StoredHash, significant, split_line};
 use super::replace::{Readers, Replacement, change, create};
+use super::scram::{Credentials, SALT_BYTES, ScramTerms, is_credentials, prepared};
 
 /// Whether the password file must exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,12 @@ pub enum EditError {
     /// The password is empty.
     #[error("the password must not be empty")]
     EmptyPassword,
+    /// SASLprep, which SCRAM applies to user names and passwords, does not allow a character.
+    #[error("the user name or the password has a character that SCRAM does not allow (SASLprep, RFC 4013)")]
+    NotPrepared,
+    /// The lines of the file have another form.
+    #[error("the file has {0}: use another file, or this command with or without --scram")]
+    OtherForm(&'static str),
     /// The operating system returned no random bytes for a salt, or hashing failed.
     #[error("cannot hash the password: {0}")]
     Hash(String),
@@ -51,7 +58,22 @@ pub enum EditError {
 
 /// Sets the password of `user`: changes its line, or appends one. A file that can't be replaced is changed in place.
 pub fn set_password(path: &Path, existing: Existing, user: &str, password: &[u8]) -> Result<(), EditError> {
-    let line = line_of(user, password)?;
+    set_or_create(path, existing, user, line_of(user, password)?)
+}
+
+/// The same in a file of SCRAM credentials. The name and the password are those after SASLprep.
+pub fn set_scram_password(
+    path: &Path,
+    existing: Existing,
+    user: &str,
+    password: &str,
+    terms: ScramTerms,
+) -> Result<(), EditError> {
+    let user = prepared(user).ok_or(EditError::NotPrepared)?;
+    set_or_create(path, existing, &user, scram_line(&user, password, terms)?)
+}
+
+fn set_or_create(path: &Path, existing: Existing, user: &str, line: String) -> Result<(), EditError> {
     match existing {
         Existing::Required => edit(path, Replacement::OrInPlace, |lines| set_line(lines, user, line)),
         Existing::Forbidden if path.exists() => Err(EditError::Exists(path.to_owned())),
@@ -84,15 +106,26 @@ pub fn users(path: &Path) -> Result<Vec<String>, EditError> {
     Ok(text.lines().filter_map(user).collect())
 }
 
-/// The line of a user, with a new hash of the password.
-fn line_of(user: &str, password: &[u8]) -> Result<String, EditError> {
+/// The line of a user, with new credentials of SCRAM.
+fn scram_line(user: &str, password: &str, terms: ScramTerms) -> Result<String, EditError> {
+    check(user, password.as_bytes())?;
+    let mut salt = [0; SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(|error| EditError::Hash(error.to_string()))?;
+    let credentials = Credentials::new(terms, password, salt).ok_or(EditError::NotPrepared)?;
+    Ok(format!("{user}:{}", credentials.to_text()))
+}
+
+fn check(user: &str, password: &[u8]) -> Result<(), EditError> {
     let is_line = significant(user) == Some(user) && !user.contains([':', '\n', '\r', '\0']);
     if !is_line {
         return Err(EditError::InvalidUser);
     }
-    if password.is_empty() {
-        return Err(EditError::EmptyPassword);
-    }
+    if password.is_empty() { Err(EditError::EmptyPassword) } else { Ok(()) }
+}
+
+/// The line of a user, with a new hash of the password.
+fn line_of(user: &str, password: &[u8]) -> Result<String, EditError> {
+    check(user, password)?;
     let mut salt = [0; SALT_LENGTH];
     getrandom::fill(&mut salt).map_err(|error| EditError::Hash(error.to_string()))?;
     let hash = StoredHash::hash_password(password, &salt).map_err(|error| EditError::Hash(error.to_string()))?;
@@ -100,6 +133,15 @@ fn line_of(user: &str, password: &[u8]) -> Result<String, EditError> {
 }
 
 fn set_line(lines: &mut Vec<String>, user: &str, line: String) -> Result<(), Unchanged> {
+    let has_credentials = |line: &str| significant(line).and_then(split_line).map(|(_, hash)| is_credentials(hash));
+    let is_new = has_credentials(&line);
+    if lines.iter().filter_map(|line| has_credentials(line)).any(|is_old| Some(is_old) != is_new) {
+        return Err(Unchanged::OtherForm(if is_new == Some(true) {
+            "hashes of passwords"
+        } else {
+            "SCRAM credentials"
+        }));
+    }
     match lines.iter_mut().find(|line| is_of(line, user)) {
         Some(old) => *old = line,
         None => lines.push(line),
@@ -120,6 +162,7 @@ fn is_of(line: &str, user: &str) -> bool {
 /// Why an edit ended without a change.
 enum Unchanged {
     UnknownUser(String),
+    OtherForm(&'static str),
     Io(io::Error),
 }
 
@@ -142,6 +185,7 @@ fn edit(
     };
     change(path, (replacement, Readers::Group), change_text).map_err(|unchanged| match unchanged {
         Unchanged::UnknownUser(user) => EditError::UnknownUser(user),
+        Unchanged::OtherForm(form) => EditError::OtherForm(form),
         Unchanged::Io(source) => failed(path, source),
     })
 }

@@ -268,7 +268,8 @@ fn weight(request: &Request) -> usize {
     let user_name = request.user_name.as_ref().map_or(0, |user_name| user_name.len());
     let password = request.password.as_ref().map_or(0, bytes::Bytes::len);
     let data = request.data.as_ref().map_or(0, bytes::Bytes::len);
-    WEIGHT_MIN + request.client_id.as_str().len() + user_name + password + data
+    let exchange = request.exchange.as_ref().map_or(0, super::exchange::Exchange::weight);
+    WEIGHT_MIN + exchange + request.client_id.as_str().len() + user_name + password + data
 }
 
 /// More than 100,000 requests of common sizes: the default of `limits.connections_max`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::exchange::Exchange;
 use super::fingerprint::Fingerprint;
 use crate::codec::{ClientId, ReasonCode};
 use crate::config::ClientIdRule;
@@ -16,7 +17,8 @@ use crate::timestamp::{Timestamp, WallTime};
 
 /// Authenticates clients by one kind of proof: a certificate, a password, an address.
 ///
-/// Providers are the elements of a `Chain` and have no state per client. A reload of the files creates new providers.
+/// Providers are the elements of a `Chain` and have no state per client: what one has to know of an earlier step of an enhanced authentication, it
+/// gets back with the request. A reload of the files creates new providers.
 pub trait Provider: Debug + Send + Sync {
     /// Authenticates one client. `None`: the provider abstains, and the next provider of the chain is asked.
     ///
@@ -43,7 +45,7 @@ pub enum Cost {
 pub struct Request {
     /// Its Client Identifier, also if the broker assigned it.
     pub client_id: ClientId,
-    /// User Name of CONNECT.
+    /// User Name of CONNECT. At a re-authentication, the verified user.
     pub user_name: Option<ByteString>,
     /// Password of CONNECT.
     pub password: Option<Bytes>,
@@ -51,6 +53,8 @@ pub struct Request {
     pub method: Option<ByteString>,
     /// Authentication Data.
     pub data: Option<Bytes>,
+    /// What the provider has to know of the earlier steps of an enhanced authentication; `None`: this is the first step.
+    pub exchange: Option<Exchange>,
     /// Its address, from the PROXY protocol if that is enabled; `None` for a Unix socket.
     pub address: Option<IpAddr>,
     /// Whether it is certainly on this machine: a loopback address or a Unix socket, no proxy, and no website's page.
@@ -87,6 +91,8 @@ pub enum Verdict {
     Continue {
         /// Authentication Data of the AUTH packet.
         authentication_data: Option<Bytes>,
+        /// What the provider has to know when that comes.
+        exchange: Exchange,
     },
     /// The client may not connect.
     Refuse(Refusal),

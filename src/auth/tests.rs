@@ -27,6 +27,7 @@ pub(super) fn anonymous() -> Request {
         password: None,
         method: None,
         data: None,
+        exchange: None,
         address: REMOTE,
         is_local: false,
         certificate_identity: None,

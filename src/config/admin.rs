@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::CertificateIdentity;
-use super::listeners::{ClientCertificate, CrlCheck, ExpiredCrl, Tls};
+use super::listeners::{ClientCertificate, Tls};
 use super::problem::{Problem, unreadable};
 use super::role::Role;
 use super::value::text_list;
@@ -128,15 +127,12 @@ impl Admin {
     pub fn tls(&self) -> Option<Tls> {
         let client_ca = self.client_ca.clone();
         Some(Tls {
-            certificate: self.certificate.clone()?,
-            key: self.key.clone()?,
             client_certificate: if client_ca.is_some() { ClientCertificate::Optional } else { ClientCertificate::None },
             identity_as_user_name: client_ca.is_some(),
-            identity: CertificateIdentity::default(),
             client_ca,
-            crl: None,
-            crl_check: CrlCheck::default(),
-            crl_expired: ExpiredCrl::default(),
+            // Its clients name several versions of HTTP, or none.
+            alpn: Some(Vec::new()),
+            ..Tls::new(self.certificate.clone()?, self.key.clone()?)
         })
     }
 }

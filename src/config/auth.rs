@@ -19,7 +19,7 @@ pub struct Provider {
     /// Its name, which is a part of the owner of the sessions of its users; by default that of its kind.
     #[serde(default)]
     pub name: Option<String>,
-    /// `password-file`: the file; by default `security.password_file`.
+    /// `password-file`: the file; by default `security.password_file`. `scram`: the file with the credentials.
     #[serde(default)]
     pub file: Option<PathBuf>,
     /// `jwt`: file with the secret of HS256, HS384 and HS512. A line end after it is not a part of it.
@@ -61,6 +61,8 @@ pub enum ProviderKind {
     Certificate,
     /// A JSON Web Token in the password or the user name.
     Jwt,
+    /// A proof by SCRAM, with AUTH packets.
+    Scram,
 }
 
 /// The field of CONNECT that has a token.
@@ -117,6 +119,7 @@ impl ProviderKind {
             Self::PasswordFile => "password",
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
+            Self::Scram => "scram",
         }
     }
 }
@@ -154,7 +157,7 @@ impl Provider {
             problem("name", "must be 1 to 64 letters, digits, `-`, `_` or `.`, and not anonymous");
         }
         for (setting, kind, is_set) in [
-            ("file", ProviderKind::PasswordFile, self.file.is_some()),
+            ("file", ProviderKind::PasswordFile, self.file.is_some() && self.kind != ProviderKind::Scram),
             ("secret_file", ProviderKind::Jwt, self.secret_file.is_some()),
             ("public_key_file", ProviderKind::Jwt, self.public_key_file.is_some()),
             ("algorithms", ProviderKind::Jwt, self.algorithms.is_some()),
@@ -173,7 +176,10 @@ impl Provider {
             ProviderKind::PasswordFile if self.file.is_none() && !password_file => {
                 problem("file", "is missing: the provider has neither it nor security.password_file");
             }
-            ProviderKind::PasswordFile | ProviderKind::Certificate => {}
+            ProviderKind::Scram if self.file.is_none() => {
+                problem("file", "is missing: it has the credentials of the users")
+            }
+            ProviderKind::PasswordFile | ProviderKind::Certificate | ProviderKind::Scram => {}
             ProviderKind::Jwt => self.token_problems(&mut problem),
         }
         let files =
@@ -224,6 +230,7 @@ impl ProviderKind {
             Self::PasswordFile => "password-file",
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
+            Self::Scram => "scram",
         }
     }
 }
@@ -291,6 +298,10 @@ mod tests {
         for name in ["", "a b", "anonymous", "a\n", "ä"] {
             assert_eq!(keys(vec![Provider { name: Some(name.to_owned()), ..jwt() }]), ["auth[0].name"], "{name:?}");
         }
+        assert_eq!(keys(vec![Provider::new(ProviderKind::Scram)]), ["auth[0].file"]);
+        let scram = Provider { file: Some(file()), ..Provider::new(ProviderKind::Scram) };
+        assert_eq!(keys(vec![scram.clone()]), [""; 0]);
+        assert_eq!(keys(vec![Provider { secret_file: Some(file()), ..scram }]), ["auth[0].secret_file"]);
         let missing = Provider { secret_file: Some("/does/not/exist".into()), ..jwt() };
         assert_eq!(keys(vec![missing]), ["auth[0].secret_file"]);
     }

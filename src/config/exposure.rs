@@ -15,6 +15,10 @@ impl Config {
             found.extend(self.anonymous_from_websites(index, listener));
             if let Some(tls) = &listener.tls {
                 found.extend(open_to_others(&format!("listeners[{index}].tls.key"), &tls.key, READ | WRITE));
+                for (further, files) in tls.certificates.iter().enumerate() {
+                    let key = format!("listeners[{index}].tls.certificates[{further}].key");
+                    found.extend(open_to_others(&key, &files.key, READ | WRITE));
+                }
             }
             for (setting, path, permissions) in
                 [("password_file", &listener.password_file, READ | WRITE), ("acl_file", &listener.acl_file, WRITE)]
@@ -215,17 +219,7 @@ mod tests {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             path
         };
-        let tls = |key, client_certificate| Tls {
-            certificate: file("certificate", 0o644),
-            key,
-            client_certificate,
-            client_ca: None,
-            crl: None,
-            crl_check: Default::default(),
-            crl_expired: Default::default(),
-            identity_as_user_name: false,
-            identity: Default::default(),
-        };
+        let tls = |key, client_certificate| Tls { client_certificate, ..Tls::new(file("certificate", 0o644), key) };
         for (mode, keys_expected) in [(0o600, [].as_slice()), (0o640, &[]), (0o644, &["listeners[0].tls.key"])] {
             let mut config = with_listener(":1", |listener| {
                 listener.transport = Transport::Tls;

@@ -100,7 +100,7 @@ fn is_yaml_line(line: &str) -> bool {
 const LISTED_MAX: usize = 40;
 
 /// What takes the place of an option.
-const EQUIVALENTS: [(&str, &str); 46] = [
+const EQUIVALENTS: [(&str, &str); 51] = [
     ("listener", "[[listeners]] with address = \"ADDRESS:PORT\""),
     ("port", "[[listeners]] with address = \"ADDRESS:PORT\""),
     ("bind_address", "the address of [[listeners]]"),
@@ -114,6 +114,11 @@ const EQUIVALENTS: [(&str, &str); 46] = [
     ("use_subject_as_username", "[listeners.tls] identity_as_user_name with identity = \"subject\""),
     ("use_username_as_clientid", "client_id = \"user-name\" of [[listeners]]"),
     ("per_listener_settings", "allow_anonymous, password_file and acl_file of [[listeners]]"),
+    ("tls_version", "[listeners.tls] min_version"),
+    ("ciphers", "[listeners.tls] cipher_suites"),
+    ("ciphers_tls1.3", "[listeners.tls] cipher_suites"),
+    ("psk_file", "not supported: the TLS library has no pre-shared keys"),
+    ("psk_hint", "not supported: the TLS library has no pre-shared keys"),
     ("max_connections", "connections_max of [[listeners]]"),
     ("global_max_connections", "[limits] connections_max"),
     ("allow_anonymous", "[security] allow_anonymous"),

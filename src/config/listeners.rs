@@ -12,6 +12,7 @@ use super::mount_points::MountTemplate;
 use super::problem::{Problem, unreadable};
 use super::protocol::{AcceptedVersion, MaximumQos};
 use super::security::AllowAnonymous;
+use super::tls::{CipherSuite, NamedCertificate, TlsVersion};
 use super::value::{optional_duration, optional_size};
 use super::{CertificateIdentity, ClientIdRule, Network, SocketMode};
 
@@ -114,6 +115,9 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// File with the server's private key, PEM.
     pub key: PathBuf,
+    /// Further certificates, for clients that ask for one of their names. Others get `certificate`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<NamedCertificate>,
     /// Whether clients present a certificate.
     #[serde(default)]
     pub client_certificate: ClientCertificate,
@@ -135,6 +139,19 @@ pub struct Tls {
     /// Which part.
     #[serde(default)]
     pub identity: CertificateIdentity,
+    /// The oldest version of TLS that is spoken.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+    /// The cipher suites that are accepted; by default all.
+    #[serde(default)]
+    pub cipher_suites: Option<Vec<CipherSuite>>,
+    /// The protocols that are accepted from clients that name some (ALPN); by default `mqtt`, for WebSocket `http/1.1`. If it is empty, what
+    /// clients name does not matter.
+    #[serde(default)]
+    pub alpn: Option<Vec<String>>,
+    /// The most bytes of plain text that one record of the broker has; by default 16 KiB, the most that TLS allows.
+    #[serde(default, with = "optional_size", skip_serializing_if = "Option::is_none")]
+    pub record_size: Option<u32>,
 }
 
 /// The transport that carries MQTT.
@@ -356,6 +373,7 @@ impl Tls {
             ("crl", self.crl.as_ref()),
         ];
         problems.extend(files.iter().filter_map(|(setting, path)| unreadable(&format!("{key}.{setting}"), (*path)?)));
+        problems.extend(self.handshake_problems(key));
         problems
     }
 }
@@ -368,17 +386,8 @@ const fn yes() -> bool {
 /// TLS without client certificates, of a file that exists.
 #[cfg(test)]
 pub(super) fn test_tls(file: &std::path::Path) -> Tls {
-    Tls {
-        certificate: file.to_owned(),
-        key: file.to_owned(),
-        client_certificate: ClientCertificate::Required,
-        client_ca: Some(file.to_owned()),
-        crl: None,
-        crl_check: CrlCheck::default(),
-        crl_expired: ExpiredCrl::default(),
-        identity_as_user_name: false,
-        identity: CertificateIdentity::default(),
-    }
+    let client_certificate = ClientCertificate::Required;
+    Tls { client_certificate, client_ca: Some(file.to_owned()), ..Tls::new(file.to_owned(), file.to_owned()) }
 }
 
 /// Loopback over IPv4 and IPv6, so a new installation is not reachable from the network.

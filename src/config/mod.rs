@@ -40,6 +40,8 @@ mod server;
 mod show;
 mod socket_mode;
 mod telemetry;
+mod tls;
+mod tls_handshake;
 mod user_limits;
 mod validate;
 mod value;
@@ -74,6 +76,7 @@ pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security
 pub use server::{Durability, Server};
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, TraceUrl};
+pub use tls::{CipherSuite, NamedCertificate, TlsVersion};
 pub use user_limits::UserLimit;
 
 /// All settings.

@@ -256,15 +256,9 @@ mod tests {
         encrypted.name = Some("encrypted".to_owned());
         encrypted.transport = Transport::Tls;
         encrypted.tls = Some(Tls {
-            certificate: "/a".into(),
-            key: "/b".into(),
             client_certificate: ClientCertificate::Required,
             client_ca: Some("/c".into()),
-            crl: None,
-            crl_check: crate::config::CrlCheck::Leaf,
-            crl_expired: crate::config::ExpiredCrl::Warn,
-            identity_as_user_name: false,
-            identity: Default::default(),
+            ..Tls::new("/a".into(), "/b".into())
         });
         config.listeners.push(encrypted);
         let probe = Probe { listener: Some("encrypted".to_owned()), ..enabled() };

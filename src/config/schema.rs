@@ -4,8 +4,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{
-    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Telemetry,
-    Tls, UserLimit,
+    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, NamedCertificate, Probe, Provider, Security,
+    Server, Telemetry, Tls, UserLimit,
 };
 
 /// The sections, in the order of [`Config`].
@@ -20,6 +20,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "durability_rules" => fields::<DurabilityRule>(),
         "listeners" => fields::<Listener>(),
         "listeners.tls" => fields::<Tls>(),
+        "listeners.tls.certificates" => fields::<NamedCertificate>(),
         "security" => fields::<Security>(),
         "auth" => fields::<Provider>(),
         "mqtt" => fields::<Mqtt>(),

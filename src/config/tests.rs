@@ -32,11 +32,14 @@ fn the_reference_file_equals_the_default() {
 #[test]
 fn the_reference_file_names_every_setting() {
     let text = uncommented();
+    let of_tls = |key: &str| format!("listeners[2].tls.{key}");
     let named: BTreeSet<String> = locate::places(&text).into_iter().map(|place| place.path).collect();
     let mut known: BTreeSet<String> = schema::settings().collect();
     known.extend(schema::sections().iter().map(|section| (*section).to_owned()));
     known.extend(schema::keys("listeners").iter().map(|key| format!("listeners[2].{key}")));
     known.extend(schema::keys("listeners.tls").iter().map(|key| format!("listeners[2].tls.{key}")));
+    known.extend(["certificates[0]", "certificates[0].certificate", "certificates[0].key"].map(of_tls));
+    known.extend(["cipher_suites[0]", "cipher_suites[1]", "alpn[0]"].map(of_tls));
     known.insert("durability_rules[0]".to_owned());
     known.insert("log.clients[0]".to_owned());
     known.insert("admin.allowed_hosts[0]".to_owned());

@@ -150,17 +150,8 @@ mod tests {
         socket.transport = Transport::Ws;
         let mut certified = listener("127.0.0.1:2");
         certified.transport = Transport::Wss;
-        certified.tls = Some(Tls {
-            certificate: "/does/not/exist".into(),
-            key: "/".into(),
-            client_certificate: ClientCertificate::Required,
-            client_ca: None,
-            crl: None,
-            crl_check: CrlCheck::Leaf,
-            crl_expired: ExpiredCrl::Warn,
-            identity_as_user_name: false,
-            identity: CertificateIdentity::CommonName,
-        });
+        let client_certificate = ClientCertificate::Required;
+        certified.tls = Some(Tls { client_certificate, ..Tls::new("/does/not/exist".into(), "/".into()) });
         let mut pathless = listener("127.0.0.1:3");
         pathless.websocket_path = Some("mqtt".to_owned());
         let config = Config { listeners: vec![encrypted, socket, certified, pathless], ..Config::default() };
@@ -233,15 +224,13 @@ mod tests {
         let mut listener = listener("127.0.0.1:1");
         listener.transport = Transport::Tls;
         listener.tls = Some(Tls {
-            certificate: file.clone(),
-            key: file.clone(),
-            client_certificate: ClientCertificate::None,
             client_ca: Some(file.clone()),
-            crl: Some(file),
+            crl: Some(file.clone()),
             crl_check: CrlCheck::Chain,
             crl_expired: ExpiredCrl::Refuse,
             identity_as_user_name: true,
             identity: CertificateIdentity::Subject,
+            ..Tls::new(file.clone(), file)
         });
         let config = Config { listeners: vec![listener], ..Config::default() };
         let prefix = "listeners[0].tls.";

@@ -73,6 +73,8 @@ mod reload;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
+mod scram;
+#[cfg(test)]
 mod security;
 mod shutdown;
 #[cfg(test)]

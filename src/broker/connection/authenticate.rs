@@ -75,7 +75,8 @@ impl Shard {
         let step = if again { AuthenticationStep::Reauthenticate } else { AuthenticationStep::Continue };
         let request = AuthenticationRequest {
             client_id,
-            user_name: None,
+            // The Session stays with its user, so another one is refused before it proves anything.
+            user_name: connection.verified_user().map(|user| (&**user).into()),
             password: None,
             method: auth.authentication_method,
             data: auth.authentication_data,

@@ -72,7 +72,7 @@ impl ClientCertificates {
 impl Endpoint {
     /// Reads the certificates, if the listener has any.
     pub(in crate::server) fn new(settings: config::Listener, limits: &config::Limits) -> Result<Self, TlsError> {
-        let certificates = settings.tls.clone().map(Certificates::load).transpose()?.map(Arc::new);
+        let certificates = settings.tls_by_transport().map(Certificates::load).transpose()?.map(Arc::new);
         Ok(Self::with(settings, limits, certificates, Arc::default()))
     }
 
@@ -83,12 +83,12 @@ impl Endpoint {
         settings: config::Listener,
         limits: &config::Limits,
     ) -> Result<Self, TlsError> {
-        let certificates = match (&self.certificates, &settings.tls) {
+        let certificates = match (&self.certificates, settings.tls_by_transport()) {
             (_, None) => None,
-            (None, Some(files)) => Some(Arc::new(Certificates::load(files.clone())?)),
+            (None, Some(files)) => Some(Arc::new(Certificates::load(files)?)),
             (Some(certificates), Some(files)) => {
-                if self.settings.tls.as_ref() != Some(files) {
-                    certificates.replace(files.clone())?;
+                if self.settings.tls_by_transport().as_ref() != Some(&files) {
+                    certificates.replace(files)?;
                 }
                 Some(Arc::clone(certificates))
             }

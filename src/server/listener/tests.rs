@@ -18,15 +18,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
-use crate::config::{
-    ClientCertificate, CrlCheck, ExpiredCrl, Limits, ListenAddress, Listener, ProxyProtocol, SocketMode, Tls, Transport,
-};
+use crate::config::{ClientCertificate, Limits, ListenAddress, Listener, ProxyProtocol, SocketMode, Tls, Transport};
 
 /// A listener without its accept loop.
 struct TestListener {
@@ -69,13 +67,13 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 /// A certificate authority with a certificate for the server, one for the client `sensor`, and one that is revoked.
-struct Authority {
+pub(super) struct Authority {
     directory: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -86,27 +84,42 @@ impl Authority {
         for (number, name) in [(1, "localhost"), (2, "sensor"), (3, "revoked")] {
             authority.issue(number, name);
         }
+        authority.revoke(3);
+        authority
+    }
+
+    /// Writes a list that revokes the certificate with this number.
+    pub(super) fn revoke(&self, number: u64) {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
             next_update: date_time_ymd(2044, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: vec![RevokedCertParams {
-                serial_number: SerialNumber::from(3),
+                serial_number: SerialNumber::from(number),
                 revocation_time: date_time_ymd(2024, 1, 1),
                 reason_code: None,
                 invalidity_date: None,
             }],
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let list = list.signed_by(&authority.issuer).unwrap();
-        fs::write(authority.path("crl.pem"), list.pem().unwrap()).unwrap();
-        authority
+        let list = list.signed_by(&self.issuer).unwrap();
+        fs::write(self.path("crl.pem"), list.pem().unwrap()).unwrap();
     }
 
-    fn issue(&self, number: u64, name: &str) {
+    pub(super) fn issue(&self, number: u64, name: &str) {
+        self.issue_for(number, name, &[name], None);
+    }
+
+    /// A certificate with these names of hosts, which is valid for so long.
+    pub(super) fn issue_for(&self, number: u64, name: &str, hosts: &[&str], lasts: Option<Duration>) {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params =
+            CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
+        if let Some(lasts) = lasts {
+            let now = Duration::from_millis(crate::server::clock::wall_time().0);
+            params.not_after = date_time_ymd(1970, 1, 1) + now + lasts;
+        }
         params.serial_number = Some(SerialNumber::from(number));
         params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -114,42 +127,42 @@ impl Authority {
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
-    fn path(&self, file: &str) -> std::path::PathBuf {
+    pub(super) fn path(&self, file: &str) -> std::path::PathBuf {
         self.directory.path().join(file)
     }
 
-    fn tls(&self, client_certificate: ClientCertificate) -> Tls {
+    pub(super) fn tls(&self, client_certificate: ClientCertificate) -> Tls {
         Tls {
-            certificate: self.path("localhost.pem"),
-            key: self.path("localhost.key"),
             client_certificate,
             client_ca: (client_certificate != ClientCertificate::None).then(|| self.path("ca.pem")),
             crl: (client_certificate != ClientCertificate::None).then(|| self.path("crl.pem")),
-            crl_check: CrlCheck::Leaf,
-            crl_expired: ExpiredCrl::Warn,
             identity_as_user_name: true,
-            identity: Default::default(),
+            ..Tls::new(self.path("localhost.pem"), self.path("localhost.key"))
         }
     }
 
-    /// Connects with the client certificate `name`, or without one.
-    async fn connect(&self, stream: TcpStream, name: Option<&str>) -> std::io::Result<TlsStream<TcpStream>> {
+    /// A client with the certificate `name`, or without one.
+    pub(super) fn client(&self, name: Option<&str>, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);
-        let config = match name {
+        match name {
             None => builder.with_no_client_auth(),
             Some(name) => {
                 let certificate = CertificateDer::from_pem_file(self.path(&format!("{name}.pem"))).unwrap();
                 let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
                 builder.with_client_auth_cert(vec![certificate], key).unwrap()
             }
-        };
+        }
+    }
+
+    /// Connects with the client certificate `name`, or without one.
+    async fn connect(&self, stream: TcpStream, name: Option<&str>) -> std::io::Result<TlsStream<TcpStream>> {
         let server = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(server, stream).await
+        TlsConnector::from(Arc::new(self.client(name, ALL_VERSIONS))).connect(server, stream).await
     }
 }
 

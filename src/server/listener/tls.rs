@@ -1,14 +1,20 @@
 mod algorithm;
+mod by_name;
 mod client_identity;
 mod contents;
 mod error;
+mod handshake;
 mod https;
 mod identity;
 mod notes;
 mod revoked;
+mod sessions;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -16,17 +22,17 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{Acceptor, NoServerSessionStorage, ServerSessionMemoryCache};
-use tokio_rustls::rustls::sign::SingleCertAndKey;
-use tokio_rustls::rustls::{self, CertificateError, ServerConfig};
+use tokio_rustls::rustls::{self, CertificateError, HandshakeKind, ServerConfig};
 use x509_parser::time::ASN1Time;
 
+use self::by_name::ByName;
 pub use self::error::TlsError;
 pub(crate) use self::https::Https;
-use self::identity::Identity;
 use self::notes::Notes;
 use self::revoked::{CertificateId, RevokedCertificates};
+use self::sessions::Sessions;
 use self::verifier::VersionOne;
 use crate::config::{ClientCertificate, Tls};
 
@@ -49,8 +55,8 @@ struct Loaded {
     authorities: Vec<CertificateDer<'static>>,
     /// How many loads since the start have removed an authority or had other settings.
     removals: u64,
-    /// When the first certificate of the server's chain expires, in seconds since 1970.
-    expires: i64,
+    /// When the first certificate of each of the server's chains expires, in seconds since 1970, and its file.
+    ends: Vec<(i64, PathBuf)>,
     revoked: RevokedCertificates,
 }
 
@@ -93,17 +99,19 @@ impl Certificates {
         Ok(())
     }
 
-    /// When the first certificate of the server's chain expires, in seconds since 1970.
+    /// When the first certificate of the server's chains expires, in seconds since 1970.
     pub(super) fn expires(&self) -> i64 {
-        self.current.load().expires
+        self.current.load().ends.iter().map(|(end, _)| *end).min().unwrap_or_default()
     }
 
     /// Logs that a certificate in use has expired, or will soon.
     pub(super) fn log_expiry(&self) {
         let mut notes = Notes::default();
         let loaded = self.current.load();
-        if let Ok(end) = ASN1Time::from_timestamp(loaded.expires) {
-            notes.check_end(&loaded.files.certificate, end);
+        for (end, path) in &loaded.ends {
+            if let Ok(end) = ASN1Time::from_timestamp(*end) {
+                notes.check_end(path, end);
+            }
         }
         notes.log();
     }
@@ -113,10 +121,17 @@ impl Certificates {
         let started = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(AcceptError::Failed)?;
         let loaded = self.current.load_full();
         let result = started.into_stream(Arc::clone(&loaded.config)).await;
-        result.map(|stream| (stream, loaded.removals)).map_err(|error| {
+        let stream = result.map_err(|error| {
             let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
             if is_reset { AcceptError::Reset } else { AcceptError::Failed(in_words(error)) }
-        })
+        })?;
+        // In a resumed session, the library takes the certificates of the client from the session, and does not verify them.
+        let (_, session) = stream.get_ref();
+        if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+            let refused = |error| AcceptError::Failed(in_words(io::Error::new(io::ErrorKind::InvalidData, error)));
+            loaded.verify(session).map_err(refused)?;
+        }
+        Ok((stream, loaded.removals))
     }
 
     /// The certificates that the client has presented, as far as a revocation list could name them later; `None`: it has presented none.
@@ -134,11 +149,7 @@ impl Certificates {
 
     /// Whether the certificates that a client has presented are valid by the current files, or there are none.
     pub(super) fn verifies(&self, session: &rustls::ServerConnection) -> bool {
-        let Some([end_entity, intermediates @ ..]) = session.peer_certificates() else { return true };
-        let loaded = self.current.load();
-        // A listener that asks for no certificates any more has nothing against those that were presented before.
-        loaded.files.client_certificate == ClientCertificate::None
-            || loaded.verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()).is_ok()
+        self.current.load().verify(session).is_ok()
     }
 
     /// Whether a revocation list names a certificate that the client has presented.
@@ -159,6 +170,19 @@ impl Certificates {
     }
 }
 
+
+impl Loaded {
+    /// Verifies the certificates that a client has presented, if it has.
+    fn verify(&self, session: &rustls::ServerConnection) -> Result<(), rustls::Error> {
+        let Some([end_entity, intermediates @ ..]) = session.peer_certificates() else { return Ok(()) };
+        // A listener that asks for no certificates any more has nothing against those that were presented before.
+        if self.files.client_certificate == ClientCertificate::None {
+            return Ok(());
+        }
+        self.verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()).map(drop)
+    }
+}
+
 /// Reads all files without using them. Returns what an operator should know about them.
 pub(in crate::server) fn check(files: &Tls) -> Result<Vec<String>, TlsError> {
     read_files(files).map(|(_, notes)| notes.into_lines())
@@ -166,32 +190,38 @@ pub(in crate::server) fn check(files: &Tls) -> Result<Vec<String>, TlsError> {
 
 /// What is made of the files, and what an operator should know about them.
 fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
-    let (provider, mut notes) = (Arc::new(provider()), Notes::default());
-    let Identity { key, expires } = identity::read(files, &provider, &mut notes)?;
+    let (mut provider, mut notes) = (provider(), Notes::default());
+    handshake::restrict(&mut provider, files);
+    let provider = Arc::new(provider);
+    let (mut identities, mut ends) = (Vec::new(), Vec::new());
+    for (certificate, key) in files.certificate_files() {
+        let identity = identity::read((certificate, key), &provider, &mut notes)?;
+        ends.push((identity.expires, certificate.to_owned()));
+        identities.push(identity);
+    }
+    let by_name = ByName::new(files, identities, &mut notes)?;
     let verifier::Read { verifier, authorities, lists } = verifier::read(files, &provider, &mut notes)?;
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(&handshake::versions(files))?
         .with_client_cert_verifier(Arc::clone(&verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-    if files.client_certificate == ClientCertificate::None {
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
-        // A client has one connection and resumes it once; the second ticket would take memory until it is evicted.
-        config.send_tls13_tickets = 1;
-    } else {
-        // A resumed session would not be checked against the revocation list again.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-    }
+        .with_cert_resolver(Arc::new(by_name));
+    handshake::apply(&mut config, files);
+    config.session_storage = Arc::new(Sessions::new(files.client_certificate != ClientCertificate::None));
+    // A client has one connection and resumes it once; the second ticket would take memory until it is evicted.
+    config.send_tls13_tickets = 1;
     let revoked = RevokedCertificates::of(&lists);
     let files = files.clone();
-    Ok((Loaded { files, config: Arc::new(config), verifier, authorities, removals: 0, expires, revoked }, notes))
+    Ok((Loaded { files, config: Arc::new(config), verifier, authorities, removals: 0, ends, revoked }, notes))
 }
 
-/// The error of a handshake, in words if a client certificate is its cause.
+/// The error of a handshake, in words if a client certificate or the protocols of the client are its cause.
 fn in_words(error: io::Error) -> io::Error {
     let text = match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::NoCertificatesPresented) => "the client presented no certificate".to_owned(),
         Some(rustls::Error::InvalidCertificate(cause)) => refusal(cause),
+        Some(rustls::Error::NoApplicationProtocol) => {
+            "the client names protocols (ALPN), and none that the listener accepts (alpn)".to_owned()
+        }
         _ => return error,
     };
     io::Error::new(error.kind(), text)
@@ -233,5 +263,3 @@ pub(in crate::server) fn provider() -> CryptoProvider {
 
 /// Certificates of a client that are remembered: longer chains are not in use.
 const PRESENTED_MAX: usize = 8;
-/// Maximum number of cached TLS sessions per listener, of a few hundred bytes each: clients that reconnect resume them.
-const SESSIONS_MAX: usize = 10_240;

@@ -115,10 +115,14 @@ async fn blocking<T: Send + 'static, E: Into<EditFailure> + Send + 'static>(
 impl From<EditError> for EditFailure {
     fn from(error: EditError) -> Self {
         match error {
-            EditError::InvalidUser | EditError::EmptyPassword => Self::Invalid(error.to_string()),
+            EditError::InvalidUser | EditError::EmptyPassword | EditError::NotPrepared => {
+                Self::Invalid(error.to_string())
+            }
             EditError::UnknownUser(user) => Self::UnknownUser(user),
             EditError::Missing(path) => Self::Failed(format!("{} does not exist", path.display())),
-            EditError::Exists(_) | EditError::Io { .. } | EditError::Hash(_) => Self::Failed(error.to_string()),
+            EditError::Exists(_) | EditError::Io { .. } | EditError::Hash(_) | EditError::OtherForm(_) => {
+                Self::Failed(error.to_string())
+            }
         }
     }
 }
@@ -127,9 +131,10 @@ impl From<AuthError> for EditFailure {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Acl { .. } | AuthError::Password { .. } => Self::Invalid(error.to_string()),
-            AuthError::Unreadable { .. } | AuthError::Unwritable { .. } | AuthError::Key { .. } => {
-                Self::Failed(error.to_string())
-            }
+            AuthError::Unreadable { .. }
+            | AuthError::Unwritable { .. }
+            | AuthError::Key { .. }
+            | AuthError::Scram { .. } => Self::Failed(error.to_string()),
         }
     }
 }

@@ -35,7 +35,9 @@ impl Part {
     /// The files of a listener with TLS.
     pub(super) fn certificates(listener: &Listener) -> Option<Self> {
         let tls = listener.tls.as_ref()?;
-        let files = [&tls.certificate, &tls.key].into_iter().chain(&tls.client_ca).chain(&tls.crl).cloned().collect();
+        let own = tls.certificate_files().flat_map(|(certificate, key)| [certificate, key]);
+        let of_clients = tls.client_ca.iter().chain(&tls.crl).map(PathBuf::as_path);
+        let files = own.chain(of_clients).map(Path::to_path_buf).collect();
         Some(Self { name: format!("certificates of {}", listener.label()), files })
     }
 }

@@ -1,7 +1,7 @@
 use crate::auth;
 use crate::broker::AuthenticationOutcome;
 
-/// What the authentication of a connection waits for. The broker keeps the connection paused meanwhile. At most one for each connection, and it
+/// What the authentication of a connection waits for. The broker keeps the connection paused meanwhile, unless its client is to answer. At most one for each connection, and it
 /// ends with it.
 #[derive(Debug)]
 pub(in crate::server) enum Login {
@@ -11,4 +11,6 @@ pub(in crate::server) enum Login {
     Delayed(Box<auth::Request>),
     /// The time at which the client is told of its refusal.
     Refused(Box<AuthenticationOutcome>),
+    /// The AUTH of the client that continues this exchange. The connection is not paused: during a re-authentication, other packets go on.
+    Challenged(auth::Exchange),
 }

@@ -25,6 +25,9 @@ pub enum TlsError {
     /// `client_certificate` is set without `client_ca`.
     #[error("client_certificate needs client_ca")]
     NoClientCa,
+    /// There is no certificate at all.
+    #[error("the listener has no certificate")]
+    NoCertificate,
     /// TLS can't be configured.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),

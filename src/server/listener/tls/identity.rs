@@ -1,11 +1,12 @@
 //! The server's certificate, its chain and its key.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
-use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -13,31 +14,36 @@ use super::algorithm;
 use super::contents::{Contents, NEW_KEY};
 use super::error::TlsError;
 use super::notes::Notes;
-use crate::config::Tls;
 
 /// What a listener shows to its clients.
 pub(super) struct Identity {
     pub(super) key: CertifiedKey,
     /// When the first certificate of the chain expires, in seconds since 1970.
     pub(super) expires: i64,
+    /// The names of its certificate that clients can ask for, in lower case, perhaps with `*` as the first part.
+    pub(super) names: Vec<String>,
 }
 
 /// Reads the certificate and the key, and checks that they belong together and that the chain is in order.
-pub(super) fn read(files: &Tls, provider: &CryptoProvider, notes: &mut Notes) -> Result<Identity, TlsError> {
-    let file = Contents::read(&files.certificate)?;
+pub(super) fn read(
+    (certificate, key): (&Path, &Path),
+    provider: &CryptoProvider,
+    notes: &mut Notes,
+) -> Result<Identity, TlsError> {
+    let file = Contents::read(certificate)?;
     let chain = file.certificates()?;
     let parsed = parse_all(&file, &chain)?;
-    let key = signing_key(&Contents::read(&files.key)?, provider)?;
-    check_key(&file, files, &parsed, &*key)?;
+    let signing = signing_key(&Contents::read(key)?, provider)?;
+    check_key(&file, (certificate, key), &parsed, &*signing)?;
     check_order(&file, &parsed, notes);
     if parsed.first().is_some_and(|leaf| leaf.version() == X509Version::V1) {
         notes.add(
-            &files.certificate,
+            certificate,
             "is an X.509 v1 certificate, which has no names to check: clients that verify it may refuse it; \
              sign one with `openssl x509 -req -extfile FILE`, where FILE has `subjectAltName = DNS:NAME`",
         );
     }
-    notes.check_validity(&files.certificate, parsed.first());
+    notes.check_validity(certificate, parsed.first());
     let end = |certificate: &X509Certificate<'_>| certificate.validity().not_after;
     let leaf_end = parsed.first().map(end);
     let first_end = parsed.iter().map(end).min_by_key(ASN1Time::timestamp);
@@ -45,11 +51,22 @@ pub(super) fn read(files: &Tls, provider: &CryptoProvider, notes: &mut Notes) ->
         && Some(first_end) != leaf_end
     {
         // What the chain needs to be verified expires before the certificate itself.
-        notes.check_end(&files.certificate, first_end);
+        notes.check_end(certificate, first_end);
     }
     let expires = first_end.map(|end| end.timestamp()).unwrap_or_default();
+    let names = parsed.first().map(names).unwrap_or_default();
     drop(parsed);
-    Ok(Identity { key: CertifiedKey::new(chain, key), expires })
+    Ok(Identity { key: CertifiedKey::new(chain, signing), expires, names })
+}
+
+/// The names of hosts in a certificate.
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let all = alternative.map(|extension| &extension.value.general_names).into_iter().flatten();
+    let host = |name: &GeneralName<'_>| {
+        if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }
+    };
+    all.filter_map(host).collect()
 }
 
 /// Parses every certificate of a file.
@@ -83,7 +100,7 @@ fn signing_key(file: &Contents, provider: &CryptoProvider) -> Result<Arc<dyn Sig
 /// The first certificate must have the public key that belongs to the private one.
 fn check_key(
     file: &Contents,
-    files: &Tls,
+    (certificate, private): (&Path, &Path),
     parsed: &[X509Certificate<'_>],
     key: &dyn SigningKey,
 ) -> Result<(), TlsError> {
@@ -101,8 +118,8 @@ fn check_key(
         ))),
         None => Err(file.problem(&format!(
             "certificate and key do not match: compare `openssl x509 -in {} -noout -pubkey` with `openssl pkey -in {} -pubout`",
-            files.certificate.display(),
-            files.key.display()
+            certificate.display(),
+            private.display()
         ))),
     }
 }

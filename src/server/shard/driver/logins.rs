@@ -23,7 +23,16 @@ impl Driver {
         let now = self.reading.now;
         let Some(peer) = self.shard.peer(connection) else { return };
         let is_own = self.bans.is_own(peer.address);
-        let request = authentication::request(peer, request, now);
+        let is_answer = request.step == AuthenticationStep::Continue;
+        // A client that begins anew gives up an exchange.
+        let exchange = match self.logins.remove(&connection) {
+            Some(Login::Challenged(exchange)) if is_answer => Some(exchange),
+            Some(Login::Challenged(_) | Login::Checking { .. } | Login::Delayed(_) | Login::Refused(_)) | None => None,
+        };
+        if is_answer && exchange.is_none() {
+            return self.answers.push_back(refused(connection, ReasonCode::ProtocolError, NOT_ASKED));
+        }
+        let request = authentication::request(peer, request, exchange, now);
         if !is_connect || is_own {
             return self.ask_provider(connection, request);
         }
@@ -72,6 +81,11 @@ impl Driver {
         let now = self.reading.now;
         self.set_proof(connection, &verdict);
         let verdict = self.at_listener(connection, verdict);
+        if let auth::Verdict::Continue { exchange, .. } = &verdict
+            && self.connections.get_mut(connection).is_some()
+        {
+            self.logins.insert(connection, Login::Challenged(exchange.clone()));
+        }
         let outcome = authentication::outcome(verdict);
         let is_connect = self.shard.awaits_authentication(connection);
         if let AuthenticationOutcome::Granted { verified_user: Some(user), .. } = &outcome
@@ -119,7 +133,7 @@ impl Driver {
             Some(Login::Refused(outcome)) => {
                 self.answers.push_back(Event::Authenticated { connection, outcome: *outcome });
             }
-            Some(checking @ Login::Checking { .. }) => _ = self.logins.insert(connection, checking),
+            Some(other @ (Login::Checking { .. } | Login::Challenged(_))) => _ = self.logins.insert(connection, other),
             None => {}
         }
         self.apply_answers();
@@ -142,6 +156,13 @@ const fn is_login(reason_code: ReasonCode) -> bool {
 }
 
 fn banned(connection: ConnectionId) -> Event {
-    let outcome = AuthenticationOutcome::Refused { reason_code: ReasonCode::Banned, cause: "banned".into() };
+    refused(connection, ReasonCode::Banned, "banned")
+}
+
+fn refused(connection: ConnectionId, reason_code: ReasonCode, cause: &'static str) -> Event {
+    let outcome = AuthenticationOutcome::Refused { reason_code, cause: cause.into() };
     Event::Authenticated { connection, outcome }
 }
+
+/// The cause for an AUTH that no provider has asked for.
+const NOT_ASKED: &str = "AUTH 0x18 without an authentication that continues";
