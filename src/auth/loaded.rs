@@ -15,6 +15,7 @@ use super::jwt::{JwtProvider, TokenKey};
 use super::password::{PasswordProvider, UnknownUsers};
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
+use super::remote::{Remote, Service};
 use super::rules::Rules;
 use super::unavailable::UnavailableProvider;
 use super::verified::Verified;
@@ -60,6 +61,8 @@ pub(super) enum Judge {
     Certificate(Arc<CertificateProvider>),
     Password(Arc<PasswordProvider>),
     Jwt(Arc<JwtProvider>),
+    /// Any provider that asks a service.
+    Remote(Arc<Remote>),
 }
 
 /// What the settings say.
@@ -93,6 +96,7 @@ enum ProofFile {
     None,
     Passwords(Arc<PasswordFile>),
     Key(Arc<TokenKey>),
+    Service(Arc<Service>),
 }
 
 impl Loaded {
@@ -113,6 +117,9 @@ impl Loaded {
                     Judge::Password(Arc::new(PasswordProvider::new(name.clone(), file, memory, rules)))
                 }
                 ProofFile::Key(file) => Judge::Jwt(Arc::new(JwtProvider::new(settings, Arc::clone(file), key, rules))),
+                ProofFile::Service(service) => {
+                    Judge::Remote(Arc::new(Remote::new(name.clone(), Arc::clone(service), rules)))
+                }
             };
             Named { name, judge }
         });
@@ -167,7 +174,29 @@ impl Loaded {
     pub(super) fn tokens(&self) -> impl Iterator<Item = &JwtProvider> {
         self.judges().filter_map(|judge| match judge {
             Judge::Jwt(provider) => Some(&**provider),
-            Judge::Certificate(_) | Judge::Password(_) => None,
+            Judge::Certificate(_) | Judge::Password(_) | Judge::Remote(_) => None,
+        })
+    }
+
+    /// The providers that ask a service.
+    pub(super) fn services(&self) -> impl Iterator<Item = &Remote> {
+        self.judges().filter_map(|judge| match judge {
+            Judge::Remote(provider) => Some(&**provider),
+            Judge::Certificate(_) | Judge::Password(_) | Judge::Jwt(_) => None,
+        })
+    }
+
+    /// Whether a provider may say which topics a client may use.
+    pub(super) fn grants_topics(&self) -> bool {
+        self.tokens().any(JwtProvider::reads_topics) || self.services().any(Remote::grants_topics)
+    }
+
+    /// The service of the provider with this name.
+    fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        let mut pairs = self.terms.providers.iter().zip(&self.files.proofs);
+        pairs.find_map(|(settings, file)| match file {
+            ProofFile::Service(service) if settings.label() == name => Some(service),
+            _ => None,
         })
     }
 
@@ -183,6 +212,7 @@ impl Judge {
             Self::Certificate(provider) => Arc::<CertificateProvider>::clone(provider),
             Self::Password(provider) => Arc::<PasswordProvider>::clone(provider),
             Self::Jwt(provider) => Arc::<JwtProvider>::clone(provider),
+            Self::Remote(provider) => Arc::<Remote>::clone(provider),
         }
     }
 }
@@ -223,12 +253,12 @@ fn providers(security: &Security, auth: &[config::Provider]) -> Vec<config::Prov
 }
 
 impl Files {
-    /// Reads the files that the settings name.
-    pub(super) fn read(terms: &Terms) -> Result<Self, AuthError> {
+    /// Reads the files that the settings name. `key` is that of all fingerprints, and `before` what is in force until now.
+    pub(super) fn read(terms: &Terms, key: &RandomState, before: Option<&Loaded>) -> Result<Self, AuthError> {
         let (security, mut notes) = (&terms.security, Vec::new());
         let mut proofs = Vec::new();
         for provider in &terms.providers {
-            proofs.push(ProofFile::read(security, provider, &mut notes)?);
+            proofs.push(ProofFile::read(security, provider, &mut notes, (key, before))?);
         }
         let acl = security.acl_file.as_deref().map(AclFile::read).transpose()?;
         if let (Some(path), Some(false)) = (&security.acl_file, acl.as_ref().map(AclFile::has_rules)) {
@@ -239,7 +269,12 @@ impl Files {
 }
 
 impl ProofFile {
-    fn read(security: &Security, provider: &config::Provider, notes: &mut Vec<String>) -> Result<Self, AuthError> {
+    fn read(
+        security: &Security,
+        provider: &config::Provider,
+        notes: &mut Vec<String>,
+        (_key, _before): (&RandomState, Option<&Loaded>),
+    ) -> Result<Self, AuthError> {
         match provider.kind {
             ProviderKind::Certificate => Ok(Self::None),
             ProviderKind::PasswordFile => {

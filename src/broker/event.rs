@@ -184,6 +184,8 @@ pub enum Revocation {
     Anonymous,
     /// Its token was verified with a key, or by settings, that are not in force any more.
     Token,
+    /// The service that accepted it is asked by other settings.
+    Service,
     /// Its listener has no provider any more that verifies it.
     Provider,
 }
@@ -196,6 +198,7 @@ impl Revocation {
             Self::Password => "the password of its user has changed",
             Self::Certificate => "its certificate is revoked",
             Self::Token => "the key or the settings that verified its token have changed",
+            Self::Service => "the settings of the service that accepted it have changed",
             Self::Provider => "what verified it was removed from the configuration",
             Self::Anonymous => "anonymous clients are not accepted any more",
             Self::Authority => "its certificate is not valid any more, since an authority was removed",

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +50,15 @@ pub struct Provider {
     /// `jwt`: the claim with the topics of the client; by default `acl`. If it is empty, the ACL file always decides.
     #[serde(default)]
     pub acl_claim: Option<String>,
+    /// Types that ask a service: the time for an answer, with the time that a request waits for its turn; by default 5 s.
+    #[serde(default, with = "optional_duration")]
+    pub timeout: Option<Duration>,
+    /// Types that ask a service: how many requests are under way at once; by default 64.
+    #[serde(default)]
+    pub requests_max: Option<NonZeroU16>,
+    /// Types that ask a service: how long a client that it has accepted is accepted again without asking; by default not at all.
+    #[serde(default, with = "optional_duration")]
+    pub cache: Option<Duration>,
 }
 
 /// What a provider verifies.
@@ -137,7 +147,15 @@ impl Provider {
             require_exp: None,
             leeway: None,
             acl_claim: None,
+            timeout: None,
+            requests_max: None,
+            cache: None,
         }
+    }
+
+    /// The same without what says how a service is asked, and not which one: a change of it concerns no client that is connected.
+    pub fn without_tuning(&self) -> Self {
+        Self { timeout: None, requests_max: None, cache: None, ..self.clone() }
     }
 
     /// Its name, or that of its kind.
@@ -168,6 +186,22 @@ impl Provider {
             if is_set && kind != self.kind {
                 problem(setting, &format!("has no effect: it is a setting of the type \"{}\"", kind.type_name()));
             }
+        }
+        if !self.kind.asks_a_service() {
+            let tuning = [
+                ("timeout", self.timeout.is_some()),
+                ("requests_max", self.requests_max.is_some()),
+                ("cache", self.cache.is_some()),
+            ];
+            for (setting, _) in tuning.iter().filter(|(_, is_set)| *is_set) {
+                problem(setting, "has no effect: it is a setting of types that ask a service");
+            }
+        }
+        if self.timeout.is_some_and(|timeout| !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout)) {
+            problem("timeout", "must be from \"100ms\" to \"1m\"");
+        }
+        if self.cache.is_some_and(|cache| cache > CACHE_MAX) {
+            problem("cache", "must be at most 24h: the service is not asked meanwhile");
         }
         match self.kind {
             ProviderKind::PasswordFile if self.file.is_none() && !password_file => {
@@ -218,6 +252,13 @@ impl Provider {
 }
 
 impl ProviderKind {
+    /// Whether it asks a service on the network, so that it has the settings for that.
+    pub const fn asks_a_service(self) -> bool {
+        match self {
+            Self::PasswordFile | Self::Certificate | Self::Jwt => false,
+        }
+    }
+
     /// Its name in the configuration.
     const fn type_name(self) -> &'static str {
         match self {
@@ -240,6 +281,11 @@ const NAME_BYTES_MAX: usize = 64;
 const ANONYMOUS: &str = "anonymous";
 /// Clocks that differ by more are wrong.
 const LEEWAY_MAX: Duration = Duration::from_secs(3_600);
+/// Shorter ones fail now and then on a network that works, and longer ones make clients wait for CONNACK that give up.
+const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// A client that the service refuses by now is accepted for as long.
+const CACHE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 #[cfg(test)]
 mod tests {
