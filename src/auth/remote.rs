@@ -8,6 +8,7 @@ mod backend;
 mod cache;
 mod desk;
 mod figures;
+mod http;
 mod service;
 mod thread;
 
@@ -23,12 +24,13 @@ use super::rules::Rules;
 use super::topics;
 use crate::codec::ReasonCode;
 use crate::routing::Access;
-pub(super) use backend::{Asking, Backend, BackendFault, Expiry, Grant, Reply, Topics};
+use backend::{BackendFault, Reply};
 use cache::Known;
 pub use desk::Notice;
 pub(super) use desk::{Desk, Desks};
 pub(super) use figures::Figures;
 pub use figures::RemoteCounts;
+pub(super) use http::http_service;
 pub(super) use service::Service;
 pub(super) use thread::RemoteThread;
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, unreadable};
+use super::service_url::ServiceUrl;
+use super::telemetry::read_headers;
 use super::value::optional_duration;
 
 /// One way to authenticate clients: one `[[auth]]`. They are asked in the order of the file.
@@ -50,6 +52,18 @@ pub struct Provider {
     /// `jwt`: the claim with the topics of the client; by default `acl`. If it is empty, the ACL file always decides.
     #[serde(default)]
     pub acl_claim: Option<String>,
+    /// `http`: where clients are judged, `http://…` or `https://…`.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// `http`: where the topics of an accepted client are asked for; by default the answer of `url` has them, or the ACL file decides.
+    #[serde(default)]
+    pub authorize_url: Option<String>,
+    /// `http`: file with further headers of the requests, each on a line: `Name: value`.
+    #[serde(default)]
+    pub headers_file: Option<PathBuf>,
+    /// `http`: PEM file with the authorities that may certify the service; by default those of the operating system.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
     /// Types that ask a service: the time for an answer, with the time that a request waits for its turn; by default 5 s.
     #[serde(default, with = "optional_duration")]
     pub timeout: Option<Duration>,
@@ -71,6 +85,8 @@ pub enum ProviderKind {
     Certificate,
     /// A JSON Web Token in the password or the user name.
     Jwt,
+    /// What an HTTP service says.
+    Http,
 }
 
 /// The field of CONNECT that has a token.
@@ -127,6 +143,7 @@ impl ProviderKind {
             Self::PasswordFile => "password",
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
+            Self::Http => "http",
         }
     }
 }
@@ -147,6 +164,10 @@ impl Provider {
             require_exp: None,
             leeway: None,
             acl_claim: None,
+            url: None,
+            authorize_url: None,
+            headers_file: None,
+            ca: None,
             timeout: None,
             requests_max: None,
             cache: None,
@@ -155,7 +176,7 @@ impl Provider {
 
     /// The same without what says how a service is asked, and not which one: a change of it concerns no client that is connected.
     pub fn without_tuning(&self) -> Self {
-        Self { timeout: None, requests_max: None, cache: None, ..self.clone() }
+        Self { headers_file: None, ca: None, timeout: None, requests_max: None, cache: None, ..self.clone() }
     }
 
     /// Its name, or that of its kind.
@@ -182,6 +203,10 @@ impl Provider {
             ("require_exp", ProviderKind::Jwt, self.require_exp.is_some()),
             ("leeway", ProviderKind::Jwt, self.leeway.is_some()),
             ("acl_claim", ProviderKind::Jwt, self.acl_claim.is_some()),
+            ("url", ProviderKind::Http, self.url.is_some()),
+            ("authorize_url", ProviderKind::Http, self.authorize_url.is_some()),
+            ("headers_file", ProviderKind::Http, self.headers_file.is_some()),
+            ("ca", ProviderKind::Http, self.ca.is_some()),
         ] {
             if is_set && kind != self.kind {
                 problem(setting, &format!("has no effect: it is a setting of the type \"{}\"", kind.type_name()));
@@ -209,13 +234,34 @@ impl Provider {
             }
             ProviderKind::PasswordFile | ProviderKind::Certificate => {}
             ProviderKind::Jwt => self.token_problems(&mut problem),
+            ProviderKind::Http => self.http_problems(&mut problem),
         }
-        let files =
-            [("file", &self.file), ("secret_file", &self.secret_file), ("public_key_file", &self.public_key_file)];
+        let files = [
+            ("file", &self.file),
+            ("secret_file", &self.secret_file),
+            ("public_key_file", &self.public_key_file),
+            ("headers_file", &self.headers_file),
+            ("ca", &self.ca),
+        ];
         let unreadable =
             |(setting, path): &(&str, &Option<PathBuf>)| unreadable(&format!("{key}.{setting}"), path.as_deref()?);
         problems.extend(files.iter().filter_map(unreadable));
         problems
+    }
+
+    /// Checks the settings of a provider of the kind `http`.
+    fn http_problems(&self, problem: &mut impl FnMut(&str, &str)) {
+        if self.url.is_none() {
+            problem("url", "is missing: it is where clients are judged");
+        }
+        for (setting, url) in [("url", &self.url), ("authorize_url", &self.authorize_url)] {
+            if let Some(Err(text)) = url.as_deref().map(ServiceUrl::of) {
+                problem(setting, text);
+            }
+        }
+        if let Some(Err(text)) = self.headers_file.as_deref().filter(|path| path.is_file()).map(read_headers) {
+            problem("headers_file", &text);
+        }
     }
 
     /// Checks the settings of a provider of the kind `jwt`.
@@ -256,6 +302,7 @@ impl ProviderKind {
     pub const fn asks_a_service(self) -> bool {
         match self {
             Self::PasswordFile | Self::Certificate | Self::Jwt => false,
+            Self::Http => true,
         }
     }
 
@@ -265,6 +312,7 @@ impl ProviderKind {
             Self::PasswordFile => "password-file",
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
+            Self::Http => "http",
         }
     }
 }
