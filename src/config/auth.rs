@@ -31,6 +31,12 @@ pub struct Provider {
     /// `jwt`: file with the public key of RS256, ES256 or EdDSA, PEM.
     #[serde(default)]
     pub public_key_file: Option<PathBuf>,
+    /// `jwt`: where the public keys of the issuer are fetched, a JSON Web Key Set.
+    #[serde(default)]
+    pub jwks_url: Option<String>,
+    /// `jwt`: after which time the keys are fetched again; by default 10 min.
+    #[serde(default, with = "optional_duration")]
+    pub jwks_refresh: Option<Duration>,
     /// `jwt`: the algorithms that are accepted; by default HS256 for a secret, and that of the public key.
     #[serde(default)]
     pub algorithms: Option<Vec<TokenAlgorithm>>,
@@ -58,10 +64,10 @@ pub struct Provider {
     /// `http`: where the topics of an accepted client are asked for; by default the answer of `url` has them, or the ACL file decides.
     #[serde(default)]
     pub authorize_url: Option<String>,
-    /// `http`: file with further headers of the requests, each on a line: `Name: value`.
+    /// `http`, and `jwt` with `jwks_url`: file with further headers of the requests, each on a line: `Name: value`.
     #[serde(default)]
     pub headers_file: Option<PathBuf>,
-    /// `http`: PEM file with the authorities that may certify the service; by default those of the operating system.
+    /// `http`, and `jwt` with `jwks_url`: PEM file with the authorities that may certify the service; by default those of the operating system.
     #[serde(default)]
     pub ca: Option<PathBuf>,
     /// Types that ask a service: the time for an answer, with the time that a request waits for its turn; by default 5 s.
@@ -157,6 +163,8 @@ impl Provider {
             file: None,
             secret_file: None,
             public_key_file: None,
+            jwks_url: None,
+            jwks_refresh: None,
             algorithms: None,
             from: None,
             user_claim: None,
@@ -176,7 +184,15 @@ impl Provider {
 
     /// The same without what says how a service is asked, and not which one: a change of it concerns no client that is connected.
     pub fn without_tuning(&self) -> Self {
-        Self { headers_file: None, ca: None, timeout: None, requests_max: None, cache: None, ..self.clone() }
+        Self {
+            jwks_refresh: None,
+            headers_file: None,
+            ca: None,
+            timeout: None,
+            requests_max: None,
+            cache: None,
+            ..self.clone()
+        }
     }
 
     /// Its name, or that of its kind.
@@ -196,6 +212,8 @@ impl Provider {
             ("file", ProviderKind::PasswordFile, self.file.is_some()),
             ("secret_file", ProviderKind::Jwt, self.secret_file.is_some()),
             ("public_key_file", ProviderKind::Jwt, self.public_key_file.is_some()),
+            ("jwks_url", ProviderKind::Jwt, self.jwks_url.is_some()),
+            ("jwks_refresh", ProviderKind::Jwt, self.jwks_refresh.is_some()),
             ("algorithms", ProviderKind::Jwt, self.algorithms.is_some()),
             ("from", ProviderKind::Jwt, self.from.is_some()),
             ("user_claim", ProviderKind::Jwt, self.user_claim.is_some()),
@@ -205,8 +223,8 @@ impl Provider {
             ("acl_claim", ProviderKind::Jwt, self.acl_claim.is_some()),
             ("url", ProviderKind::Http, self.url.is_some()),
             ("authorize_url", ProviderKind::Http, self.authorize_url.is_some()),
-            ("headers_file", ProviderKind::Http, self.headers_file.is_some()),
-            ("ca", ProviderKind::Http, self.ca.is_some()),
+            ("headers_file", ProviderKind::Http, self.headers_file.is_some() && self.jwks_url.is_none()),
+            ("ca", ProviderKind::Http, self.ca.is_some() && self.jwks_url.is_none()),
         ] {
             if is_set && kind != self.kind {
                 problem(setting, &format!("has no effect: it is a setting of the type \"{}\"", kind.type_name()));
@@ -221,6 +239,9 @@ impl Provider {
             for (setting, _) in tuning.iter().filter(|(_, is_set)| *is_set) {
                 problem(setting, "has no effect: it is a setting of types that ask a service");
             }
+        }
+        if let Some(Err(text)) = self.headers_file.as_deref().filter(|path| path.is_file()).map(read_headers) {
+            problem("headers_file", &text);
         }
         if self.timeout.is_some_and(|timeout| !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout)) {
             problem("timeout", "must be from \"100ms\" to \"1m\"");
@@ -259,27 +280,53 @@ impl Provider {
                 problem(setting, text);
             }
         }
-        if let Some(Err(text)) = self.headers_file.as_deref().filter(|path| path.is_file()).map(read_headers) {
-            problem("headers_file", &text);
+    }
+
+    /// Checks the settings of a key set.
+    fn key_set_problems(&self, problem: &mut impl FnMut(&str, &str)) {
+        match self.jwks_url.as_deref().map(ServiceUrl::of) {
+            Some(Err(text)) => problem("jwks_url", text),
+            Some(Ok(url)) if !url.is_encrypted && !url.is_local => {
+                problem(
+                    "jwks_url",
+                    "must be https beyond this machine: who can change the answer on its way can make tokens",
+                );
+            }
+            Some(Ok(_)) => {}
+            None if self.jwks_refresh.is_some() => problem("jwks_refresh", "has no effect without jwks_url"),
+            None => {}
+        }
+        if self.jwks_refresh.is_some_and(|refresh| !(REFRESH_MIN..=REFRESH_MAX).contains(&refresh)) {
+            problem("jwks_refresh", "must be from \"10s\" to \"12h\"");
         }
     }
 
     /// Checks the settings of a provider of the kind `jwt`.
     fn token_problems(&self, problem: &mut impl FnMut(&str, &str)) {
-        match (&self.secret_file, &self.public_key_file) {
-            (None, None) => problem("secret_file", "is missing: tokens need it or public_key_file to be verified"),
-            (Some(_), Some(_)) => {
-                problem("public_key_file", "can't be set with secret_file: use a provider for each key");
+        let keys = [
+            ("secret_file", self.secret_file.is_some()),
+            ("public_key_file", self.public_key_file.is_some()),
+            ("jwks_url", self.jwks_url.is_some()),
+        ];
+        match keys.map(|(_, is_set)| is_set) {
+            [false, false, false] => {
+                problem("secret_file", "is missing: tokens need it, public_key_file or jwks_url to be verified");
             }
-            (Some(_), None) | (None, Some(_)) => {}
+            [true, true, _] => problem("public_key_file", "can't be set with secret_file: use a provider for each key"),
+            [true, _, true] | [_, true, true] => {
+                problem("jwks_url", "can't be set with secret_file or public_key_file: use a provider for each key");
+            }
+            [true, false, false] | [false, true, false] | [false, false, true] => {}
         }
+        self.key_set_problems(problem);
+        let is_public = self.public_key_file.is_some() || self.jwks_url.is_some();
         if let Some(algorithms) = &self.algorithms {
             if algorithms.is_empty() {
                 problem("algorithms", "must have at least one algorithm");
             }
-            let wrong = algorithms.iter().find(|algorithm| algorithm.is_symmetric() == self.public_key_file.is_some());
-            if let Some(wrong) = wrong.filter(|_| self.secret_file.is_some() != self.public_key_file.is_some()) {
-                let needs = if wrong.is_symmetric() { "secret_file" } else { "public_key_file" };
+            let wrong = algorithms.iter().find(|algorithm| algorithm.is_symmetric() == is_public);
+            if let Some(wrong) = wrong.filter(|_| self.secret_file.is_some() != is_public) {
+                let needs = if wrong.is_symmetric() { "secret_file" } else { "public_key_file or jwks_url" };
                 problem("algorithms", &format!("has {}, which needs {needs}", wrong.name()));
             }
         }
@@ -334,6 +381,9 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// A client that the service refuses by now is accepted for as long.
 const CACHE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// More requests would be a load for the issuer, and with fewer the keys would be too old after two that failed.
+const REFRESH_MIN: Duration = Duration::from_secs(10);
+const REFRESH_MAX: Duration = Duration::from_secs(12 * 3_600);
 
 #[cfg(test)]
 mod tests {
