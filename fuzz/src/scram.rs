@@ -3,7 +3,7 @@ use std::path::Path;
 use bytes::Bytes;
 use oncemq::auth::{Authenticator, Exchange, Request, Verdict};
 use oncemq::codec::ClientId;
-use oncemq::config::{Provider, ProviderKind, Security};
+use oncemq::config::{ClientIdRule, Provider, ProviderKind, Security};
 use oncemq::timestamp::{Timestamp, WallTime};
 
 thread_local! {
@@ -62,6 +62,7 @@ fn request(method: &'static str, data: &[u8], exchange: Option<Exchange>) -> Req
         is_local: false,
         certificate_identity: None,
         listener: "tcp".into(),
+        client_ids: ClientIdRule::Any,
         at: Timestamp(1),
         wall: WallTime(1_700_000_000_000),
     }

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
+
 use super::disk::DiskFigures;
 use crate::broker::{Counters, OutcomeKind, RefusedAction, Shared};
 use crate::codec::ReasonCode;
@@ -11,7 +13,7 @@ use crate::histogram::LatencyHistogram;
 use crate::server::process::{self, Memory};
 use crate::server::{
     AdmissionCounts, Bans, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult, Queries, Reloader,
-    ShardSnapshot, SpanResult, Status, TelemetryFigures, Traces, Traffic,
+    RemoteCounts, ShardSnapshot, SpanResult, Status, TelemetryFigures, Traces, Traffic,
 };
 use crate::store::{Stats, Store, Timing};
 use crate::timestamp::WallTime;
@@ -64,6 +66,7 @@ pub(super) struct Snapshot {
     certificates: Vec<CertificateExpiry>,
     probe: Option<ProbeFigures>,
     telemetry: Option<TelemetryFigures>,
+    services: Vec<(ByteString, RemoteCounts)>,
     now: WallTime,
 }
 
@@ -107,6 +110,7 @@ impl Snapshot {
             certificates: handles.status.certificates(),
             probe: handles.status.probe(),
             telemetry: handles.status.telemetry(),
+            services: handles.status.services(),
             now: handles.status.wall_now(),
         }
     }
@@ -187,6 +191,35 @@ impl Snapshot {
         let figures = self.telemetry.iter();
         let named = figures.flat_map(|figures| SpanResult::ALL.iter().zip(figures.spans));
         named.map(|(result, count)| (vec![result.name().to_owned()], count)).collect()
+    }
+
+    /// The requests to the services of providers, by provider and result; none without such a provider.
+    pub(super) fn service_requests(&self) -> Vec<(Vec<String>, u64)> {
+        let of_service = |(provider, counts): &(ByteString, RemoteCounts)| {
+            let named = [
+                ("allowed", counts.allowed),
+                ("denied", counts.denied),
+                ("ignored", counts.ignored),
+                ("unreachable", counts.unreachable),
+                ("late", counts.late),
+                ("invalid", counts.invalid),
+                ("cached", counts.known),
+                ("busy", counts.busy),
+                ("abandoned", counts.abandoned),
+            ];
+            named.map(|(result, count)| (vec![provider.to_string(), result.to_owned()], count))
+        };
+        self.services.iter().flat_map(of_service).collect()
+    }
+
+    /// The requests to the services of providers that are under way.
+    pub(super) fn service_requests_under_way(&self) -> Vec<(String, f64)> {
+        self.services.iter().map(|(provider, counts)| (provider.to_string(), counts.under_way as f64)).collect()
+    }
+
+    /// The requests to the services of providers that wait.
+    pub(super) fn service_requests_waiting(&self) -> Vec<(String, f64)> {
+        self.services.iter().map(|(provider, counts)| (provider.to_string(), counts.waiting as f64)).collect()
     }
 
     /// The seconds until the certificate of each listener with TLS expires.

@@ -2,16 +2,21 @@ use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use bytestring::ByteString;
 
 use super::account::Account;
+use super::chain::Step;
 use super::error::AuthError;
 use super::fingerprint::Fingerprint;
+use super::job::Stage;
+use super::jwt::{Jwks, JwtProvider};
 use super::loaded::{Files, Generation, Judge, Loaded, Terms};
 use super::mounts::Mounted;
-use super::provider::{Request, Verdict};
+use super::provider::{Cost, Provider, Refusal, Request, Verdict};
+use super::remote::Figures;
 use super::scram::DecoySecret;
 use super::verified::Verified;
-use crate::codec::ClientId;
+use crate::codec::{ClientId, ReasonCode};
 use crate::config::{self, Listener, OnPasswordChange, Security};
 use crate::routing::{Access, RuleSource};
 use crate::topic::MountPoint;
@@ -40,6 +45,8 @@ pub enum Renewal {
     PasswordChanged(Arc<Access>),
     /// Its token was verified with another key, or by other settings. Its Session has this access.
     TokenVoid(Arc<Access>),
+    /// The service that accepted it has other settings. Its Session has this access.
+    ServiceChanged(Arc<Access>),
     /// Its listener has no such provider any more. Its Session has this access.
     ProviderRemoved(Arc<Access>),
 }
@@ -80,6 +87,10 @@ const BY_TOKEN_OR_CERTIFICATE: &str =
     "if its token or its certificate has this name; topics in the token replace these rules";
 const ALSO_BY_TOKEN: &str = "with its password; topics in a token with this name replace these rules";
 
+const BY_SERVICE: &str = "if a service accepts it under this name; topics that the service grants replace these rules";
+const ALSO_BY_SERVICE: &str = "with its password; topics that a service grants to this name replace these rules";
+const NEEDS_SERVICE: Refusal = Refusal::new(ReasonCode::ServerUnavailable, "a service decides");
+
 impl Authenticator {
     /// Reads the files for the first time. An invalid line is an error.
     ///
@@ -88,7 +99,7 @@ impl Authenticator {
     pub fn new(security: &Security, auth: &[config::Provider], listeners: &[Listener]) -> Result<Self, AuthError> {
         let (key, verified, decoys) = (RandomState::new(), Arc::new(Verified::new()), Arc::new(DecoySecret::new()));
         let terms = Terms::new(security, auth, listeners);
-        let files = Files::read(&terms)?;
+        let files = Files::read(&terms, &key, None)?;
         let loaded = Loaded::new(Generation::of(0), terms, files, (&key, &verified, &decoys));
         Ok(Self { key, verified, decoys, loaded: ArcSwap::from_pointee(loaded), reloading: Mutex::new(()) })
     }
@@ -99,8 +110,9 @@ impl Authenticator {
     /// See [`new`](Self::new).
     pub fn reload(&self) -> Result<(), AuthError> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let terms = self.loaded.load().terms.clone();
-        let files = Files::read(&terms)?;
+        let before = self.loaded.load_full();
+        let terms = before.terms.clone();
+        let files = Files::read(&terms, &self.key, Some(&before))?;
         self.apply(terms, files);
         Ok(())
     }
@@ -118,8 +130,8 @@ impl Authenticator {
     ) -> Result<(), AuthError> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let terms = Terms::new(security, auth, listeners);
-        let result = Files::read(&terms);
         let before = self.loaded.load_full();
+        let result = Files::read(&terms, &self.key, Some(&before));
         match result {
             Ok(files) => {
                 self.apply(terms, files);
@@ -156,18 +168,48 @@ impl Authenticator {
         self.loaded.load()
     }
 
-    /// Authenticates a client, and returns the generation used. Blocks as long as the provider that decides blocks.
+    /// Authenticates a client, and returns the generation used. Blocks as long as the provider that decides blocks. A client whose provider
+    /// asks a service is refused: only a [`Pool`](super::Pool) asks one.
     pub fn authenticate(&self, request: &Request) -> (Verdict, Generation) {
-        let loaded = self.loaded.load_full();
-        let verdict = loaded.chain(request).authenticate(request);
-        (loaded.terms.mounts.mount(request, verdict), loaded.generation)
+        let (step, generation) = self.step(request, None, Cost::Blocking);
+        let verdict = match step {
+            Step::Decided(verdict) => verdict,
+            Step::Pending(_) => Verdict::Refuse(NEEDS_SERVICE),
+        };
+        (verdict, generation)
     }
 
-    /// Authenticates a client by the current generation without blocking. `None`: the decision needs a provider that blocks.
+    /// Authenticates a client by the current generation without blocking. `None`: the decision needs a provider that blocks or asks a service.
     pub fn authenticate_at_once(&self, request: &Request) -> Option<Verdict> {
+        match self.step(request, None, Cost::Immediate).0 {
+            Step::Decided(verdict) => Some(verdict),
+            Step::Pending(_) => None,
+        }
+    }
+
+    /// Asks the providers of the current generation from `stage`, if that is of the same generation, and from the first one otherwise.
+    pub(super) fn step(&self, request: &Request, stage: Option<Stage>, affordable: Cost) -> (Step, Generation) {
+        let loaded = self.loaded.load_full();
+        let from = stage.filter(|stage| stage.generation == loaded.generation).map_or(0, |stage| stage.at);
+        (loaded.chain(request).run(request, from, affordable), loaded.generation)
+    }
+
+    /// The provider at a stage; `None`: the generation is over.
+    pub(super) fn provider(&self, request: &Request, stage: Stage) -> Option<Arc<dyn Provider>> {
         let loaded = self.loaded.load();
-        let verdict = loaded.chain(request).authenticate_at_once(request)?;
-        Some(loaded.terms.mounts.mount(request, verdict))
+        let is_current = stage.generation == loaded.generation;
+        loaded.chain(request).provider(stage.at).filter(|_| is_current).cloned()
+    }
+
+    /// The key sets of the providers of tokens, by the name of the provider.
+    pub(super) fn key_sets(&self) -> Vec<(ByteString, Arc<Jwks>)> {
+        self.loaded.load().tokens().filter_map(JwtProvider::key_set).collect()
+    }
+
+    /// The counters of the services, by the name of the provider.
+    pub(super) fn remote_figures(&self) -> Vec<(ByteString, Arc<Figures>)> {
+        let loaded = self.loaded.load();
+        loaded.services().map(|remote| (remote.name().clone(), Arc::clone(remote.figures()))).collect()
     }
 
     /// Whether a connected client of `listener` would have another mount point than `current` if it connected now. `user` is its verified
@@ -204,14 +246,15 @@ impl Authenticator {
                 Some(judge) if judge.has_user(user.name) == Some(false) => rules.nothing(),
                 Some(Judge::Password(_) | Judge::Scram(_) | Judge::Certificate(_)) => by_rules(),
                 Some(Judge::Jwt(provider)) if provider.reads_topics() => undecided(),
-                Some(Judge::Jwt(_)) => by_rules(),
+                Some(Judge::Remote(provider)) if provider.grants_topics() => undecided(),
+                Some(Judge::Jwt(_) | Judge::Remote(_)) => by_rules(),
                 None => rules.nothing(),
             },
             None if loaded.has_password(user.name) || loaded.trusts_certificates() || loaded.verifies_nothing() => {
                 by_rules()
             }
-            None if loaded.tokens().any(|provider| provider.reads_topics()) => undecided(),
-            None if loaded.tokens().next().is_some() => by_rules(),
+            None if loaded.grants_topics() => undecided(),
+            None if loaded.tokens().next().is_some() || loaded.services().next().is_some() => by_rules(),
             None => rules.nothing(),
         }
     }
@@ -223,7 +266,8 @@ impl Authenticator {
         let judge = user.and_then(|user| user.provider).and_then(|provider| loaded.judge(provider));
         match judge {
             Some(Judge::Jwt(provider)) if provider.reads_topics() && current.is_granted() => Arc::clone(current),
-            Some(Judge::Jwt(_)) => loaded.access_away(client_id, user, current.listener()),
+            Some(Judge::Remote(provider)) if provider.grants_topics() && current.is_granted() => Arc::clone(current),
+            Some(Judge::Jwt(_) | Judge::Remote(_)) => loaded.access_away(client_id, user, current.listener()),
             Some(Judge::Certificate(_) | Judge::Password(_) | Judge::Scram(_)) | None => {
                 self.access_at(client_id, user, current.listener())
             }
@@ -265,7 +309,10 @@ impl Authenticator {
         let refused = |refusal| Standing { refusal: Some(refusal), ..Standing::of(loaded.files.rules.nothing()) };
         let has_tokens = loaded.tokens().next().is_some();
         let has_topics = loaded.tokens().any(|provider| provider.reads_topics());
+        let has_service = loaded.services().next().is_some();
         match user {
+            Some(name) if has_service && loaded.has_password(name) => of_rules(Some(ALSO_BY_SERVICE)),
+            Some(_) if has_service => of_rules(Some(BY_SERVICE)),
             Some(name) if loaded.has_password(name) => of_rules(has_topics.then_some(ALSO_BY_TOKEN)),
             Some(_) if has_tokens && loaded.trusts_certificates() => of_rules(Some(BY_TOKEN_OR_CERTIFICATE)),
             Some(_) if has_topics => of_rules(Some(BY_TOKEN)),
@@ -319,6 +366,13 @@ impl Authenticator {
                 match proof == Some(provider.fingerprint()) {
                     true => Renewal::Stays(access),
                     false => Renewal::TokenVoid(access),
+                }
+            }
+            Some(Judge::Remote(provider)) => {
+                let access = if current.is_granted() { Arc::clone(current) } else { by_rules() };
+                match proof == Some(provider.fingerprint()) {
+                    true => Renewal::Stays(access),
+                    false => Renewal::ServiceChanged(access),
                 }
             }
         }

@@ -17,28 +17,41 @@ impl Chain {
         Self { providers }
     }
 
-    /// Authenticates a client. Blocks as long as the provider that decides blocks.
-    pub(super) fn authenticate(&self, request: &Request) -> Verdict {
-        self.providers
-            .iter()
-            .find_map(|provider| provider.authenticate(request))
-            .unwrap_or_else(|| refuse_unjudged(request))
-    }
-
-    /// Authenticates a client without blocking. `None`: the decision needs a provider that blocks.
-    pub(super) fn authenticate_at_once(&self, request: &Request) -> Option<Verdict> {
-        for provider in &self.providers {
-            match provider.cost(request) {
-                Cost::Blocking => return None,
-                Cost::Immediate => {
-                    if let Some(verdict) = provider.authenticate(request) {
-                        return Some(verdict);
-                    }
-                }
+    /// Asks the providers from the one at `from`, as far as none costs more than `affordable`.
+    pub(super) fn run(&self, request: &Request, from: usize, affordable: Cost) -> Step {
+        for (at, provider) in self.providers.iter().enumerate().skip(from) {
+            let cost = provider.cost(request);
+            if cost > affordable {
+                return Step::Pending(Pending { at, cost });
+            }
+            if let Some(verdict) = provider.authenticate(request) {
+                return Step::Decided(verdict);
             }
         }
-        Some(refuse_unjudged(request))
+        Step::Decided(refuse_unjudged(request))
     }
+
+    /// The provider at this place.
+    pub(super) fn provider(&self, at: usize) -> Option<&Arc<dyn Provider>> {
+        self.providers.get(at)
+    }
+}
+
+/// How far a chain came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A provider has decided, or all abstain.
+    Decided(Verdict),
+    /// The next provider costs more than the thread may spend.
+    Pending(Pending),
+}
+
+/// A provider that is asked next, on another thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pending {
+    /// Its place in the chain.
+    pub(super) at: usize,
+    pub(super) cost: Cost,
 }
 
 /// The verdict on a client for which all providers abstain.
@@ -96,6 +109,11 @@ mod tests {
         Request { user_name: Some(name.into()), ..anonymous() }
     }
 
+    fn decided(step: &Step) -> Verdict {
+        let Step::Decided(verdict) = step else { panic!("{step:?}") };
+        verdict.clone()
+    }
+
     fn cause(verdict: &Verdict) -> &str {
         let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
         &refusal.cause
@@ -108,30 +126,41 @@ mod tests {
             Arc::new(Refuses("b", Cost::Blocking)),
             Arc::new(Refuses("a", Cost::Immediate)),
         ]);
-        assert_eq!(cause(&chain.authenticate(&named("a"))), "a");
-        assert_eq!(cause(&chain.authenticate(&named("b"))), "b");
-        assert_eq!(chain.authenticate(&named("c")), Verdict::Refuse(NOT_JUDGED));
+        let verdict = |name| decided(&chain.run(&named(name), 0, Cost::Blocking));
+        assert_eq!(cause(&verdict("a")), "a");
+        assert_eq!(cause(&verdict("b")), "b");
+        assert_eq!(verdict("c"), Verdict::Refuse(NOT_JUDGED));
     }
 
     #[test]
-    fn what_stands_before_a_provider_that_blocks_is_judged_at_once() {
-        let chain = Chain::new(vec![Arc::new(Refuses("a", Cost::Immediate)), Arc::new(Refuses("b", Cost::Blocking))]);
-        assert_eq!(chain.authenticate_at_once(&named("a")), Some(chain.authenticate(&named("a"))));
-        assert_eq!(chain.authenticate_at_once(&named("b")), None);
-        assert_eq!(chain.authenticate_at_once(&named("c")), None);
-        let immediate = Chain::new(vec![Arc::new(Refuses("a", Cost::Immediate))]);
-        assert_eq!(immediate.authenticate_at_once(&named("c")), Some(Verdict::Refuse(NOT_JUDGED)));
+    fn a_chain_stops_at_a_provider_that_costs_too_much_and_is_resumed_after_it() {
+        let costs = [Cost::Immediate, Cost::Remote, Cost::Blocking];
+        let names = ["a", "b", "c"];
+        let refuses = |(name, cost)| Arc::new(Refuses(name, cost)) as Arc<dyn Provider>;
+        let chain = Chain::new(names.into_iter().zip(costs).map(refuses).collect());
+        let pending = |at, cost| Step::Pending(Pending { at, cost });
+        assert_eq!(cause(&decided(&chain.run(&named("a"), 0, Cost::Immediate))), "a");
+        for name in ["b", "c", "d"] {
+            assert_eq!(chain.run(&named(name), 0, Cost::Immediate), pending(1, Cost::Remote), "{name}");
+            assert_eq!(chain.run(&named(name), 0, Cost::Blocking), pending(1, Cost::Remote), "{name}");
+            assert_eq!(chain.run(&named(name), 2, Cost::Immediate), pending(2, Cost::Blocking), "{name}");
+        }
+        assert_eq!(cause(&decided(&chain.run(&named("c"), 2, Cost::Blocking))), "c");
+        assert_eq!(decided(&chain.run(&named("d"), 2, Cost::Blocking)), Verdict::Refuse(NOT_JUDGED));
+        assert_eq!(decided(&chain.run(&named("a"), 3, Cost::Immediate)), Verdict::Refuse(NOT_JUDGED));
     }
 
     #[test]
     fn an_authentication_method_is_judged_by_the_provider_that_knows_it() {
         let chain = Chain::new(vec![Arc::new(Refuses("a", Cost::Immediate)), Arc::new(Challenges)]);
         let first = Request { method: Some("challenge".into()), ..anonymous() };
-        let Verdict::Continue { authentication_data, .. } = chain.authenticate(&first) else { panic!("no challenge") };
+        let Verdict::Continue { authentication_data, .. } = decided(&chain.run(&first, 0, Cost::Immediate)) else {
+            panic!("no challenge")
+        };
         assert_eq!(authentication_data.as_deref(), Some(b"?".as_slice()));
         let second = Request { data: Some(Bytes::from_static(b"!")), ..first };
-        assert_eq!(cause(&chain.authenticate(&second)), "wrong response");
+        assert_eq!(cause(&decided(&chain.run(&second, 0, Cost::Immediate))), "wrong response");
         let other = Request { method: Some("other".into()), ..second };
-        assert_eq!(chain.authenticate(&other), Verdict::Refuse(UNKNOWN_METHOD));
+        assert_eq!(decided(&chain.run(&other, 0, Cost::Immediate)), Verdict::Refuse(UNKNOWN_METHOD));
     }
 }

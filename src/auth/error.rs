@@ -56,6 +56,14 @@ pub enum AuthError {
         /// Why it can't be used.
         cause: KeyCause,
     },
+    /// The service of a provider can't be asked with these settings.
+    #[error("auth {provider}: {cause}")]
+    Service {
+        /// The name of the provider.
+        provider: String,
+        /// Why it can't be asked.
+        cause: String,
+    },
     /// A line of the ACL file is invalid.
     #[error("{}:{line}: {cause}", path.display())]
     Acl {

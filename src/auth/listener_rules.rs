@@ -91,8 +91,8 @@ impl Loaded {
 }
 
 impl Authenticator {
-    /// A verdict with the access rights by the rules of the listener, for the Client Identifier that the client will have. `client_id` is the
-    /// one that it has sent.
+    /// A verdict with the access rights by the rules of the listener and below the mount point of the client, for the Client Identifier that the
+    /// client will have. `client_id` is the one that it has sent.
     ///
     /// What a provider has granted stays: it depends on the Client Identifier by [`Request::named`](super::Request::named) alone.
     pub fn complete(&self, verdict: Verdict, (listener, rule): (&str, ClientIdRule), client_id: &ClientId) -> Verdict {
@@ -100,10 +100,11 @@ impl Authenticator {
         let loaded = self.loaded();
         let user = decision.user.as_deref().filter(|_| decision.is_verified);
         let named = user.filter(|_| rule == ClientIdRule::UserName).map(ClientId::from);
+        let client_id = named.as_ref().unwrap_or(client_id);
         if !decision.access.is_granted() && (named.is_some() || loaded.has_listener_rules()) {
-            decision.access = loaded.rules_of(listener).access(named.as_ref().unwrap_or(client_id), user);
+            decision.access = loaded.rules_of(listener).access(client_id, user);
         }
-        Verdict::Accept(decision)
+        loaded.terms.mounts.mount(listener, client_id, decision)
     }
 }
 

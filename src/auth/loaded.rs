@@ -12,11 +12,12 @@ use super::anonymous::{AllowedAnonymous, AnonymousProvider, Unjudged};
 use super::certificate::CertificateProvider;
 use super::chain::Chain;
 use super::error::AuthError;
-use super::jwt::{JwtProvider, TokenKey};
+use super::jwt::{Jwks, JwtProvider, Keys, TokenKey};
 use super::mounts::Mounts;
 use super::password::{PasswordProvider, UnknownUsers};
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
+use super::remote::{Remote, Service, http_service};
 use super::rules::Rules;
 use super::scram::{DecoySecret, ScramDecoy, ScramFile, ScramProvider};
 use super::unavailable::UnavailableProvider;
@@ -66,6 +67,8 @@ pub(super) enum Judge {
     Password(Arc<PasswordProvider>),
     Jwt(Arc<JwtProvider>),
     Scram(Arc<ScramProvider>),
+    /// Any provider that asks a service.
+    Remote(Arc<Remote>),
 }
 
 /// What the settings say.
@@ -108,6 +111,8 @@ enum ProofFile {
     Passwords(Arc<PasswordFile>),
     Key(Arc<TokenKey>),
     Scram(Arc<ScramFile>),
+    KeySet(Arc<Jwks>),
+    Service(Arc<Service>),
 }
 
 impl Loaded {
@@ -128,10 +133,20 @@ impl Loaded {
                     let (file, memory) = ((Arc::clone(file), unknown), (key.clone(), Arc::clone(verified)));
                     Judge::Password(Arc::new(PasswordProvider::new(name.clone(), file, memory, rules)))
                 }
-                ProofFile::Key(file) => Judge::Jwt(Arc::new(JwtProvider::new(settings, Arc::clone(file), key, rules))),
+                ProofFile::Key(file) => {
+                    let keys = Keys::File(Arc::clone(file));
+                    Judge::Jwt(Arc::new(JwtProvider::new(settings, keys, key, rules)))
+                }
+                ProofFile::KeySet(keys) => {
+                    let keys = Keys::Url(Arc::clone(keys));
+                    Judge::Jwt(Arc::new(JwtProvider::new(settings, keys, key, rules)))
+                }
                 ProofFile::Scram(file) => {
                     let keys = (key.clone(), Arc::clone(secret));
                     Judge::Scram(Arc::new(ScramProvider::new(name.clone(), Arc::clone(file), keys, rules)))
+                }
+                ProofFile::Service(service) => {
+                    Judge::Remote(Arc::new(Remote::new(name.clone(), Arc::clone(service), rules)))
                 }
             };
             Named { name, judge }
@@ -198,8 +213,26 @@ impl Loaded {
     pub(super) fn tokens(&self) -> impl Iterator<Item = &JwtProvider> {
         self.judges().filter_map(|judge| match judge {
             Judge::Jwt(provider) => Some(&**provider),
-            Judge::Certificate(_) | Judge::Password(_) | Judge::Scram(_) => None,
+            Judge::Certificate(_) | Judge::Password(_) | Judge::Scram(_) | Judge::Remote(_) => None,
         })
+    }
+
+    /// The providers that ask a service.
+    pub(super) fn services(&self) -> impl Iterator<Item = &Remote> {
+        self.judges().filter_map(|judge| match judge {
+            Judge::Remote(provider) => Some(&**provider),
+            Judge::Certificate(_) | Judge::Password(_) | Judge::Jwt(_) | Judge::Scram(_) => None,
+        })
+    }
+
+    /// Whether a provider may say which topics a client may use.
+    pub(super) fn grants_topics(&self) -> bool {
+        self.tokens().any(JwtProvider::reads_topics) || self.services().any(Remote::grants_topics)
+    }
+
+    /// The file of the provider with this name.
+    fn file(&self, name: &str) -> Option<&ProofFile> {
+        self.files.proofs.get(name)
     }
 
     /// Whether nothing verifies user names, so that they count as those of anonymous clients.
@@ -214,7 +247,7 @@ impl Judge {
         match self {
             Self::Password(provider) => Some(provider.has_user(user)),
             Self::Scram(provider) => Some(provider.has_user(user)),
-            Self::Certificate(_) | Self::Jwt(_) => None,
+            Self::Certificate(_) | Self::Jwt(_) | Self::Remote(_) => None,
         }
     }
 
@@ -224,6 +257,7 @@ impl Judge {
             Self::Password(provider) => Arc::<PasswordProvider>::clone(provider),
             Self::Jwt(provider) => Arc::<JwtProvider>::clone(provider),
             Self::Scram(provider) => Arc::<ScramProvider>::clone(provider),
+            Self::Remote(provider) => Arc::<Remote>::clone(provider),
         }
     }
 }
@@ -259,7 +293,12 @@ fn decoy(
     };
     let of_chain = terms.providers.iter().filter_map(|provider| match files.proofs.get(provider.label())? {
         ProofFile::Scram(file) if is_asked(provider.label()) => Some(Arc::clone(file)),
-        ProofFile::Scram(_) | ProofFile::None | ProofFile::Passwords(_) | ProofFile::Key(_) => None,
+        ProofFile::Scram(_)
+        | ProofFile::None
+        | ProofFile::Passwords(_)
+        | ProofFile::Key(_)
+        | ProofFile::KeySet(_)
+        | ProofFile::Service(_) => None,
     });
     let files: Vec<_> = of_chain.collect();
     if files.is_empty() { None } else { Some(Arc::new(ScramDecoy::new(files, Arc::clone(secret)))) }
@@ -322,12 +361,13 @@ fn provider_names(listener: &Listener, certificate: Option<&str>) -> Option<Vec<
 }
 
 impl Files {
-    /// Reads the files that the settings name.
-    pub(super) fn read(terms: &Terms) -> Result<Self, AuthError> {
+    /// Reads the files that the settings name. `key` is that of all fingerprints, and `before` what is in force until now.
+    pub(super) fn read(terms: &Terms, key: &RandomState, before: Option<&Loaded>) -> Result<Self, AuthError> {
         let (security, mut notes) = (&terms.security, Vec::new());
         let mut proofs = HashMap::new();
         for provider in &terms.providers {
-            proofs.insert(provider.label().to_owned(), ProofFile::read(security, provider, &mut notes)?);
+            let proof = ProofFile::read(security, provider, &mut notes, (key, before))?;
+            proofs.insert(provider.label().to_owned(), proof);
         }
         let acl = security.acl_file.as_deref().map(|path| read_acl(path, &mut notes)).transpose()?;
         let mut listener_acls = HashMap::new();
@@ -349,7 +389,20 @@ fn read_acl(path: &Path, notes: &mut Vec<String>) -> Result<Arc<AclFile>, AuthEr
 }
 
 impl ProofFile {
-    fn read(security: &Security, provider: &config::Provider, notes: &mut Vec<String>) -> Result<Self, AuthError> {
+    fn key_set(&self) -> Option<&Arc<Jwks>> {
+        if let Self::KeySet(keys) = self { Some(keys) } else { None }
+    }
+
+    fn service(&self) -> Option<&Arc<Service>> {
+        if let Self::Service(service) = self { Some(service) } else { None }
+    }
+
+    fn read(
+        security: &Security,
+        provider: &config::Provider,
+        notes: &mut Vec<String>,
+        (key, before): (&RandomState, Option<&Loaded>),
+    ) -> Result<Self, AuthError> {
         match provider.kind {
             ProviderKind::Certificate => Ok(Self::None),
             ProviderKind::PasswordFile => {
@@ -361,6 +414,10 @@ impl ProofFile {
                     notes.push(format!("{}: has no users: no client can log in with a password", path.display()));
                 }
                 Ok(Self::Passwords(Arc::new(file)))
+            }
+            ProviderKind::Jwt if provider.jwks_url.is_some() => {
+                let before = before.and_then(|loaded| loaded.file(provider.label())?.key_set());
+                Ok(Self::KeySet(Jwks::new(provider, (key, before))?))
             }
             ProviderKind::Jwt => {
                 let key = TokenKey::read(provider)?;
@@ -374,6 +431,10 @@ impl ProofFile {
                     notes.push(format!("the provider {} has no users: its file is empty", provider.label()));
                 }
                 Ok(Self::Scram(Arc::new(file)))
+            }
+            ProviderKind::Http => {
+                let before = before.and_then(|loaded| loaded.file(provider.label())?.service());
+                Ok(Self::Service(http_service(provider, (key, before))?))
             }
         }
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::provider::{Decision, Refusal, Request, Verdict};
+use super::provider::{Decision, Refusal, Verdict};
 use crate::codec::{ClientId, ReasonCode};
 use crate::config::{Listener, MountTemplate, Security, Unfillable, UserMountPoint};
 use crate::topic::MountPoint;
@@ -33,10 +33,9 @@ impl Mounts {
 
     /// Puts an accepted client below its mount point, or refuses it if that has none for it: without it, the client would be in the topics
     /// of all.
-    pub(super) fn mount(&self, request: &Request, verdict: Verdict) -> Verdict {
-        let Verdict::Accept(decision) = verdict else { return verdict };
+    pub(super) fn mount(&self, listener: &str, client_id: &ClientId, decision: Decision) -> Verdict {
         let user = decision.user.as_deref().filter(|_| decision.is_verified);
-        match self.of(Mounted { listener: &request.listener, user, client_id: &request.client_id }) {
+        match self.of(Mounted { listener, user, client_id }) {
             Ok(mount_point) => {
                 let access = Arc::clone(&decision.access).below(mount_point.as_ref());
                 Verdict::Accept(Decision { access, ..decision })

@@ -1,31 +1,34 @@
-use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
+
+use bytestring::ByteString;
+use tokio::time::Instant;
 
 use super::account::Account;
 use super::authenticator::{Authenticator, Renewal, Standing};
+use super::chain::Step;
 use super::error::AuthError;
-use super::fair_queue::FairQueue;
 use super::fingerprint::Fingerprint;
-use super::loaded::Generation;
-use super::provider::{Refusal, Request, Verdict};
-use super::source::Source;
-use crate::codec::{ClientId, ReasonCode};
+use super::job::{Answer, Job, Stage, Ticket, Waiting};
+use super::provider::{Cost, Request, Verdict};
+use super::remote::{Figures, Notice, RemoteCounts};
+use super::workers::Workers;
+use crate::codec::ClientId;
 use crate::config::{self, ClientIdRule, Listener, Security};
 use crate::routing::Access;
 use crate::topic::MountPoint;
 
-/// Authenticates clients: on the caller's thread if no provider blocks, otherwise on its own threads.
+/// Authenticates clients: on the caller's thread if no provider blocks or asks a service, otherwise on its own threads.
 ///
-/// Requests for those threads wait in a `FairQueue`: the sources of the clients take turns, so that a source with many requests delays
-/// another one by a single check for each of its own. The queue holds `QUEUED_BYTES_MAX` bytes of requests; beyond that, the newest request
-/// of the source with the most bytes is refused with Server busy. A request whose client has gone is removed, and not checked.
+/// Requests for the threads of passwords, and those for each service, wait in a `FairQueue`: the sources of the clients take turns, so that a
+/// source with many requests delays another one by a single check for each of its own. A queue holds a number of bytes of requests; beyond
+/// that, the newest request of the source with the most bytes is refused with Server busy. A request whose client has gone is removed, or the
+/// exchange with the service ends.
 #[derive(Debug)]
 pub struct Pool {
-    authenticator: Arc<Authenticator>,
-    checks: Arc<Checks>,
+    workers: Arc<Workers>,
 }
 
 /// The response of [`Pool::ask`].
@@ -35,22 +38,6 @@ pub enum Asked {
     Answered(Verdict),
     /// The answer comes later, unless this is dropped.
     Waiting(Waiting),
-}
-
-/// A request that waits for a thread. Dropping it removes the request from the queue.
-#[derive(Debug)]
-pub struct Waiting {
-    checks: Arc<Checks>,
-    source: Source,
-    number: u64,
-}
-
-/// A verdict of the pool's threads and the generation of the rules that it used. [`Pool::current`] checks whether it is still valid.
-#[derive(Debug)]
-pub struct Answer {
-    request: Box<Request>,
-    verdict: Verdict,
-    generation: Generation,
 }
 
 /// What the pool has done since the start, and how many requests wait now.
@@ -66,91 +53,83 @@ pub struct PoolCounts {
     pub displaced: u64,
 }
 
-/// The requests that wait for a thread.
-#[derive(Debug)]
-struct Checks {
-    queue: Mutex<FairQueue<Job>>,
-    has_job: Condvar,
-    closed: AtomicBool,
-    judged: AtomicU64,
-    abandoned: AtomicU64,
-    displaced: AtomicU64,
-}
-
-/// A request that waits for a thread, and the callback for the answer.
-struct Job {
-    request: Request,
-    respond: Box<dyn FnOnce(Answer) + Send>,
-}
-
-impl fmt::Debug for Job {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Job").field("client_id", &self.request.client_id).finish_non_exhaustive()
-    }
-}
-
 impl Pool {
     /// Starts the threads. They end when the pool is dropped.
+    ///
+    /// # Errors
+    /// A thread can't be started.
     pub fn start(authenticator: Authenticator) -> io::Result<Self> {
-        let cores = thread::available_parallelism()?.get();
-        Self::with_threads(authenticator, (cores / 2).clamp(1, THREADS_MAX), QUEUED_BYTES_MAX)
+        Self::start_reporting(authenticator, |_, _| {})
     }
 
-    fn with_threads(authenticator: Authenticator, threads: usize, bytes_max: usize) -> io::Result<Self> {
-        let pool = Self { authenticator: Arc::new(authenticator), checks: Arc::new(Checks::new(bytes_max)) };
+    /// The same. Calls `report` with the name of a provider and what the log should say about its service.
+    ///
+    /// # Errors
+    /// A thread can't be started.
+    pub fn start_reporting(
+        authenticator: Authenticator,
+        report: impl Fn(&str, Notice) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let threads = (thread::available_parallelism()?.get() / 2).clamp(1, THREADS_MAX);
+        Self::with_workers(Workers::new(authenticator, Box::new(report), QUEUED_BYTES_MAX), threads)
+    }
+
+    fn with_workers(workers: Workers, threads: usize) -> io::Result<Self> {
+        let workers = Arc::new(workers);
         for number in 0..threads {
-            let (authenticator, checks) = (Arc::clone(&pool.authenticator), Arc::clone(&pool.checks));
-            let work = move || work(&authenticator, &checks);
-            thread::Builder::new().name(format!("password-{number}")).spawn(work)?;
+            let workers = Arc::clone(&workers);
+            thread::Builder::new().name(format!("password-{number}")).spawn(move || workers.verify())?;
         }
-        Ok(pool)
+        workers.watch_keys()?;
+        Ok(Self { workers })
     }
 
-    /// Authenticates a client. If a provider blocks, one of the pool's threads calls `respond` with its answer later.
+    /// Authenticates a client. If a provider blocks or asks a service, one of the pool's threads calls `respond` with the answer later.
     pub fn ask(&self, request: Request, respond: impl FnOnce(Answer) + Send + 'static) -> Asked {
-        if let Some(verdict) = self.authenticator.authenticate_at_once(&request) {
-            return Asked::Answered(verdict);
-        }
-        let (source, weight) = (Source::of(request.address), weight(&request));
-        let job = Job { request, respond: Box::new(respond) };
-        let (number, displaced) = self.checks.lock().push(source, weight, job);
-        self.checks.has_job.notify_one();
-        let generation = self.authenticator.generation();
-        for Job { request, respond } in displaced {
-            self.checks.displaced.fetch_add(1, Ordering::Relaxed);
-            respond(Answer { request: Box::new(request), verdict: Verdict::Refuse(TOO_MANY), generation });
-        }
-        Asked::Waiting(Waiting { checks: Arc::clone(&self.checks), source, number })
+        let (step, generation) = self.workers.authenticator.step(&request, None, Cost::Immediate);
+        let pending = match step {
+            Step::Decided(verdict) => return Asked::Answered(verdict),
+            Step::Pending(pending) => pending,
+        };
+        let (ticket, stage) = (Arc::new(Ticket::default()), Stage { generation, at: pending.at });
+        let waiting = Waiting(Arc::clone(&ticket));
+        let job = Job { request, respond: Box::new(respond), stage, ticket, since: Instant::now() };
+        self.workers.forward(job, pending);
+        Asked::Waiting(waiting)
     }
 
     /// The verdict, if it used the current files. `Err`: the files were reloaded meanwhile; [ask](Self::ask) this request again.
     pub fn current(&self, answer: Answer) -> Result<Verdict, Box<Request>> {
-        if answer.generation == self.authenticator.generation() { Ok(answer.verdict) } else { Err(answer.request) }
+        if answer.generation == self.workers.authenticator.generation() {
+            Ok(answer.verdict)
+        } else {
+            Err(answer.request)
+        }
     }
 
     /// The access rights of a client that was accepted before: see [`Authenticator::access`].
     pub fn access(&self, client_id: &ClientId, user: Option<Account<'_>>) -> Arc<Access> {
-        self.authenticator.access(client_id, user)
+        self.workers.authenticator.access(client_id, user)
     }
 
     /// The access rights of a Session without connection: see [`Authenticator::away`].
     pub fn away(&self, client_id: &ClientId, user: Option<Account<'_>>, current: &Arc<Access>) -> Arc<Access> {
-        self.authenticator.away(client_id, user, current)
+        self.workers.authenticator.away(client_id, user, current)
     }
 
     /// What the current files say about a client: see [`Authenticator::standing`].
     pub fn standing(&self, client_id: &ClientId, user: Option<&str>) -> Standing {
-        self.authenticator.standing(client_id, user)
+        self.workers.authenticator.standing(client_id, user)
     }
 
     /// The same at one listener: see [`Authenticator::standing_at`].
     pub fn standing_at(&self, listener: &str, client_id: &ClientId, user: Option<&str>) -> Standing {
-        self.authenticator.standing_at(listener, client_id, user)
+        self.workers.authenticator.standing_at(listener, client_id, user)
     }
 
     /// A verdict with the access rights at the listener of the client: see [`Authenticator::complete`].
     pub fn complete(&self, verdict: Verdict, listener: (&str, ClientIdRule), client_id: &ClientId) -> Verdict {
-        self.authenticator.complete(verdict, listener, client_id)
+        self.workers.authenticator.complete(verdict, listener, client_id)
     }
 
     /// What the current files say about a connected client: see [`Authenticator::renew`].
@@ -161,17 +140,19 @@ impl Pool {
         proof: Option<Fingerprint>,
         current: &Arc<Access>,
     ) -> Renewal {
-        self.authenticator.renew(client, user, proof, current)
+        self.workers.authenticator.renew(client, user, proof, current)
     }
 
     /// What an operator should know about the files: see [`Authenticator::notes`].
     pub fn notes(&self) -> Vec<String> {
-        self.authenticator.notes()
+        self.workers.authenticator.notes()
     }
 
     /// Reads the files again. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
-        self.authenticator.reload()
+        self.workers.authenticator.reload()?;
+        self.watch_keys();
+        Ok(())
     }
 
     /// Applies other settings and reads the files that they name: see [`Authenticator::reload_with`].
@@ -181,110 +162,66 @@ impl Pool {
         auth: &[config::Provider],
         listeners: &[Listener],
     ) -> Result<(), AuthError> {
-        self.authenticator.reload_with(security, auth, listeners)
+        self.workers.authenticator.reload_with(security, auth, listeners)?;
+        self.watch_keys();
+        Ok(())
+    }
+
+    /// Fetches the key sets that are new or were fetched before the reload.
+    fn watch_keys(&self) {
+        // Without a thread the keys stay as they are, and the next reload tries it again.
+        let _ = self.workers.watch_keys();
     }
 
     /// See [`Authenticator::moves`].
     pub fn moves(&self, client: (&ClientId, &str), user: Option<&str>, current: Option<&MountPoint>) -> bool {
-        self.authenticator.moves(client, user, current)
+        self.workers.authenticator.moves(client, user, current)
     }
 
     /// Whether an anonymous client would be accepted again: see [`Authenticator::keeps_anonymous`].
     pub fn keeps_anonymous(&self, listener: &str, is_local: bool) -> bool {
-        self.authenticator.keeps_anonymous(listener, is_local)
+        self.workers.authenticator.keeps_anonymous(listener, is_local)
     }
 
     /// What the pool has done.
     pub fn counts(&self) -> PoolCounts {
         PoolCounts {
-            waiting: self.checks.lock().len() as u64,
-            judged: self.checks.judged.load(Ordering::Relaxed),
-            abandoned: self.checks.abandoned.load(Ordering::Relaxed),
-            displaced: self.checks.displaced.load(Ordering::Relaxed),
+            waiting: self.workers.checks.lock().len() as u64,
+            judged: self.workers.checks.judged.load(Ordering::Relaxed),
+            abandoned: self.workers.checks.abandoned.load(Ordering::Relaxed),
+            displaced: self.workers.checks.displaced.load(Ordering::Relaxed),
         }
+    }
+
+    /// What the services have answered, by the name of the provider, in the order of the configuration.
+    pub fn remote_counts(&self) -> Vec<(ByteString, RemoteCounts)> {
+        let figures = self.workers.authenticator.remote_figures();
+        let counts = |(name, figures): (ByteString, Arc<Figures>)| {
+            let counts = figures.counts(self.workers.desks.of(&name).counts());
+            (name, counts)
+        };
+        figures.into_iter().map(counts).collect()
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let queue = self.checks.lock();
-        self.checks.closed.store(true, Ordering::Relaxed);
-        drop(queue);
-        self.checks.has_job.notify_all();
+        self.workers.end();
     }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        // The job is dropped after the lock is released.
-        let removed = self.checks.lock().remove(self.source, self.number);
-        self.checks.abandoned.fetch_add(u64::from(removed.is_some()), Ordering::Relaxed);
-    }
-}
-
-impl Checks {
-    fn new(bytes_max: usize) -> Self {
-        Self {
-            queue: Mutex::new(FairQueue::new(bytes_max)),
-            has_job: Condvar::new(),
-            closed: AtomicBool::new(false),
-            judged: AtomicU64::new(0),
-            abandoned: AtomicU64::new(0),
-            displaced: AtomicU64::new(0),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FairQueue<Job>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the next job. `None`: the pool was dropped.
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.lock();
-        loop {
-            if self.closed.load(Ordering::Relaxed) {
-                return None;
-            }
-            if let Some(job) = queue.pop() {
-                return Some(job);
-            }
-            queue = self.has_job.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// Answers requests until the pool is dropped.
-fn work(authenticator: &Authenticator, checks: &Checks) {
-    while let Some(Job { request, respond }) = checks.next() {
-        // Another client with the same credentials may have been verified since this one asked; then it costs no hash.
-        let (verdict, generation) = authenticator.authenticate(&request);
-        checks.judged.fetch_add(1, Ordering::Relaxed);
-        respond(Answer { request: Box::new(request), verdict, generation });
-    }
-}
-
-/// The bytes of memory that a request uses while it waits, at least.
-fn weight(request: &Request) -> usize {
-    let user_name = request.user_name.as_ref().map_or(0, |user_name| user_name.len());
-    let password = request.password.as_ref().map_or(0, bytes::Bytes::len);
-    let data = request.data.as_ref().map_or(0, bytes::Bytes::len);
-    let exchange = request.exchange.as_ref().map_or(0, super::exchange::Exchange::weight);
-    WEIGHT_MIN + exchange + request.client_id.as_str().len() + user_name + password + data
 }
 
 /// More than 100,000 requests of common sizes: the default of `limits.connections_max`.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
-/// The weight of a request without its strings, in bytes.
-const WEIGHT_MIN: usize = 384;
 /// Each may need 46 MB while it hashes a password.
 const THREADS_MAX: usize = 4;
-const TOO_MANY: Refusal = Refusal::new(ReasonCode::ServerBusy, "too many passwords wait to be verified");
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
+    use super::super::job::weight;
+    use super::super::workers::TOO_MANY_PASSWORDS;
     use super::*;
     use crate::auth::tests::{PASSWORDS, alice, file};
     use crate::config::Security;
@@ -306,7 +243,7 @@ mod tests {
     /// A pool without threads, whose queue the test serves.
     fn idle(bytes_max: usize) -> (Pool, tempfile::TempPath) {
         let (authenticator, passwords) = authenticator();
-        (Pool::with_threads(authenticator, 0, bytes_max).unwrap(), passwords)
+        (Pool::with_workers(Workers::new(authenticator, Box::new(|_, _| {}), bytes_max), 0).unwrap(), passwords)
     }
 
     fn from(last: u8) -> Request {
@@ -382,9 +319,9 @@ mod tests {
         waiting.push(ask(&pool, from(2), &sender, 100));
         let mut answered = Vec::new();
         for _ in 0..3 {
-            let Job { request, respond } = pool.checks.next().unwrap();
-            let (verdict, generation) = pool.authenticator.authenticate(&request);
-            respond(Answer { request: Box::new(request), verdict, generation });
+            let job = pool.workers.checks.next().unwrap();
+            let (verdict, _) = pool.workers.authenticator.authenticate(&job.request);
+            job.answer(verdict);
             answered.push(answers.try_recv().unwrap().0);
         }
         assert_eq!(answered, [0, 100, 1]);
@@ -398,8 +335,8 @@ mod tests {
         let _stays = ask(&pool, from(1), &sender, 100);
         drop(gone);
         assert_eq!(pool.counts(), PoolCounts { waiting: 1, abandoned: 9, ..PoolCounts::default() });
-        assert_eq!(pool.checks.next().unwrap().request, from(1));
-        assert_eq!(pool.checks.lock().len(), 0);
+        assert_eq!(pool.workers.checks.next().unwrap().request, from(1));
+        assert_eq!(pool.workers.checks.lock().len(), 0);
         assert!(answers.try_recv().is_err());
     }
 
@@ -412,7 +349,7 @@ mod tests {
         let _friend = ask(&pool, from(2), &sender, 100);
         let (mark, verdict) = answers.try_recv().unwrap();
         assert_ne!(mark, 100, "the stranger's newest request gives way");
-        assert_eq!(verdict, Verdict::Refuse(TOO_MANY));
+        assert_eq!(verdict, Verdict::Refuse(TOO_MANY_PASSWORDS));
         assert_eq!(pool.counts(), PoolCounts { waiting: 10, displaced: 21, ..PoolCounts::default() });
     }
 

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use futures_util::future::BoxFuture;
 
 use super::exchange::Exchange;
 use super::fingerprint::Fingerprint;
@@ -22,22 +24,55 @@ use crate::timestamp::{Timestamp, WallTime};
 pub trait Provider: Debug + Send + Sync {
     /// Authenticates one client. `None`: the provider abstains, and the next provider of the chain is asked.
     ///
-    /// May block if [`cost`](Self::cost) is [`Cost::Blocking`].
+    /// May block if [`cost`](Self::cost) is [`Cost::Blocking`]. Not called if it is [`Cost::Remote`].
     fn authenticate(&self, request: &Request) -> Option<Verdict>;
 
     /// The cost of [`authenticate`](Self::authenticate) for this client. Must not block.
     fn cost(&self, _request: &Request) -> Cost {
         Cost::Immediate
     }
+
+    /// Authenticates one client by asking a service. Only called if [`cost`](Self::cost) is [`Cost::Remote`]; ends within a time that the
+    /// provider bounds.
+    fn consult<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Consultation> {
+        Box::pin(async { Consultation { verdict: self.authenticate(request), fault: None } })
+    }
+
+    /// What bounds the requests to its service.
+    fn bounds(&self) -> RemoteBounds {
+        RemoteBounds { provider: ByteString::new(), requests_max: 1, wait_max: Duration::ZERO }
+    }
 }
 
-/// How long a provider takes to authenticate a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The answer of a provider that has asked its service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consultation {
+    /// The verdict; `None`: the provider abstains.
+    pub verdict: Option<Verdict>,
+    /// What was wrong with the service. Its client is refused then.
+    pub fault: Option<ByteString>,
+}
+
+/// The bounds of the requests to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteBounds {
+    /// The name of the provider.
+    pub provider: ByteString,
+    /// How many requests are under way at most. The others wait.
+    pub requests_max: usize,
+    /// How long a request waits at most before it is under way.
+    pub wait_max: Duration,
+}
+
+/// How long a provider takes to authenticate a client, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cost {
     /// Microseconds: it may be asked on the thread of a shard.
     Immediate,
     /// Milliseconds or more, or megabytes of memory: only the threads of the [`Pool`](super::Pool) ask it.
     Blocking,
+    /// As long as a service on the network takes: only the [`Pool`](super::Pool)'s thread for services asks it.
+    Remote,
 }
 
 /// The credentials of a client from CONNECT or AUTH, and its connection.

@@ -185,6 +185,8 @@ pub enum Revocation {
     Anonymous,
     /// Its token was verified with a key, or by settings, that are not in force any more.
     Token,
+    /// The service that accepted it is asked by other settings.
+    Service,
     /// Its listener has no provider any more that verifies it.
     Provider,
     /// It would have another mount point if it connected again.
@@ -199,6 +201,7 @@ impl Revocation {
             Self::Password => "the password of its user has changed",
             Self::Certificate => "its certificate is revoked",
             Self::Token => "the key or the settings that verified its token have changed",
+            Self::Service => "the settings of the service that accepted it have changed",
             Self::Provider => "what verified it was removed from the configuration",
             Self::MountPoint => "its mount point has changed",
             Self::Anonymous => "anonymous clients are not accepted any more",

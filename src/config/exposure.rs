@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::security::AllowAnonymous;
+use super::service_url::ServiceUrl;
 use super::{ClientCertificate, Config, ListenAddress, Listener, Problem};
 
 impl Config {
@@ -37,9 +38,18 @@ impl Config {
                 ("file", &provider.file, READ | WRITE),
                 ("secret_file", &provider.secret_file, READ | WRITE),
                 ("public_key_file", &provider.public_key_file, WRITE),
+                ("headers_file", &provider.headers_file, READ | WRITE),
+                ("ca", &provider.ca, WRITE),
             ] {
                 let key = format!("auth[{index}].{setting}");
                 found.extend(path.as_deref().and_then(|path| open_to_others(&key, path, permissions)));
+            }
+            for (setting, url) in [("url", &provider.url), ("authorize_url", &provider.authorize_url)] {
+                let url = url.as_deref().and_then(|url| ServiceUrl::of(url).ok());
+                if url.is_some_and(|url| !url.is_encrypted && !url.is_local) {
+                    let text = "is http: passwords cross the network in plain text, for everybody on the way to read";
+                    found.push(Problem::new(&format!("auth[{index}].{setting}"), text));
+                }
             }
         }
         found.extend(wide_directory("server.data", &server.data));

@@ -37,6 +37,7 @@ mod role;
 mod schema;
 mod security;
 mod server;
+mod service_url;
 mod show;
 mod socket_mode;
 mod telemetry;
@@ -74,8 +75,9 @@ pub use protocol::{AcceptedVersion, MaximumQos};
 pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
+pub use service_url::ServiceUrl;
 pub use socket_mode::SocketMode;
-pub use telemetry::{SamplingRatio, Telemetry, TraceUrl};
+pub use telemetry::{SamplingRatio, Telemetry, TraceUrl, read_headers};
 pub use tls::{CipherSuite, NamedCertificate, TlsVersion};
 pub use user_limits::UserLimit;
 

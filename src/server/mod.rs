@@ -8,6 +8,7 @@ mod accepting;
 mod announce;
 mod attend;
 mod attendants;
+mod auth_services;
 mod authentication;
 mod bans;
 mod bind;
@@ -57,6 +58,7 @@ use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
+pub use crate::auth::RemoteCounts;
 pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
 pub use clock::is_synchronized;
@@ -206,7 +208,7 @@ impl Server {
             bans,
             memory,
             messages,
-            authentication: Arc::new(auth::Pool::start(authenticator).map_err(ServerError::Start)?),
+            authentication: auth_services::pool(authenticator)?,
             mailboxes,
             ended,
             store,

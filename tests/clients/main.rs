@@ -37,6 +37,10 @@ mod front_ends;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod http_service;
+#[cfg(test)]
+mod key_sets;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod listener_terms;
@@ -76,6 +80,8 @@ mod revocation;
 mod scram;
 #[cfg(test)]
 mod security;
+#[cfg(test)]
+mod services;
 mod shutdown;
 #[cfg(test)]
 mod stuck_disk;

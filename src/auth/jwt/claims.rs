@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytestring::ByteString;
 use serde_json::{Map, Value};
 
-use super::super::acl_file::fill;
 use super::super::provider::Request;
+use super::super::topics::{FILTERS_MAX, rule};
 use super::fault::Fault;
 use super::form::object;
 use super::time::numeric_date;
 use crate::codec::ClientId;
 use crate::config;
-use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
+use crate::routing::{Access, AccessAction, RuleSource};
 use crate::timestamp::Timestamp;
-use crate::topic::TopicFilter;
 
 /// The claims of a token whose signature was verified.
 #[derive(Debug)]
@@ -142,21 +140,6 @@ impl Terms {
     }
 }
 
-/// The rule for a filter of a token; `None`: it has a placeholder for a name that can't be a level of a topic, and allows nothing.
-fn rule(
-    action: AccessAction,
-    filter: &str,
-    source: RuleSource,
-    (client_id, user): (&str, &str),
-) -> Result<Option<AccessRule>, String> {
-    // Any names show whether the filter is valid.
-    let valid = |filter: String| TopicFilter::new(ByteString::from(filter)).map_err(|error| error.to_string());
-    valid(fill(filter, "c", Some("u")).unwrap_or_default())?;
-    let Some(filled) = fill(filter, client_id, Some(user)) else { return Ok(None) };
-    let topic_filter = valid(filled)?;
-    Ok(Some(AccessRule { effect: Effect::Allow, action, topic_filter, source: Arc::new(source) }))
-}
-
 /// A required value with `%u` and `%c` replaced; `None`: the client has sent no User Name.
 fn expected_value(expected: &str, request: &Request) -> Option<String> {
     let mut value = String::with_capacity(expected.len());
@@ -192,5 +175,3 @@ fn has_value(claim: &Value, expected: &str) -> bool {
 
 const USER_CLAIM: &str = "sub";
 const ACL_CLAIM: &str = "acl";
-/// Each rule is compared with the topic of each message.
-const FILTERS_MAX: usize = 1_024;

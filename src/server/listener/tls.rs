@@ -170,7 +170,6 @@ impl Certificates {
     }
 }
 
-
 impl Loaded {
     /// Verifies the certificates that a client has presented, if it has.
     fn verify(&self, session: &rustls::ServerConnection) -> Result<(), rustls::Error> {

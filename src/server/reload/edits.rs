@@ -134,7 +134,8 @@ impl From<AuthError> for EditFailure {
             AuthError::Unreadable { .. }
             | AuthError::Unwritable { .. }
             | AuthError::Key { .. }
-            | AuthError::Scram { .. } => Self::Failed(error.to_string()),
+            | AuthError::Scram { .. }
+            | AuthError::Service { .. } => Self::Failed(error.to_string()),
         }
     }
 }

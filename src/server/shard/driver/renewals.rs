@@ -98,6 +98,7 @@ impl Driver {
         let renewal = self.authentication.renew((client_id, listener), account(owner), credentials, current);
         let (access, revocation) = match renewal {
             auth::Renewal::TokenVoid(access) => (access, Some(Revocation::Token)),
+            auth::Renewal::ServiceChanged(access) => (access, Some(Revocation::Service)),
             auth::Renewal::ProviderRemoved(access) => (access, Some(Revocation::Provider)),
             auth::Renewal::UserRemoved(access) => (access, Some(Revocation::User)),
             auth::Renewal::PasswordChanged(access) => (access, Some(Revocation::Password)),
