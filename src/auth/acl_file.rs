@@ -170,7 +170,7 @@ fn single_level(name: &str) -> Option<&str> {
 }
 
 /// `filter` with `+` in place of each level that has a placeholder.
-fn deny_every_name(filter: &str) -> String {
+pub(super) fn deny_every_name(filter: &str) -> String {
     let levels = filter.split('/');
     let levels = levels.map(|level| if level.contains("%c") || level.contains("%u") { "+" } else { level });
     levels.collect::<Vec<_>>().join("/")

@@ -46,6 +46,14 @@ pub enum AuthError {
         /// Why it can't be used.
         cause: KeyCause,
     },
+    /// The service of a provider can't be asked with these settings.
+    #[error("auth {provider}: {cause}")]
+    Service {
+        /// The name of the provider.
+        provider: String,
+        /// Why it can't be asked.
+        cause: String,
+    },
     /// A line of the ACL file is invalid.
     #[error("{}:{line}: {cause}", path.display())]
     Acl {
@@ -68,7 +76,9 @@ pub enum PasswordCause {
     #[error("an earlier line has the same user")]
     UserTwice,
     /// The hash has no known format; it may be a password in plain text.
-    #[error("the password must be hashed: $argon2id$, or mosquitto's $6$ or $7$ (set it with oncemq passwd)")]
+    #[error(
+        "the password must be hashed: $argon2id$, mosquitto's $6$ or $7$, bcrypt, or PBKDF2$sha512$ (set it with oncemq passwd)"
+    )]
     UnknownHash,
     /// The hash has a known format but is damaged.
     #[error("the hash is damaged: it is cut short or altered")]

@@ -15,7 +15,7 @@ use super::jwt::{JwtProvider, TokenKey};
 use super::password::{PasswordProvider, UnknownUsers};
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
-use super::remote::{Remote, Service};
+use super::remote::{PostgreSql, Remote, Service};
 use super::rules::Rules;
 use super::unavailable::UnavailableProvider;
 use super::verified::Verified;
@@ -273,7 +273,7 @@ impl ProofFile {
         security: &Security,
         provider: &config::Provider,
         notes: &mut Vec<String>,
-        (_key, _before): (&RandomState, Option<&Loaded>),
+        (key, before): (&RandomState, Option<&Loaded>),
     ) -> Result<Self, AuthError> {
         match provider.kind {
             ProviderKind::Certificate => Ok(Self::None),
@@ -291,6 +291,10 @@ impl ProofFile {
                 let key = TokenKey::read(provider)?;
                 notes.extend(key.note());
                 Ok(Self::Key(Arc::new(key)))
+            }
+            ProviderKind::PostgreSql => {
+                let before = before.and_then(|before| before.service(provider.label()));
+                Ok(Self::Service(PostgreSql::service(provider, (key, before))?))
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::postgresql;
 use super::problem::{Problem, unreadable};
 use super::value::optional_duration;
 
@@ -50,6 +51,27 @@ pub struct Provider {
     /// `jwt`: the claim with the topics of the client; by default `acl`. If it is empty, the ACL file always decides.
     #[serde(default)]
     pub acl_claim: Option<String>,
+    /// `postgresql`: the server, the role and the database: `postgresql://role@host:5432/database`.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// `postgresql`: file with the password of the role. A line end after it is not a part of it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// `postgresql`: whether the connection is encrypted; by default it is, unless the server is on this machine.
+    #[serde(default)]
+    pub tls: Option<bool>,
+    /// `postgresql`: file with the authorities that certify the server, PEM.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// `postgresql`: the query for the password of a client, with `${username}` and other placeholders.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// `postgresql`: the query for the topics of a client; without it, the ACL file decides.
+    #[serde(default)]
+    pub acl_query: Option<String>,
+    /// `postgresql`: how many connections to the server there are at most; by default 4.
+    #[serde(default)]
+    pub connections_max: Option<NonZeroU16>,
     /// Types that ask a service: the time for an answer, with the time that a request waits for its turn; by default 5 s.
     #[serde(default, with = "optional_duration")]
     pub timeout: Option<Duration>,
@@ -71,6 +93,9 @@ pub enum ProviderKind {
     Certificate,
     /// A JSON Web Token in the password or the user name.
     Jwt,
+    /// User name and password, with a PostgreSQL database.
+    #[serde(rename = "postgresql")]
+    PostgreSql,
 }
 
 /// The field of CONNECT that has a token.
@@ -127,6 +152,7 @@ impl ProviderKind {
             Self::PasswordFile => "password",
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
+            Self::PostgreSql => "postgresql",
         }
     }
 }
@@ -147,6 +173,13 @@ impl Provider {
             require_exp: None,
             leeway: None,
             acl_claim: None,
+            url: None,
+            password_file: None,
+            tls: None,
+            ca: None,
+            query: None,
+            acl_query: None,
+            connections_max: None,
             timeout: None,
             requests_max: None,
             cache: None,
@@ -155,7 +188,15 @@ impl Provider {
 
     /// The same without what says how a service is asked, and not which one: a change of it concerns no client that is connected.
     pub fn without_tuning(&self) -> Self {
-        Self { timeout: None, requests_max: None, cache: None, ..self.clone() }
+        Self {
+            ca: None,
+            password_file: None,
+            timeout: None,
+            requests_max: None,
+            cache: None,
+            connections_max: None,
+            ..self.clone()
+        }
     }
 
     /// Its name, or that of its kind.
@@ -182,6 +223,13 @@ impl Provider {
             ("require_exp", ProviderKind::Jwt, self.require_exp.is_some()),
             ("leeway", ProviderKind::Jwt, self.leeway.is_some()),
             ("acl_claim", ProviderKind::Jwt, self.acl_claim.is_some()),
+            ("url", ProviderKind::PostgreSql, self.url.is_some()),
+            ("password_file", ProviderKind::PostgreSql, self.password_file.is_some()),
+            ("tls", ProviderKind::PostgreSql, self.tls.is_some()),
+            ("ca", ProviderKind::PostgreSql, self.ca.is_some()),
+            ("query", ProviderKind::PostgreSql, self.query.is_some()),
+            ("acl_query", ProviderKind::PostgreSql, self.acl_query.is_some()),
+            ("connections_max", ProviderKind::PostgreSql, self.connections_max.is_some()),
         ] {
             if is_set && kind != self.kind {
                 problem(setting, &format!("has no effect: it is a setting of the type \"{}\"", kind.type_name()));
@@ -209,13 +257,30 @@ impl Provider {
             }
             ProviderKind::PasswordFile | ProviderKind::Certificate => {}
             ProviderKind::Jwt => self.token_problems(&mut problem),
+            ProviderKind::PostgreSql => self.database().check(&mut problem),
         }
-        let files =
-            [("file", &self.file), ("secret_file", &self.secret_file), ("public_key_file", &self.public_key_file)];
+        let files = [
+            ("file", &self.file),
+            ("secret_file", &self.secret_file),
+            ("public_key_file", &self.public_key_file),
+            ("password_file", &self.password_file),
+            ("ca", &self.ca),
+        ];
         let unreadable =
             |(setting, path): &(&str, &Option<PathBuf>)| unreadable(&format!("{key}.{setting}"), path.as_deref()?);
         problems.extend(files.iter().filter_map(unreadable));
         problems
+    }
+
+    fn database(&self) -> postgresql::Settings<'_> {
+        postgresql::Settings {
+            url: self.url.as_deref(),
+            tls: self.tls,
+            has_ca: self.ca.is_some(),
+            query: self.query.as_deref(),
+            acl_query: self.acl_query.as_deref(),
+            connections_max: self.connections_max.map(NonZeroU16::get),
+        }
     }
 
     /// Checks the settings of a provider of the kind `jwt`.
@@ -256,6 +321,7 @@ impl ProviderKind {
     pub const fn asks_a_service(self) -> bool {
         match self {
             Self::PasswordFile | Self::Certificate | Self::Jwt => false,
+            Self::PostgreSql => true,
         }
     }
 
@@ -265,6 +331,7 @@ impl ProviderKind {
             Self::PasswordFile => "password-file",
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
+            Self::PostgreSql => "postgresql",
         }
     }
 }

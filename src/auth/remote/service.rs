@@ -84,6 +84,6 @@ impl Service {
 }
 
 /// Longer than a service that works takes, and shorter than clients wait for CONNACK.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// As many as a small service handles at once.
 const REQUESTS_MAX: usize = 64;

@@ -127,9 +127,10 @@ impl From<AuthError> for EditFailure {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Acl { .. } | AuthError::Password { .. } => Self::Invalid(error.to_string()),
-            AuthError::Unreadable { .. } | AuthError::Unwritable { .. } | AuthError::Key { .. } => {
-                Self::Failed(error.to_string())
-            }
+            AuthError::Unreadable { .. }
+            | AuthError::Unwritable { .. }
+            | AuthError::Key { .. }
+            | AuthError::Service { .. } => Self::Failed(error.to_string()),
         }
     }
 }
