@@ -7,6 +7,7 @@ pub mod codec;
 pub mod config;
 mod dense_map;
 pub mod histogram;
+mod http_client;
 pub mod routing;
 pub mod server;
 pub mod session;

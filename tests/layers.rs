@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 24] = [
+const LAYERS: [Layer; 25] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -52,6 +52,7 @@ const LAYERS: [Layer; 24] = [
     Layer::pure("broker", &["session", "routing", "codec", "dense_map", "topic", "timestamp"], SHARED_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
     Layer::shell("config", Ours::Only(&["codec", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
+    Layer::shell("http_client", Ours::Only(&[]), &["mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
     Layer::shell("admin", Ours::Only(BELOW_ADMIN), &["mqttbytes"]),
@@ -69,7 +70,7 @@ const LAYERS: [Layer; 24] = [
 ];
 
 /// Who a client is and what it may do is decided without a connection or a Session.
-const BELOW_AUTH: &[&str] = &["config", "routing", "codec", "topic", "timestamp"];
+const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topic", "timestamp"];
 /// A Session is reached through its shard alone.
 const BELOW_SERVER: &[&str] =
     &["auth", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];

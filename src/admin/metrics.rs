@@ -5,6 +5,7 @@ mod errors;
 mod latency;
 mod probe;
 mod saturation;
+mod services;
 mod telemetry;
 mod traffic;
 
@@ -19,6 +20,7 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
         errors::METRICS,
         saturation::METRICS,
         probe::METRICS,
+        services::METRICS,
         telemetry::METRICS,
     ];
     tables.into_iter().flatten()

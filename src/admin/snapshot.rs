@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
+
 use super::disk::DiskFigures;
+use crate::auth::RemoteCounts;
 use crate::broker::{Counters, OutcomeKind, RefusedAction, Shared};
 use crate::codec::ReasonCode;
 use crate::config::Durability;
@@ -64,6 +67,7 @@ pub(super) struct Snapshot {
     certificates: Vec<CertificateExpiry>,
     probe: Option<ProbeFigures>,
     telemetry: Option<TelemetryFigures>,
+    services: Vec<(ByteString, RemoteCounts)>,
     now: WallTime,
 }
 
@@ -107,6 +111,7 @@ impl Snapshot {
             certificates: handles.status.certificates(),
             probe: handles.status.probe(),
             telemetry: handles.status.telemetry(),
+            services: handles.status.services(),
             now: handles.status.wall_now(),
         }
     }
@@ -187,6 +192,35 @@ impl Snapshot {
         let figures = self.telemetry.iter();
         let named = figures.flat_map(|figures| SpanResult::ALL.iter().zip(figures.spans));
         named.map(|(result, count)| (vec![result.name().to_owned()], count)).collect()
+    }
+
+    /// The requests to the services of providers, by provider and result; none without such a provider.
+    pub(super) fn service_requests(&self) -> Vec<(Vec<String>, u64)> {
+        let of_service = |(provider, counts): &(ByteString, RemoteCounts)| {
+            let named = [
+                ("allowed", counts.allowed),
+                ("denied", counts.denied),
+                ("ignored", counts.ignored),
+                ("unreachable", counts.unreachable),
+                ("late", counts.late),
+                ("invalid", counts.invalid),
+                ("cached", counts.known),
+                ("busy", counts.busy),
+                ("abandoned", counts.abandoned),
+            ];
+            named.map(|(result, count)| (vec![provider.to_string(), result.to_owned()], count))
+        };
+        self.services.iter().flat_map(of_service).collect()
+    }
+
+    /// The requests to the services of providers that are under way.
+    pub(super) fn service_requests_under_way(&self) -> Vec<(String, f64)> {
+        self.services.iter().map(|(provider, counts)| (provider.to_string(), counts.under_way as f64)).collect()
+    }
+
+    /// The requests to the services of providers that wait.
+    pub(super) fn service_requests_waiting(&self) -> Vec<(String, f64)> {
+        self.services.iter().map(|(provider, counts)| (provider.to_string(), counts.waiting as f64)).collect()
     }
 
     /// The seconds until the certificate of each listener with TLS expires.

@@ -25,6 +25,7 @@ use claims::{Claims, Terms};
 use fault::Fault;
 use form::{TOKEN_BYTES_MAX, has_form};
 pub(super) use key::TokenKey;
+pub(super) use time::numeric_date;
 
 /// Verifies tokens with one key.
 #[derive(Debug)]

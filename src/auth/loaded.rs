@@ -15,7 +15,7 @@ use super::jwt::{JwtProvider, TokenKey};
 use super::password::{PasswordProvider, UnknownUsers};
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
-use super::remote::{PostgreSql, Remote, Service};
+use super::remote::{PostgreSql, Remote, Service, http_service};
 use super::rules::Rules;
 use super::unavailable::UnavailableProvider;
 use super::verified::Verified;
@@ -295,6 +295,10 @@ impl ProofFile {
             ProviderKind::PostgreSql => {
                 let before = before.and_then(|before| before.service(provider.label()));
                 Ok(Self::Service(PostgreSql::service(provider, (key, before))?))
+            }
+            ProviderKind::Http => {
+                let before = before.and_then(|loaded| loaded.service(provider.label()));
+                Ok(Self::Service(http_service(provider, (key, before))?))
             }
         }
     }

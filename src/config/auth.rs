@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::postgresql;
 use super::problem::{Problem, unreadable};
+use super::service_url::ServiceUrl;
+use super::telemetry::read_headers;
 use super::value::optional_duration;
 
 /// One way to authenticate clients: one `[[auth]]`. They are asked in the order of the file.
@@ -51,18 +53,12 @@ pub struct Provider {
     /// `jwt`: the claim with the topics of the client; by default `acl`. If it is empty, the ACL file always decides.
     #[serde(default)]
     pub acl_claim: Option<String>,
-    /// `postgresql`: the server, the role and the database: `postgresql://role@host:5432/database`.
-    #[serde(default)]
-    pub url: Option<String>,
     /// `postgresql`: file with the password of the role. A line end after it is not a part of it.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// `postgresql`: whether the connection is encrypted; by default it is, unless the server is on this machine.
     #[serde(default)]
     pub tls: Option<bool>,
-    /// `postgresql`: file with the authorities that certify the server, PEM.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
     /// `postgresql`: the query for the password of a client, with `${username}` and other placeholders.
     #[serde(default)]
     pub query: Option<String>,
@@ -72,6 +68,19 @@ pub struct Provider {
     /// `postgresql`: how many connections to the server there are at most; by default 4.
     #[serde(default)]
     pub connections_max: Option<NonZeroU16>,
+    /// `http`: where clients are judged, `http://…` or `https://…`. `postgresql`: the server, the role and the database,
+    /// `postgresql://role@host:5432/database`.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// `http`: where the topics of an accepted client are asked for; by default the answer of `url` has them, or the ACL file decides.
+    #[serde(default)]
+    pub authorize_url: Option<String>,
+    /// `http`: file with further headers of the requests, each on a line: `Name: value`.
+    #[serde(default)]
+    pub headers_file: Option<PathBuf>,
+    /// `http`, `postgresql`: PEM file with the authorities that may certify the service; by default those of the operating system.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
     /// Types that ask a service: the time for an answer, with the time that a request waits for its turn; by default 5 s.
     #[serde(default, with = "optional_duration")]
     pub timeout: Option<Duration>,
@@ -96,6 +105,8 @@ pub enum ProviderKind {
     /// User name and password, with a PostgreSQL database.
     #[serde(rename = "postgresql")]
     PostgreSql,
+    /// What an HTTP service says.
+    Http,
 }
 
 /// The field of CONNECT that has a token.
@@ -153,6 +164,7 @@ impl ProviderKind {
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
             Self::PostgreSql => "postgresql",
+            Self::Http => "http",
         }
     }
 }
@@ -176,10 +188,12 @@ impl Provider {
             url: None,
             password_file: None,
             tls: None,
-            ca: None,
             query: None,
             acl_query: None,
             connections_max: None,
+            authorize_url: None,
+            headers_file: None,
+            ca: None,
             timeout: None,
             requests_max: None,
             cache: None,
@@ -189,8 +203,9 @@ impl Provider {
     /// The same without what says how a service is asked, and not which one: a change of it concerns no client that is connected.
     pub fn without_tuning(&self) -> Self {
         Self {
-            ca: None,
+            headers_file: None,
             password_file: None,
+            ca: None,
             timeout: None,
             requests_max: None,
             cache: None,
@@ -223,13 +238,13 @@ impl Provider {
             ("require_exp", ProviderKind::Jwt, self.require_exp.is_some()),
             ("leeway", ProviderKind::Jwt, self.leeway.is_some()),
             ("acl_claim", ProviderKind::Jwt, self.acl_claim.is_some()),
-            ("url", ProviderKind::PostgreSql, self.url.is_some()),
             ("password_file", ProviderKind::PostgreSql, self.password_file.is_some()),
             ("tls", ProviderKind::PostgreSql, self.tls.is_some()),
-            ("ca", ProviderKind::PostgreSql, self.ca.is_some()),
             ("query", ProviderKind::PostgreSql, self.query.is_some()),
             ("acl_query", ProviderKind::PostgreSql, self.acl_query.is_some()),
             ("connections_max", ProviderKind::PostgreSql, self.connections_max.is_some()),
+            ("authorize_url", ProviderKind::Http, self.authorize_url.is_some()),
+            ("headers_file", ProviderKind::Http, self.headers_file.is_some()),
         ] {
             if is_set && kind != self.kind {
                 problem(setting, &format!("has no effect: it is a setting of the type \"{}\"", kind.type_name()));
@@ -237,6 +252,8 @@ impl Provider {
         }
         if !self.kind.asks_a_service() {
             let tuning = [
+                ("url", self.url.is_some()),
+                ("ca", self.ca.is_some()),
                 ("timeout", self.timeout.is_some()),
                 ("requests_max", self.requests_max.is_some()),
                 ("cache", self.cache.is_some()),
@@ -258,11 +275,13 @@ impl Provider {
             ProviderKind::PasswordFile | ProviderKind::Certificate => {}
             ProviderKind::Jwt => self.token_problems(&mut problem),
             ProviderKind::PostgreSql => self.database().check(&mut problem),
+            ProviderKind::Http => self.http_problems(&mut problem),
         }
         let files = [
             ("file", &self.file),
             ("secret_file", &self.secret_file),
             ("public_key_file", &self.public_key_file),
+            ("headers_file", &self.headers_file),
             ("password_file", &self.password_file),
             ("ca", &self.ca),
         ];
@@ -280,6 +299,21 @@ impl Provider {
             query: self.query.as_deref(),
             acl_query: self.acl_query.as_deref(),
             connections_max: self.connections_max.map(NonZeroU16::get),
+        }
+    }
+
+    /// Checks the settings of a provider of the kind `http`.
+    fn http_problems(&self, problem: &mut impl FnMut(&str, &str)) {
+        if self.url.is_none() {
+            problem("url", "is missing: it is where clients are judged");
+        }
+        for (setting, url) in [("url", &self.url), ("authorize_url", &self.authorize_url)] {
+            if let Some(Err(text)) = url.as_deref().map(ServiceUrl::of) {
+                problem(setting, text);
+            }
+        }
+        if let Some(Err(text)) = self.headers_file.as_deref().filter(|path| path.is_file()).map(read_headers) {
+            problem("headers_file", &text);
         }
     }
 
@@ -322,6 +356,7 @@ impl ProviderKind {
         match self {
             Self::PasswordFile | Self::Certificate | Self::Jwt => false,
             Self::PostgreSql => true,
+            Self::Http => true,
         }
     }
 
@@ -332,6 +367,7 @@ impl ProviderKind {
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
             Self::PostgreSql => "postgresql",
+            Self::Http => "http",
         }
     }
 }

@@ -32,6 +32,7 @@ mod role;
 mod schema;
 mod security;
 mod server;
+mod service_url;
 mod show;
 mod socket_mode;
 mod telemetry;
@@ -64,8 +65,9 @@ pub use problem::Problem;
 pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
+pub use service_url::ServiceUrl;
 pub use socket_mode::SocketMode;
-pub use telemetry::{SamplingRatio, Telemetry, TraceUrl};
+pub use telemetry::{SamplingRatio, Telemetry, TraceUrl, read_headers};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

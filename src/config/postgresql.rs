@@ -42,12 +42,6 @@ impl Settings<'_> {
         if self.tls == Some(true) && !is_encrypted {
             problem("tls", "can't be true for a Unix socket");
         }
-        if is_encrypted && !self.has_ca {
-            problem(
-                "ca",
-                "is missing: it has the authorities that certify the server (tls = false: nothing is encrypted)",
-            );
-        }
         if self.has_ca && !is_encrypted {
             problem("ca", "has no effect: the connection is not encrypted");
         }
@@ -83,7 +77,7 @@ mod tests {
         assert_eq!(keys(Provider { query: unquoted.clone(), ..provider() }), ["auth[0].query"]);
         assert_eq!(keys(Provider { acl_query: unquoted, ..provider() }), ["auth[0].acl_query"]);
         assert_eq!(keys(Provider { connections_max: NonZeroU16::new(65), ..provider() }), ["auth[0].connections_max"]);
-        assert_eq!(keys(Provider { kind: ProviderKind::Certificate, ..provider() }), ["auth[0].url", "auth[0].query"]);
+        assert_eq!(keys(Provider { kind: ProviderKind::Certificate, ..provider() }), ["auth[0].query", "auth[0].url"]);
         assert_eq!(
             keys(Provider { password_file: Some("/does/not/exist".into()), ..provider() }),
             ["auth[0].password_file"]
@@ -91,17 +85,21 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_another_machine_is_encrypted_unless_the_operator_says_otherwise() {
+    fn authorities_and_encryption_do_not_contradict_each_other() {
         let file = std::env::current_exe().unwrap();
         let far = || Provider { url: Some("postgresql://mqtt@db.example.com/iot".to_owned()), ..provider() };
         let socket = || Provider { url: Some("postgresql://mqtt@%2Frun/iot".to_owned()), ..provider() };
-        assert_eq!(keys(far()), ["auth[0].ca"]);
-        assert_eq!(keys(Provider { ca: Some(file.clone()), ..far() }), [""; 0]);
-        assert_eq!(keys(Provider { tls: Some(false), ..far() }), [""; 0]);
+        for good in [
+            far(),
+            Provider { ca: Some(file.clone()), ..far() },
+            Provider { tls: Some(false), ..far() },
+            Provider { tls: Some(true), ..provider() },
+            Provider { ca: Some(file.clone()), ..provider() },
+            socket(),
+        ] {
+            assert_eq!(keys(good.clone()), [""; 0], "{good:?}");
+        }
         assert_eq!(keys(Provider { tls: Some(false), ca: Some(file.clone()), ..far() }), ["auth[0].ca"]);
-        assert_eq!(keys(Provider { tls: Some(true), ..provider() }), ["auth[0].ca"]);
-        assert_eq!(keys(Provider { ca: Some(file.clone()), ..provider() }), [""; 0]);
-        assert_eq!(keys(socket()), [""; 0]);
         assert_eq!(keys(Provider { tls: Some(true), ..socket() }), ["auth[0].tls"]);
         assert_eq!(keys(Provider { ca: Some(file), ..socket() }), ["auth[0].ca"]);
     }

@@ -125,7 +125,11 @@ impl TraceUrl {
     }
 }
 
-fn read_headers(path: &Path) -> Result<Vec<(String, String)>, String> {
+/// The headers in a file, each on a line.
+///
+/// # Errors
+/// The file can't be read, or a line is no header: the text says which.
+pub fn read_headers(path: &Path) -> Result<Vec<(String, String)>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {}: {error}", path.display()))?;
     parse_headers(&text).map_err(|line| format!("line {line} of {} is no header such as Name: value", path.display()))
 }

@@ -15,6 +15,7 @@ impl Server {
         let passwords = self.authentication.counts();
         let counts = AdmissionCounts { bans, logins_delayed, passwords, ..self.admission.counts() };
         self.status.publish_listeners(counts);
+        self.status.publish_services(self.authentication.remote_counts());
         self.status.publish_memory(self.memory.figures());
         log::summarize(self.clock.read().now);
         log::report_dropped();

@@ -8,6 +8,7 @@ mod accepting;
 mod announce;
 mod attend;
 mod attendants;
+mod auth_services;
 mod authentication;
 mod bans;
 mod bind;
@@ -205,7 +206,9 @@ impl Server {
             bans,
             memory,
             messages,
-            authentication: Arc::new(auth::Pool::start(authenticator).map_err(ServerError::Start)?),
+            authentication: Arc::new(
+                auth::Pool::start(authenticator).map_err(ServerError::Start)?.reporting(auth_services::report),
+            ),
             mailboxes,
             ended,
             store,

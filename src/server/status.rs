@@ -2,12 +2,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytestring::ByteString;
+
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
 use super::probe_figures::ProbeFigures;
 use super::telemetry_figures::TelemetryFigures;
 use super::traffic::Traffic;
-use crate::auth::PoolCounts;
+use crate::auth::{PoolCounts, RemoteCounts};
 use crate::broker::{Counters, Outcomes};
 use crate::timestamp::{Timestamp, WallTime};
 
@@ -18,6 +20,7 @@ pub struct Status {
     shards: Box<[Mutex<ShardSnapshot>]>,
     listeners: Mutex<AdmissionCounts>,
     certificates: Mutex<Vec<CertificateExpiry>>,
+    services: Mutex<Vec<(ByteString, RemoteCounts)>>,
     memory: Mutex<MemoryFigures>,
     probe: Mutex<Option<ProbeFigures>>,
     telemetry: Mutex<Option<TelemetryFigures>>,
@@ -88,6 +91,7 @@ impl Status {
                 .collect(),
             listeners: Mutex::default(),
             certificates: Mutex::default(),
+            services: Mutex::default(),
             memory: Mutex::default(),
             probe: Mutex::default(),
             telemetry: Mutex::default(),
@@ -96,6 +100,11 @@ impl Status {
             clock,
             started_at: Mutex::new(clock.wall_of_start()),
         }
+    }
+
+    /// What the services of providers have answered, by the name of the provider.
+    pub fn services(&self) -> Vec<(ByteString, RemoteCounts)> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The counters of each shard, by shard number.
@@ -178,6 +187,10 @@ impl Status {
 
     pub(crate) fn publish_listeners(&self, counts: AdmissionCounts) {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    pub(crate) fn publish_services(&self, services: Vec<(ByteString, RemoteCounts)>) {
+        *self.services.lock().unwrap_or_else(PoisonError::into_inner) = services;
     }
 
     pub(crate) fn publish_certificates(&self, certificates: Vec<CertificateExpiry>) {

@@ -39,6 +39,8 @@ mod front_ends;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod http_service;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod listeners;
@@ -74,6 +76,8 @@ mod reload;
 mod revocation;
 #[cfg(test)]
 mod security;
+#[cfg(test)]
+mod services;
 mod shutdown;
 #[cfg(test)]
 mod stuck_disk;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// The milliseconds since the Unix epoch of a NumericDate: seconds, possibly with a fraction. What is beyond 64 bits counts as the latest
 /// time, and what is before the epoch as the epoch. `None`: it is not a number.
-pub(super) fn numeric_date(value: &Value) -> Option<u64> {
+pub(in crate::auth) fn numeric_date(value: &Value) -> Option<u64> {
     let Value::Number(number) = value else { return None };
     if let Some(seconds) = number.as_u64() {
         return Some(seconds.saturating_mul(1_000));

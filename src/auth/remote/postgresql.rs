@@ -9,11 +9,11 @@
 //! | several | is refused |
 
 mod fault;
+mod file;
 mod link;
 mod metered;
 mod pool;
 mod stored;
-mod trust;
 mod values;
 
 use std::fmt;
@@ -38,6 +38,7 @@ use super::service::{self, Service};
 use crate::auth::error::AuthError;
 use crate::auth::provider::Request;
 use crate::config::{self, Database, Query};
+use crate::http_client::{Trust, tls_config};
 
 /// The users of a database.
 pub(in crate::auth) struct PostgreSql {
@@ -56,8 +57,8 @@ impl PostgreSql {
         settings: &config::Provider,
         (key, before): (&RandomState, Option<&Arc<Service>>),
     ) -> Result<Arc<Service>, AuthError> {
-        let password = settings.password_file.as_deref().map(trust::read).transpose()?;
-        let authorities = settings.ca.as_deref().map(trust::read).transpose()?;
+        let password = settings.password_file.as_deref().map(file::read).transpose()?;
+        let authorities = settings.ca.as_deref().map(file::read).transpose()?;
         let material = (password.clone(), authorities.clone());
         let backend = Self::new(settings, password, authorities)?;
         Ok(Service::new(settings, Box::new(backend), material, (key, before)))
@@ -75,18 +76,19 @@ impl PostgreSql {
         let database =
             Database::parse(settings.url.as_deref().unwrap_or_default()).map_err(|text| fail("url", text))?;
         let query = |setting: &str, text: &str| Query::parse(text).map_err(|text| fail(setting, &text));
-        let tls = match (database.is_encrypted(settings.tls, authorities.is_some()), authorities) {
+        let tls = match (database.is_encrypted(settings.tls, authorities.is_some()), &authorities) {
             (false, _) => None,
-            (true, None) => return Err(fail("ca", "is missing")),
-            (true, Some(pem)) => Some(trust::client_config(&pem).map_err(|text| fail("ca", &text))?),
+            (true, None) => Some(Trust::System),
+            (true, Some(pem)) => Some(Trust::Only(pem)),
         };
+        let tls = tls.map(tls_config).transpose().map_err(|error| fail("ca", &error.to_string()))?;
         let time = settings.timeout.unwrap_or(service::TIMEOUT);
         let terms = Arc::new(Terms {
             query: query("query", settings.query.as_deref().unwrap_or_default())?,
             acl_query: settings.acl_query.as_deref().map(|text| query("acl_query", text)).transpose()?,
             database,
             password,
-            tls,
+            tls: tls.map(Arc::new),
             // So that its answer, which says so, comes in time.
             statement_timeout: time * 9 / 10,
         });

@@ -86,4 +86,4 @@ impl Service {
 /// Longer than a service that works takes, and shorter than clients wait for CONNACK.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// As many as a small service handles at once.
-const REQUESTS_MAX: usize = 64;
+pub(super) const REQUESTS_MAX: usize = 64;

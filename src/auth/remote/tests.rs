@@ -4,6 +4,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::pending;
 
+use super::backend::{Asking, Backend, Expiry, Grant, Topics};
 use super::*;
 use crate::auth::tests::alice;
 use crate::config::{self, ProviderKind};

@@ -55,7 +55,7 @@ impl Database {
     }
 
     /// Whether its server is certainly on this machine.
-    fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         match &self.place {
             Place::Socket(_) => true,
             Place::Host(host, _) => {
@@ -109,6 +109,11 @@ mod tests {
         ] {
             let database = Database::parse(url).unwrap();
             assert_eq!(database.is_local(), local, "{url}");
+            let is_socket = matches!(place, Place::Socket(_));
+            assert_eq!(database.is_encrypted(None, false), !local, "{url}");
+            assert_eq!(database.is_encrypted(None, true), !is_socket, "{url}");
+            assert_eq!(database.is_encrypted(Some(true), false), !is_socket, "{url}");
+            assert!(!database.is_encrypted(Some(false), false), "{url}");
             assert_eq!(database, Database { place, role: "mqtt".to_owned(), name: "iot".to_owned() }, "{url}");
         }
         let encoded = Database::parse("postgresql://a%40b@h/c%2Fd").unwrap();

@@ -94,6 +94,8 @@ events! {
     TelemetryStarted "telemetry_started" INFO Broker ["endpoint"]
     TelemetryFailed "telemetry_failed" WARN Broker ["endpoint" "reason"]
     TelemetryWell "telemetry_well" INFO Broker ["endpoint"]
+    AuthServiceFailed "auth_service_failed" WARN Broker ["provider" "reason" "requests"]
+    AuthServiceWell "auth_service_well" INFO Broker ["provider"]
     AdminStarted "admin_started" INFO Broker ["url"]
     AdminUnavailable "admin_unavailable" WARN Broker ["address" "reason"]
     AdminFailed "admin_failed" ERROR Broker ["reason"]

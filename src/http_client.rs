@@ -1,0 +1,219 @@
+//! The HTTP client of the broker: requests to services that the operator names, with a bound for each answer.
+//!
+//! It follows no redirect, trusts the authorities of a file or of the operating system, and keeps a few connections for the next requests.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+/// Sends requests. Each has to be polled within a tokio runtime, always the same one.
+#[derive(Debug)]
+pub(crate) struct HttpClient {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    headers: HeaderMap,
+}
+
+/// Which authorities may certify a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trust<'a> {
+    /// No server is encrypted.
+    Nobody,
+    /// Those of the operating system.
+    System,
+    /// Those of this PEM text.
+    Only(&'a [u8]),
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("the file with trusted authorities: {0}")]
+    Pem(#[from] pem::Error),
+    #[error("the file with trusted authorities has no certificate")]
+    Empty,
+    #[error("the operating system has no trusted authorities: name a file with ca")]
+    NoSystemAuthorities,
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("a header has a name or a value that can't be sent")]
+    Header,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no answer. No text has a part of the request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("{0}")]
+    NotSent(String),
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+    #[error("the answer is cut short")]
+    CutShort,
+}
+
+impl HttpClient {
+    /// A client that sends these headers with each request, and keeps at most `idle_max` connections for later ones.
+    pub(crate) fn new(
+        trust: Trust<'_>,
+        headers: &[(String, String)],
+        (connect_timeout, idle_max): (Duration, usize),
+    ) -> Result<Self, ClientError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(connect_timeout));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls_config(trust)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .pool_max_idle_per_host(idle_max)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .build(connector);
+        Ok(Self { client, headers: own_headers(headers)? })
+    }
+
+    /// Posts a body of this type, and reads an answer of at most `answer_max` bytes.
+    pub(crate) async fn post(
+        &self,
+        uri: &Uri,
+        (content_type, body): (&'static str, Bytes),
+        answer_max: usize,
+    ) -> Result<Answer, RequestError> {
+        let request = || {
+            let mut request = self.request(Method::POST, uri, Body::from(body.clone()));
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            request
+        };
+        read(self.send(request).await?, answer_max).await
+    }
+
+    /// Gets an answer of at most `answer_max` bytes.
+    pub(crate) async fn get(&self, uri: &Uri, answer_max: usize) -> Result<Answer, RequestError> {
+        let request = || self.request(Method::GET, uri, Body::empty());
+        read(self.send(request).await?, answer_max).await
+    }
+
+    /// Sends a request; once more if that fails while it waits for the answer, because a server may close a connection that it has kept when
+    /// the request is on its way.
+    async fn send(&self, request: impl Fn() -> Request<Body>) -> Result<Response<Incoming>, RequestError> {
+        let first = match self.client.request(request()).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        if first.is_connect() {
+            return Err(RequestError::NotSent(causes(&first)));
+        }
+        self.client.request(request()).await.map_err(|error| RequestError::NotSent(causes(&error)))
+    }
+
+    fn request(&self, method: Method, uri: &Uri, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+async fn read(response: Response<Incoming>, answer_max: usize) -> Result<Answer, RequestError> {
+    let status = response.status();
+    let body = to_bytes(Body::new(response.into_body()), answer_max).await.map_err(|error| {
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            if error.is::<hyper::Error>() {
+                return RequestError::CutShort;
+            }
+            cause = error.source();
+        }
+        RequestError::TooLarge(answer_max)
+    })?;
+    Ok(Answer { status, body })
+}
+
+fn own_headers(further: &[(String, String)]) -> Result<HeaderMap, ClientError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("oncemq/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    for (name, text) in further {
+        let name = HeaderName::try_from(name).map_err(|_| ClientError::Header)?;
+        let mut value = HeaderValue::from_str(text).map_err(|_| ClientError::Header)?;
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// TLS with servers that these authorities certify.
+pub(crate) fn tls_config(trust: Trust<'_>) -> Result<ClientConfig, ClientError> {
+    let mut roots = RootCertStore::empty();
+    match trust {
+        Trust::Nobody => {}
+        Trust::System => {
+            // One that is unusable concerns few servers.
+            let found = rustls_native_certs::load_native_certs().certs;
+            if roots.add_parsable_certificates(found).0 == 0 {
+                return Err(ClientError::NoSystemAuthorities);
+            }
+        }
+        Trust::Only(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                roots.add(certificate?)?;
+            }
+            if roots.is_empty() {
+                return Err(ClientError::Empty);
+            }
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// An error with what has caused it.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(feature = "aws-lc-rs")]
+fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+/// Shorter than common servers keep a connection without requests: Node.js closes it after 5 s.
+const IDLE_MAX: Duration = Duration::from_secs(4);
+/// The head of an answer, and what is read of its body at once.
+const HEAD_BYTES_MAX: usize = 64 << 10;
