@@ -124,9 +124,10 @@ impl PostgreSql {
             let result = timeout(time, link.rows(which, &values, rows_max)).await;
             match &result {
                 Ok(Ok(_) | Err(Fault::Value(_) | Fault::Slow)) => lent.give_back(),
-                Ok(Err(Fault::Lost(_))) => lent.close_all(),
-                // It may have changed since the query was prepared; or the server is silent.
-                Ok(Err(Fault::Failed(_))) | Err(_) => drop(lent),
+                // A server that is silent for longer than it may work on a query is gone.
+                Ok(Err(Fault::Lost(_))) | Err(_) => lent.close_all(),
+                // The table may have changed since the query was prepared.
+                Ok(Err(Fault::Failed(_))) => drop(lent),
             }
             result.unwrap_or(Err(Fault::Slow))
         });
@@ -142,18 +143,19 @@ impl PostgreSql {
             Err(fault) => return Err(fault.into()),
         };
         let user = match rows.as_slice() {
-            [] => {
+            [] => Ok(None),
+            [row] => User::of(row).map(Some),
+            [_, _, ..] => Err("the query has several rows for this client".to_owned()),
+        };
+        let user = match user {
+            Ok(Some(user)) => user,
+            Ok(None) | Err(_) => {
+                // So that it takes as long as for a user with a password.
                 if let Some(password) = &request.password {
                     self.verify(self.decoy(), password.clone()).await?;
                 }
-                return Ok(None);
+                return Ok(user.err().map(Reply::Deny));
             }
-            [row] => User::of(row),
-            [_, _, ..] => return deny("the query has several rows for this client"),
-        };
-        let user = match user {
-            Ok(user) => user,
-            Err(cause) => return deny(&cause),
         };
         let Some(password) = &request.password else { return deny("no password") };
         let stored = Arc::new(user.stored);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
@@ -138,6 +139,8 @@ impl Terms {
         let fail = |error: io::Error| format!("{host}:{port}: {error}");
         let mut stream = TcpStream::connect((&**host, port)).await.map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
+        // So that a connection that nobody uses, and that the network has forgotten, is closed.
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)).map_err(fail)?;
         let Some(tls) = &self.tls else { return self.log_in(stream, meter).await };
         ask_for_tls(&mut stream).await.map_err(fail)?;
         let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
@@ -202,5 +205,7 @@ fn described(error: &Error) -> String {
 
 /// The request for TLS: its length, and a number that no version of the protocol has.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+/// Firewalls forget connections after minutes.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// The log has one line for an error.
 const TEXT_MAX: usize = 300;
