@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::disk::DiskFigures;
-use crate::auth::RemoteCounts;
 use crate::broker::{Counters, OutcomeKind, RefusedAction, Shared};
 use crate::codec::ReasonCode;
 use crate::config::Durability;
@@ -14,7 +13,7 @@ use crate::histogram::LatencyHistogram;
 use crate::server::process::{self, Memory};
 use crate::server::{
     AdmissionCounts, Bans, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult, Queries, Reloader,
-    ShardSnapshot, SpanResult, Status, TelemetryFigures, Traces, Traffic,
+    RemoteCounts, ShardSnapshot, SpanResult, Status, TelemetryFigures, Traces, Traffic,
 };
 use crate::store::{Stats, Store, Timing};
 use crate::timestamp::WallTime;

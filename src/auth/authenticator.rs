@@ -9,6 +9,7 @@ use super::chain::Step;
 use super::error::AuthError;
 use super::fingerprint::Fingerprint;
 use super::job::Stage;
+use super::jwt::{Jwks, JwtProvider};
 use super::loaded::{Files, Generation, Judge, Loaded, Terms};
 use super::provider::{Cost, Provider, Refusal, Request, Verdict};
 use super::remote::Figures;
@@ -183,6 +184,11 @@ impl Authenticator {
         let loaded = self.loaded.load();
         let is_current = stage.generation == loaded.generation;
         loaded.chain(request).provider(stage.at).filter(|_| is_current).cloned()
+    }
+
+    /// The key sets of the providers of tokens, by the name of the provider.
+    pub(super) fn key_sets(&self) -> Vec<(ByteString, Arc<Jwks>)> {
+        self.loaded.load().tokens().filter_map(JwtProvider::key_set).collect()
     }
 
     /// The counters of the services, by the name of the provider.

@@ -11,7 +11,7 @@ use super::anonymous::{AllowedAnonymous, AnonymousProvider, Unjudged};
 use super::certificate::CertificateProvider;
 use super::chain::Chain;
 use super::error::AuthError;
-use super::jwt::{JwtProvider, TokenKey};
+use super::jwt::{Jwks, JwtProvider, Keys, TokenKey};
 use super::password::{PasswordProvider, UnknownUsers};
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
@@ -96,6 +96,7 @@ enum ProofFile {
     None,
     Passwords(Arc<PasswordFile>),
     Key(Arc<TokenKey>),
+    KeySet(Arc<Jwks>),
     Service(Arc<Service>),
 }
 
@@ -116,7 +117,14 @@ impl Loaded {
                     let (file, memory) = ((Arc::clone(file), unknown), (key.clone(), Arc::clone(verified)));
                     Judge::Password(Arc::new(PasswordProvider::new(name.clone(), file, memory, rules)))
                 }
-                ProofFile::Key(file) => Judge::Jwt(Arc::new(JwtProvider::new(settings, Arc::clone(file), key, rules))),
+                ProofFile::Key(file) => {
+                    let keys = Keys::File(Arc::clone(file));
+                    Judge::Jwt(Arc::new(JwtProvider::new(settings, keys, key, rules)))
+                }
+                ProofFile::KeySet(keys) => {
+                    let keys = Keys::Url(Arc::clone(keys));
+                    Judge::Jwt(Arc::new(JwtProvider::new(settings, keys, key, rules)))
+                }
                 ProofFile::Service(service) => {
                     Judge::Remote(Arc::new(Remote::new(name.clone(), Arc::clone(service), rules)))
                 }
@@ -191,13 +199,10 @@ impl Loaded {
         self.tokens().any(JwtProvider::reads_topics) || self.services().any(Remote::grants_topics)
     }
 
-    /// The service of the provider with this name.
-    fn service(&self, name: &str) -> Option<&Arc<Service>> {
+    /// The file of the provider with this name.
+    fn file(&self, name: &str) -> Option<&ProofFile> {
         let mut pairs = self.terms.providers.iter().zip(&self.files.proofs);
-        pairs.find_map(|(settings, file)| match file {
-            ProofFile::Service(service) if settings.label() == name => Some(service),
-            _ => None,
-        })
+        pairs.find(|(settings, _)| settings.label() == name).map(|(_, file)| file)
     }
 
     /// Whether nothing verifies user names, so that they count as those of anonymous clients.
@@ -269,6 +274,14 @@ impl Files {
 }
 
 impl ProofFile {
+    fn key_set(&self) -> Option<&Arc<Jwks>> {
+        if let Self::KeySet(keys) = self { Some(keys) } else { None }
+    }
+
+    fn service(&self) -> Option<&Arc<Service>> {
+        if let Self::Service(service) = self { Some(service) } else { None }
+    }
+
     fn read(
         security: &Security,
         provider: &config::Provider,
@@ -287,17 +300,21 @@ impl ProofFile {
                 }
                 Ok(Self::Passwords(Arc::new(file)))
             }
+            ProviderKind::Jwt if provider.jwks_url.is_some() => {
+                let before = before.and_then(|loaded| loaded.file(provider.label())?.key_set());
+                Ok(Self::KeySet(Jwks::new(provider, (key, before))?))
+            }
             ProviderKind::Jwt => {
                 let key = TokenKey::read(provider)?;
                 notes.extend(key.note());
                 Ok(Self::Key(Arc::new(key)))
             }
             ProviderKind::PostgreSql => {
-                let before = before.and_then(|before| before.service(provider.label()));
+                let before = before.and_then(|loaded| loaded.file(provider.label())?.service());
                 Ok(Self::Service(PostgreSql::service(provider, (key, before))?))
             }
             ProviderKind::Http => {
-                let before = before.and_then(|loaded| loaded.service(provider.label()));
+                let before = before.and_then(|loaded| loaded.file(provider.label())?.service());
                 Ok(Self::Service(http_service(provider, (key, before))?))
             }
         }

@@ -54,25 +54,33 @@ pub struct PoolCounts {
 
 impl Pool {
     /// Starts the threads. They end when the pool is dropped.
+    ///
+    /// # Errors
+    /// A thread can't be started.
     pub fn start(authenticator: Authenticator) -> io::Result<Self> {
-        let cores = thread::available_parallelism()?.get();
-        Self::with_threads(authenticator, (cores / 2).clamp(1, THREADS_MAX), QUEUED_BYTES_MAX)
+        Self::start_reporting(authenticator, |_, _| {})
     }
 
-    fn with_threads(authenticator: Authenticator, threads: usize, bytes_max: usize) -> io::Result<Self> {
-        let workers = Arc::new(Workers::new(authenticator, bytes_max));
+    /// The same. Calls `report` with the name of a provider and what the log should say about its service.
+    ///
+    /// # Errors
+    /// A thread can't be started.
+    pub fn start_reporting(
+        authenticator: Authenticator,
+        report: impl Fn(&str, Notice) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let threads = (thread::available_parallelism()?.get() / 2).clamp(1, THREADS_MAX);
+        Self::with_workers(Workers::new(authenticator, Box::new(report), QUEUED_BYTES_MAX), threads)
+    }
+
+    fn with_workers(workers: Workers, threads: usize) -> io::Result<Self> {
+        let workers = Arc::new(workers);
         for number in 0..threads {
             let workers = Arc::clone(&workers);
             thread::Builder::new().name(format!("password-{number}")).spawn(move || workers.verify())?;
         }
+        workers.watch_keys()?;
         Ok(Self { workers })
-    }
-
-    /// Calls `report` with the name of a provider and what the log should say about its service.
-    pub fn reporting(self, report: impl Fn(&str, Notice) + Send + Sync + 'static) -> Self {
-        // It is set once, at the start.
-        let _ = self.workers.reporter.0.set(Box::new(report));
-        self
     }
 
     /// Authenticates a client. If a provider blocks or asks a service, one of the pool's threads calls `respond` with the answer later.
@@ -131,7 +139,9 @@ impl Pool {
 
     /// Reads the files again. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
-        self.workers.authenticator.reload()
+        self.workers.authenticator.reload()?;
+        self.watch_keys();
+        Ok(())
     }
 
     /// Applies other settings and reads the files that they name: see [`Authenticator::reload_with`].
@@ -141,7 +151,15 @@ impl Pool {
         auth: &[config::Provider],
         listeners: &[Listener],
     ) -> Result<(), AuthError> {
-        self.workers.authenticator.reload_with(security, auth, listeners)
+        self.workers.authenticator.reload_with(security, auth, listeners)?;
+        self.watch_keys();
+        Ok(())
+    }
+
+    /// Fetches the key sets that are new or were fetched before the reload.
+    fn watch_keys(&self) {
+        // Without a thread the keys stay as they are, and the next reload tries it again.
+        let _ = self.workers.watch_keys();
     }
 
     /// Whether an anonymous client would be accepted again: see [`Authenticator::keeps_anonymous`].
@@ -209,7 +227,7 @@ mod tests {
     /// A pool without threads, whose queue the test serves.
     fn idle(bytes_max: usize) -> (Pool, tempfile::TempPath) {
         let (authenticator, passwords) = authenticator();
-        (Pool::with_threads(authenticator, 0, bytes_max).unwrap(), passwords)
+        (Pool::with_workers(Workers::new(authenticator, Box::new(|_, _| {}), bytes_max), 0).unwrap(), passwords)
     }
 
     fn from(last: u8) -> Request {

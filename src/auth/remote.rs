@@ -31,7 +31,7 @@ pub use desk::Notice;
 pub(super) use desk::{Desk, Desks};
 pub(super) use figures::Figures;
 pub use figures::RemoteCounts;
-pub(super) use http::http_service;
+pub(super) use http::{client, http_service};
 pub(super) use postgresql::PostgreSql;
 pub(super) use service::Service;
 pub(super) use thread::RemoteThread;

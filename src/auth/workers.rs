@@ -1,8 +1,9 @@
 //! What works for the [`Pool`](super::Pool): the threads that verify passwords, and the requests to services.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytestring::ByteString;
 use tokio::select;
@@ -12,6 +13,7 @@ use super::authenticator::Authenticator;
 use super::chain::{Pending, Step};
 use super::fair_queue::FairQueue;
 use super::job::Job;
+use super::jwt::keep;
 use super::provider::{Cost, Refusal, Verdict};
 use super::remote::{Desk, Desks, Notice, RemoteThread};
 use crate::codec::ReasonCode;
@@ -24,12 +26,11 @@ pub(super) struct Workers {
     pub(super) checks: Arc<Checks>,
     pub(super) desks: Desks<Job>,
     pub(super) services: RemoteThread,
-    pub(super) reporter: Reporter,
+    reporter: Reporter,
 }
 
 /// Where notices about services go.
-#[derive(Default)]
-pub(super) struct Reporter(pub(super) OnceLock<Report>);
+struct Reporter(Report);
 
 /// Takes the name of a provider, and what the log should say about its service.
 pub(super) type Report = Box<dyn Fn(&str, Notice) + Send + Sync>;
@@ -46,13 +47,13 @@ pub(super) struct Checks {
 }
 
 impl Workers {
-    pub(super) fn new(authenticator: Authenticator, bytes_max: usize) -> Self {
+    pub(super) fn new(authenticator: Authenticator, report: Report, bytes_max: usize) -> Self {
         Self {
             authenticator,
             checks: Arc::new(Checks::new(bytes_max)),
             desks: Desks::default(),
             services: RemoteThread::default(),
-            reporter: Reporter::default(),
+            reporter: Reporter(report),
         }
     }
 
@@ -136,11 +137,7 @@ impl Workers {
             () = job.ticket.gone() => return desk.count_abandoned(),
             consultation = provider.consult(&job.request) => consultation,
         };
-        if let Some(notice) = desk.note(consultation.fault.as_deref(), Instant::now())
-            && let Some(report) = self.reporter.0.get()
-        {
-            report(name, notice);
-        }
+        self.note(name, desk, consultation.fault.as_deref());
         match consultation.verdict {
             Some(verdict) => job.answer(verdict),
             None => {
@@ -148,6 +145,27 @@ impl Workers {
                 self.judge(job, Cost::Immediate);
             }
         }
+    }
+
+    /// Notes whether the service of a provider has answered.
+    fn note(&self, name: &str, desk: &Desk<Job>, fault: Option<&str>) {
+        if let Some(notice) = desk.note(fault, Instant::now()) {
+            (self.reporter.0)(name, notice);
+        }
+    }
+
+    /// Fetches all key sets, and keeps fetching them as long as they are in force.
+    pub(super) fn watch_keys(self: &Arc<Self>) -> io::Result<()> {
+        for (name, keys) in self.authenticator.key_sets() {
+            let (handle, desk, workers) = (self.services.handle()?, self.desks.of(&name), Arc::clone(self));
+            if keys.start() {
+                let note = move |fault: Option<&str>| workers.note(&name, &desk, fault);
+                handle.spawn(keep(Arc::downgrade(&keys), note));
+            } else {
+                keys.demand();
+            }
+        }
+        Ok(())
     }
 
     /// Verifies passwords until the pool is dropped.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::postgresql;
 use super::problem::{Problem, unreadable};
 use super::service_url::ServiceUrl;
 use super::telemetry::read_headers;
@@ -32,6 +31,12 @@ pub struct Provider {
     /// `jwt`: file with the public key of RS256, ES256 or EdDSA, PEM.
     #[serde(default)]
     pub public_key_file: Option<PathBuf>,
+    /// `jwt`: where the public keys of the issuer are fetched, a JSON Web Key Set.
+    #[serde(default)]
+    pub jwks_url: Option<String>,
+    /// `jwt`: after which time the keys are fetched again; by default 10 min.
+    #[serde(default, with = "optional_duration")]
+    pub jwks_refresh: Option<Duration>,
     /// `jwt`: the algorithms that are accepted; by default HS256 for a secret, and that of the public key.
     #[serde(default)]
     pub algorithms: Option<Vec<TokenAlgorithm>>,
@@ -75,10 +80,11 @@ pub struct Provider {
     /// `http`: where the topics of an accepted client are asked for; by default the answer of `url` has them, or the ACL file decides.
     #[serde(default)]
     pub authorize_url: Option<String>,
-    /// `http`: file with further headers of the requests, each on a line: `Name: value`.
+    /// `http`, and `jwt` with `jwks_url`: file with further headers of the requests, each on a line: `Name: value`.
     #[serde(default)]
     pub headers_file: Option<PathBuf>,
-    /// `http`, `postgresql`: PEM file with the authorities that may certify the service; by default those of the operating system.
+    /// `http`, `postgresql`, and `jwt` with `jwks_url`: PEM file with the authorities that may certify the service; by default those of the
+    /// operating system.
     #[serde(default)]
     pub ca: Option<PathBuf>,
     /// Types that ask a service: the time for an answer, with the time that a request waits for its turn; by default 5 s.
@@ -178,6 +184,8 @@ impl Provider {
             file: None,
             secret_file: None,
             public_key_file: None,
+            jwks_url: None,
+            jwks_refresh: None,
             algorithms: None,
             from: None,
             user_claim: None,
@@ -203,6 +211,7 @@ impl Provider {
     /// The same without what says how a service is asked, and not which one: a change of it concerns no client that is connected.
     pub fn without_tuning(&self) -> Self {
         Self {
+            jwks_refresh: None,
             headers_file: None,
             password_file: None,
             ca: None,
@@ -227,40 +236,11 @@ impl Provider {
         if self.name.as_deref().is_some_and(|name| !is_name(name)) {
             problem("name", "must be 1 to 64 letters, digits, `-`, `_` or `.`, and not anonymous");
         }
-        for (setting, kind, is_set) in [
-            ("file", ProviderKind::PasswordFile, self.file.is_some()),
-            ("secret_file", ProviderKind::Jwt, self.secret_file.is_some()),
-            ("public_key_file", ProviderKind::Jwt, self.public_key_file.is_some()),
-            ("algorithms", ProviderKind::Jwt, self.algorithms.is_some()),
-            ("from", ProviderKind::Jwt, self.from.is_some()),
-            ("user_claim", ProviderKind::Jwt, self.user_claim.is_some()),
-            ("required_claims", ProviderKind::Jwt, self.required_claims.is_some()),
-            ("require_exp", ProviderKind::Jwt, self.require_exp.is_some()),
-            ("leeway", ProviderKind::Jwt, self.leeway.is_some()),
-            ("acl_claim", ProviderKind::Jwt, self.acl_claim.is_some()),
-            ("password_file", ProviderKind::PostgreSql, self.password_file.is_some()),
-            ("tls", ProviderKind::PostgreSql, self.tls.is_some()),
-            ("query", ProviderKind::PostgreSql, self.query.is_some()),
-            ("acl_query", ProviderKind::PostgreSql, self.acl_query.is_some()),
-            ("connections_max", ProviderKind::PostgreSql, self.connections_max.is_some()),
-            ("authorize_url", ProviderKind::Http, self.authorize_url.is_some()),
-            ("headers_file", ProviderKind::Http, self.headers_file.is_some()),
-        ] {
-            if is_set && kind != self.kind {
-                problem(setting, &format!("has no effect: it is a setting of the type \"{}\"", kind.type_name()));
-            }
+        for (setting, text) in self.out_of_place() {
+            problem(setting, &text);
         }
-        if !self.kind.asks_a_service() {
-            let tuning = [
-                ("url", self.url.is_some()),
-                ("ca", self.ca.is_some()),
-                ("timeout", self.timeout.is_some()),
-                ("requests_max", self.requests_max.is_some()),
-                ("cache", self.cache.is_some()),
-            ];
-            for (setting, _) in tuning.iter().filter(|(_, is_set)| *is_set) {
-                problem(setting, "has no effect: it is a setting of types that ask a service");
-            }
+        if let Some(Err(text)) = self.headers_file.as_deref().filter(|path| path.is_file()).map(read_headers) {
+            problem("headers_file", &text);
         }
         if self.timeout.is_some_and(|timeout| !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout)) {
             problem("timeout", "must be from \"100ms\" to \"1m\"");
@@ -274,7 +254,7 @@ impl Provider {
             }
             ProviderKind::PasswordFile | ProviderKind::Certificate => {}
             ProviderKind::Jwt => self.token_problems(&mut problem),
-            ProviderKind::PostgreSql => self.database().check(&mut problem),
+            ProviderKind::PostgreSql => self.database_problems(&mut problem),
             ProviderKind::Http => self.http_problems(&mut problem),
         }
         let files = [
@@ -291,17 +271,6 @@ impl Provider {
         problems
     }
 
-    fn database(&self) -> postgresql::Settings<'_> {
-        postgresql::Settings {
-            url: self.url.as_deref(),
-            tls: self.tls,
-            has_ca: self.ca.is_some(),
-            query: self.query.as_deref(),
-            acl_query: self.acl_query.as_deref(),
-            connections_max: self.connections_max.map(NonZeroU16::get),
-        }
-    }
-
     /// Checks the settings of a provider of the kind `http`.
     fn http_problems(&self, problem: &mut impl FnMut(&str, &str)) {
         if self.url.is_none() {
@@ -312,27 +281,53 @@ impl Provider {
                 problem(setting, text);
             }
         }
-        if let Some(Err(text)) = self.headers_file.as_deref().filter(|path| path.is_file()).map(read_headers) {
-            problem("headers_file", &text);
+    }
+
+    /// Checks the settings of a key set.
+    fn key_set_problems(&self, problem: &mut impl FnMut(&str, &str)) {
+        match self.jwks_url.as_deref().map(ServiceUrl::of) {
+            Some(Err(text)) => problem("jwks_url", text),
+            Some(Ok(url)) if !url.is_encrypted && !url.is_local => {
+                problem(
+                    "jwks_url",
+                    "must be https beyond this machine: who can change the answer on its way can make tokens",
+                );
+            }
+            Some(Ok(_)) => {}
+            None if self.jwks_refresh.is_some() => problem("jwks_refresh", "has no effect without jwks_url"),
+            None => {}
+        }
+        if self.jwks_refresh.is_some_and(|refresh| !(REFRESH_MIN..=REFRESH_MAX).contains(&refresh)) {
+            problem("jwks_refresh", "must be from \"10s\" to \"12h\"");
         }
     }
 
     /// Checks the settings of a provider of the kind `jwt`.
     fn token_problems(&self, problem: &mut impl FnMut(&str, &str)) {
-        match (&self.secret_file, &self.public_key_file) {
-            (None, None) => problem("secret_file", "is missing: tokens need it or public_key_file to be verified"),
-            (Some(_), Some(_)) => {
-                problem("public_key_file", "can't be set with secret_file: use a provider for each key");
+        let keys = [
+            ("secret_file", self.secret_file.is_some()),
+            ("public_key_file", self.public_key_file.is_some()),
+            ("jwks_url", self.jwks_url.is_some()),
+        ];
+        match keys.map(|(_, is_set)| is_set) {
+            [false, false, false] => {
+                problem("secret_file", "is missing: tokens need it, public_key_file or jwks_url to be verified");
             }
-            (Some(_), None) | (None, Some(_)) => {}
+            [true, true, _] => problem("public_key_file", "can't be set with secret_file: use a provider for each key"),
+            [true, _, true] | [_, true, true] => {
+                problem("jwks_url", "can't be set with secret_file or public_key_file: use a provider for each key");
+            }
+            [true, false, false] | [false, true, false] | [false, false, true] => {}
         }
+        self.key_set_problems(problem);
+        let is_public = self.public_key_file.is_some() || self.jwks_url.is_some();
         if let Some(algorithms) = &self.algorithms {
             if algorithms.is_empty() {
                 problem("algorithms", "must have at least one algorithm");
             }
-            let wrong = algorithms.iter().find(|algorithm| algorithm.is_symmetric() == self.public_key_file.is_some());
-            if let Some(wrong) = wrong.filter(|_| self.secret_file.is_some() != self.public_key_file.is_some()) {
-                let needs = if wrong.is_symmetric() { "secret_file" } else { "public_key_file" };
+            let wrong = algorithms.iter().find(|algorithm| algorithm.is_symmetric() == is_public);
+            if let Some(wrong) = wrong.filter(|_| self.secret_file.is_some() != is_public) {
+                let needs = if wrong.is_symmetric() { "secret_file" } else { "public_key_file or jwks_url" };
                 problem("algorithms", &format!("has {}, which needs {needs}", wrong.name()));
             }
         }
@@ -355,13 +350,12 @@ impl ProviderKind {
     pub const fn asks_a_service(self) -> bool {
         match self {
             Self::PasswordFile | Self::Certificate | Self::Jwt => false,
-            Self::PostgreSql => true,
-            Self::Http => true,
+            Self::Http | Self::PostgreSql => true,
         }
     }
 
     /// Its name in the configuration.
-    const fn type_name(self) -> &'static str {
+    pub(super) const fn type_name(self) -> &'static str {
         match self {
             Self::PasswordFile => "password-file",
             Self::Certificate => "certificate",
@@ -389,6 +383,9 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// A client that the service refuses by now is accepted for as long.
 const CACHE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// More requests would be a load for the issuer, and with fewer the keys would be too old after two that failed.
+const REFRESH_MIN: Duration = Duration::from_secs(10);
+const REFRESH_MAX: Duration = Duration::from_secs(12 * 3_600);
 
 #[cfg(test)]
 mod tests {

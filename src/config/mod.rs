@@ -6,6 +6,7 @@
 mod admin;
 mod arguments;
 mod auth;
+mod auth_settings;
 mod bans;
 mod differences;
 mod durability_rules;

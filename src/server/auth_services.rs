@@ -1,10 +1,18 @@
-//! What the log says about the services that judge clients.
+//! Starts what judges clients, and says in the log how the services do that it asks.
 
+use std::sync::Arc;
+
+use super::error::ServerError;
 use super::log::log_line;
-use crate::auth::Notice;
+use crate::auth::{Authenticator, Notice, Pool};
+
+/// Starts the threads that judge clients.
+pub(super) fn pool(authenticator: Authenticator) -> Result<Arc<Pool>, ServerError> {
+    Pool::start_reporting(authenticator, report).map(Arc::new).map_err(ServerError::Start)
+}
 
 /// Writes a notice about the service of a provider.
-pub(super) fn report(provider: &str, notice: Notice) {
+fn report(provider: &str, notice: Notice) {
     match notice {
         Notice::Failing { cause, requests } => log_line!(
             AuthServiceFailed { provider, reason = &*cause, requests },

@@ -57,6 +57,7 @@ use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
+pub use crate::auth::RemoteCounts;
 pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
 pub use clock::is_synchronized;
@@ -206,9 +207,7 @@ impl Server {
             bans,
             memory,
             messages,
-            authentication: Arc::new(
-                auth::Pool::start(authenticator).map_err(ServerError::Start)?.reporting(auth_services::report),
-            ),
+            authentication: auth_services::pool(authenticator)?,
             mailboxes,
             ended,
             store,

@@ -41,6 +41,8 @@ mod full_disk;
 #[cfg(test)]
 mod http_service;
 #[cfg(test)]
+mod key_sets;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod listeners;

@@ -84,7 +84,8 @@ impl TokenKey {
         Ok(Self::new(key, info.subject_public_key.data.to_vec(), algorithms))
     }
 
-    fn new(key: DecodingKey, bytes: Vec<u8>, algorithms: Vec<TokenAlgorithm>) -> Self {
+    /// A key that verifies signatures of these algorithms. `bytes` tell it from another one.
+    pub(super) fn new(key: DecodingKey, bytes: Vec<u8>, algorithms: Vec<TokenAlgorithm>) -> Self {
         crypto::install();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.algorithms = algorithms.iter().filter_map(|algorithm| crypto::of_crate(*algorithm)).collect();
@@ -154,6 +155,6 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, AuthError> {
 /// A secret as long as a hash of SHA-256 can't be guessed (RFC 7518, section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 /// What the cryptography of TLS verifies.
-const RSA_BITS_MIN: usize = 2_048;
-const RSA_BITS_MAX: usize = 8_192;
+pub(super) const RSA_BITS_MIN: usize = 2_048;
+pub(super) const RSA_BITS_MAX: usize = 8_192;
 const KEY_BYTES_MAX: u64 = 64 << 10;

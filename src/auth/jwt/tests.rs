@@ -12,7 +12,7 @@ use super::*;
 use crate::auth::error::{AuthError, KeyCause};
 use crate::auth::tests::{anonymous, file};
 use crate::auth::{Account, Authenticator, Renewal};
-use crate::codec::ClientId;
+use crate::codec::{ClientId, ReasonCode};
 use crate::config::{ProviderKind, Security, TokenAlgorithm};
 use crate::routing::Access;
 use crate::timestamp::Timestamp;
@@ -22,23 +22,23 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// The wall clock of all requests, in seconds.
 const NOW: u64 = 1_700_000_000;
 /// 2,048 bits. The keys and the tokens below were made with openssl.
-const RSA_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAvB6s2LvTLXUBHXKKVg7P\nNRJfVK2XXuFeRVFM2MjOmSE3/zGTGQs3VjKqD/A+uQ0mNBWCjZGGxhQ7Rya+U9gA\nsuZLy5UAWzic99IKUI++Hr5gfXOFpYhv9noKy5YVq0yq+6LUWgl1cKw3JUsX1beX\nC7B/PUn1ss49N3YG1Qsdso3+tjiHLqPfwqYrQ50wrvxvqB7sxlGE3iT0tZvg3MW0\nMO08zQX9FIZ++qL6b0Jg8dMyBX9Atk12uG5ySyyF0wB+msIMVqQQecOrnHKUk3ww\nEKJnQBd8AIu7MyTd1PuIryatCNUMkGBS2slb7MR7ywXI/W3HPJEwaYJw+qLJl9yw\nXQIDAQAB\n-----END PUBLIC KEY-----\n";
+pub(super) const RSA_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAvB6s2LvTLXUBHXKKVg7P\nNRJfVK2XXuFeRVFM2MjOmSE3/zGTGQs3VjKqD/A+uQ0mNBWCjZGGxhQ7Rya+U9gA\nsuZLy5UAWzic99IKUI++Hr5gfXOFpYhv9noKy5YVq0yq+6LUWgl1cKw3JUsX1beX\nC7B/PUn1ss49N3YG1Qsdso3+tjiHLqPfwqYrQ50wrvxvqB7sxlGE3iT0tZvg3MW0\nMO08zQX9FIZ++qL6b0Jg8dMyBX9Atk12uG5ySyyF0wB+msIMVqQQecOrnHKUk3ww\nEKJnQBd8AIu7MyTd1PuIryatCNUMkGBS2slb7MR7ywXI/W3HPJEwaYJw+qLJl9yw\nXQIDAQAB\n-----END PUBLIC KEY-----\n";
 /// P-256.
-const EC_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEUN8BWz5BQ9XhcANm1Klep5ALOC0Y\ng3eChpz51GZqyIMo994MyXdqyrr/jzInk6t2oUjdbx1AG0+ETVQKyNOd6Q==\n-----END PUBLIC KEY-----\n";
+pub(super) const EC_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEUN8BWz5BQ9XhcANm1Klep5ALOC0Y\ng3eChpz51GZqyIMo994MyXdqyrr/jzInk6t2oUjdbx1AG0+ETVQKyNOd6Q==\n-----END PUBLIC KEY-----\n";
 /// Ed25519.
-const ED_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA4dKB7sO2j92dDjNyGeMmTdLKpWXdfVU3hiCLp96eRvg=\n-----END PUBLIC KEY-----\n";
+pub(super) const ED_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA4dKB7sO2j92dDjNyGeMmTdLKpWXdfVU3hiCLp96eRvg=\n-----END PUBLIC KEY-----\n";
 /// A curve of another algorithm.
 const P384_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEY7gW7y2DMW1DjgfQrsYSiX4Jq0MGZEvE\nq7YWw2iDxZiAs+Kdx0XJVVZM7OyeS4UkvfIwtx9+nIY8tdww68W/A61jVIT5YyTw\nc2sGPwKCrExap1gNXdFEQZIgMwuSJg9q\n-----END PUBLIC KEY-----\n";
 /// 1,024 bits.
-const SMALL_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDxnDqbvnQNyOOCgxISauCgIHcp\ncq4wJjbnIqaGeclYLdgdAxCuHT8y2iH+JhXW0T1w85t6uFhhHtbjcILiHltCUdXO\nPNo4s6Q0087c8FPcyxP0QxgQ6Agx6dYZHSydEFPflp+55qt+HnfuW/c6CnPZ2EZ6\nwPQCpj7/F8rocFePHwIDAQAB\n-----END PUBLIC KEY-----\n";
+pub(super) const SMALL_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDxnDqbvnQNyOOCgxISauCgIHcp\ncq4wJjbnIqaGeclYLdgdAxCuHT8y2iH+JhXW0T1w85t6uFhhHtbjcILiHltCUdXO\nPNo4s6Q0087c8FPcyxP0QxgQ6Agx6dYZHSydEFPflp+55qt+HnfuW/c6CnPZ2EZ6\nwPQCpj7/F8rocFePHwIDAQAB\n-----END PUBLIC KEY-----\n";
 /// Signed with the key of `RSA_PUBLIC`: `{"sub": "device-7", "exp": 1700000100}`.
-const RS256: &str = "eyJhbGciOiAiUlMyNTYiLCAidHlwIjogIkpXVCJ9.eyJzdWIiOiAiZGV2aWNlLTciLCAiZXhwIjogMTcwMDAwMDEwMH0.YCr7W2WqhTZZrJ8xdY8JYECfcOZ77bvnY63NUWA5eKzi4ulL1FE7dObdXHdJH1bupaabISJAalX91-nQMcTqX6dNu3EDslrJjykW4Sv2RkQYRwEnVIvOyLKszzzAGKs37SO_zfThY7ekXED_qWWOnAaxiyLpVUYFqVbJYFoNsIjPOv2_0wHJyWQ7VkjKN4XVtKd2HigU_WvzBBCDfh5aMHVkIaK2Qsslf4Z28_DYx7KhKzaEMS6QvMsNxTZk4MmJXOOp-t-blRQ0o-AeTWb7_mgfJrsYnWMa38qGX7I95-ILgrZU2ORKbDOG6ukQ3HiivwcWG_9qF4paLkIy96ovow";
+pub(super) const RS256: &str = "eyJhbGciOiAiUlMyNTYiLCAidHlwIjogIkpXVCJ9.eyJzdWIiOiAiZGV2aWNlLTciLCAiZXhwIjogMTcwMDAwMDEwMH0.YCr7W2WqhTZZrJ8xdY8JYECfcOZ77bvnY63NUWA5eKzi4ulL1FE7dObdXHdJH1bupaabISJAalX91-nQMcTqX6dNu3EDslrJjykW4Sv2RkQYRwEnVIvOyLKszzzAGKs37SO_zfThY7ekXED_qWWOnAaxiyLpVUYFqVbJYFoNsIjPOv2_0wHJyWQ7VkjKN4XVtKd2HigU_WvzBBCDfh5aMHVkIaK2Qsslf4Z28_DYx7KhKzaEMS6QvMsNxTZk4MmJXOOp-t-blRQ0o-AeTWb7_mgfJrsYnWMa38qGX7I95-ILgrZU2ORKbDOG6ukQ3HiivwcWG_9qF4paLkIy96ovow";
 /// The same, signed with the key of `EC_PUBLIC`.
-const ES256: &str = "eyJhbGciOiAiRVMyNTYiLCAidHlwIjogIkpXVCJ9.eyJzdWIiOiAiZGV2aWNlLTciLCAiZXhwIjogMTcwMDAwMDEwMH0.6zFjjQ2CTax4-TiRVJrC57mLAdGlNjFsoAW7gR01ic6RmpFGJiGWRWuMROMCNA6Cm79O7q5Yhifg2MC1qd777Q";
+pub(super) const ES256: &str = "eyJhbGciOiAiRVMyNTYiLCAidHlwIjogIkpXVCJ9.eyJzdWIiOiAiZGV2aWNlLTciLCAiZXhwIjogMTcwMDAwMDEwMH0.6zFjjQ2CTax4-TiRVJrC57mLAdGlNjFsoAW7gR01ic6RmpFGJiGWRWuMROMCNA6Cm79O7q5Yhifg2MC1qd777Q";
 /// The same, with a signature one of whose numbers has fewer than 32 bytes.
 const ES256_SHORT: &str = "eyJhbGciOiAiRVMyNTYiLCAidHlwIjogIkpXVCJ9.eyJzdWIiOiAiZGV2aWNlLTciLCAiZXhwIjogMTcwMDAwMDEwMH0.AIth0SM1uPvejoW0JvtlzUAuUAKgXzHG1PYrssws9l_icVgDFJGrkLSlfOntbj6LJnjR4KoURg54bqK5reXuVA";
 /// The same, signed with the key of `ED_PUBLIC`.
-const EDDSA: &str = "eyJhbGciOiAiRWREU0EiLCAidHlwIjogIkpXVCJ9.eyJzdWIiOiAiZGV2aWNlLTciLCAiZXhwIjogMTcwMDAwMDEwMH0.1KtzIilXt2uVdgKRRem6_YH7HR4-CLRvG6r65WEi1tzzYvPDTy1MqLVeBcIk3syORu7rX3eBv6aMYSIbpiVeCQ";
+pub(super) const EDDSA: &str = "eyJhbGciOiAiRWREU0EiLCAidHlwIjogIkpXVCJ9.eyJzdWIiOiAiZGV2aWNlLTciLCAiZXhwIjogMTcwMDAwMDEwMH0.1KtzIilXt2uVdgKRRem6_YH7HR4-CLRvG6r65WEi1tzzYvPDTy1MqLVeBcIk3syORu7rX3eBv6aMYSIbpiVeCQ";
 
 fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)

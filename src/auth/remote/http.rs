@@ -10,6 +10,7 @@ use std::hash::RandomState;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{StatusCode, Uri};
 use bytes::Bytes;
@@ -35,6 +36,23 @@ pub(in crate::auth) fn http_service(
     let authenticate = url(settings.url.as_deref().unwrap_or_default())?;
     let authorize = settings.authorize_url.as_deref().map(url).transpose()?;
     let is_encrypted = authenticate.is_encrypted || authorize.as_ref().is_some_and(|url| url.is_encrypted);
+    let idle_max = settings.requests_max.map_or(REQUESTS_MAX, |max| usize::from(max.get())).min(IDLE_MAX);
+    let bounds = (settings.timeout.unwrap_or(TIMEOUT), idle_max);
+    let (client, material) = client(settings, is_encrypted, bounds)?;
+    let backend = HttpBackend { client, authenticate: authenticate.uri, authorize: authorize.map(|url| url.uri) };
+    Ok(Service::new(settings, Box::new(backend), material, fingerprints))
+}
+
+/// What a client is made of: its further headers, and the authorities that it trusts.
+pub(in crate::auth) type Material = (Vec<(String, String)>, Option<Vec<u8>>);
+
+/// The client of a provider with its files. `bounds`: see [`HttpClient::new`].
+pub(in crate::auth) fn client(
+    settings: &config::Provider,
+    is_encrypted: bool,
+    bounds: (Duration, usize),
+) -> Result<(HttpClient, Material), AuthError> {
+    let fail = |cause: String| AuthError::Service { provider: settings.label().to_owned(), cause };
     let headers = settings.headers_file.as_deref().map_or_else(|| Ok(Vec::new()), read_headers).map_err(fail)?;
     let ca = settings.ca.as_deref().map(read_authorities).transpose()?;
     let trust = match &ca {
@@ -42,11 +60,8 @@ pub(in crate::auth) fn http_service(
         None if is_encrypted => Trust::System,
         None => Trust::Nobody,
     };
-    let idle_max = settings.requests_max.map_or(REQUESTS_MAX, |max| usize::from(max.get())).min(IDLE_MAX);
-    let bounds = (settings.timeout.unwrap_or(TIMEOUT), idle_max);
     let client = HttpClient::new(trust, &headers, bounds).map_err(|error| fail(error.to_string()))?;
-    let backend = HttpBackend { client, authenticate: authenticate.uri, authorize: authorize.map(|url| url.uri) };
-    Ok(Service::new(settings, Box::new(backend), (headers, ca), fingerprints))
+    Ok((client, (headers, ca)))
 }
 
 /// Asks the service.
