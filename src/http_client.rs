@@ -167,7 +167,8 @@ fn own_headers(further: &[(String, String)]) -> Result<HeaderMap, ClientError> {
     Ok(headers)
 }
 
-fn tls_config(trust: Trust<'_>) -> Result<ClientConfig, ClientError> {
+/// TLS with servers that these authorities certify.
+pub(crate) fn tls_config(trust: Trust<'_>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     match trust {
         Trust::Nobody => {}

@@ -98,4 +98,18 @@ const ALLOWED: [&str; 10] = [
     "Zlib",
     "0BSD",
 ];
-const IN_SEVERAL_VERSIONS: [&str; 7] = ["base64", "cpufeatures", "getrandom", "hashbrown", "rand", "rand_core", "syn"];
+/// Those of `digest`, `hmac` and `sha2` are newer in the client of PostgreSQL than in `argon2` and `pbkdf2`.
+const IN_SEVERAL_VERSIONS: [&str; 12] = [
+    "base64",
+    "block-buffer",
+    "cpufeatures",
+    "crypto-common",
+    "digest",
+    "getrandom",
+    "hashbrown",
+    "hmac",
+    "rand",
+    "rand_core",
+    "sha2",
+    "syn",
+];

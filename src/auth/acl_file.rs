@@ -349,7 +349,7 @@ fn has_placeholder(filter: &str) -> bool {
 }
 
 /// `filter` with `+` in place of each level that has a placeholder.
-fn deny_every_name(filter: &str) -> String {
+pub(super) fn deny_every_name(filter: &str) -> String {
     let levels = filter.split('/');
     let levels = levels.map(|level| if has_placeholder(level) { "+" } else { level });
     levels.collect::<Vec<_>>().join("/")

@@ -86,7 +86,9 @@ pub enum PasswordCause {
     #[error("an earlier line has the same user")]
     UserTwice,
     /// The hash has no known format; it may be a password in plain text.
-    #[error("the password must be hashed: $argon2id$, or mosquitto's $6$ or $7$ (set it with oncemq passwd)")]
+    #[error(
+        "the password must be hashed: $argon2id$, mosquitto's $6$ or $7$, bcrypt, or PBKDF2$sha512$ (set it with oncemq passwd)"
+    )]
     UnknownHash,
     /// The hash has a known format but is damaged.
     #[error("the hash is damaged: it is cut short or altered")]

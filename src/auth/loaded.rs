@@ -17,7 +17,7 @@ use super::mounts::Mounts;
 use super::password::{PasswordProvider, UnknownUsers};
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
-use super::remote::{Remote, Service, http_service};
+use super::remote::{PostgreSql, Remote, Service, http_service};
 use super::rules::Rules;
 use super::scram::{DecoySecret, ScramDecoy, ScramFile, ScramProvider};
 use super::unavailable::UnavailableProvider;
@@ -431,6 +431,10 @@ impl ProofFile {
                     notes.push(format!("the provider {} has no users: its file is empty", provider.label()));
                 }
                 Ok(Self::Scram(Arc::new(file)))
+            }
+            ProviderKind::PostgreSql => {
+                let before = before.and_then(|loaded| loaded.file(provider.label())?.service());
+                Ok(Self::Service(PostgreSql::service(provider, (key, before))?))
             }
             ProviderKind::Http => {
                 let before = before.and_then(|loaded| loaded.file(provider.label())?.service());

@@ -7,7 +7,8 @@ use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, Salt
 use argon2::{Argon2, Params};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha512};
+use bcrypt::HashParts;
+use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
 use super::error::{AuthError, PasswordCause, read};
@@ -31,6 +32,10 @@ pub(super) enum StoredHash {
     Sha512 { salt: Vec<u8>, hash: Vec<u8> },
     /// mosquitto's `$7$iterations$salt$hash`: PBKDF2 with HMAC-SHA-512.
     Pbkdf2 { iterations: u32, salt: Vec<u8>, hash: Vec<u8> },
+    /// mosquitto-go-auth's `PBKDF2$sha256$iterations$salt$hash`; with `sha512` it is [`Pbkdf2`](Self::Pbkdf2).
+    Pbkdf2Sha256 { iterations: u32, salt: Vec<u8>, hash: Vec<u8> },
+    /// bcrypt: `$2b$cost$salthash`, also as `$2a$` and `$2y$`. It ignores what is after the 72nd byte of a password.
+    Bcrypt(String),
 }
 
 /// Why a user name and a password are wrong.
@@ -116,30 +121,46 @@ impl StoredHash {
         Ok(Argon2::default().hash_password(password, &salt)?.to_string())
     }
 
-    fn parse(text: &str) -> Result<Self, PasswordCause> {
+    /// Reads a hash in any of the formats.
+    pub(super) fn parse(text: &str) -> Result<Self, PasswordCause> {
         let decode = |text: &str| STANDARD.decode(text).map_err(|_| PasswordCause::DamagedHash);
         let parts: Vec<&str> = text.split('$').collect();
         let stored = match parts.as_slice() {
             ["", "argon2id", ..] => return parse_argon2id(text),
+            ["", "2a" | "2b" | "2y", ..] => return parse_bcrypt(text),
             ["", "6", salt, hash] => Self::Sha512 { salt: decode(salt)?, hash: decode(hash)? },
-            ["", "7", iterations, salt, hash] => {
+            ["PBKDF2", "sha256", iterations, salt, hash] => {
+                let iterations = iterations.parse().map_err(|_| PasswordCause::DamagedHash)?;
+                Self::Pbkdf2Sha256 { iterations, salt: decode(salt)?, hash: decode(hash)? }
+            }
+            ["", "7", iterations, salt, hash] | ["PBKDF2", "sha512", iterations, salt, hash] => {
                 let iterations = iterations.parse().map_err(|_| PasswordCause::DamagedHash)?;
                 Self::Pbkdf2 { iterations, salt: decode(salt)?, hash: decode(hash)? }
             }
-            ["", "6" | "7", ..] => return Err(PasswordCause::DamagedHash),
+            ["", "6" | "7", ..] | ["PBKDF2", ..] => return Err(PasswordCause::DamagedHash),
             _ => return Err(PasswordCause::UnknownHash),
         };
         match &stored {
-            Self::Pbkdf2 { iterations: 0, .. } => Err(PasswordCause::DamagedHash),
-            Self::Pbkdf2 { iterations, .. } if *iterations > ITERATIONS_MAX => Err(PasswordCause::TooCostly),
+            Self::Pbkdf2 { iterations: 0, .. } | Self::Pbkdf2Sha256 { iterations: 0, .. } => {
+                Err(PasswordCause::DamagedHash)
+            }
+            Self::Pbkdf2 { iterations, .. } | Self::Pbkdf2Sha256 { iterations, .. } if *iterations > ITERATIONS_MAX => {
+                Err(PasswordCause::TooCostly)
+            }
+            Self::Pbkdf2Sha256 { hash, .. } if hash.len() != SHA256_LENGTH => Err(PasswordCause::DamagedHash),
             Self::Sha512 { hash, .. } | Self::Pbkdf2 { hash, .. } if hash.len() != SHA512_LENGTH => {
                 Err(PasswordCause::DamagedHash)
             }
-            Self::Argon2id(_) | Self::Sha512 { .. } | Self::Pbkdf2 { .. } => Ok(stored),
+            Self::Argon2id(_)
+            | Self::Sha512 { .. }
+            | Self::Pbkdf2 { .. }
+            | Self::Pbkdf2Sha256 { .. }
+            | Self::Bcrypt(_) => Ok(stored),
         }
     }
 
-    fn verify(&self, password: &[u8]) -> bool {
+    /// Whether it is the hash of this password. Takes milliseconds or more, and megabytes of memory.
+    pub(super) fn verify(&self, password: &[u8]) -> bool {
         match self {
             // The crate compares in constant time.
             Self::Argon2id(text) => {
@@ -154,6 +175,13 @@ impl StoredHash {
                 pbkdf2::pbkdf2_hmac::<Sha512>(password, salt, *iterations, &mut computed);
                 computed.as_slice().ct_eq(hash).into()
             }
+            Self::Pbkdf2Sha256 { iterations, salt, hash } => {
+                let mut computed = [0; SHA256_LENGTH];
+                pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, *iterations, &mut computed);
+                computed.as_slice().ct_eq(hash).into()
+            }
+            // The crate compares in constant time.
+            Self::Bcrypt(text) => bcrypt::verify(password, text).is_ok_and(|is_same| is_same),
         }
     }
 }
@@ -187,11 +215,29 @@ fn parse_argon2id(text: &str) -> Result<StoredHash, PasswordCause> {
     Ok(StoredHash::Argon2id(text.to_owned()))
 }
 
+fn parse_bcrypt(text: &str) -> Result<StoredHash, PasswordCause> {
+    let parts: HashParts = text.parse().map_err(|_| PasswordCause::DamagedHash)?;
+    match parts.get_cost() {
+        BCRYPT_COST_MIN..=BCRYPT_COST_MAX => Ok(StoredHash::Bcrypt(text.to_owned())),
+        0..BCRYPT_COST_MIN => Err(PasswordCause::DamagedHash),
+        _ => Err(PasswordCause::TooCostly),
+    }
+}
+
+/// Length of a SHA-256 hash in bytes.
+const SHA256_LENGTH: usize = 32;
+
 /// Length of a SHA-512 hash in bytes.
 const SHA512_LENGTH: usize = 64;
 
 /// Iterations of PBKDF2: more would take more than a second for one CONNECT, which an attacker could exploit.
 const ITERATIONS_MAX: u32 = 10_000_000;
+
+/// What bcrypt is defined for.
+const BCRYPT_COST_MIN: u32 = 4;
+
+/// Cost of bcrypt, which is the binary logarithm of its rounds: one verification takes a few seconds.
+const BCRYPT_COST_MAX: u32 = 15;
 
 /// Memory for one verification, in KiB: 1 GiB.
 const ARGON2_KIB_MAX: u32 = 1 << 20;

@@ -9,6 +9,7 @@ mod cache;
 mod desk;
 mod figures;
 mod http;
+mod postgresql;
 mod service;
 mod thread;
 
@@ -31,6 +32,7 @@ pub(super) use desk::{Desk, Desks};
 pub(super) use figures::Figures;
 pub use figures::RemoteCounts;
 pub(super) use http::{client, http_service};
+pub(super) use postgresql::PostgreSql;
 pub(super) use service::Service;
 pub(super) use thread::RemoteThread;
 
@@ -98,8 +100,7 @@ impl Remote {
             // The ACL file does not restrict it, now or after a reload.
             (_, true) => Arc::new(Access::undecided()),
             (Some(granted), false) => {
-                let lists = [granted.publish.as_slice(), granted.subscribe.as_slice()];
-                let granted = topics::granted(&self.name, lists, (client_id.as_str(), user));
+                let granted = topics::granted(&self.name, granted.lists(), (client_id.as_str(), user));
                 Arc::new(granted.map_err(BackendFault::Invalid)?)
             }
             (None, false) => self.rules.access(client_id, Some(user)),

@@ -67,6 +67,13 @@ impl Verified {
                 add(salt);
                 add(hash);
             }
+            StoredHash::Pbkdf2Sha256 { iterations, salt, hash } => {
+                add(b"pbkdf2-sha256");
+                add(&iterations.to_le_bytes());
+                add(salt);
+                add(hash);
+            }
+            StoredHash::Bcrypt(text) => add(text.as_bytes()),
         }
         Some(Tag(mac.finalize().into_bytes().into()))
     }

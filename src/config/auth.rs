@@ -58,7 +58,23 @@ pub struct Provider {
     /// `jwt`: the claim with the topics of the client; by default `acl`. If it is empty, the ACL file always decides.
     #[serde(default)]
     pub acl_claim: Option<String>,
-    /// `http`: where clients are judged, `http://…` or `https://…`.
+    /// `postgresql`: file with the password of the role. A line end after it is not a part of it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// `postgresql`: whether the connection is encrypted; by default it is, unless the server is on this machine.
+    #[serde(default)]
+    pub tls: Option<bool>,
+    /// `postgresql`: the query for the password of a client, with `${username}` and other placeholders.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// `postgresql`: the query for the topics of a client; without it, the ACL file decides.
+    #[serde(default)]
+    pub acl_query: Option<String>,
+    /// `postgresql`: how many connections to the server there are at most; by default 4.
+    #[serde(default)]
+    pub connections_max: Option<NonZeroU16>,
+    /// `http`: where clients are judged, `http://…` or `https://…`. `postgresql`: the server, the role and the database,
+    /// `postgresql://role@host:5432/database`.
     #[serde(default)]
     pub url: Option<String>,
     /// `http`: where the topics of an accepted client are asked for; by default the answer of `url` has them, or the ACL file decides.
@@ -67,7 +83,8 @@ pub struct Provider {
     /// `http`, and `jwt` with `jwks_url`: file with further headers of the requests, each on a line: `Name: value`.
     #[serde(default)]
     pub headers_file: Option<PathBuf>,
-    /// `http`, and `jwt` with `jwks_url`: PEM file with the authorities that may certify the service; by default those of the operating system.
+    /// `http`, `postgresql`, and `jwt` with `jwks_url`: PEM file with the authorities that may certify the service; by default those of the
+    /// operating system.
     #[serde(default)]
     pub ca: Option<PathBuf>,
     /// Types that ask a service: the time for an answer, with the time that a request waits for its turn; by default 5 s.
@@ -93,6 +110,9 @@ pub enum ProviderKind {
     Jwt,
     /// A proof by SCRAM, with AUTH packets.
     Scram,
+    /// User name and password, with a PostgreSQL database.
+    #[serde(rename = "postgresql")]
+    PostgreSql,
     /// What an HTTP service says.
     Http,
 }
@@ -152,6 +172,7 @@ impl ProviderKind {
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
             Self::Scram => "scram",
+            Self::PostgreSql => "postgresql",
             Self::Http => "http",
         }
     }
@@ -176,6 +197,11 @@ impl Provider {
             leeway: None,
             acl_claim: None,
             url: None,
+            password_file: None,
+            tls: None,
+            query: None,
+            acl_query: None,
+            connections_max: None,
             authorize_url: None,
             headers_file: None,
             ca: None,
@@ -190,10 +216,12 @@ impl Provider {
         Self {
             jwks_refresh: None,
             headers_file: None,
+            password_file: None,
             ca: None,
             timeout: None,
             requests_max: None,
             cache: None,
+            connections_max: None,
             ..self.clone()
         }
     }
@@ -211,37 +239,8 @@ impl Provider {
         if self.name.as_deref().is_some_and(|name| !is_name(name)) {
             problem("name", "must be 1 to 64 letters, digits, `-`, `_` or `.`, and not anonymous");
         }
-        for (setting, kind, is_set) in [
-            ("file", ProviderKind::PasswordFile, self.file.is_some() && self.kind != ProviderKind::Scram),
-            ("secret_file", ProviderKind::Jwt, self.secret_file.is_some()),
-            ("public_key_file", ProviderKind::Jwt, self.public_key_file.is_some()),
-            ("jwks_url", ProviderKind::Jwt, self.jwks_url.is_some()),
-            ("jwks_refresh", ProviderKind::Jwt, self.jwks_refresh.is_some()),
-            ("algorithms", ProviderKind::Jwt, self.algorithms.is_some()),
-            ("from", ProviderKind::Jwt, self.from.is_some()),
-            ("user_claim", ProviderKind::Jwt, self.user_claim.is_some()),
-            ("required_claims", ProviderKind::Jwt, self.required_claims.is_some()),
-            ("require_exp", ProviderKind::Jwt, self.require_exp.is_some()),
-            ("leeway", ProviderKind::Jwt, self.leeway.is_some()),
-            ("acl_claim", ProviderKind::Jwt, self.acl_claim.is_some()),
-            ("url", ProviderKind::Http, self.url.is_some()),
-            ("authorize_url", ProviderKind::Http, self.authorize_url.is_some()),
-            ("headers_file", ProviderKind::Http, self.headers_file.is_some() && self.jwks_url.is_none()),
-            ("ca", ProviderKind::Http, self.ca.is_some() && self.jwks_url.is_none()),
-        ] {
-            if is_set && kind != self.kind {
-                problem(setting, &format!("has no effect: it is a setting of the type \"{}\"", kind.type_name()));
-            }
-        }
-        if !self.kind.asks_a_service() {
-            let tuning = [
-                ("timeout", self.timeout.is_some()),
-                ("requests_max", self.requests_max.is_some()),
-                ("cache", self.cache.is_some()),
-            ];
-            for (setting, _) in tuning.iter().filter(|(_, is_set)| *is_set) {
-                problem(setting, "has no effect: it is a setting of types that ask a service");
-            }
+        for (setting, text) in self.out_of_place() {
+            problem(setting, &text);
         }
         if let Some(Err(text)) = self.headers_file.as_deref().filter(|path| path.is_file()).map(read_headers) {
             problem("headers_file", &text);
@@ -261,6 +260,7 @@ impl Provider {
             }
             ProviderKind::PasswordFile | ProviderKind::Certificate | ProviderKind::Scram => {}
             ProviderKind::Jwt => self.token_problems(&mut problem),
+            ProviderKind::PostgreSql => self.database_problems(&mut problem),
             ProviderKind::Http => self.http_problems(&mut problem),
         }
         let files = [
@@ -268,6 +268,7 @@ impl Provider {
             ("secret_file", &self.secret_file),
             ("public_key_file", &self.public_key_file),
             ("headers_file", &self.headers_file),
+            ("password_file", &self.password_file),
             ("ca", &self.ca),
         ];
         let unreadable =
@@ -355,17 +356,18 @@ impl ProviderKind {
     pub const fn asks_a_service(self) -> bool {
         match self {
             Self::PasswordFile | Self::Certificate | Self::Jwt | Self::Scram => false,
-            Self::Http => true,
+            Self::Http | Self::PostgreSql => true,
         }
     }
 
     /// Its name in the configuration.
-    const fn type_name(self) -> &'static str {
+    pub(super) const fn type_name(self) -> &'static str {
         match self {
             Self::PasswordFile => "password-file",
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
             Self::Scram => "scram",
+            Self::PostgreSql => "postgresql",
             Self::Http => "http",
         }
     }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::postgresql::Database;
 use super::security::AllowAnonymous;
 use super::service_url::ServiceUrl;
 use super::{ClientCertificate, Config, ListenAddress, Listener, Problem};
@@ -39,6 +40,7 @@ impl Config {
                 ("secret_file", &provider.secret_file, READ | WRITE),
                 ("public_key_file", &provider.public_key_file, WRITE),
                 ("headers_file", &provider.headers_file, READ | WRITE),
+                ("password_file", &provider.password_file, READ | WRITE),
                 ("ca", &provider.ca, WRITE),
             ] {
                 let key = format!("auth[{index}].{setting}");
@@ -50,6 +52,11 @@ impl Config {
                     let text = "is http: passwords cross the network in plain text, for everybody on the way to read";
                     found.push(Problem::new(&format!("auth[{index}].{setting}"), text));
                 }
+            }
+            let database = provider.url.as_deref().and_then(|url| Database::parse(url).ok());
+            if database.is_some_and(|database| provider.tls == Some(false) && !database.is_local()) {
+                let text = "is false: everybody on the way to the database can read hashes of passwords, and say who is accepted";
+                found.push(Problem::new(&format!("auth[{index}].tls"), text));
             }
         }
         found.extend(wide_directory("server.data", &server.data));
@@ -218,6 +225,22 @@ mod tests {
         assert_eq!(config.exposures(), []);
         (config.admin.metrics_open, config.admin.enabled) = (true, false);
         assert_eq!(config.exposures(), []);
+    }
+
+    #[test]
+    fn a_database_on_another_machine_without_encryption_is_an_exposure() {
+        let with = |host: &str, tls| {
+            let url = Some(format!("postgresql://mqtt@{host}/iot"));
+            let provider = crate::config::Provider {
+                url,
+                tls,
+                ..crate::config::Provider::new(crate::config::ProviderKind::PostgreSql)
+            };
+            keys(&Config { auth: vec![provider], ..Config::default() })
+        };
+        assert_eq!(with("db.example.com", Some(false)), ["auth[0].tls"]);
+        assert_eq!(with("db.example.com", None), [""; 0]);
+        assert_eq!(with("127.0.0.1", Some(false)), [""; 0]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ mod compat;
 #[cfg(test)]
 mod compatibility_table;
 #[cfg(test)]
+mod database;
+#[cfg(test)]
 mod deadline;
 #[cfg(test)]
 mod descriptors;
@@ -60,6 +62,8 @@ mod mqtt_js;
 mod owners;
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod postgresql;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]

@@ -10,6 +10,11 @@ const MOSQUITTO_7: &str =
     "$7$101$ZkGV8aACU+Ewh7JV$9Ijwh81V4Q2AKkgvaZ1RJeWjjFIE+1DxzHY25z1IVSe86IXNfJH2nJ041Fb/S5NhyhKUmKgy70UrEpww63Ti6A==";
 /// From the test vectors of the reference implementation: password `password`, salt `somesalt`.
 const ARGON2ID: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+/// Made by libxcrypt; the password is `sesam`.
+const BCRYPT: &str = "$2b$04$abcdefghijklmnopqrstuua1kk8EPGkSHbWt7XiGEPDGNQWLno8Ja";
+/// In the format of mosquitto-go-auth, made by Python's hashlib; the password is `sesam`.
+const GO_AUTH_SHA256: &str = "PBKDF2$sha256$1000$MDEyMzQ1Njc4OWFiY2RlZg==$3JOdJfrH/4nM+sJulFtxb4fHW0tdTcZBrukjswEho38=";
+const GO_AUTH_SHA512: &str = "PBKDF2$sha512$1000$MDEyMzQ1Njc4OWFiY2RlZg==$PmVK5AOasObvuVV7tNtxskERYqV6c+5ivlKEWaT91KuCpfucUwUlpByaIUmoOL9PBGNKgjv7HWujcjIaKwyDXA==";
 
 fn file(text: &str) -> PasswordFile {
     PasswordFile::parse(text).unwrap()
@@ -17,7 +22,14 @@ fn file(text: &str) -> PasswordFile {
 
 #[test]
 fn every_hash_format_accepts_only_its_password() {
-    for (hash, password) in [(MOSQUITTO_6, "sesam"), (MOSQUITTO_7, "sesam"), (ARGON2ID, "password")] {
+    for (hash, password) in [
+        (MOSQUITTO_6, "sesam"),
+        (MOSQUITTO_7, "sesam"),
+        (ARGON2ID, "password"),
+        (BCRYPT, "sesam"),
+        (GO_AUTH_SHA256, "sesam"),
+        (GO_AUTH_SHA512, "sesam"),
+    ] {
         let file = file(&format!("alice:{hash}\n"));
         assert_eq!(file.verify("alice", password.as_bytes()), Ok(()), "{hash}");
         for wrong in ["", "Sesam", "sesam ", "password1"] {
@@ -73,6 +85,14 @@ fn an_invalid_line_is_reported_with_its_cause() {
         (format!("alice:{}", ARGON2ID.replace("m=256,t=2", "m=1000000,t=5")), 1, PasswordCause::TooCostly),
         (format!("alice:{}", ARGON2ID.replace("p=1", "p=2177249729")), 1, PasswordCause::DamagedHash),
         (format!("alice:{}", ARGON2ID.replace("p=1", "p=1,p=2177249729")), 1, PasswordCause::DamagedHash),
+        (format!("alice:{}", &BCRYPT[..59]), 1, PasswordCause::DamagedHash),
+        (format!("alice:{}", BCRYPT.replace("$04$", "$03$")), 1, PasswordCause::DamagedHash),
+        (format!("alice:{}", BCRYPT.replace("$04$", "$31$")), 1, PasswordCause::TooCostly),
+        (format!("alice:{}", BCRYPT.replace("$2b$", "$2x$")), 1, PasswordCause::UnknownHash),
+        (format!("alice:{}", GO_AUTH_SHA256.replace("$1000$", "$0$")), 1, PasswordCause::DamagedHash),
+        (format!("alice:{}", GO_AUTH_SHA256.replace("$1000$", "$4000000000$")), 1, PasswordCause::TooCostly),
+        (format!("alice:{}", GO_AUTH_SHA256.replace("sha256", "sha512")), 1, PasswordCause::DamagedHash),
+        (format!("alice:{}", GO_AUTH_SHA256.replace("sha256", "md5")), 1, PasswordCause::DamagedHash),
         (format!("alice:{MOSQUITTO_6}\nalice:{MOSQUITTO_7}"), 2, PasswordCause::UserTwice),
     ];
     for (text, line, cause) in cases {
@@ -82,7 +102,7 @@ fn an_invalid_line_is_reported_with_its_cause() {
 
 proptest! {
     #[test]
-    fn no_text_causes_a_panic(text: String, kind in prop::sample::select(vec!["$6$", "$7$", "$7$1$", "$argon2id$"])) {
+    fn no_text_causes_a_panic(text: String, kind in prop::sample::select(vec!["$6$", "$7$", "$7$1$", "$argon2id$", "$2b$04$", "PBKDF2$sha256$1$"])) {
         let _ = PasswordFile::parse(&text);
         let _ = StoredHash::parse(&format!("{kind}{text}"));
     }

@@ -54,6 +54,16 @@ pub(in crate::auth) struct Grant {
 pub(in crate::auth) struct Topics {
     pub(in crate::auth) publish: Vec<String>,
     pub(in crate::auth) subscribe: Vec<String>,
+    /// What it may not do, whatever the others allow.
+    pub(in crate::auth) deny_publish: Vec<String>,
+    pub(in crate::auth) deny_subscribe: Vec<String>,
+}
+
+impl Topics {
+    /// All of its lists.
+    pub(super) fn lists(&self) -> [&[String]; 4] {
+        [&self.publish, &self.subscribe, &self.deny_publish, &self.deny_subscribe]
+    }
 }
 
 /// When an answer ends to be valid.

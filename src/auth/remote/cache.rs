@@ -74,7 +74,7 @@ impl Known {
 
     /// The bytes of its strings, about.
     fn bytes(&self) -> usize {
-        let lists = self.topics.iter().flat_map(|topics| [&topics.publish, &topics.subscribe]).flatten();
+        let lists = self.topics.iter().flat_map(Topics::lists).flatten();
         self.user.len() + lists.map(|filter| filter.len() + STRING_BYTES).sum::<usize>()
     }
 }
@@ -162,7 +162,7 @@ mod tests {
 
     fn known(topics: usize) -> Known {
         let publish = vec!["t".repeat(100); topics];
-        let topics = Some(Topics { publish, subscribe: Vec::new() });
+        let topics = Some(Topics { publish, ..Topics::default() });
         Known { user: "alice".into(), topics, is_superuser: false, expires_at: None }
     }
 

@@ -106,7 +106,8 @@ async fn what_is_wrong_in_an_acceptance_refuses() {
 
 #[tokio::test]
 async fn a_grant_names_the_user_its_topics_and_its_end() {
-    let topics = Topics { publish: vec!["up/%u/%c".to_owned()], subscribe: vec!["down/#".to_owned()] };
+    let topics =
+        Topics { publish: vec!["up/%u/%c".to_owned()], subscribe: vec!["down/#".to_owned()], ..Topics::default() };
     let grant = Grant {
         user: Some("bob".into()),
         topics: Some(topics),

@@ -82,7 +82,7 @@ impl Body {
         if expires.is_some() && before.expires.is_some() && expires != before.expires {
             return Err(invalid("both answers say when the client expires"));
         }
-        let topics = |Acl { publish, subscribe }| Topics { publish, subscribe };
+        let topics = |Acl { publish, subscribe }| Topics { publish, subscribe, ..Topics::default() };
         Ok(Grant {
             user: self.user.map(Into::into).or(before.user),
             topics: self.acl.map(topics).or(before.topics),
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(judgement(br#"{"result":"deny","acl":{"publish":["a"]}}"#), Ok(Some(denied())));
         assert_eq!(judgement(br#"{"result":"ignore"}"#), Ok(None));
         let full = r#"{"result":"allow","user":"bob","acl":{"publish":["a/%u"],"subscribe":[]},"superuser":false,"expires_in":1.5,"client_attrs":{"x":"y"}}"#;
-        let topics = Some(Topics { publish: vec!["a/%u".to_owned()], subscribe: Vec::new() });
+        let topics = Some(Topics { publish: vec!["a/%u".to_owned()], ..Topics::default() });
         let expires = Some(Expiry::In(Duration::from_millis(1_500)));
         assert_eq!(allowed(full), Grant { user: Some("bob".into()), topics, is_superuser: false, expires });
         let emqx = allowed(r#"{"result":"allow","is_superuser":true,"expire_at":1654254601,"user":null,"acl":null}"#);
