@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use crate::broker::delayed::quota::DelayedLimits;
 use crate::broker::owner::AnonymousSessions;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
 use crate::codec::Qos;
@@ -44,6 +45,10 @@ pub struct Settings {
     pub deduplication_window: Duration,
     /// The greatest number of identifiers of one publisher in the window.
     pub deduplication_ids_max: usize,
+    /// Whether a message to `$delayed/SECONDS/TOPIC` is published to TOPIC later.
+    pub delayed_publish: bool,
+    /// The bounds of these messages.
+    pub delayed_limits: DelayedLimits,
     /// The greatest number of unacknowledged QoS 1 and 2 messages to one client; the client's Receive Maximum may be lower.
     pub inflight_messages_max: NonZeroU16,
     /// Bytes in the outgoing buffer of one connection. From half of it on, QoS 1 and 2 messages stay queued and publishers are paused; beyond

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
+use crate::broker::{AnonymousSessions, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
 use crate::config::{self, Config, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
@@ -31,6 +31,13 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         dead_letter_topic: mqtt.dead_letter_topic.as_deref().and_then(|topic| TopicName::try_from(topic).ok()),
         deduplication_window: mqtt.deduplication_window,
         deduplication_ids_max: limits.deduplication_ids_max,
+        delayed_publish: mqtt.delayed_publish,
+        delayed_limits: DelayedLimits {
+            messages_max: limits.delayed_messages_max,
+            bytes_max: limits.delayed_bytes_max,
+            messages_per_client_max: limits.delayed_messages_per_client_max,
+            bytes_per_client_max: limits.delayed_bytes_per_client_max,
+        },
         inflight_messages_max: limits.inflight_messages_max,
         outgoing_bytes_max: limits.outgoing_bytes_max,
         slow_receiver_grace: limits.slow_receiver_grace,

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{AnonymousSessions, Durability, QueueHead, QueueOverflow, Settings};
+use oncemq::broker::{AnonymousSessions, DelayedLimits, Durability, QueueHead, QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 
@@ -23,6 +23,13 @@ pub(crate) fn settings() -> Settings {
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 10,
+        delayed_publish: true,
+        delayed_limits: DelayedLimits {
+            messages_max: 100,
+            bytes_max: 100_000,
+            messages_per_client_max: 100,
+            bytes_per_client_max: 100_000,
+        },
         inflight_messages_max: NonZeroU16::new(100).unwrap(),
         outgoing_bytes_max: 1_000_000,
         slow_receiver_grace: Duration::from_secs(1),

@@ -1,7 +1,9 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use oncemq::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
+use oncemq::broker::{
+    AnonymousSessions, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings,
+};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 use oncemq::store::Level;
@@ -303,6 +305,13 @@ impl Mix {
             dead_letter_topic: None,
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,
+            delayed_publish: true,
+            delayed_limits: DelayedLimits {
+                messages_max: 100,
+                bytes_max: 100_000,
+                messages_per_client_max: 100,
+                bytes_per_client_max: 100_000,
+            },
             inflight_messages_max: NonZeroU16::new(rng.pick(&[5, 100])).unwrap(),
             outgoing_bytes_max: if self.slow { rng.pick(&[600, 4_000]) } else { 1_000_000 },
             slow_receiver_grace: Duration::from_millis(rng.pick(&[50, 1_000])),

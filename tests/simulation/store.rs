@@ -60,6 +60,7 @@ impl Store {
             | Record::Unsubscribed { .. }
             | Record::DeduplicationRemoved { .. }
             | Record::RetainedObsolete { .. }
+            | Record::DelayedRemoved { .. }
             | Record::ReceivedReleased { .. }
             | Record::OutboundReleased { .. } => {}
         }

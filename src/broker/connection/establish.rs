@@ -3,8 +3,6 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use bytestring::ByteString;
-
 use crate::broker::action::Action;
 use crate::broker::client_events::Object;
 use crate::broker::connection::cause::Cause;
@@ -13,8 +11,6 @@ use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimant, Claimed, Prior, Takes};
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
-use crate::broker::operator::query::RefusedAction;
-use crate::broker::operator::refusals::Refused;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::sys::{check_sys, is_sys};
@@ -34,21 +30,8 @@ impl Shard {
         mut connecting: Box<Connecting>,
         turn: &mut Turn<'_>,
     ) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        if let Some(will) = &connecting.connect.will
-            && !is_sys(&will.topic) // judged in `attach`
-            && let Err(denied) = connection.access.publish(&will.topic)
-        {
-            let (client, topic) = (connection.label(), ByteString::from(will.topic.as_str()));
-            let (reason_code, rule) = (ReasonCode::NotAuthorized, ByteString::from(denied.to_string()));
-            let action = RefusedAction::Connect;
-            let refused = Refused { action, reason_code, rule: Some(&rule), reason: None, topic: Some(&topic) };
-            self.operator.refusals.note(turn.now, &client, refused);
-            let report = Report::Denied { client, packet: "CONNECT", topic, reason_code, rule };
-            self.counters.denied += 1;
-            turn.actions.push(Action::Report(Box::new(report)));
-            let cause = "not authorized to publish to its Will Topic".into();
-            return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
+        if !self.accepts_will(id, &connecting, turn) {
+            return;
         }
         let Some(Claimed { claim, owner, prior }) = self.claim(id, &connecting, turn) else { return };
         connecting.owner = owner;

@@ -19,3 +19,4 @@ pub(super) mod slow_receiver;
 pub(super) mod state;
 pub(super) mod table;
 pub(super) mod waiting;
+pub(super) mod will_topic;

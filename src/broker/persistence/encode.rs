@@ -88,6 +88,9 @@ impl Record {
             Self::RetainedObsolete { numbers } => {
                 bytes.deletes = numbers.iter().copied().map(RecordKey::retained).collect();
             }
+            Self::DelayedRemoved { numbers } => {
+                bytes.deletes = numbers.iter().copied().map(RecordKey::delayed).collect();
+            }
             Self::ReceivedReleased { key, packet_id } => {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
             }
@@ -114,6 +117,7 @@ impl Record {
             deduplicated,
             receivers,
             instead_of,
+            delayed,
             ..
         } = self
         else {
@@ -122,6 +126,7 @@ impl Record {
         bytes.deletes.extend(instead_of.map(|before| match before {
             InsteadOf::Will(key) => RecordKey::of(key, RecordKey::WILL, 0),
             InsteadOf::Queued(key, sequence) => RecordKey::of(key, RecordKey::QUEUED, sequence),
+            InsteadOf::Delayed(number) => RecordKey::delayed(number),
         }));
         if let Some((key, packet_id)) = publisher {
             bytes.puts.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
@@ -157,6 +162,11 @@ impl Record {
             bytes.parts.push(&receiver.delivery);
         }
         put_option(body, deduplicated.as_ref(), put_deduplicated);
+        if let Some(delay) = delayed {
+            bytes.parts.skip(bytes.puts.len());
+            bytes.puts.push(RecordKey::delayed(delay.number));
+            bytes.parts.push_bytes(&delay.to_part());
+        }
     }
 }
 

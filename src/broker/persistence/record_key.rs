@@ -28,10 +28,11 @@ impl RecordKey {
     pub(in crate::broker) const DEDUPLICATED: u8 = 8;
     pub(in crate::broker) const WILL: u8 = 9;
     pub(in crate::broker) const CLOCK: u8 = 10;
+    pub(in crate::broker) const DELAYED: u8 = 18;
 
     /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
     pub(in crate::broker) const fn is_known(&self) -> bool {
-        Self::SESSION <= self.kind && self.kind <= Self::CLOCK
+        (Self::SESSION <= self.kind && self.kind <= Self::CLOCK) || self.kind == Self::DELAYED
     }
 
     pub(in crate::broker) const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
@@ -44,7 +45,7 @@ impl RecordKey {
         match self.kind {
             Self::SUBSCRIPTION => has_session, // its number is a hash
             Self::QUEUED | Self::RELEASED => has_session && 0 < self.id && self.id <= NUMBER_MAX,
-            Self::RETAINED | Self::DEDUPLICATED | Self::CLOCK => {
+            Self::RETAINED | Self::DEDUPLICATED | Self::CLOCK | Self::DELAYED => {
                 self.group == Self::NO_SESSION && self.id <= NUMBER_MAX
             }
             _ => has_session,
@@ -55,8 +56,8 @@ impl RecordKey {
     pub(in crate::broker) const fn shares_records_with(&self, other: u8) -> bool {
         match other {
             Self::SESSION | Self::WILL => matches!(self.kind, Self::SESSION | Self::WILL),
-            Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED => {
-                matches!(self.kind, Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED)
+            Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED => {
+                matches!(self.kind, Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED)
             }
             _ => self.kind == other,
         }
@@ -64,6 +65,10 @@ impl RecordKey {
 
     pub(in crate::broker) const fn retained(number: u64) -> Self {
         Self { group: Self::NO_SESSION, kind: Self::RETAINED, id: number }
+    }
+
+    pub(in crate::broker) const fn delayed(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::DELAYED, id: number }
     }
 
     pub(in crate::broker) const fn deduplicated(number: u64) -> Self {

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{AnonymousSessions, Durability, QueueOverflow, Settings};
+use crate::broker::{AnonymousSessions, DelayedLimits, Durability, QueueOverflow, Settings};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 
@@ -23,6 +23,13 @@ pub(in crate::broker) fn settings() -> Settings {
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 3,
+        delayed_publish: true,
+        delayed_limits: DelayedLimits {
+            messages_max: 1_000,
+            bytes_max: 1_000_000,
+            messages_per_client_max: 100,
+            bytes_per_client_max: 100_000,
+        },
         inflight_messages_max: NonZeroU16::new(20).unwrap(),
         outgoing_bytes_max: 100_000,
         slow_receiver_grace: Duration::from_secs(2),

@@ -12,6 +12,7 @@ mod crash;
 mod dead_letters;
 mod deduplication;
 pub(super) mod defaults;
+mod delayed;
 mod disconnect;
 mod durability;
 mod durability_rules;
