@@ -7,6 +7,7 @@ pub mod codec;
 pub mod config;
 mod dense_map;
 pub mod histogram;
+pub mod rewrite;
 pub mod routing;
 pub mod server;
 pub mod session;

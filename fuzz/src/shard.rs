@@ -15,6 +15,7 @@ use oncemq::codec::{
     Ack, ClientPacket, Connect, Decoder, Disconnect, EncodedUserProperties, PacketId, ProtocolVersion, Publish, Qos,
     ReasonCode, Subscribe, Subscription, SubscriptionId, SubscriptionOptions, Unsubscribe, Will,
 };
+use oncemq::rewrite::RewriteRules;
 use oncemq::routing::{Access, RetainedLimits, ShardId, ShareStrategy};
 use oncemq::store::sim::{Loss, SimDisk};
 use oncemq::store::{self, Committer, Entry, Hooks, Key, Level, Options, Room, Store};
@@ -547,6 +548,9 @@ fn settings() -> Settings {
         server_reference: None,
         durability: Durability::PowerLoss,
         durability_rules: Vec::new(),
+        exclusive_subscriptions: true,
+        rewrite_rules: RewriteRules::default(),
+        auto_subscriptions: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
         traced_per_million: Some(100_000),

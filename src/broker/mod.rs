@@ -2,6 +2,7 @@
 
 mod action;
 mod announce;
+mod auto_subscribe;
 mod client_events;
 mod client_filter;
 mod client_history;
@@ -29,6 +30,7 @@ mod queue_view;
 mod report;
 mod report_detail;
 mod retained;
+mod rewriting;
 mod sessions;
 mod settings;
 mod shard;
@@ -87,7 +89,7 @@ pub use report::{
     ClientLabel, FilterAnswer, LostConnection, LostMessages, OwnerChange, PublishedMessage, Report, SessionChange,
     WillOutcome,
 };
-pub use settings::{QueueOverflow, Settings};
+pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
 
 pub use crate::session::{QueueHead, QueuedState, RestoredMessage, Ticket};

@@ -1,4 +1,5 @@
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -6,7 +7,8 @@ use bytestring::ByteString;
 use crate::broker::delayed::quota::DelayedLimits;
 use crate::broker::owner::AnonymousSessions;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
-use crate::codec::Qos;
+use crate::codec::{Qos, SubscriptionOptions};
+use crate::rewrite::{RewriteRules, Template};
 use crate::routing::ShareStrategy;
 use crate::session::{Limits, QueueHead};
 use crate::topic::TopicName;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub anonymous_sessions: AnonymousSessions,
     /// Whether a payload with Payload Format Indicator 1 is checked to be UTF-8.
     pub validate_payload_format: bool,
+    /// Whether clients may subscribe to `$exclusive/TOPIC`.
+    pub exclusive_subscriptions: bool,
     /// How the member of a Shared Subscription that gets a message is chosen.
     pub share_strategy: ShareStrategy,
     /// Response Information, for clients that request it; the Client Identifier is appended.
@@ -86,6 +90,10 @@ pub struct Settings {
     pub durability: Durability,
     /// The durability by topic: the first rule that matches applies.
     pub durability_rules: Vec<DurabilityRule>,
+    /// The rules that replace topics of packets.
+    pub rewrite_rules: RewriteRules,
+    /// The subscriptions that clients get when they connect.
+    pub auto_subscriptions: Vec<AutoSubscription>,
     /// How often the `$SYS` topics are published; zero: never.
     pub sys_interval: Duration,
     /// The greatest number of steps of messages that are kept for operators, in all shards together; 0: none.
@@ -94,6 +102,19 @@ pub struct Settings {
     pub traced_per_million: Option<u32>,
     /// Whether connects, ends of connections, refusals and changes of subscriptions are published below `$SYS/clients/`.
     pub client_events: bool,
+}
+
+/// A subscription that clients get when they connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoSubscription {
+    /// Its Topic Filter, with `%c` and `%u`.
+    pub topic: Template,
+    /// Its options.
+    pub options: SubscriptionOptions,
+    /// The verified users that get it; empty: all clients.
+    pub users: Vec<Arc<str>>,
+    /// The listeners whose clients get it; empty: all.
+    pub listeners: Vec<Arc<str>>,
 }
 
 /// What happens when the queue of a Session is full.

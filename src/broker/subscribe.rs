@@ -74,7 +74,8 @@ impl Shard {
             }
             FilterPacket::Subscribe(subscribe) => self.subscribe_part(slot, (id, subscribe, part), turn),
             FilterPacket::Unsubscribe(unsubscribe) => {
-                self.unsubscribe_part(slot, unsubscribe.filters.get(part).unwrap_or_default(), turn)
+                let filters = self.rewrite_filters(id, unsubscribe.filters.get(part).unwrap_or_default());
+                self.unsubscribe_part(slot, &filters, turn)
             }
         };
         request.reason_codes.append(&mut reason_codes);
@@ -105,16 +106,20 @@ impl Shard {
     }
 
     /// Handles a part of the subscriptions of a packet. Returns their Reason Codes and the ticket of their record.
-    fn subscribe_part(
+    pub(super) fn subscribe_part(
         &mut self,
         slot: usize,
         (id, subscribe, part): (ConnectionId, &Subscribe, Range<usize>),
         turn: &mut Turn<'_>,
     ) -> (Vec<ReasonCode>, Option<Ticket>) {
         let requested = subscribe.subscriptions.get(part.clone()).unwrap_or_default();
+        let rewritten = self.rewrite_subscriptions(id, requested, turn);
+        let requested = &*rewritten.subscriptions;
         let mut answers = Vec::with_capacity(requested.len());
         for (place, subscription) in (part.start..).zip(requested) {
-            let answer = if place < self.settings.subscriptions_per_session_max && !self.is_memory_short() {
+            let answer = if rewritten.is_unfit(place - part.start) {
+                Err(ReasonCode::TopicFilterInvalid)
+            } else if place < self.settings.subscriptions_per_session_max && !self.is_memory_short() {
                 self.check_subscribe(id, subscription, turn).map(|()| self.grant(id, subscription))
             } else {
                 Err(ReasonCode::QuotaExceeded)
@@ -201,6 +206,10 @@ impl Shard {
     /// Whether a client with these access rules may subscribe to a filter, by the topic limits and the rules.
     pub(super) fn judge_filter(&self, access: &Access, filter: &Filter) -> Result<Coverage, Refusal> {
         let text = filter.topic_filter.as_str();
+        if filter.is_exclusive && !self.settings.exclusive_subscriptions {
+            let refusal = Refusal::by_limit("exclusive subscriptions are switched off");
+            return Err(Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..refusal });
+        }
         if !self.within_limits(text) {
             let refusal = Refusal::by_limit(self.topic_fault(text).unwrap_or_default());
             return Err(Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..refusal });
@@ -218,6 +227,8 @@ impl Shard {
             "not authorized to subscribe".into()
         } else if reason_code == ReasonCode::QuotaExceeded && self.is_memory_short() {
             MEMORY_SHORT.into()
+        } else if reason_code == ReasonCode::QuotaExceeded && subscription.filter.is_exclusive {
+            format!("another client is subscribed, or subscriptions_per_session_max ({subscriptions_max}) is reached")
         } else if reason_code == ReasonCode::QuotaExceeded {
             format!("subscriptions_per_session_max ({subscriptions_max}) is reached")
         } else {
@@ -325,7 +336,7 @@ fn last_of_each_filter(subscriptions: impl Iterator<Item = Subscription>) -> Vec
     if last.len() > 1 {
         last.reverse();
         let mut seen = HashSet::with_capacity_and_hasher(last.len(), RandomState::default());
-        last.retain(|subscription| seen.insert(subscription.filter.clone()));
+        last.retain(|subscription| seen.insert(subscription.filter.ordinary()));
         last.reverse();
     }
     last

@@ -34,6 +34,7 @@ mod server;
 mod show;
 mod socket_mode;
 mod telemetry;
+mod topics;
 mod validate;
 mod value;
 
@@ -64,6 +65,7 @@ pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security
 pub use server::{Durability, Server};
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, TraceUrl};
+pub use topics::{AutoSubscribe, RewriteAction, TopicRewrite};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +83,10 @@ pub struct Config {
     pub auth: Vec<Provider>,
     /// MQTT features, and choices that the standard leaves to the server.
     pub mqtt: Mqtt,
+    /// Rules that replace topics.
+    pub topic_rewrite: Vec<TopicRewrite>,
+    /// Subscriptions that clients get when they connect.
+    pub auto_subscribe: Vec<AutoSubscribe>,
     /// Limits that apply to all clients.
     pub limits: Limits,
     /// Clients that are slowed down or banned for a time.
@@ -104,6 +110,8 @@ impl Default for Config {
             security: Security::default(),
             auth: Vec::new(),
             mqtt: Mqtt::default(),
+            topic_rewrite: Vec::new(),
+            auto_subscribe: Vec::new(),
             limits: Limits::default(),
             bans: Bans::default(),
             probe: Probe::default(),

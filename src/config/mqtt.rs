@@ -36,6 +36,8 @@ pub struct Mqtt {
     pub deduplication_window: Duration,
     /// Whether a message to `$delayed/SECONDS/TOPIC` is published to TOPIC after so many seconds.
     pub delayed_publish: bool,
+    /// Whether clients may subscribe to `$exclusive/TOPIC`, of which there is one subscription at a time.
+    pub exclusive_subscriptions: bool,
     /// What happens to stored messages with a Message Expiry Interval at a start at which the time that has passed is unknown.
     pub message_expiry_after_unknown_time: AfterUnknownTime,
     /// Interval at which the `$SYS` topics are published. 0 disables them.
@@ -69,6 +71,8 @@ impl Default for Mqtt {
             deduplication_window: Duration::from_secs(600),
             // As in EMQX. Other clients don't notice: a `$` begins only topics of the broker.
             delayed_publish: true,
+            // As in EMQX: a client that is away for long keeps the others from the topic.
+            exclusive_subscriptions: false,
             // Otherwise a device without a battery clock would lose acknowledged messages at each boot.
             message_expiry_after_unknown_time: AfterUnknownTime::Keep,
             // mosquitto uses the same interval, and dashboards for it expect it.
@@ -129,13 +133,13 @@ impl Mqtt {
 }
 
 /// Represents `maximum_qos` as the number that the standard uses.
-mod qos {
+pub(super) mod qos {
     use serde::de::{self, Deserialize, Deserializer};
     use serde::ser::Serializer;
 
     use crate::codec::Qos;
 
-    pub(super) fn serialize<S: Serializer>(qos: &Qos, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::config) fn serialize<S: Serializer>(qos: &Qos, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(match qos {
             Qos::AtMostOnce => 0,
             Qos::AtLeastOnce => 1,
@@ -143,7 +147,7 @@ mod qos {
         })
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Qos, D::Error> {
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Qos, D::Error> {
         match i64::deserialize(deserializer)? {
             0 => Ok(Qos::AtMostOnce),
             1 => Ok(Qos::AtLeastOnce),

@@ -4,7 +4,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{
-    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Telemetry, Tls,
+    Admin, AutoSubscribe, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server,
+    Telemetry, Tls, TopicRewrite,
 };
 
 /// The sections, in the order of [`Config`].
@@ -22,6 +23,8 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "security" => fields::<Security>(),
         "auth" => fields::<Provider>(),
         "mqtt" => fields::<Mqtt>(),
+        "topic_rewrite" => fields::<TopicRewrite>(),
+        "auto_subscribe" => fields::<AutoSubscribe>(),
         "limits" => fields::<Limits>(),
         "bans" => fields::<Bans>(),
         "probe" => fields::<Probe>(),
@@ -33,7 +36,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
 }
 
 /// The sections that are lists.
-pub(super) const LISTS: [&str; 3] = ["durability_rules", "listeners", "auth"];
+pub(super) const LISTS: [&str; 5] = ["durability_rules", "listeners", "auth", "topic_rewrite", "auto_subscribe"];
 
 /// Every setting outside the lists, such as `limits.connections_max`.
 pub(super) fn settings() -> impl Iterator<Item = String> {
@@ -88,6 +91,8 @@ mod tests {
             "security",
             "auth",
             "mqtt",
+            "topic_rewrite",
+            "auto_subscribe",
             "limits",
             "bans",
             "probe",

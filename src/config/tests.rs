@@ -47,6 +47,10 @@ fn the_reference_file_names_every_setting() {
     known.extend(["auth[0]", "auth[0].algorithms[0]", "auth[0].required_claims.iss"].map(str::to_owned));
     known.extend(schema::keys("auth").iter().map(|key| format!("auth[0].{key}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
+    for list in ["topic_rewrite", "auto_subscribe"] {
+        known.insert(format!("{list}[0]"));
+        known.extend(schema::keys(list).iter().map(|key| format!("{list}[0].{key}")));
+    }
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
     }
@@ -61,6 +65,10 @@ fn every_value_in_the_reference_file_is_the_default() {
     // Settings without a default have an example value.
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
+    assert_eq!(config.topic_rewrite.pop().map(|rule| rule.compile().is_ok()), Some(true));
+    let automatic = config.auto_subscribe.pop().unwrap();
+    let default: crate::config::AutoSubscribe = toml::from_str("topic = \"devices/%c/commands\"").unwrap();
+    assert_eq!(automatic, default);
     // They are described by the kind of provider, which has defaults of its own.
     let provider = config.auth.pop().unwrap();
     assert_eq!((provider.kind, provider.label()), (ProviderKind::Jwt, "devices"));

@@ -1,10 +1,15 @@
 //! Converts the configuration to the settings of the broker.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::{AnonymousSessions, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
+use crate::broker::{
+    AnonymousSessions, AutoSubscription, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings,
+};
+use crate::codec::{RetainHandling, SubscriptionOptions};
 use crate::config::{self, Config, SharedSubscriptionStrategy};
+use crate::rewrite::{RewriteRules, Template};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
 
@@ -54,6 +59,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
             config::AnonymousSessions::Adopt => AnonymousSessions::Adopt,
         },
         validate_payload_format: mqtt.validate_payload_format,
+        exclusive_subscriptions: mqtt.exclusive_subscriptions,
         share_strategy: match mqtt.shared_subscription_strategy {
             SharedSubscriptionStrategy::RoundRobin => ShareStrategy::RoundRobin,
             SharedSubscriptionStrategy::LeastInFlight => ShareStrategy::LeastInFlight,
@@ -65,6 +71,8 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         server_reference: mqtt.server_reference.as_deref().map(Into::into),
         durability: durability(config.server.durability),
         durability_rules: config.durability_rules.iter().filter_map(durability_rule).collect(),
+        rewrite_rules: RewriteRules::new(config.topic_rewrite.iter().filter_map(|rule| rule.compile().ok())),
+        auto_subscriptions: config.auto_subscribe.iter().map(auto_subscription).collect(),
         sys_interval: mqtt.sys_interval,
         client_events: mqtt.client_events,
         journey_steps_max: config.admin.journey_steps_max,
@@ -80,6 +88,25 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
 fn durability_rule(rule: &config::DurabilityRule) -> Option<DurabilityRule> {
     let topic_filter = TopicFilter::new(rule.topic.as_str().into()).ok()?;
     Some(DurabilityRule { topic_filter, level: durability(rule.level) })
+}
+
+/// `None` for an invalid one, which the configuration rejects.
+fn auto_subscription(one: &config::AutoSubscribe) -> AutoSubscription {
+    AutoSubscription {
+        topic: Template::new(&one.topic),
+        options: SubscriptionOptions {
+            qos: one.qos,
+            no_local: one.no_local,
+            retain_as_published: one.retain_as_published,
+            retain_handling: match one.retain_handling {
+                0 => RetainHandling::Send,
+                1 => RetainHandling::SendIfNew,
+                _ => RetainHandling::DoNotSend,
+            },
+        },
+        users: one.users.iter().map(|user| Arc::from(user.as_str())).collect(),
+        listeners: one.listeners.iter().map(|name| Arc::from(name.as_str())).collect(),
+    }
 }
 
 /// Converts a durability level.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use oncemq::broker::{AnonymousSessions, DelayedLimits, Durability, QueueHead, QueueOverflow, Settings};
 use oncemq::codec::Qos;
+use oncemq::rewrite::RewriteRules;
 use oncemq::routing::ShareStrategy;
 
 /// Settings without effective limits.
@@ -48,6 +49,9 @@ pub(crate) fn settings() -> Settings {
         server_reference: None,
         durability: Durability::PowerLoss,
         durability_rules: Vec::new(),
+        exclusive_subscriptions: true,
+        rewrite_rules: RewriteRules::default(),
+        auto_subscriptions: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
         traced_per_million: None,

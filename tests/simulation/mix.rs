@@ -5,6 +5,7 @@ use oncemq::broker::{
     AnonymousSessions, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings,
 };
 use oncemq::codec::Qos;
+use oncemq::rewrite::RewriteRules;
 use oncemq::routing::ShareStrategy;
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
@@ -330,6 +331,9 @@ impl Mix {
             server_reference: None,
             durability: self.durability,
             durability_rules: self.rules.iter().map(rule).collect(),
+            exclusive_subscriptions: true,
+            rewrite_rules: RewriteRules::default(),
+            auto_subscriptions: Vec::new(),
             sys_interval: Duration::ZERO,
             client_events: false,
             traced_per_million: Some(100_000),

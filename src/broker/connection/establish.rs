@@ -30,7 +30,7 @@ impl Shard {
         mut connecting: Box<Connecting>,
         turn: &mut Turn<'_>,
     ) {
-        if !self.accepts_will(id, &connecting, turn) {
+        if !self.accepts_will(id, &mut connecting, turn) {
             return;
         }
         let Some(Claimed { claim, owner, prior }) = self.claim(id, &connecting, turn) else { return };
@@ -124,6 +124,7 @@ impl Shard {
         self.drive(slot, session::Event::Connected { link, connack, wait }, turn);
         let room = self.outgoing_bytes_max / 2;
         self.drive(slot, session::Event::Room(room), turn);
+        self.auto_subscribe(slot, id, turn);
         self.replay(slot, turn);
     }
 

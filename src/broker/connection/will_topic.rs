@@ -14,19 +14,23 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::ReasonCode;
 
 impl Shard {
-    /// Whether the client may publish to the topic of its Will in the end: behind `$delayed/SECONDS/`. Otherwise refuses CONNECT.
+    /// Whether the client may publish to the topic of its Will in the end: that of the rewrite rules, behind `$delayed/SECONDS/`. Otherwise refuses
+    /// CONNECT.
     pub(in crate::broker) fn accepts_will(
         &mut self,
         id: ConnectionId,
-        connecting: &Connecting,
+        connecting: &mut Connecting,
         turn: &mut Turn<'_>,
     ) -> bool {
-        let Some(connection) = self.connection(id) else { return false };
-        let Some(will) = &connecting.connect.will else { return true };
+        let Some(will) = &mut connecting.connect.will else { return true };
         if is_sys(&will.topic) {
             return true; // judged in `attach`
         }
-        let topic = match self.final_topic(&will.topic) {
+        let topic = self.rewritten_topic(id, &will.topic).and_then(|topic| {
+            will.topic = topic.unwrap_or_else(|| will.topic.clone());
+            self.final_topic(&will.topic)
+        });
+        let topic = match topic {
             Ok((_, topic)) => topic,
             Err(refusal) => {
                 let cause = Cause::private(refusal.sentence, "the Will Topic is not accepted");
@@ -34,6 +38,7 @@ impl Shard {
                 return false;
             }
         };
+        let Some(connection) = self.connection(id) else { return false };
         let Err(denied) = connection.access.publish(&topic) else { return true };
         let (client, topic) = (connection.label(), ByteString::from(topic.as_str()));
         let (reason_code, rule) = (ReasonCode::NotAuthorized, ByteString::from(denied.to_string()));

@@ -10,6 +10,12 @@ pub(in crate::broker) fn is_delayed(topic: &str) -> bool {
     topic.starts_with(PREFIX)
 }
 
+/// Divides a Topic Name with the prefix behind it; `None`: it has none, or nothing behind it.
+pub(in crate::broker) fn target_of(topic: &str) -> Option<(&str, &str)> {
+    let (_, target) = topic.strip_prefix(PREFIX)?.split_once('/')?;
+    topic.split_at_checked(topic.len() - target.len())
+}
+
 /// The delay in seconds and the topic behind the prefix of a Topic Name for which [`is_delayed`] is true.
 pub(in crate::broker) fn parse(topic: &str) -> Result<(u32, TopicName), Refusal> {
     let Some((seconds, target)) = topic.strip_prefix(PREFIX).unwrap_or_default().split_once('/') else {

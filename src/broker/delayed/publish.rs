@@ -61,6 +61,9 @@ impl Shard {
 
     /// Publishes a batch, of which each message has its content and the rights of its originator.
     pub(in crate::broker) fn on_delayed_prepared(&mut self, batch: DelayedBatch, turn: &mut Turn<'_>) {
+        if self.lifecycle.is_shutting_down() {
+            return; // the store may be closing: they are published after the next start
+        }
         let entries = self.schedule.end_batch();
         for (entry, item) in entries.into_iter().zip(batch.items) {
             self.publish_delayed(entry, item, turn);
@@ -83,6 +86,11 @@ impl Shard {
         let is_expired = message.expires_at.is_some_and(|expires_at| expires_at <= turn.now);
         if self.schedule.take_expired(number) || is_expired {
             return self.drop_delayed(entry, &message, DropReason::Expired, turn);
+        }
+        if message.delay.retain && self.is_memory_short() {
+            // Retained messages are refused then. This one was accepted, so it waits.
+            let content = self.settings.queue_head.is_none().then_some(message);
+            return self.schedule.put_back(entry, turn.now + RETRY, content);
         }
         let allowed = access.ok_or(Denied { rule: None }).and_then(|access| access.publish(&message.message.topic));
         if let Err(denied) = allowed {

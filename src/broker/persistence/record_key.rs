@@ -80,9 +80,11 @@ impl RecordKey {
         Self::of(session, Self::QUEUED, sequence)
     }
 
-    /// A subscription. Its number is the FNV-1a hash of the filter, which is part of the storage format.
+    /// A subscription. Its number is the FNV-1a hash of the filter, which is part of the storage format. An exclusive subscription has the number of
+    /// the ordinary one, which it replaces.
     pub(in crate::broker) fn subscription(session: SessionKey, filter: &Filter) -> Self {
         let hash = filter
+            .ordinary()
             .to_string()
             .bytes()
             .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));

@@ -34,9 +34,14 @@ pub(in crate::broker) struct Denial {
 
 impl Shard {
     /// Handles PUBLISH of the client in `slot`.
-    pub(in crate::broker) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn on_publish(&mut self, slot: usize, mut application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        if !self.settings.rewrite_rules.is_empty()
+            && let Err(refusal) = self.rewrite_publish(id, &mut application, turn)
+        {
+            return self.refuse_publish(slot, &application, refusal, turn);
+        }
         if let Some(blocked) = self.publish(slot, application, turn) {
             self.block(id, blocked, Position::Back, turn);
         }

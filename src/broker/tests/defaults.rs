@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::broker::{AnonymousSessions, DelayedLimits, Durability, QueueOverflow, Settings};
 use crate::codec::Qos;
+use crate::rewrite::RewriteRules;
 use crate::routing::ShareStrategy;
 
 /// Settings with small bounds, which tests can reach.
@@ -48,6 +49,9 @@ pub(in crate::broker) fn settings() -> Settings {
         server_reference: None,
         durability: Durability::None,
         durability_rules: Vec::new(),
+        exclusive_subscriptions: true,
+        rewrite_rules: RewriteRules::default(),
+        auto_subscriptions: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
         traced_per_million: None,

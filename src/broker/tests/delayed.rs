@@ -481,3 +481,34 @@ fn a_delayed_message_reaches_subscribers_on_every_shard() {
         assert_eq!(harness.received(subscriber), ["PUBLISH t x q1 #1"]);
     }
 }
+
+#[test]
+fn a_message_to_retain_waits_while_memory_is_short() {
+    for settings in [stored(), settings()] {
+        let (mut harness, watcher, publisher) = watched(settings);
+        harness.run(publisher, [retain("$delayed/1/t", "x", Q1, 1), publish("$delayed/1/u", "y", Q1, 2)]);
+        harness.event(0, Event::Memory(MemoryLevel::High));
+        harness.seconds(5);
+        assert_eq!(harness.received(watcher), ["PUBLISH u y q1 #1"]);
+        harness.event(0, Event::Memory(MemoryLevel::Normal));
+        harness.seconds(1);
+        assert_eq!(harness.received(watcher), ["PUBLISH t x q1 #2"]);
+    }
+}
+
+#[test]
+fn nothing_is_published_while_the_broker_stops_and_all_is_there_at_the_next_start() {
+    let (mut harness, _, publisher) = watched(stored());
+    harness.run(publisher, [publish("$delayed/1/t", "x", Q1, 1)]);
+    harness.store_reads = false;
+    harness.seconds(1);
+    harness.event(0, Event::ShuttingDown);
+    harness.store_reads = true;
+    harness.seconds(5);
+    assert_eq!(harness.shards[0].counters().delayed_published, 0);
+    harness.restart(stored());
+    let watcher = harness.connect(transient("w"));
+    harness.run(watcher, [subscribe("#", Q0)]);
+    harness.seconds(1);
+    assert_eq!(harness.received(watcher), ["PUBLISH t x q0"]);
+}
