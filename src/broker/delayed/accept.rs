@@ -103,10 +103,8 @@ impl Shard {
             Box::new(DelayedMessage { message: Arc::new(message), qos, expires_at, delay: delay.clone() })
         });
         // A delayed message is state, as a retained one: there is no weaker level at which it could only be in memory.
-        let durability = match self.settings.durability_of(&message.topic) {
-            Durability::None => Durability::PowerLoss,
-            level => level,
-        };
+        let level = self.settings.durability_of(&message.topic);
+        let durability = if level == Durability::None { Durability::PowerLoss } else { level };
         let record = Record::Accepted {
             publisher: self.received_id(publisher, qos),
             message,

@@ -90,7 +90,7 @@ pub struct RecoveredDelayed {
     pub bytes: u32,
     /// Whether it has a Message Expiry Interval.
     pub expires: bool,
-    /// Whether it has expired by [`Recovered::expire_messages`].
+    /// Whether it has expired by [`Recovered::expire_messages`](crate::broker::Recovered::expire_messages).
     pub is_expired: bool,
 }
 

@@ -98,7 +98,7 @@ impl Shard {
         if reason_code == ReasonCode::QuotaExceeded && (postponed.is_some() || !can_refuse) {
             let limit = postponed.map_or("no room for its retained message", |_| self.delayed_limit);
             if can_refuse {
-                let sentence = ByteString::from(format!("no room for a delayed message: {limit} is reached"));
+                let sentence = ByteString::from(format!("no room for a delayed message ({limit})"));
                 self.drive(slot, session::Event::Refused { packet_id, qos, reason_code, sentence }, turn);
             } else {
                 self.end_for_limit(slot, (qos, packet_id), (reason_code, limit), turn);
