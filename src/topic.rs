@@ -151,6 +151,8 @@ pub struct Filter {
     pub share: Option<ShareName>,
     /// The Topic Filter without the share.
     pub topic_filter: TopicFilter,
+    /// Whether it is the exclusive subscription of `$exclusive/{filter}`. Then it has no share.
+    pub is_exclusive: bool,
 }
 
 impl Filter {
@@ -160,7 +162,9 @@ impl Filter {
     /// a plain filter.
     pub fn new(filter: ByteString) -> Result<Self, InvalidTopic> {
         let Some(shared) = filter.strip_prefix(SHARE_PREFIX) else {
-            return Ok(Self { share: None, topic_filter: TopicFilter::new(filter)? });
+            let exclusive = filter.strip_prefix(EXCLUSIVE_PREFIX).filter(|rest| !rest.is_empty());
+            let plain = exclusive.map_or_else(|| filter.clone(), |rest| filter.slice_ref(rest));
+            return Ok(Self { share: None, topic_filter: TopicFilter::new(plain)?, is_exclusive: exclusive.is_some() });
         };
         check_characters(&filter)?;
         let (name, topic_filter) = shared.split_once('/').unwrap_or((shared, ""));
@@ -169,13 +173,23 @@ impl Filter {
             return Err(InvalidTopic::ShareWithoutFilter); // [MQTT-4.8.2-2]
         }
         let topic_filter = TopicFilter::new(filter.slice_ref(topic_filter))?;
-        Ok(Self { share: Some(share), topic_filter })
+        Ok(Self { share: Some(share), topic_filter, is_exclusive: false })
     }
 
     /// A copy that doesn't keep the buffer in memory that the filter is a slice of.
     #[must_use]
     pub fn detached(&self) -> Self {
-        Self { share: self.share.as_ref().map(ShareName::detached), topic_filter: self.topic_filter.detached() }
+        Self {
+            share: self.share.as_ref().map(ShareName::detached),
+            topic_filter: self.topic_filter.detached(),
+            is_exclusive: self.is_exclusive,
+        }
+    }
+
+    /// The same subscription as an ordinary one. A Session has one of the two.
+    #[must_use]
+    pub fn ordinary(&self) -> Self {
+        Self { is_exclusive: false, ..self.clone() }
     }
 }
 
@@ -238,6 +252,9 @@ impl fmt::Display for Filter {
         if let Some(share) = &self.share {
             write!(f, "{SHARE_PREFIX}{share}/")?;
         }
+        if self.is_exclusive {
+            f.write_str(EXCLUSIVE_PREFIX)?;
+        }
         self.topic_filter.fmt(f)
     }
 }
@@ -276,7 +293,7 @@ impl TryFrom<&str> for Filter {
 
 impl From<TopicFilter> for Filter {
     fn from(topic_filter: TopicFilter) -> Self {
-        Self { share: None, topic_filter }
+        Self { share: None, topic_filter, is_exclusive: false }
     }
 }
 
@@ -305,6 +322,9 @@ fn detached(text: &str) -> ByteString {
 
 /// The maximum length of a UTF-8 Encoded String in bytes.
 const BYTES_MAX: usize = 65_535;
+
+/// The prefix of an exclusive subscription's Topic Filter.
+const EXCLUSIVE_PREFIX: &str = "$exclusive/";
 
 /// The prefix of a Shared Subscription's Topic Filter. [MQTT-4.8.2-1]
 const SHARE_PREFIX: &str = "$share/";

@@ -41,17 +41,18 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 25] = [
+const LAYERS: [Layer; 26] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
+    Layer::pure("rewrite", &["topic"], &["regex", "thiserror"]),
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
-    Layer::pure("broker", &["session", "routing", "codec", "dense_map", "topic", "timestamp"], SHARED_CRATES),
+    Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
-    Layer::shell("config", Ours::Only(&["codec", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
+    Layer::shell("config", Ours::Only(&["codec", "rewrite", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
     Layer::shell("http_client", Ours::Only(&[]), &["mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
@@ -69,11 +70,13 @@ const LAYERS: [Layer; 25] = [
     Layer::shell("output", Ours::Only(&[]), &["tokio", "mqttbytes"]),
 ];
 
+/// Topics and their rules, and one client at a time.
+const BELOW_BROKER: &[&str] = &["session", "routing", "rewrite", "codec", "dense_map", "topic", "timestamp"];
 /// Who a client is and what it may do is decided without a connection or a Session.
 const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topic", "timestamp"];
 /// A Session is reached through its shard alone.
 const BELOW_SERVER: &[&str] =
-    &["auth", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
+    &["auth", "broker", "store", "config", "routing", "rewrite", "codec", "histogram", "topic", "timestamp"];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
 const BELOW_ADMIN: &[&str] =
     &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];

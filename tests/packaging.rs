@@ -301,6 +301,9 @@ fn the_settings_in_the_documents_are_valid() {
     assert!(guide.len() > 20, "{}", guide.len());
     guide.iter().for_each(|settings| check_settings(settings));
     check_settings(&read("configs/docker.toml"));
+    let topics = blocks(&read("docs/TOPICS.md"), "toml");
+    assert!(!topics.is_empty());
+    topics.iter().for_each(|settings| check_settings(settings));
     let providers = blocks(&read("docs/AUTHENTICATION.md"), "toml");
     assert!(providers.len() > 2, "{}", providers.len());
     providers.iter().for_each(|settings| check_settings(settings));

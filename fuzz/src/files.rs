@@ -67,7 +67,7 @@ pub(crate) fn acl(input: &[u8]) {
         for topic in ["a", "a/b", "u", "c", "$SYS/a", "a//b", "a/b/c/d/e"] {
             let name = TopicName::new(ByteString::from_static(topic)).expect("a legal topic");
             let filter = TopicFilter::new(ByteString::from_static(topic)).expect("a legal filter");
-            let filter = Filter { share: None, topic_filter: filter };
+            let filter = Filter::from(filter);
             assert_eq!(access.receive(&name), access.subscribe(&filter).is_ok(), "{topic}");
             let may_publish = access.publish(&name).is_ok();
             assert!(!access.is_superuser() || (may_publish && access.receive(&name)), "{topic}");

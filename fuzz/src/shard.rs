@@ -6,15 +6,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use oncemq::broker::{
-    Action, AnonymousSessions, AuthenticationOutcome, ConnectionId, Durability, Event, Fetch, Peer, QueueHead,
-    QueueOverflow, Record, RecordKey, Recovered, Recovery, Settings, Shard, ShardMessage, Shared, StoreRoom,
-    StoredRecord, Ticket, VerifiedUser,
+    Action, AnonymousSessions, AuthenticationOutcome, ConnectionId, DelayedBatch, DelayedLimits, Durability, Event,
+    Fetch, Peer, QueueHead, QueueOverflow, ReadFailure, Record, RecordKey, Recovered, Recovery, Settings, Shard,
+    ShardMessage, Shared, StoreRoom, StoredRecord, Ticket, VerifiedUser,
 };
 use oncemq::codec::client::encode_client;
 use oncemq::codec::{
     Ack, ClientPacket, Connect, Decoder, Disconnect, EncodedUserProperties, PacketId, ProtocolVersion, Publish, Qos,
     ReasonCode, Subscribe, Subscription, SubscriptionId, SubscriptionOptions, Unsubscribe, Will,
 };
+use oncemq::rewrite::RewriteRules;
 use oncemq::routing::{Access, RetainedLimits, ShardId, ShareStrategy};
 use oncemq::store::sim::{Loss, SimDisk};
 use oncemq::store::{self, Committer, Entry, Hooks, Key, Level, Options, Room, Store};
@@ -52,6 +53,8 @@ pub(crate) struct World {
     authenticating: VecDeque<(usize, ConnectionId)>,
     forwarded: VecDeque<(usize, ShardMessage)>,
     fetches: VecDeque<(usize, Box<Fetch>)>,
+    /// Requests for delayed messages.
+    prepared: VecDeque<(usize, Box<DelayedBatch>)>,
 }
 
 struct Connection {
@@ -100,16 +103,19 @@ impl World {
             authenticating: VecDeque::new(),
             forwarded: VecDeque::new(),
             fetches: VecDeque::new(),
+            prepared: VecDeque::new(),
         };
         let sessions = world.restore(recovery.finish(), &shared);
         (world, sessions)
     }
 
     fn restore(&mut self, recovered: Recovered, shared: &Shared) -> usize {
-        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, .. } = recovered;
         let count = sessions.len();
         shared.restore_deduplication(&deduplicated);
-        let _ = shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
+        let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
+        let _ = shared.restore(retained, retained_gone, keys);
+        self.shards[0].restore_delayed(delayed);
         for (number, session) in sessions.into_iter().enumerate() {
             let mut actions = Vec::new();
             let access = Arc::new(Access::everything());
@@ -126,7 +132,7 @@ impl World {
     pub(crate) fn step(&mut self, choices: &mut Choices<'_>) {
         let shard = choices.below(SHARDS);
         let slot = u32::from(choices.byte()) % CLIENTS;
-        match choices.below(20) {
+        match choices.below(21) {
             0 => self.connect(shard, slot, &connect(choices)),
             1..=6 => {
                 let version = self.connections.get(&(shard, slot)).map(|one| one.shadow.version());
@@ -156,6 +162,7 @@ impl World {
                 self.handle(shard, Event::StoreRoom(room));
             }
             18 => self.handle(shard, Event::StoreCongestion(choices.coin())),
+            19 => self.prepare(choices),
             _ => match choices.below(4) {
                 0 => *self = Self::on(self.disk.restart(choices.u64(), Loss::Power)).0,
                 1 => {
@@ -329,6 +336,32 @@ impl World {
         self.handle(shard, Event::Fetched(Box::new(fetched)));
     }
 
+    /// Answers a request for delayed messages: what the store has, or that it cannot be read.
+    pub(crate) fn prepare(&mut self, choices: &mut Choices<'_>) {
+        let Some((shard, mut batch)) = self.prepared.pop_front() else { return };
+        for (place, key) in batch.missing() {
+            let key = Key { group: key.group, kind: key.kind, id: key.id };
+            let choice = choices.byte() % 8;
+            let read = self.store.read_key(key, |found| {
+                let body = found.body()?;
+                let failure = match choice {
+                    1 => Err(ReadFailure::Temporary),
+                    2 => Err(ReadFailure::Permanent(ByteString::from_static("cannot be read"))),
+                    _ => Ok(StoredRecord { body: &body, part: found.part, bytes: body.bytes(), place: None }),
+                };
+                batch.set(place, failure);
+                Ok(())
+            });
+            if !matches!(read, Ok(Some(()))) {
+                batch.set(place, Err(ReadFailure::Temporary)); // it is not stable yet
+            }
+        }
+        let may_publish = choices.byte() % 8 != 1;
+        let access = if may_publish { Access::everything() } else { Access::new(Vec::new()) };
+        batch.grant(|_, _| Arc::new(access.clone()));
+        self.handle(shard, Event::DelayedPrepared(batch));
+    }
+
     fn handle(&mut self, shard: usize, event: Event) {
         let mut actions = Vec::new();
         self.shards[shard].handle(Timestamp(self.now), event, &mut actions);
@@ -353,6 +386,7 @@ impl World {
                 Action::Persist { ticket, record } => self.persist(shard, ticket, &record),
                 Action::Forward { shard, message } => self.forwarded.push_back((usize::from(shard.0), message)),
                 Action::Fetch(fetch) => self.fetches.push_back((shard, fetch)),
+                Action::PrepareDelayed(batch) => self.prepared.push_back((shard, batch)),
                 Action::Sampled(message) => drop(format!("{message:?}")),
                 Action::Report(report) => drop(format!("{report:?}")),
                 Action::Answer(..) => panic!("nobody asked"),
@@ -495,6 +529,13 @@ fn settings() -> Settings {
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 4,
+        delayed_publish: true,
+        delayed_limits: DelayedLimits {
+            messages_max: 100,
+            bytes_max: 100_000,
+            messages_per_client_max: 100,
+            bytes_per_client_max: 100_000,
+        },
         inflight_messages_max: const { NonZeroU16::new(4).expect("not 0") },
         inflight_bytes_max: None,
         outgoing_bytes_max: 500_000,
@@ -511,6 +552,9 @@ fn settings() -> Settings {
         server_reference: None,
         durability: Durability::PowerLoss,
         durability_rules: Vec::new(),
+        exclusive_subscriptions: true,
+        rewrite_rules: RewriteRules::default(),
+        auto_subscriptions: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
         listeners: Vec::new(),

@@ -53,6 +53,8 @@ pub(super) struct Snapshot {
     pub(super) subscriptions: (usize, usize),
     /// Number of messages and bytes.
     pub(super) retained: (usize, usize),
+    /// The same of delayed messages.
+    pub(super) delayed: (usize, usize),
     pub(super) durability: Durability,
     /// All zero without a store.
     pub(super) store: Stats,
@@ -99,6 +101,7 @@ impl Snapshot {
             memory: handles.status.memory(),
             subscriptions: handles.shared.subscriptions_len(),
             retained: handles.shared.retained_len(),
+            delayed: handles.shared.delayed_len(),
             durability: handles.durability,
             store: handles.store.as_ref().map(|store| store.stats()).unwrap_or_default(),
             timing: handles.store.as_ref().map(|store| store.timing()).unwrap_or_default(),

@@ -1,3 +1,4 @@
+use crate::broker::delayed::batch::DelayedBatch;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::event::AuthenticationRequest;
 use crate::broker::ids::ConnectionId;
@@ -60,6 +61,9 @@ pub enum Action {
     /// Read messages from the store on another thread; answered by [`Event::Fetched`](crate::broker::Event::Fetched). Until then the Session
     /// sends no later message.
     Fetch(Box<Fetch>),
+    /// Read delayed messages that are due from the store on another thread, and look up what their originators may do; answered by
+    /// [`Event::DelayedPrepared`](crate::broker::Event::DelayedPrepared). A shard requests the next only after the answer.
+    PrepareDelayed(Box<DelayedBatch>),
     /// Send a message to another shard; messages between two shards keep their order.
     Forward {
         /// The receiving shard.

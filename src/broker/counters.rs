@@ -26,6 +26,12 @@ pub struct Counters {
     pub dead_letters: u64,
     /// Dropped messages that could not be published there: no room, too many pending, or unreadable in the store.
     pub dead_letters_lost: u64,
+    /// Messages accepted to be published later.
+    pub delayed_accepted: u64,
+    /// Delayed messages that were published.
+    pub delayed_published: u64,
+    /// Messages not accepted to be published later, because a limit was reached.
+    pub delayed_refused: u64,
     /// Messages recognized as duplicates by their `dedup-id`.
     pub duplicates: u64,
     /// Identifiers that expired from the deduplication window.
@@ -203,6 +209,9 @@ impl Add for Counters {
         self.payload_bytes_sent += other.payload_bytes_sent;
         self.dead_letters += other.dead_letters;
         self.dead_letters_lost += other.dead_letters_lost;
+        self.delayed_accepted += other.delayed_accepted;
+        self.delayed_published += other.delayed_published;
+        self.delayed_refused += other.delayed_refused;
         self.duplicates += other.duplicates;
         self.deduplication_expired += other.deduplication_expired;
         self.deduplication_left += other.deduplication_left;

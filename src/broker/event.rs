@@ -5,6 +5,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::broker::client_ids::ClientIds;
+use crate::broker::delayed::batch::DelayedBatch;
 use crate::broker::detail::Detail;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
@@ -93,6 +94,8 @@ pub enum Event {
     Stalled,
     /// The answer to [`Action::Fetch`](crate::broker::Action::Fetch). It may come after the Session moved or ended.
     Fetched(Box<Fetched>),
+    /// The answer to [`Action::PrepareDelayed`](crate::broker::Action::PrepareDelayed).
+    DelayedPrepared(Box<DelayedBatch>),
     /// A message from another shard. Messages between two shards arrive in the order in which they were sent.
     Forwarded(ShardMessage),
     /// The time of [`Shard::deadline`](crate::broker::Shard::deadline) has passed.

@@ -2,12 +2,14 @@
 
 mod action;
 mod announce;
+mod auto_subscribe;
 mod client_events;
 mod client_filter;
 mod client_history;
 mod client_ids;
 mod connection;
 mod counters;
+mod delayed;
 mod detail;
 mod directory;
 mod event;
@@ -32,6 +34,7 @@ mod queue_view;
 mod report;
 mod report_detail;
 mod retained;
+mod rewriting;
 mod sessions;
 mod settings;
 mod shard;
@@ -47,6 +50,8 @@ pub use action::Action;
 pub use client_ids::ClientIds;
 pub use connection::last_end::DisconnectKind;
 pub use counters::{Counters, DropReason};
+pub use delayed::batch::{DelayedBatch, ReadFailure};
+pub use delayed::quota::DelayedLimits;
 pub use detail::{ClientPattern, Detail, DetailLevel};
 pub use directory::batch::ShardBatch;
 pub use directory::message::ShardMessage;
@@ -70,6 +75,8 @@ pub use operator::query::{
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
 pub use persistence::cache::{CopyPlace, MessageCache};
 pub use persistence::clock::StoredAnchor;
+pub use persistence::delay::Delay;
+pub use persistence::delayed_message::RecoveredDelayed;
 pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::RecordBytes;
 pub use persistence::fetch::{Fetch, Fetched, StoredRecord};
@@ -92,7 +99,7 @@ pub use report::{
     ClientLabel, FilterAnswer, LostConnection, LostMessages, OwnerChange, PublishedMessage, Report, SessionChange,
     WillOutcome,
 };
-pub use settings::{QueueOverflow, Settings};
+pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
 pub use user_limits::{UserLimit, UserLimits};
 

@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::broker::delayed::prefix::target_of;
 use crate::broker::publish::refusal::Refusal;
 use crate::codec::{Message, MessageProperties, ReasonCode, Subscription, Will};
 use crate::session::Application;
 use crate::topic::{Filter, MountPoint, TopicFilter, TopicName, Unmountable};
 
-/// Mounts the topics of a PUBLISH.
+/// Mounts the topics of a PUBLISH. If messages can be delayed, the mount point is put behind `$delayed/SECONDS/`.
 pub(in crate::broker) fn mount_application(
     mount_point: &MountPoint,
     application: &mut Application,
+    can_delay: bool,
 ) -> Result<(), Unmountable> {
-    let (topic, properties) = mount(mount_point, &application.message.topic, &application.message.properties)?;
+    let Message { topic, properties, .. } = &*application.message;
+    let (topic, properties) = mount(mount_point, topic, properties, can_delay)?;
     let message: &mut Message = Arc::make_mut(&mut application.message);
     message.topic = topic;
     if let Some(properties) = properties {
@@ -27,9 +30,13 @@ pub(in crate::broker) fn mount_application(
     Ok(())
 }
 
-/// Mounts the topics of a Will.
-pub(in crate::broker) fn mount_will(mount_point: &MountPoint, will: &mut Will) -> Result<(), Unmountable> {
-    let (topic, properties) = mount(mount_point, &will.topic, &will.properties)?;
+/// Mounts the topics of a Will, as those of a PUBLISH.
+pub(in crate::broker) fn mount_will(
+    mount_point: &MountPoint,
+    will: &mut Will,
+    can_delay: bool,
+) -> Result<(), Unmountable> {
+    let (topic, properties) = mount(mount_point, &will.topic, &will.properties, can_delay)?;
     will.topic = topic;
     if let Some(properties) = properties {
         will.properties = properties;
@@ -42,8 +49,16 @@ fn mount(
     mount_point: &MountPoint,
     topic: &TopicName,
     properties: &MessageProperties,
+    can_delay: bool,
 ) -> Result<(TopicName, Option<MessageProperties>), Unmountable> {
-    let topic = mount_point.topic(topic)?;
+    let topic = match target_of(topic.as_str()).filter(|_| can_delay) {
+        None => mount_point.topic(topic)?,
+        Some((prefix, target)) => {
+            let target = TopicName::try_from(target).map_err(|_| Unmountable::Reserved)?;
+            let full = mount_point.topic(&target)?;
+            TopicName::new(format!("{prefix}{full}").into()).map_err(|_| Unmountable::TooLong)?
+        }
+    };
     let response = properties.response_topic().map(|response| mount_point.text(&response)).transpose()?;
     Ok((topic, response.map(|response| properties.with_response_topic(Some(response)))))
 }

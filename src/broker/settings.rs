@@ -1,13 +1,16 @@
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
 
+use crate::broker::delayed::quota::DelayedLimits;
 use crate::broker::listener_terms::ListenerTerms;
 use crate::broker::owner::AnonymousSessions;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
 use crate::broker::user_limits::{RateLimits, UserLimits};
-use crate::codec::Qos;
+use crate::codec::{Qos, SubscriptionOptions};
+use crate::rewrite::{RewriteRules, Template};
 use crate::routing::{LimitsClass, QueueBounds, ShareStrategy};
 use crate::session::{Limits, QueueHead};
 use crate::topic::TopicName;
@@ -46,6 +49,10 @@ pub struct Settings {
     pub deduplication_window: Duration,
     /// The greatest number of identifiers of one publisher in the window.
     pub deduplication_ids_max: usize,
+    /// Whether a message to `$delayed/SECONDS/TOPIC` is published to TOPIC later.
+    pub delayed_publish: bool,
+    /// The bounds of these messages.
+    pub delayed_limits: DelayedLimits,
     /// The greatest number of unacknowledged QoS 1 and 2 messages to one client; the client's Receive Maximum may be lower.
     pub inflight_messages_max: NonZeroU16,
     /// From how many bytes of unacknowledged QoS 1 and 2 messages to one client on no further one is sent; a single larger message is. `None`: no
@@ -76,6 +83,8 @@ pub struct Settings {
     pub anonymous_sessions: AnonymousSessions,
     /// Whether a payload with Payload Format Indicator 1 is checked to be UTF-8.
     pub validate_payload_format: bool,
+    /// Whether clients may subscribe to `$exclusive/TOPIC`.
+    pub exclusive_subscriptions: bool,
     /// How the member of a Shared Subscription that gets a message is chosen.
     pub share_strategy: ShareStrategy,
     /// Response Information, for clients that request it; the Client Identifier is appended.
@@ -86,6 +95,10 @@ pub struct Settings {
     pub durability: Durability,
     /// The durability by topic: the first rule that matches applies.
     pub durability_rules: Vec<DurabilityRule>,
+    /// The rules that replace topics of packets.
+    pub rewrite_rules: RewriteRules,
+    /// The subscriptions that clients get when they connect.
+    pub auto_subscriptions: Vec<AutoSubscription>,
     /// How often the `$SYS` topics are published; zero: never.
     pub sys_interval: Duration,
     /// The greatest number of steps of messages that are kept for operators, in all shards together; 0: none.
@@ -98,6 +111,19 @@ pub struct Settings {
     pub listeners: Vec<ListenerTerms>,
     /// Limits of the clients of single users, in place of those above.
     pub user_limits: UserLimits,
+}
+
+/// A subscription that clients get when they connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoSubscription {
+    /// Its Topic Filter, with `%c` and `%u`.
+    pub topic: Template,
+    /// Its options.
+    pub options: SubscriptionOptions,
+    /// The verified users that get it; empty: all clients.
+    pub users: Vec<Arc<str>>,
+    /// The listeners whose clients get it; empty: all.
+    pub listeners: Vec<Arc<str>>,
 }
 
 /// What happens when the queue of a Session is full.

@@ -11,6 +11,7 @@ use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::connection::table::Connections;
 use crate::broker::connection::waiting::{FlowControl, ReadyTask};
 use crate::broker::counters::Counters;
+use crate::broker::delayed::schedule::Schedule;
 use crate::broker::detail::Detail;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
@@ -86,6 +87,9 @@ pub struct Shard {
     pub(super) queue_room: QueueRoom,
     pub(super) dead_letters: PendingDeadLetters,
     pub(super) retained: Retained,
+    pub(super) schedule: Schedule,
+    /// The limit for which the last delayed message was refused.
+    pub(super) delayed_limit: &'static str,
     /// SUBSCRIBE and UNSUBSCRIBE packets of which a part is handled, at most one of each connection, which is paused.
     pub(super) filter_requests: VecDeque<FilterRequest>,
 
@@ -138,6 +142,8 @@ impl Shard {
             queue_room: QueueRoom::new(&settings),
             dead_letters: PendingDeadLetters::default(),
             retained: Retained::new(id),
+            schedule: Schedule::default(),
+            delayed_limit: "",
             filter_requests: VecDeque::new(),
             pipeline: CommitPipeline::default(),
             store_room: StoreRoom::Some,
@@ -176,6 +182,7 @@ impl Shard {
             Event::Authenticated { connection, outcome } => self.on_authenticated(connection, outcome, turn),
             Event::Persisted(ticket) => self.on_persisted(ticket, turn),
             Event::Fetched(fetched) => self.on_fetched(*fetched, turn),
+            Event::DelayedPrepared(batch) => self.on_delayed_prepared(*batch, turn),
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::Stalled => self.connections.forgive_silence(turn.now),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
@@ -283,6 +290,7 @@ impl Shard {
                 Due::Timer(Timer::ExpireQueue(slot, key)) => self.expire_queue(slot, key, turn),
                 Due::Timer(Timer::RateAllows(id)) => self.on_rate_allows(id, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
+                Due::Timer(Timer::Delayed) => self.on_delayed_due(turn),
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Filters) => has_filters = true,
                 Due::Timer(Timer::ClientEvents) => self.publish_client_events(turn),

@@ -76,7 +76,8 @@ impl Shard {
             }
             FilterPacket::Subscribe(subscribe) => self.subscribe_part(slot, (id, subscribe, part), turn),
             FilterPacket::Unsubscribe(unsubscribe) => {
-                self.unsubscribe_part(slot, unsubscribe.filters.get(part).unwrap_or_default(), turn)
+                let filters = self.rewrite_filters(id, unsubscribe.filters.get(part).unwrap_or_default());
+                self.unsubscribe_part(slot, &filters, turn)
             }
         };
         request.reason_codes.append(&mut reason_codes);
@@ -107,19 +108,22 @@ impl Shard {
     }
 
     /// Handles a part of the subscriptions of a packet. Returns their Reason Codes and the ticket of their record.
-    fn subscribe_part(
+    pub(super) fn subscribe_part(
         &mut self,
         slot: usize,
         (id, subscribe, part): (ConnectionId, &Subscribe, Range<usize>),
         turn: &mut Turn<'_>,
     ) -> (Vec<ReasonCode>, Option<Ticket>) {
         let requested = subscribe.subscriptions.get(part.clone()).unwrap_or_default();
+        let rewritten = self.rewrite_subscriptions(id, requested, turn);
         let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
-        let (requested, faults) = mount_subscriptions(mount_point, requested);
+        let (requested, faults) = mount_subscriptions(mount_point, &rewritten.subscriptions);
         let mut answers = Vec::with_capacity(requested.len());
         let subscriptions_max = self.subscriptions_max(slot);
         for (place, subscription) in (part.start..).zip(&*requested) {
-            let answer = if place < subscriptions_max && !self.is_memory_short() {
+            let answer = if rewritten.is_unfit(place - part.start) {
+                Err(ReasonCode::TopicFilterInvalid)
+            } else if place < subscriptions_max && !self.is_memory_short() {
                 let fault = faults.get(place - part.start).copied().flatten();
                 self.check_subscribe(id, (subscription, fault), turn).map(|()| self.grant(id, subscription))
             } else {
@@ -212,6 +216,10 @@ impl Shard {
     /// Whether a client with these access rules may subscribe to a filter, by the topic limits and the rules.
     pub(super) fn judge_filter(&self, access: &Access, filter: &Filter) -> Result<Coverage, Refusal> {
         let text = filter.topic_filter.as_str();
+        if filter.is_exclusive && !self.settings.exclusive_subscriptions {
+            let refusal = Refusal::by_limit("exclusive subscriptions are switched off");
+            return Err(Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..refusal });
+        }
         if !self.within_limits(text) {
             let refusal = Refusal::by_limit(self.topic_fault(text).unwrap_or_default());
             return Err(Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..refusal });
@@ -233,7 +241,8 @@ impl Shard {
             let subscriptions_max = self.settings.subscriptions_max(class);
             let own = self.settings.user_limits.of(class).and_then(|own| own.subscriptions_per_session_max);
             let of = own.and(class.index()).map(|index| format!("user_limits[{index}].")).unwrap_or_default();
-            format!("{of}subscriptions_per_session_max ({subscriptions_max}) is reached")
+            let other = if subscription.filter.is_exclusive { "another client is subscribed, or " } else { "" };
+            format!("{other}{of}subscriptions_per_session_max ({subscriptions_max}) is reached")
         } else {
             let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
             let full = mount_point.map_or(Ok(Cow::Borrowed(&subscription.filter)), |mount_point| {
@@ -363,7 +372,7 @@ fn last_of_each_filter(subscriptions: impl Iterator<Item = Subscription>) -> Vec
     if last.len() > 1 {
         last.reverse();
         let mut seen = HashSet::with_capacity_and_hasher(last.len(), RandomState::default());
-        last.retain(|subscription| seen.insert(subscription.filter.clone()));
+        last.retain(|subscription| seen.insert(subscription.filter.ordinary()));
         last.reverse();
     }
     last

@@ -32,6 +32,8 @@ pub(super) enum Timer {
     ReadyTasks,
     /// Messages in the queue of a restored Session that have expired by decision of the start.
     ExpireQueue(usize, SessionKey),
+    /// The next delayed message.
+    Delayed,
     /// Deferred replays of retained messages.
     Replays,
     /// Events of clients that wait to be published.
@@ -60,6 +62,11 @@ impl Timers {
     /// Sets the deadline of the connection in `slot`; it replaces an earlier one.
     pub(super) fn set_connection(&mut self, slot: u32, at: Timestamp) {
         self.connections.set(slot, at);
+    }
+
+    /// Removes a timer that is set for this time.
+    pub(super) fn clear(&mut self, at: Timestamp, timer: Timer) {
+        self.due.remove(&(at, timer));
     }
 
     /// Removes the deadline of the connection in `slot`.

@@ -84,6 +84,17 @@ pub struct Limits {
     pub queue_overflow: QueueOverflow,
     /// Maximum number of `dedup-id` values remembered for a publisher within `mqtt.deduplication_window`.
     pub deduplication_ids_max: usize,
+    /// Maximum number of delayed messages: those to `$delayed/SECONDS/TOPIC` whose time has not come. A 5.0 client gets 0x97 beyond it; the
+    /// connection of a 3.1 or 3.1.1 client is closed at QoS 1 and 2.
+    pub delayed_messages_max: usize,
+    /// Maximum number of bytes (topic, properties and payload) of all delayed messages.
+    #[serde(with = "size")]
+    pub delayed_bytes_max: usize,
+    /// Maximum number of delayed messages of one user, or of one Client Identifier without a verified user.
+    pub delayed_messages_per_client_max: usize,
+    /// Maximum number of their bytes.
+    #[serde(with = "size")]
+    pub delayed_bytes_per_client_max: usize,
     /// Maximum number of retained messages. Beyond it, a message on a new topic is not retained; replacing and deleting
     /// work.
     pub retained_messages_max: usize,
@@ -150,6 +161,14 @@ impl Default for Limits {
             queue_overflow: QueueOverflow::DropOldest,
             // 16 messages per second within the window; it uses one to two megabytes.
             deduplication_ids_max: 10_000,
+            // One for each of a million devices, at about 60 bytes of memory each; the contents are on the disk.
+            delayed_messages_max: 1_000_000,
+            // A kilobyte for each of them.
+            delayed_bytes_max: 1 << 30,
+            // No client can take more than a tenth of all.
+            delayed_messages_per_client_max: 100_000,
+            // As above.
+            delayed_bytes_per_client_max: 100 << 20,
             // One for each of a million devices.
             retained_messages_max: 1_000_000,
             // 256 bytes for each of a million messages.

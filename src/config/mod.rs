@@ -45,6 +45,7 @@ mod socket_mode;
 mod telemetry;
 mod tls;
 mod tls_handshake;
+mod topics;
 mod user_limits;
 mod validate;
 mod value;
@@ -82,6 +83,7 @@ pub use service_url::ServiceUrl;
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, TraceUrl, read_headers};
 pub use tls::{CipherSuite, NamedCertificate, TlsVersion};
+pub use topics::{AutoSubscribe, RewriteAction, TopicRewrite};
 pub use user_limits::UserLimit;
 
 /// All settings.
@@ -100,6 +102,10 @@ pub struct Config {
     pub auth: Vec<Provider>,
     /// MQTT features, and choices that the standard leaves to the server.
     pub mqtt: Mqtt,
+    /// Rules that replace topics.
+    pub topic_rewrite: Vec<TopicRewrite>,
+    /// Subscriptions that clients get when they connect.
+    pub auto_subscribe: Vec<AutoSubscribe>,
     /// Limits that apply to all clients.
     pub limits: Limits,
     /// Limits of the clients of some users.
@@ -125,6 +131,8 @@ impl Default for Config {
             security: Security::default(),
             auth: Vec::new(),
             mqtt: Mqtt::default(),
+            topic_rewrite: Vec::new(),
+            auto_subscribe: Vec::new(),
             limits: Limits::default(),
             user_limits: Vec::new(),
             bans: Bans::default(),

@@ -34,6 +34,10 @@ pub struct Mqtt {
     /// this User Property is routed. 0 disables deduplication.
     #[serde(with = "duration")]
     pub deduplication_window: Duration,
+    /// Whether a message to `$delayed/SECONDS/TOPIC` is published to TOPIC after so many seconds.
+    pub delayed_publish: bool,
+    /// Whether clients may subscribe to `$exclusive/TOPIC`, of which there is one subscription at a time.
+    pub exclusive_subscriptions: bool,
     /// What happens to stored messages with a Message Expiry Interval at a start at which the time that has passed is unknown.
     pub message_expiry_after_unknown_time: AfterUnknownTime,
     /// Interval at which the `$SYS` topics are published. 0 disables them.
@@ -65,6 +69,10 @@ impl Default for Mqtt {
             // A device that was reset reconnects within this time. Each identifier keeps its message on the disk as
             // long.
             deduplication_window: Duration::from_secs(600),
+            // As in EMQX. Other clients don't notice: a `$` begins only topics of the broker.
+            delayed_publish: true,
+            // As in EMQX: a client that is away for long keeps the others from the topic.
+            exclusive_subscriptions: false,
             // Otherwise a device without a battery clock would lose acknowledged messages at each boot.
             message_expiry_after_unknown_time: AfterUnknownTime::Keep,
             // mosquitto uses the same interval, and dashboards for it expect it.

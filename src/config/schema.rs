@@ -4,8 +4,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{
-    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, NamedCertificate, Probe, Provider, Security,
-    Server, Telemetry, Tls, UserLimit,
+    Admin, AutoSubscribe, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, NamedCertificate, Probe, Provider,
+    Security, Server, Telemetry, Tls, TopicRewrite, UserLimit,
 };
 
 /// The sections, in the order of [`Config`].
@@ -24,6 +24,8 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "security" => fields::<Security>(),
         "auth" => fields::<Provider>(),
         "mqtt" => fields::<Mqtt>(),
+        "topic_rewrite" => fields::<TopicRewrite>(),
+        "auto_subscribe" => fields::<AutoSubscribe>(),
         "limits" => fields::<Limits>(),
         "user_limits" => fields::<UserLimit>(),
         "bans" => fields::<Bans>(),
@@ -36,7 +38,8 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
 }
 
 /// The sections that are lists.
-pub(super) const LISTS: [&str; 4] = ["durability_rules", "listeners", "auth", "user_limits"];
+pub(super) const LISTS: [&str; 6] =
+    ["durability_rules", "listeners", "auth", "topic_rewrite", "auto_subscribe", "user_limits"];
 
 /// Every setting outside the lists, such as `limits.connections_max`.
 pub(super) fn settings() -> impl Iterator<Item = String> {
@@ -91,6 +94,8 @@ mod tests {
             "security",
             "auth",
             "mqtt",
+            "topic_rewrite",
+            "auto_subscribe",
             "limits",
             "user_limits",
             "bans",

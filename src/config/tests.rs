@@ -53,6 +53,10 @@ fn the_reference_file_names_every_setting() {
     known.extend(["user_limits[0]".to_owned(), "user_limits[0].users[0]".to_owned()]);
     known.extend(schema::keys("user_limits").iter().map(|key| format!("user_limits[0].{key}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
+    for list in ["topic_rewrite", "auto_subscribe"] {
+        known.insert(format!("{list}[0]"));
+        known.extend(schema::keys(list).iter().map(|key| format!("{list}[0].{key}")));
+    }
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
     }
@@ -68,6 +72,10 @@ fn every_value_in_the_reference_file_is_the_default() {
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
     assert_eq!(config.user_limits.pop().unwrap().users, ["sensor-*"]);
+    assert_eq!(config.topic_rewrite.pop().map(|rule| rule.compile().is_ok()), Some(true));
+    let automatic = config.auto_subscribe.pop().unwrap();
+    let default: crate::config::AutoSubscribe = toml::from_str("topic = \"devices/%c/commands\"").unwrap();
+    assert_eq!(automatic, default);
     // They are described by the kind of provider, which has defaults of its own.
     let provider = config.auth.pop().unwrap();
     assert_eq!((provider.kind, provider.label()), (ProviderKind::Jwt, "devices"));

@@ -151,7 +151,11 @@ impl SubscriptionIndex {
                 None => subscriptions.own().get(&key).cloned(),
                 Some(share) => subscriptions.shares()?.get(share, key),
             }?;
-            let filter = Filter { share: share.cloned(), topic_filter: self.filters.filter(filter_id) };
+            let filter = Filter {
+                share: share.cloned(),
+                topic_filter: self.filters.filter(filter_id),
+                is_exclusive: false, // the directory knows it
+            };
             Some((Subscription { filter, options: subscribed.options }, subscribed.id))
         })
     }

@@ -145,6 +145,8 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
             message_expiry_after_unknown_time: keeps.mqtt.message_expiry_after_unknown_time,
             ..takes.mqtt
         },
+        topic_rewrite: takes.topic_rewrite,
+        auto_subscribe: takes.auto_subscribe,
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
         user_limits: takes.user_limits,
         bans: takes.bans,

@@ -1,14 +1,16 @@
 //! Converts the configuration to the settings of the broker.
 
 use std::num::{NonZeroU16, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::{
-    AnonymousSessions, Durability, DurabilityRule, ListenerTerms, QueueHead, QueueOverflow, Settings, UserLimit,
-    UserLimits,
+    AnonymousSessions, AutoSubscription, DelayedLimits, Durability, DurabilityRule, ListenerTerms, QueueHead,
+    QueueOverflow, Settings, UserLimit, UserLimits,
 };
-use crate::codec::ProtocolVersion;
+use crate::codec::{ProtocolVersion, RetainHandling, SubscriptionOptions};
 use crate::config::{self, AcceptedVersion, Config, MaximumQos, SharedSubscriptionStrategy};
+use crate::rewrite::{RewriteRules, Template};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
 
@@ -35,6 +37,13 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         dead_letter_topic: mqtt.dead_letter_topic.as_deref().and_then(|topic| TopicName::try_from(topic).ok()),
         deduplication_window: mqtt.deduplication_window,
         deduplication_ids_max: limits.deduplication_ids_max,
+        delayed_publish: mqtt.delayed_publish,
+        delayed_limits: DelayedLimits {
+            messages_max: limits.delayed_messages_max,
+            bytes_max: limits.delayed_bytes_max,
+            messages_per_client_max: limits.delayed_messages_per_client_max,
+            bytes_per_client_max: limits.delayed_bytes_per_client_max,
+        },
         inflight_messages_max: limits.inflight_messages_max,
         inflight_bytes_max: limits.inflight_bytes_max.and_then(bytes),
         outgoing_bytes_max: limits.outgoing_bytes_max,
@@ -52,6 +61,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
             config::AnonymousSessions::Adopt => AnonymousSessions::Adopt,
         },
         validate_payload_format: mqtt.validate_payload_format,
+        exclusive_subscriptions: mqtt.exclusive_subscriptions,
         share_strategy: match mqtt.shared_subscription_strategy {
             SharedSubscriptionStrategy::RoundRobin => ShareStrategy::RoundRobin,
             SharedSubscriptionStrategy::LeastInFlight => ShareStrategy::LeastInFlight,
@@ -63,6 +73,8 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         server_reference: mqtt.server_reference.as_deref().map(Into::into),
         durability: durability(config.server.durability),
         durability_rules: config.durability_rules.iter().filter_map(durability_rule).collect(),
+        rewrite_rules: RewriteRules::new(config.topic_rewrite.iter().filter_map(|rule| rule.compile().ok())),
+        auto_subscriptions: config.auto_subscribe.iter().map(auto_subscription).collect(),
         sys_interval: mqtt.sys_interval,
         client_events: mqtt.client_events,
         journey_steps_max: config.admin.journey_steps_max,
@@ -115,6 +127,25 @@ fn user_limit(limit: &config::UserLimit) -> UserLimit {
 fn durability_rule(rule: &config::DurabilityRule) -> Option<DurabilityRule> {
     let topic_filter = TopicFilter::new(rule.topic.as_str().into()).ok()?;
     Some(DurabilityRule { topic_filter, level: durability(rule.level) })
+}
+
+/// `None` for an invalid one, which the configuration rejects.
+fn auto_subscription(one: &config::AutoSubscribe) -> AutoSubscription {
+    AutoSubscription {
+        topic: Template::new(&one.topic),
+        options: SubscriptionOptions {
+            qos: one.qos,
+            no_local: one.no_local,
+            retain_as_published: one.retain_as_published,
+            retain_handling: match one.retain_handling {
+                0 => RetainHandling::Send,
+                1 => RetainHandling::SendIfNew,
+                _ => RetainHandling::DoNotSend,
+            },
+        },
+        users: one.users.iter().map(|user| Arc::from(user.as_str())).collect(),
+        listeners: one.listeners.iter().map(|name| Arc::from(name.as_str())).collect(),
+    }
 }
 
 /// Converts a durability level.

@@ -21,9 +21,10 @@ impl Server {
         failures: &mpsc::Sender<String>,
     ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
-        let Recovered { sessions, retained, retained_gone, deduplicated, mut orphans, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, deduplicated, mut delayed, mut orphans, .. } = recovered;
         self.shared.restore_deduplication(&deduplicated);
-        let too_many = self.shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
+        let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
+        let too_many = self.shared.restore(retained, retained_gone, keys);
         if !too_many.is_empty() {
             let count = too_many.len();
             log_line!(
@@ -32,6 +33,7 @@ impl Server {
             );
         }
         let of_shard = sessions.len().div_ceil(self.mailboxes.len()); // where they are until their clients connect
+        let delayed_of_shard = delayed.len().div_ceil(self.mailboxes.len());
         let mut sessions = sessions.into_iter();
         let mut waiting = Vec::new();
         for (number, _) in (0..).zip(self.mailboxes.iter()) {
@@ -53,6 +55,7 @@ impl Server {
                 detail: log::detail(&self.config.log),
                 restored: sessions.by_ref().take(of_shard).collect(),
                 orphans: std::mem::take(&mut orphans),
+                delayed: delayed.split_off(delayed.len().saturating_sub(delayed_of_shard)),
             };
             let main = MainHandle { status: Arc::clone(&self.status), ended: ended.clone() };
             waiting.push(shard::task::start(parts, main)?);

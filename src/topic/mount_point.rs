@@ -87,7 +87,7 @@ impl MountPoint {
     /// See [`Unmountable`].
     pub fn filter(&self, filter: &Filter) -> Result<Filter, Unmountable> {
         let topic_filter = self.text(unreserved(filter.topic_filter.as_str())?).map(TopicFilter)?;
-        Ok(Filter { share: filter.share.clone(), topic_filter })
+        Ok(Filter { topic_filter, ..filter.clone() })
     }
 
     /// The mount point followed by `text`, a Response Topic.

@@ -190,3 +190,19 @@ fn matches_by_recursion(filter: &str, topic: &str) -> bool {
     let hidden = topic.starts_with('$') && !filter.starts_with('$');
     !hidden && rest(Some(filter), Some(topic))
 }
+
+#[test]
+fn an_exclusive_subscription_is_to_the_topic_behind_its_prefix() {
+    let filter = Filter::try_from("$exclusive/a/+").unwrap();
+    assert_eq!((filter.topic_filter.as_str(), filter.is_exclusive), ("a/+", true));
+    assert_eq!(filter.to_string(), "$exclusive/a/+");
+    assert_eq!(filter.detached(), filter);
+    assert_eq!(filter.ordinary().to_string(), "a/+");
+    for plain in ["$exclusive", "$exclusive/", "$exclusives/a", "a/$exclusive/b", "$share/g/$exclusive/a"] {
+        let filter = Filter::try_from(plain).unwrap();
+        assert!(!filter.is_exclusive, "{plain}");
+        assert_eq!(filter.to_string(), plain);
+    }
+    assert!(Filter::try_from("$exclusive/$share/g/a").is_err());
+    assert!(Filter::try_from("$exclusive/a/#/b").is_err());
+}

@@ -97,6 +97,8 @@ mod tokens;
 #[cfg(test)]
 mod tools;
 #[cfg(test)]
+mod topics;
+#[cfg(test)]
 mod transports;
 #[cfg(test)]
 mod user_limits;

@@ -216,7 +216,9 @@ impl Lab {
     }
 
     fn publish_as(&mut self, number: usize, topic: &'static str, payload: &str, (qos, retain): (Qos, bool)) {
-        let belief = |client: &Client| client.subscriptions.get(topic).copied().unwrap_or(Belief::Gone);
+        let delayed = topic.strip_prefix("$delayed/").and_then(|rest| rest.split_once('/'));
+        let target = delayed.map_or(topic, |(_, target)| target);
+        let belief = |client: &Client| client.subscriptions.get(target).copied().unwrap_or(Belief::Gone);
         let receivers = self.clients.iter().map(|client| (client.number, belief(client))).collect();
         let (topic, payload) = (topic.to_owned(), payload.to_owned());
         self.ledger.messages.push(Sent { publisher: number, topic, payload, qos, acknowledged: false, receivers });

@@ -60,6 +60,11 @@ impl Writer {
                     };
                     self.event(Event::Authenticated { connection, outcome });
                 }
+                Action::PrepareDelayed(mut batch) => {
+                    self.log.read_delayed(&mut batch);
+                    batch.grant(|_, _| Arc::new(Access::everything()));
+                    self.event(Event::DelayedPrepared(batch));
+                }
                 Action::Fetch(fetch) => {
                     let fetched = Box::new(self.log.read(*fetch));
                     self.event(Event::Fetched(fetched));

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use oncemq::broker::{
-    Action, AuthenticationOutcome, ConnectionId, Event, Fetch, Peer, Recovered, Settings, Shard, ShardMessage, Shared,
-    Ticket, VerifiedUser,
+    Action, AuthenticationOutcome, ConnectionId, DelayedBatch, Event, Fetch, Peer, Recovered, Settings, Shard,
+    ShardMessage, Shared, Ticket, VerifiedUser,
 };
 use oncemq::codec::{ClientPacket, Connect, ServerPacket};
 use oncemq::routing::{Access, RetainedLimits, ShardId};
@@ -54,6 +54,7 @@ enum Step {
     Persisted(usize, Ticket),
     Forwarded(usize, ShardMessage),
     Fetch(usize, Box<Fetch>),
+    Prepare(usize, Box<DelayedBatch>),
 }
 
 /// How the broker crashes.
@@ -183,6 +184,11 @@ impl Lab {
             Step::Commit => self.on_commit(),
             Step::Persisted(shard, ticket) => self.handle(shard, Event::Persisted(ticket)),
             Step::Forwarded(shard, message) => self.handle(shard, Event::Forwarded(message)),
+            Step::Prepare(shard, mut batch) => {
+                self.log.read_delayed(&mut batch);
+                batch.grant(|_, _| Arc::new(self.access.clone()));
+                self.handle(shard, Event::DelayedPrepared(batch))
+            }
             Step::Fetch(shard, fetch) => {
                 let fetched = Box::new(self.log.read(*fetch));
                 self.handle(shard, Event::Fetched(fetched))
@@ -265,6 +271,7 @@ impl Lab {
                 self.queue.push_back(Step::Forwarded(usize::from(shard.0), message));
             }
             Action::Fetch(fetch) => self.queue.push_back(Step::Fetch(shard, fetch)),
+            Action::PrepareDelayed(batch) => self.queue.push_back(Step::Prepare(shard, batch)),
             Action::Report(_) | Action::Answer(..) | Action::Sampled(_) => {}
         }
     }
@@ -334,9 +341,10 @@ impl Lab {
     fn restart(&mut self, recovered: Recovered) {
         let shards = self.shards.len();
         let shared = new_shared(shards);
-        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, .. } = recovered;
         shared.restore_deduplication(&deduplicated);
-        let too_many = shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
+        let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
+        let too_many = shared.restore(retained, retained_gone, keys);
         assert!(too_many.is_empty());
         self.shards = new_shards(shards, &self.settings, &shared);
         for (number, session) in sessions.into_iter().enumerate() {
@@ -344,6 +352,9 @@ impl Lab {
             let access = Arc::new(self.access.clone());
             self.shards[shard].restore(Timestamp(self.now), *session, access, &mut actions);
             self.perform_all(shard, actions);
+        }
+        for (number, delayed) in delayed.into_iter().enumerate() {
+            self.shards[number % shards].restore_delayed(vec![delayed]);
         }
         let mut actions = Vec::new();
         self.shards[0].end_orphans(orphans, &mut actions);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use oncemq::broker::{Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, Ticket};
+use oncemq::broker::{DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, Ticket};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
 
@@ -94,6 +94,18 @@ impl Log {
             fetched.add(Ok(StoredRecord { body: &body, part: found.part, bytes: body.bytes(), place: None }));
         });
         fetched
+    }
+
+    /// Reads delayed messages, which are stable.
+    pub(crate) fn read_delayed(&self, batch: &mut DelayedBatch) {
+        for (place, key) in batch.missing() {
+            let found = self.store.read_key(keys(&[key])[0], |found| {
+                let body = found.body()?;
+                batch.set(place, Ok(StoredRecord { body: &body, part: found.part, bytes: body.bytes(), place: None }));
+                Ok(())
+            });
+            assert!(matches!(found, Ok(Some(()))), "{found:?}");
+        }
     }
 
     /// Commits the appended records. Returns the tickets to report.

@@ -93,6 +93,58 @@ fn pubrec_waits_for_message_and_identifier_in_one_record() {
     assert_eq!(lab.log.appended, before + 1, "message, identifier and retained update are one record");
 }
 
+/// A delayed message is published once, whatever a crash before or after its time takes away.
+fn delayed_scenario(lab: &mut Lab, crash: Crash, (lifetime, qos): (Lifetime, Qos), is_due: bool) {
+    let publisher = lab.connected("publisher", lifetime);
+    let subscriber = lab.connected("subscriber", Durable);
+    lab.subscribe(subscriber, "t", Q2);
+    lab.run();
+    if is_due {
+        lab.publish(publisher, "$delayed/5/t", "m", qos);
+        lab.run();
+        lab.freeze();
+        lab.pass(5);
+    } else {
+        lab.freeze();
+        lab.publish(publisher, "$delayed/5/t", "m", qos);
+        lab.run();
+    }
+    lab.crash(crash);
+    lab.run();
+    lab.pass(6);
+    lab.crash(crash);
+    lab.pass(6);
+    lab.finish();
+    let count = lab.count(subscriber, "m");
+    if count == 0 && lab.ledger.messages[0].acknowledged {
+        lab.fail("\"m\" was acknowledged and is lost");
+    }
+    if count > 1 && qos == Q2 && lifetime == Durable {
+        lab.fail("\"m\" was published twice");
+    }
+}
+
+#[test]
+fn a_delayed_message_is_acknowledged_when_it_is_stored_and_published_in_the_record_that_deletes_it() {
+    for sender in [(Durable, Q2), (Durable, Q1), (Transient, Q1)] {
+        with_every_crash(|lab, crash| delayed_scenario(lab, crash, sender, false));
+        with_every_crash(|lab, crash| delayed_scenario(lab, crash, sender, true));
+    }
+    // Message, identifier and delay are one record, and so are the publication and the end of the delay.
+    let mut lab = Lab::new(1, Level::PowerLoss);
+    let (publisher, subscriber) = (lab.connected("publisher", Durable), lab.connected("subscriber", Durable));
+    lab.subscribe(subscriber, "t", Q1);
+    lab.run();
+    lab.lose(subscriber);
+    lab.run();
+    let before = lab.log.appended;
+    lab.publish(publisher, "$delayed/5/t", "m", Q1);
+    lab.run();
+    assert_eq!(lab.log.appended, before + 1);
+    lab.pass(5);
+    assert_eq!(lab.log.appended, before + 2);
+}
+
 #[test]
 fn pubcomp_waits_for_the_identifier_removed() {
     let scenario = |lab: &mut Lab, crash: Crash, completed: bool| {

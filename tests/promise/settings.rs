@@ -1,8 +1,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{AnonymousSessions, Durability, QueueHead, QueueOverflow, Settings};
+use oncemq::broker::{AnonymousSessions, DelayedLimits, Durability, QueueHead, QueueOverflow, Settings};
 use oncemq::codec::Qos;
+use oncemq::rewrite::RewriteRules;
 use oncemq::routing::ShareStrategy;
 
 /// Settings without effective limits.
@@ -23,6 +24,13 @@ pub(crate) fn settings() -> Settings {
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 10,
+        delayed_publish: true,
+        delayed_limits: DelayedLimits {
+            messages_max: 100,
+            bytes_max: 100_000,
+            messages_per_client_max: 100,
+            bytes_per_client_max: 100_000,
+        },
         inflight_messages_max: NonZeroU16::new(100).unwrap(),
         inflight_bytes_max: None,
         outgoing_bytes_max: 1_000_000,
@@ -42,6 +50,9 @@ pub(crate) fn settings() -> Settings {
         server_reference: None,
         durability: Durability::PowerLoss,
         durability_rules: Vec::new(),
+        exclusive_subscriptions: true,
+        rewrite_rules: RewriteRules::default(),
+        auto_subscriptions: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
         listeners: Vec::new(),

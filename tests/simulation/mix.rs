@@ -1,8 +1,11 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use oncemq::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
+use oncemq::broker::{
+    AnonymousSessions, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings,
+};
 use oncemq::codec::Qos;
+use oncemq::rewrite::RewriteRules;
 use oncemq::routing::ShareStrategy;
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
@@ -312,6 +315,13 @@ impl Mix {
             dead_letter_topic: None,
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,
+            delayed_publish: true,
+            delayed_limits: DelayedLimits {
+                messages_max: 100,
+                bytes_max: 100_000,
+                messages_per_client_max: 100,
+                bytes_per_client_max: 100_000,
+            },
             inflight_messages_max: NonZeroU16::new(rng.pick(&[5, 100])).unwrap(),
             inflight_bytes_max: None,
             outgoing_bytes_max: if self.slow { rng.pick(&[600, 4_000]) } else { 1_000_000 },
@@ -331,6 +341,9 @@ impl Mix {
             server_reference: None,
             durability: self.durability,
             durability_rules: self.rules.iter().map(rule).collect(),
+            exclusive_subscriptions: true,
+            rewrite_rules: RewriteRules::default(),
+            auto_subscriptions: Vec::new(),
             sys_interval: Duration::ZERO,
             client_events: false,
             listeners: Vec::new(),

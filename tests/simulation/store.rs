@@ -61,6 +61,7 @@ impl Store {
             | Record::DeduplicationRemoved { .. }
             | Record::RetainedObsolete(_)
             | Record::RetainedDeletion { .. }
+            | Record::DelayedRemoved { .. }
             | Record::ReceivedReleased { .. }
             | Record::OutboundReleased { .. } => {}
         }

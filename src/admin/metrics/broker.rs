@@ -21,5 +21,9 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric::gauge("oncemq_subscriptions_shared", "Shared Subscriptions.", |all| all.subscriptions.1 as f64),
     Metric::gauge("oncemq_retained_messages", "Retained messages.", |all| all.retained.0 as f64),
     Metric::gauge("oncemq_retained_bytes", "Bytes of all retained messages.", |all| all.retained.1 as f64),
+    Metric::gauge("oncemq_delayed_messages", "Messages that are published later.", |all| all.delayed.0 as f64),
+    Metric::gauge("oncemq_delayed_bytes", "Bytes of all messages that are published later.", |all| {
+        all.delayed.1 as f64
+    }),
     Metric::gauge("oncemq_bans", "Banned addresses and users.", |all| all.admission.bans as f64),
 ];

@@ -77,6 +77,17 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric::counter("oncemq_dead_letters_total", "Dropped messages published to the dead letter topic.", |all| {
         all.counters.dead_letters
     }),
+    Metric::counter("oncemq_delayed_accepted_total", "Messages accepted to be published later.", |all| {
+        all.counters.delayed_accepted
+    }),
+    Metric::counter("oncemq_delayed_published_total", "Delayed messages published at their time.", |all| {
+        all.counters.delayed_published
+    }),
+    Metric::counter(
+        "oncemq_delayed_refused_total",
+        "Messages not accepted to be published later, because a limit was reached.",
+        |all| all.counters.delayed_refused,
+    ),
     Metric::counter("oncemq_store_commits_total", "Group commits of the store.", |all| all.store.commits),
     Metric::counter("oncemq_store_syncs_total", "Sync calls on the store's files.", |all| all.store.syncs),
     Metric::counter(

@@ -3,8 +3,6 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use bytestring::ByteString;
-
 use crate::broker::action::Action;
 use crate::broker::client_events::Object;
 use crate::broker::connection::cause::Cause;
@@ -13,9 +11,6 @@ use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimant, Claimed, Prior, Takes};
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
-use crate::broker::mount::mount_will;
-use crate::broker::operator::query::RefusedAction;
-use crate::broker::operator::refusals::Refused;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::sys::{check_sys, is_sys};
@@ -26,7 +21,6 @@ use crate::codec::limits::PACKET_SIZE_MAX;
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
 use crate::routing::{LimitsClass, Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
-use crate::topic::Unmountable;
 
 impl Shard {
     /// Makes this shard the holder of the Client Identifier, and requests the Session from the previous holder.
@@ -36,24 +30,8 @@ impl Shard {
         mut connecting: Box<Connecting>,
         turn: &mut Turn<'_>,
     ) {
-        if let Err((reason_code, cause)) = self.mount_will_of(id, &mut connecting.connect) {
-            return self.refuse(id, reason_code, cause.into(), turn);
-        }
-        let Some(connection) = self.connection_mut(id) else { return };
-        if let Some(will) = &connecting.connect.will
-            && !is_sys(&will.topic) // judged in `attach`
-            && let Err(denied) = connection.access.publish(&will.topic)
-        {
-            let (client, topic) = (connection.label(), ByteString::from(will.topic.as_str()));
-            let (reason_code, rule) = (ReasonCode::NotAuthorized, ByteString::from(denied.to_string()));
-            let action = RefusedAction::Connect;
-            let refused = Refused { action, reason_code, rule: Some(&rule), reason: None, topic: Some(&topic) };
-            self.operator.refusals.note(turn.now, &client, refused);
-            let report = Report::Denied { client, packet: "CONNECT", topic, reason_code, rule };
-            self.counters.denied += 1;
-            turn.actions.push(Action::Report(Box::new(report)));
-            let cause = "not authorized to publish to its Will Topic".into();
-            return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
+        if !self.accepts_will(id, &mut connecting, turn) {
+            return;
         }
         if !self.admit_user(id, turn) {
             return;
@@ -73,20 +51,6 @@ impl Shard {
                 let takes = Takes::of(clean_start, succession);
                 self.ask_holder(holder, Claimant { claim, shard: self.id, takes }, turn);
             }
-        }
-    }
-
-    /// Mounts the Will of a client with a mount point. One below `$SYS` stays as it is and is refused in `attach`: it ends no connection.
-    fn mount_will_of(&self, id: ConnectionId, connect: &mut Connect) -> Result<(), (ReasonCode, &'static str)> {
-        let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
-        let (Some(mount_point), Some(will)) = (mount_point, &mut connect.will) else { return Ok(()) };
-        if is_sys(&will.topic) {
-            return Ok(());
-        }
-        match mount_will(mount_point, will) {
-            Ok(()) if self.within_limits(will.topic.as_str()) => Ok(()),
-            Ok(()) | Err(Unmountable::TooLong) => Err((ReasonCode::TopicNameInvalid, LONG_WILL_TOPIC)),
-            Err(Unmountable::Reserved) => Err((ReasonCode::TopicNameInvalid, RESERVED_WILL_TOPIC)),
         }
     }
 
@@ -164,6 +128,7 @@ impl Shard {
         self.drive(slot, session::Event::Connected { link, connack, wait }, turn);
         let room = self.outgoing_bytes_max / 2;
         self.drive(slot, session::Event::Room(room), turn);
+        self.auto_subscribe(slot, id, turn);
         self.replay(slot, turn);
     }
 
@@ -325,9 +290,6 @@ impl Shard {
     }
 }
 
-const LONG_WILL_TOPIC: &str =
-    "Will Topic exceeds topic_length_max or topic_levels_max with the mount point of the client";
-const RESERVED_WILL_TOPIC: &str = "below a mount point there are no topics that begin with $";
 /// What a client is told whose Client Identifier was replaced.
 const REPLACED: &str = "the Client Identifier is the user name at this listener";
 

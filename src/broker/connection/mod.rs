@@ -21,3 +21,4 @@ pub(super) mod state;
 pub(super) mod table;
 pub(super) mod terms;
 pub(super) mod waiting;
+pub(super) mod will_topic;

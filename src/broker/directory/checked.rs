@@ -31,6 +31,8 @@ struct Model {
     last_claims: HashMap<ClientId, Claim, RandomState>,
     /// By Session and filter.
     subscriptions: BTreeMap<SessionKey, BTreeMap<String, (Filter, Weak<Subscriber>)>>,
+    /// The Session with the exclusive subscription to each topic.
+    exclusive: BTreeMap<TopicFilter, SessionKey>,
 }
 
 /// Receivers, and the members of each share by its filter.
@@ -191,13 +193,21 @@ impl Directory for Checked {
         let (mut expected, mut concerned) = (Vec::new(), Vec::new());
         for (Subscription { filter, .. }, _) in subscriptions {
             let has_room = model.count_of(key) < terms.subscriptions_max;
-            let own = model.subscriptions.entry(key).or_default();
-            let is_new = !own.contains_key(&filter.to_string());
-            if !has_room && is_new {
+            let Model { subscriptions: all, exclusive, .. } = &mut *model;
+            let own = all.entry(key).or_default();
+            let name = filter.ordinary().to_string();
+            let is_new = !own.contains_key(&name);
+            let holder = exclusive.get(&filter.topic_filter).copied();
+            if (!has_room && is_new) || (filter.is_exclusive && holder.is_some_and(|holder| holder != key)) {
                 expected.push(None);
                 continue;
             }
-            own.insert(filter.to_string(), (filter.clone(), Arc::downgrade(subscriber)));
+            if filter.is_exclusive {
+                exclusive.insert(filter.topic_filter.clone(), key);
+            } else if filter.share.is_none() && holder == Some(key) {
+                exclusive.remove(&filter.topic_filter);
+            }
+            own.insert(name, (filter.clone(), Arc::downgrade(subscriber)));
             concerned.push(filter.topic_filter.clone());
             expected.push(Some(if is_new { SubscribeOutcome::New } else { SubscribeOutcome::Replaced }));
         }
@@ -208,8 +218,20 @@ impl Directory for Checked {
 
     fn unsubscribe(&self, key: SessionKey, filters: &[Filter]) -> Vec<bool> {
         let mut model = self.model();
-        let own = model.subscriptions.entry(key).or_default();
-        let expected: Vec<bool> = filters.iter().map(|filter| own.remove(&filter.to_string()).is_some()).collect();
+        let Model { subscriptions, exclusive, .. } = &mut *model;
+        let own = subscriptions.entry(key).or_default();
+        let mut remove = |filter: &Filter| {
+            let is_held = exclusive.get(&filter.topic_filter) == Some(&key);
+            if filter.share.is_none() && is_held != filter.is_exclusive {
+                return false;
+            }
+            let existed = own.remove(&filter.ordinary().to_string()).is_some();
+            if existed && filter.is_exclusive {
+                exclusive.remove(&filter.topic_filter);
+            }
+            existed
+        };
+        let expected: Vec<bool> = filters.iter().map(&mut remove).collect();
         let concerned = filters.iter().zip(&expected).filter(|(_, existed)| **existed);
         let concerned: Vec<TopicFilter> = concerned.map(|(filter, _)| filter.topic_filter.clone()).collect();
         let existed = self.change(&concerned, || self.inner.unsubscribe(key, filters));
@@ -221,6 +243,7 @@ impl Directory for Checked {
         let mut model = self.model();
         let concerned = model.filters_of(key);
         model.subscriptions.remove(&key);
+        model.exclusive.retain(|_, holder| *holder != key);
         self.change(&concerned, || self.inner.remove(key));
         assert_eq!(self.inner.subscription_count_of(key), 0, "subscriptions of {key:?} after its end");
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use foldhash::quality::RandomState;
 
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Held, Holder};
+use crate::broker::directory::exclusive::ExclusiveSubscriptions;
 use crate::broker::directory::{Directory, SubscriptionTerms};
 use crate::broker::operator::query::{Listed, ReceiverView, ReceiversRequest, SubscriberView, SubscriptionsRequest};
 use crate::broker::owner::Owner;
@@ -25,6 +26,8 @@ pub(in crate::broker) struct InMemoryDirectory {
     holders: Holders,
     claims: AtomicU64,
     index: RwLock<SubscriptionIndex>,
+    /// Locked after `index`, and changed while that is locked for changes.
+    exclusive: Mutex<ExclusiveSubscriptions>,
     generations: Arc<RouteGenerations>,
 }
 
@@ -59,6 +62,7 @@ impl InMemoryDirectory {
             holders: Holders::default(),
             claims: AtomicU64::new(1),
             index: RwLock::new(SubscriptionIndex::new()),
+            exclusive: Mutex::default(),
             generations,
         }
     }
@@ -73,6 +77,10 @@ impl InMemoryDirectory {
 
     fn index_mut(&self) -> RwLockWriteGuard<'_, SubscriptionIndex> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exclusive(&self) -> MutexGuard<'_, ExclusiveSubscriptions> {
+        self.exclusive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a change of the routes of all subscriptions of a Session.
@@ -140,11 +148,16 @@ impl Directory for InMemoryDirectory {
     ) -> Vec<Option<SubscribeOutcome>> {
         let key = subscriber.key;
         let mut index = self.index_mut();
+        let mut exclusive = self.exclusive();
         let mut subscribe = |subscription: &Subscription, id: Option<SubscriptionId>| {
             let has_room = index.subscription_count_of(key) < terms.subscriptions_max;
             if !has_room && !index.is_subscribed(key, &subscription.filter) {
                 return None;
             }
+            if !exclusive.admits(&subscription.filter, key) {
+                return None;
+            }
+            exclusive.subscribed(&subscription.filter, key);
             self.generations.change(&subscription.filter.topic_filter);
             Some(index.subscribe(subscriber, subscription, id, terms.strategy))
         };
@@ -157,9 +170,13 @@ impl Directory for InMemoryDirectory {
 
     fn unsubscribe(&self, key: SessionKey, filters: &[Filter]) -> Vec<bool> {
         let mut index = self.index_mut();
+        let mut exclusive = self.exclusive();
         let mut unsubscribe = |filter: &Filter| {
-            let existed = index.unsubscribe(key, filter);
+            let existed = exclusive.names(filter, key) && index.unsubscribe(key, filter);
             if existed {
+                if filter.is_exclusive {
+                    exclusive.release(&filter.topic_filter, key);
+                }
                 self.generations.change(&filter.topic_filter);
             }
             existed
@@ -177,6 +194,12 @@ impl Directory for InMemoryDirectory {
         }
         let mut index = self.index_mut();
         self.change_all_of(key, &index);
+        let mut exclusive = self.exclusive();
+        if !exclusive.is_empty() {
+            for (subscription, _) in index.subscriptions_of(key) {
+                exclusive.release(&subscription.filter.topic_filter, key);
+            }
+        }
         index.remove(key);
         self.generations.publish(); // before the lock is released
     }
@@ -202,7 +225,13 @@ impl Directory for InMemoryDirectory {
         let from = usize::try_from(page.from).unwrap_or(usize::MAX);
         let index = self.index();
         let subscriptions = index.subscriptions_of(key).skip(from).take(page.limit);
-        let entries: Vec<_> = subscriptions.map(|(subscription, id)| SubscriptionView { subscription, id }).collect();
+        let exclusive = self.exclusive();
+        let view = |(mut subscription, id): (Subscription, _)| {
+            let Filter { share, topic_filter, is_exclusive } = &mut subscription.filter;
+            *is_exclusive = share.is_none() && exclusive.has(topic_filter, key);
+            SubscriptionView { subscription, id }
+        };
+        let entries: Vec<_> = subscriptions.map(view).collect();
         let next = from.saturating_add(entries.len());
         let has_more = next < index.subscription_count_of(key);
         Page { entries, next: has_more.then_some(next as u64) }
@@ -212,11 +241,14 @@ impl Directory for InMemoryDirectory {
         let SubscriptionsRequest { filter, client_id: pattern, from, limit } = request;
         let scope = filter.as_ref().map_or(ListingScope::All, ListingScope::Filter);
         let (mut entries, mut visits) = (Vec::new(), VISITS_MAX);
-        let next = self.index().list(scope, from, &mut visits, |listed| {
+        let (index, exclusive) = (self.index(), self.exclusive());
+        let next = index.list(scope, from, &mut visits, |listed| {
             let client_id = &listed.subscriber.client_id;
             let cost = pattern.as_ref().map_or(0, |pattern| pattern.steps(client_id.as_str()) / STEPS_PER_VISIT);
             if pattern.as_ref().is_none_or(|pattern| pattern.matches(client_id.as_str())) {
-                let filter = Filter { share: listed.share.cloned(), topic_filter: listed.filter.get().clone() };
+                let (share, topic_filter) = (listed.share.cloned(), listed.filter.get().clone());
+                let is_exclusive = share.is_none() && exclusive.has(&topic_filter, listed.subscriber.key);
+                let filter = Filter { share, topic_filter, is_exclusive };
                 let subscription = Subscription { filter, options: listed.options };
                 entries.push(SubscriberView { client_id: client_id.clone(), subscription, id: listed.id });
             }

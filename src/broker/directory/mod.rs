@@ -25,6 +25,7 @@ pub(super) mod batch;
 #[cfg(any(test, feature = "sim"))]
 pub(super) mod checked;
 pub(super) mod claim;
+pub(super) mod exclusive;
 pub(super) mod in_memory;
 pub(super) mod message;
 pub(super) mod room_waiters;
@@ -76,7 +77,8 @@ pub(in crate::broker) trait Directory: fmt::Debug + Send + Sync {
 
     /// Adds or replaces subscriptions of one Session, as one change. [MQTT-3.8.4-3]
     ///
-    /// Returns the result for each, in order; `None`: it is not added, because the Session has `terms.subscriptions_max` already.
+    /// Returns the result for each, in order; `None`: it is not added, because the Session has `terms.subscriptions_max` already, or because it is
+    /// exclusive and another Session has it. An exclusive subscription and an ordinary one to the same topic replace each other.
     fn subscribe(
         &self,
         subscriber: &Arc<Subscriber>,
@@ -84,7 +86,8 @@ pub(in crate::broker) trait Directory: fmt::Debug + Send + Sync {
         terms: SubscriptionTerms,
     ) -> Vec<Option<SubscribeOutcome>>;
 
-    /// Removes subscriptions of one Session, as one change. Returns for each filter whether there was one. [MQTT-3.10.4-1]
+    /// Removes subscriptions of one Session, as one change. Returns for each filter whether there was one, exclusive or not as the filter is.
+    /// [MQTT-3.10.4-1]
     fn unsubscribe(&self, key: SessionKey, filters: &[Filter]) -> Vec<bool>;
 
     /// Removes all subscriptions of a Session.

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::broker::counters::Counters;
+use crate::broker::delayed::quota::{Amount, DelayedQuota};
 use crate::broker::directory::Directory;
 #[cfg(any(test, feature = "sim"))]
 use crate::broker::directory::checked::Checked;
@@ -29,6 +30,7 @@ pub struct Shared {
     keys: AtomicU64,
     sessions: AtomicUsize,
     pub(in crate::broker) deduplication: Deduplication,
+    pub(in crate::broker) delayed: DelayedQuota,
     pub(in crate::broker) room_waiters: RoomWaiters,
     pub(in crate::broker) user_connections: UserConnections,
     /// The last stable ticket of each shard.
@@ -67,6 +69,7 @@ impl Shared {
             keys: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             deduplication: Deduplication::default(),
+            delayed: DelayedQuota::default(),
             room_waiters: RoomWaiters::default(),
             user_connections: UserConnections::default(),
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
@@ -99,6 +102,12 @@ impl Shared {
     pub fn retained_len(&self) -> (usize, usize) {
         let retained = self.retained();
         (retained.len(), retained.bytes())
+    }
+
+    /// The number of delayed messages, and their bytes.
+    pub fn delayed_len(&self) -> (usize, usize) {
+        let Amount { messages, bytes } = self.delayed.all();
+        (messages, bytes)
     }
 
     /// Changes the limits of retained messages. Those beyond them stay until they are replaced or deleted.

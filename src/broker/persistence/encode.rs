@@ -96,6 +96,9 @@ impl Record {
                 put_str(&mut bytes.body, filter.as_str());
             }
             Self::RetainedObsolete(obsolete) => bytes.deletes = obsolete_keys(obsolete).collect(),
+            Self::DelayedRemoved { numbers } => {
+                bytes.deletes = numbers.iter().copied().map(RecordKey::delayed).collect();
+            }
             Self::ReceivedReleased { key, packet_id } => {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
             }
@@ -122,6 +125,7 @@ impl Record {
             deduplicated,
             receivers,
             instead_of,
+            delayed,
             ..
         } = self
         else {
@@ -130,6 +134,7 @@ impl Record {
         bytes.deletes.extend(instead_of.map(|before| match before {
             InsteadOf::Will(key) => RecordKey::of(key, RecordKey::WILL, 0),
             InsteadOf::Queued(key, sequence) => RecordKey::of(key, RecordKey::QUEUED, sequence),
+            InsteadOf::Delayed(number) => RecordKey::delayed(number),
         }));
         if let Some((key, packet_id)) = publisher {
             bytes.puts.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
@@ -165,6 +170,11 @@ impl Record {
             bytes.parts.push(&receiver.delivery);
         }
         put_option(body, deduplicated.as_ref(), put_deduplicated);
+        if let Some(delay) = delayed {
+            bytes.parts.skip(bytes.puts.len());
+            bytes.puts.push(RecordKey::delayed(delay.number));
+            bytes.parts.push_bytes(&delay.to_part());
+        }
     }
 }
 

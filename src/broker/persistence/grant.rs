@@ -47,6 +47,18 @@ impl RecordParts {
     pub(in crate::broker) fn push(&mut self, delivery: &Delivery) {
         let start = self.values.len();
         put_grant(&mut self.values, delivery);
+        self.end(start);
+    }
+
+    /// Adds a part of these bytes.
+    pub(in crate::broker) fn push_bytes(&mut self, bytes: &[u8]) {
+        let start = self.values.len();
+        self.values.extend_from_slice(bytes);
+        self.end(start);
+    }
+
+    /// Adds the part that begins at `start` of the values.
+    fn end(&mut self, start: usize) {
         // The store finds other equal parts.
         let last = self.ranges.last().copied().filter(|(from, to)| {
             from < to && self.values.get(*from as usize..*to as usize) == self.values.get(start..)

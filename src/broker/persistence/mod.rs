@@ -4,6 +4,8 @@ pub(super) mod body;
 pub(super) mod cache;
 pub(super) mod clock;
 pub(super) mod coalesce;
+pub(super) mod delay;
+pub(super) mod delayed_message;
 pub(super) mod durability;
 pub(super) mod encode;
 pub(super) mod fetch;

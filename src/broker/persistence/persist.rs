@@ -66,6 +66,9 @@ impl Shard {
         }
         self.pipeline.advance(ticket);
         self.shared.set_stable(self.id, self.pipeline.stable());
+        if self.schedule.has_unstable() {
+            self.on_delayed_stable();
+        }
         while let Some(message) = self.pipeline.next_stable_message() {
             self.deliver_outstanding(message, turn);
         }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use crate::broker::owner::Owner;
+use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::durability::Durability;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, Subscriber};
@@ -103,6 +104,13 @@ pub enum Record {
         is_awaited: bool,
         /// The stored message that the record replaces.
         instead_of: Option<InsteadOf>,
+        /// It is published later; until then it has no receivers and is not retained.
+        delayed: Option<Box<Delay>>,
+    },
+    /// Delayed messages were dropped.
+    DelayedRemoved {
+        /// Their numbers.
+        numbers: Vec<u64>,
     },
     /// Entries left the deduplication window.
     DeduplicationRemoved {
@@ -165,6 +173,8 @@ pub enum InsteadOf {
     Will(SessionKey),
     /// It was in the queue of a Session that has ended, with this sequence.
     Queued(SessionKey, u64),
+    /// It was delayed, and had this number.
+    Delayed(u64),
 }
 
 /// A message for one Session, with its sequence in the Session's queue.
@@ -237,7 +247,10 @@ impl Record {
             // A retained message of a client at QoS 0. The copies of a Will wait for the record that deletes it, so a Will is excepted.
             Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, is_awaited: false, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
-            Self::Done { .. } | Self::DeduplicationRemoved { .. } | Self::RetainedObsolete(_) => None,
+            Self::Done { .. }
+            | Self::DeduplicationRemoved { .. }
+            | Self::RetainedObsolete(_)
+            | Self::DelayedRemoved { .. } => None,
             // Without the record, the Session counts as connected until the crash.
             Self::SessionDetached { will: WillState::Absent, .. } => None,
             Self::SessionOpened { .. }

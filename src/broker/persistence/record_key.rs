@@ -28,11 +28,12 @@ impl RecordKey {
     pub(in crate::broker) const DEDUPLICATED: u8 = 8;
     pub(in crate::broker) const WILL: u8 = 9;
     pub(in crate::broker) const CLOCK: u8 = 10;
+    pub(in crate::broker) const DELAYED: u8 = 18;
     pub(in crate::broker) const RETAINED_DELETION: u8 = 19;
 
     /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
     pub(in crate::broker) const fn is_known(&self) -> bool {
-        matches!(self.kind, Self::SESSION..=Self::CLOCK | Self::RETAINED_DELETION)
+        matches!(self.kind, Self::SESSION..=Self::CLOCK | Self::DELAYED | Self::RETAINED_DELETION)
     }
 
     pub(in crate::broker) const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
@@ -45,7 +46,7 @@ impl RecordKey {
         match self.kind {
             Self::SUBSCRIPTION => has_session, // its number is a hash
             Self::QUEUED | Self::RELEASED => has_session && 0 < self.id && self.id <= NUMBER_MAX,
-            Self::RETAINED | Self::RETAINED_DELETION | Self::DEDUPLICATED | Self::CLOCK => {
+            Self::RETAINED | Self::RETAINED_DELETION | Self::DEDUPLICATED | Self::CLOCK | Self::DELAYED => {
                 self.group == Self::NO_SESSION && self.id <= NUMBER_MAX
             }
             _ => has_session,
@@ -56,8 +57,8 @@ impl RecordKey {
     pub(in crate::broker) const fn shares_records_with(&self, other: u8) -> bool {
         match other {
             Self::SESSION | Self::WILL => matches!(self.kind, Self::SESSION | Self::WILL),
-            Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED => {
-                matches!(self.kind, Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED)
+            Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED => {
+                matches!(self.kind, Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED)
             }
             _ => self.kind == other,
         }
@@ -71,6 +72,10 @@ impl RecordKey {
         Self { group: Self::NO_SESSION, kind: Self::RETAINED_DELETION, id: number }
     }
 
+    pub(in crate::broker) const fn delayed(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::DELAYED, id: number }
+    }
+
     pub(in crate::broker) const fn deduplicated(number: u64) -> Self {
         Self { group: Self::NO_SESSION, kind: Self::DEDUPLICATED, id: number }
     }
@@ -80,9 +85,11 @@ impl RecordKey {
         Self::of(session, Self::QUEUED, sequence)
     }
 
-    /// A subscription. Its number is the FNV-1a hash of the filter, which is part of the storage format.
+    /// A subscription. Its number is the FNV-1a hash of the filter, which is part of the storage format. An exclusive subscription has the number of
+    /// the ordinary one, which it replaces.
     pub(in crate::broker) fn subscription(session: SessionKey, filter: &Filter) -> Self {
         let hash = filter
+            .ordinary()
             .to_string()
             .bytes()
             .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));

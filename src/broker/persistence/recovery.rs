@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
+use crate::broker::persistence::delayed_message::RecoveredDelayed;
 use crate::broker::persistence::encode::{
     StoredDetached, StoredMessage, StoredSession, read_filter, read_queued, read_subscriptions, received_packet_id,
 };
@@ -36,6 +37,9 @@ pub struct Recovery {
     /// The deletions that may not have cleared all their messages.
     retained_deletions: BTreeMap<u64, TopicFilter>,
     deduplicated: BTreeMap<u64, Deduplicated>,
+    delayed: BTreeMap<u64, RecoveredDelayed>,
+    /// The originators of delayed messages, each once.
+    originators: BTreeSet<Arc<str>>,
     anchor: Option<StoredAnchor>,
     latest: Timestamp,
     /// Keys of kinds that this version does not know.
@@ -66,6 +70,8 @@ pub struct Recovered {
     pub retained_gone: ObsoleteRetained,
     /// The deduplication window, the oldest entry first.
     pub deduplicated: Vec<Deduplicated>,
+    /// The delayed messages, in the order in which they were accepted.
+    pub delayed: Vec<RecoveredDelayed>,
     /// Groups that have records but no Session.
     pub orphans: Vec<Orphan>,
     /// The last anchor of the broker's time; `None`: there is none, so the stored times are those of the wall clock.
@@ -161,6 +167,10 @@ impl Recovery {
             self.deduplicated.remove(&key.id);
             return;
         }
+        if key.kind == RecordKey::DELAYED {
+            self.delayed.remove(&key.id);
+            return;
+        }
         let place = self.places.get(&key.group);
         let Some(stored) = place.and_then(|place| self.stored.get_mut(*place as usize)) else { return };
         match key.kind {
@@ -226,7 +236,11 @@ impl Recovery {
                     }
                 }
             }
-            RecordKey::QUEUED | RecordKey::RECEIVED | RecordKey::RETAINED | RecordKey::DEDUPLICATED => {
+            RecordKey::QUEUED
+            | RecordKey::RECEIVED
+            | RecordKey::RETAINED
+            | RecordKey::DEDUPLICATED
+            | RecordKey::DELAYED => {
                 self.put_accepted(body, puts, parts)?;
             }
             _ => return None,
@@ -245,7 +259,12 @@ impl Recovery {
         read_queued(body, queued(), |key, message| {
             self.stored(key.group).queue.insert(key.id, message);
         })?;
-        let others = puts.iter().filter(|key| key.kind != RecordKey::QUEUED);
+        for (key, part) in puts.iter().zip(parts.clone()).filter(|(key, _)| key.kind == RecordKey::DELAYED) {
+            let delayed = RecoveredDelayed::read(key.id, body, part, &mut self.originators)?;
+            self.latest = self.latest.max(delayed.at);
+            self.delayed.insert(key.id, delayed);
+        }
+        let others = puts.iter().filter(|key| !matches!(key.kind, RecordKey::QUEUED | RecordKey::DELAYED));
         for key in others {
             match key.kind {
                 RecordKey::RECEIVED => _ = self.stored(key.group).received.insert(key.id),
@@ -311,6 +330,7 @@ impl Recovery {
         recovered.retained_gone.messages.extend(cleared.iter().map(|cleared| cleared.number));
         recovered.retained_gone.deletions = self.retained_deletions.into_keys().collect();
         recovered.deduplicated = self.deduplicated.into_values().collect();
+        recovered.delayed = self.delayed.into_values().collect();
         let mut stored = self.stored;
         recovered.sessions.reserve_exact(self.places.len());
         for (group, place) in self.places {
@@ -333,6 +353,7 @@ impl Recovered {
                 session.has_expired |= message.expire();
             }
         }
+        self.delayed.iter_mut().for_each(|delayed| delayed.is_expired |= delayed.expires);
         for retained in self.retained.iter_mut().filter(|retained| retained.expires_at.is_some()) {
             *retained =
                 Arc::new(RetainedMessage { expires_at: Some(Timestamp(0)), ..RetainedMessage::clone(retained) });

@@ -18,8 +18,8 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::resolved::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, Qos, ReasonCode};
-use crate::routing::{RetainedStore, Route, ShareViews, Subscriber};
+use crate::codec::{Message, PacketId, Qos, ReasonCode};
+use crate::routing::{RetainedStore, Route, SessionKey, ShareViews, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 
 impl Shard {
@@ -243,11 +243,7 @@ impl Shard {
             return None;
         }
         let Copies { origin, routed, durable, held } = copies;
-        let received = publisher
-            .received
-            .filter(|_| accepted.qos == Qos::ExactlyOnce)
-            .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
-            .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
+        let received = self.received_id(publisher, accepted.qos);
         let retained = accepted.retained;
         let deduplicated = publisher.deduplicated.clone();
         let instead_of = publisher.instead_of;
@@ -278,12 +274,20 @@ impl Shard {
             durability: accepted.level,
             is_awaited: publisher.is_operator(),
             instead_of,
+            delayed: None,
         };
         let ticket = self.persist(record, turn);
         if !(deliveries.is_empty() && held.is_empty()) {
             self.pipeline.defer(Outstanding { ticket, origin, deliveries, held, routed });
         }
         Some(ticket)
+    }
+
+    /// The Session of a durable publisher of a QoS 2 message and the Packet Identifier, which is stored with the message.
+    pub(in crate::broker) fn received_id(&self, publisher: &Publisher, qos: Qos) -> Option<(SessionKey, PacketId)> {
+        let (slot, packet_id) = publisher.received.filter(|_| qos == Qos::ExactlyOnce)?;
+        let entry = self.sessions.get(slot).filter(|entry| entry.is_durable())?;
+        Some((entry.subscriber.key, packet_id))
     }
 
     /// Writes the evictions from the deduplication window that were caused by a message without a record.

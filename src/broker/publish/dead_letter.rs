@@ -20,6 +20,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, MessageProperties, MessageProperty, Qos};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DropCause, FetchedMessage};
+use crate::topic::TopicName;
 
 impl Shard {
     /// The Session in `slot` dropped a message.
@@ -57,18 +58,7 @@ impl Shard {
         if !becomes_dead_letter(reason) || !to.is_durable() || message.topic == topic {
             return;
         }
-        let of_drop =
-            [("reason", reason.name()), ("topic", message.topic.as_str()), ("client-id", to.client_id.as_str())];
-        let of_drop = of_drop.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
-        let properties = MessageProperties::from_properties(message.properties.iter().chain(of_drop));
-        let application = Application {
-            message: Arc::new(Message { topic, properties, ..Message::clone(message) }),
-            is_topic_copied: true,
-            qos: delivery.qos,
-            retain: false,
-            packet_id: None,
-            message_expiry_interval: None,
-        };
+        let application = dead_letter_of(topic, message, delivery.qos, (reason, to.client_id.as_str()));
         match self.accept(&Publisher::broker(), application, turn) {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => self.counters.dead_letters += 1,
             Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Pending(_) => self.counters.dead_letters_lost += 1,
@@ -113,6 +103,26 @@ impl Shard {
             self.note(&client, EventKind::Dropping, (None, Some(ReasonText::of(reason.name()))), turn.now);
             turn.actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
         }
+    }
+}
+
+/// The dead letter of a message that was dropped for this reason on its way to or from a client.
+pub(in crate::broker) fn dead_letter_of(
+    topic: TopicName,
+    message: &Message,
+    qos: Qos,
+    (reason, client_id): (DropReason, &str),
+) -> Application {
+    let of_drop = [("reason", reason.name()), ("topic", message.topic.as_str()), ("client-id", client_id)];
+    let of_drop = of_drop.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
+    let properties = MessageProperties::from_properties(message.properties.iter().chain(of_drop));
+    Application {
+        message: Arc::new(Message { topic, properties, ..Message::clone(message) }),
+        is_topic_copied: true,
+        qos,
+        retain: false,
+        packet_id: None,
+        message_expiry_interval: None,
     }
 }
 

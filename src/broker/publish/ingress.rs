@@ -5,6 +5,7 @@ use bytestring::ByteString;
 use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::Connection;
+use crate::broker::delayed::accept::Postponed;
 use crate::broker::directory::room_waiters::Position;
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::mount::mount_application;
@@ -37,8 +38,13 @@ impl Shard {
     pub(in crate::broker) fn on_publish(&mut self, slot: usize, mut application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        if !self.settings.rewrite_rules.is_empty()
+            && let Err(refusal) = self.rewrite_publish(id, &mut application, turn)
+        {
+            return self.refuse_publish(slot, &application, refusal, turn);
+        }
         if let Some(mount_point) = self.connection(id).and_then(|connection| connection.access.mount_point())
-            && let Err(fault) = mount_application(mount_point, &mut application)
+            && let Err(fault) = mount_application(mount_point, &mut application, self.settings.delayed_publish)
         {
             return self.refuse_unmountable(slot, id, (&application, fault), turn);
         }
@@ -66,14 +72,18 @@ impl Shard {
     pub(in crate::broker) fn publish(
         &mut self,
         slot: usize,
-        application: Application,
+        mut application: Application,
         turn: &mut Turn<'_>,
     ) -> Option<Box<BlockedMessage>> {
         let id = self.sessions.get(slot)?.connection?;
-        if let Err(refusal) = self.check_publish(id, &application, turn) {
-            self.refuse_publish(slot, &application, refusal, turn);
-            return None;
-        }
+        let checked = self.final_publish(id, &mut application, turn);
+        let postponed = match checked {
+            Ok(postponed) => postponed,
+            Err(refusal) => {
+                self.refuse_publish(slot, &application, refusal, turn);
+                return None;
+            }
+        };
         let entry = self.sessions.get(slot)?;
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
@@ -86,7 +96,7 @@ impl Shard {
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
         let published = if self.detail.is_on() { self.describe(id, &application) } else { None };
-        let (verdict, duplicate) = self.accept_once(id, publisher, application, turn);
+        let (verdict, duplicate) = self.accept_once(id, publisher, (application, postponed.as_ref()), turn);
         let connection = self.connection(id)?;
         let can_refuse = connection.version.has_properties();
         let (reason_code, wait) = match verdict {
@@ -95,14 +105,25 @@ impl Shard {
                 self.refuse_full(slot, &blocked, turn);
                 return None;
             }
-            Verdict::Full(blocked) | Verdict::Pending(blocked) => return Some(blocked),
+            Verdict::Full(blocked) | Verdict::Pending(blocked) => {
+                return Some(match postponed {
+                    Some(postponed) => postponed.undo(blocked),
+                    None => blocked,
+                });
+            }
         };
         if let Some(published) = published {
             self.report_published(published, reason_code, duplicate, turn);
         }
         let packet_id = packet_id?;
-        if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
-            self.end_for_limit(slot, (qos, packet_id), (reason_code, "no room for its retained message"), turn);
+        if reason_code == ReasonCode::QuotaExceeded && (postponed.is_some() || !can_refuse) {
+            let limit = postponed.map_or("no room for its retained message", |_| self.delayed_limit);
+            if can_refuse {
+                let sentence = ByteString::from(format!("no room for a delayed message ({limit})"));
+                self.drive(slot, session::Event::Refused { packet_id, qos, reason_code, sentence }, turn);
+            } else {
+                self.end_for_limit(slot, (qos, packet_id), (reason_code, limit), turn);
+            }
             return None;
         }
         if let Some(ticket) = wait {
@@ -112,12 +133,33 @@ impl Shard {
         None
     }
 
+    /// Replaces the topic of a message by the one to which it is published in the end, and checks the client's right to that. Reports a refusal.
+    #[inline]
+    fn final_publish(
+        &mut self,
+        id: ConnectionId,
+        application: &mut Application,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Postponed>, Refusal> {
+        let postponed = match self.take_delay(application) {
+            Ok(postponed) => postponed,
+            Err(refusal) => {
+                let (topic, reason_code) = (application.message.topic.as_str().into(), refusal.reason_code);
+                let rule = refusal.rule.clone();
+                self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
+                return Err(refusal);
+            }
+        };
+        self.check_publish(id, application, turn)?;
+        Ok(postponed)
+    }
+
     /// Accepts a message unless it is a duplicate by its `dedup-id`. The `bool` tells whether it is one.
     fn accept_once(
         &mut self,
         id: ConnectionId,
         mut publisher: Publisher,
-        application: Application,
+        (application, postponed): (Application, Option<&Postponed>),
         turn: &mut Turn<'_>,
     ) -> (Verdict, bool) {
         let wants_look_up = application.packet_id.is_some() && !application.message.properties.is_empty();
@@ -136,7 +178,10 @@ impl Shard {
                 }
             }
         }
-        let verdict = self.accept(&publisher, application, turn);
+        let verdict = match postponed {
+            None => self.accept(&publisher, application, turn),
+            Some(postponed) => self.postpone(&publisher, application, postponed.seconds, turn),
+        };
         let (accepted, wait) = match &verdict {
             Verdict::Answer { reason_code, wait } => (!reason_code.is_error(), *wait),
             Verdict::Full(_) | Verdict::Pending(_) => (false, None),

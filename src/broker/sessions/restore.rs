@@ -12,6 +12,7 @@ use crate::broker::sessions::rights::rights;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
+use crate::codec::Subscription;
 use crate::routing::{Access, LimitsClass, Location, RetainedMessage, SessionKey, Subscriber};
 use crate::session::Session;
 use crate::timestamp::Timestamp;
@@ -88,7 +89,14 @@ impl Shard {
         let subscriptions: Vec<_> =
             recovered.subscriptions.iter().map(|(subscription, id)| (subscription, *id)).collect();
         let terms = SubscriptionTerms { strategy: self.settings.share_strategy, subscriptions_max: usize::MAX };
-        self.shared.directory.subscribe(&subscriber, &subscriptions, terms);
+        let outcomes = self.shared.directory.subscribe(&subscriber, &subscriptions, terms);
+        // A crash may lose the record of the previous holder of an exclusive subscription, which got no UNSUBACK. It keeps the subscription, and
+        // this Session has an ordinary one: nothing that was acknowledged is lost.
+        let pairs = subscriptions.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_none());
+        for ((subscription, id), _) in pairs {
+            let ordinary = Subscription { filter: subscription.filter.ordinary(), options: subscription.options };
+            self.shared.directory.subscribe(&subscriber, &[(&ordinary, *id)], terms);
+        }
         let entry = SessionSlot {
             owner,
             session_expiry_interval,

@@ -23,8 +23,15 @@ impl Shard {
     pub(in crate::broker) fn publish_will(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(will) = entry.will.take() else { return };
-        let denied = entry.subscriber.access().publish(&will.topic).err();
-        let refusal = entry.will_refusal.take().map(|refusal| (DropReason::WillRefused, *refusal));
+        let (access, refused) = (entry.subscriber.access(), entry.will_refusal.take());
+        let target = self.final_topic(&will.topic);
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let (seconds, topic) = match target {
+            Ok(target) => target,
+            Err(refusal) => return self.refuse_will(slot, &will, (DropReason::WillRefused, refusal), turn),
+        };
+        let denied = access.publish(&topic).err();
+        let refusal = refused.map(|refusal| (DropReason::WillRefused, *refusal));
         let denied = denied.map(|denied| (DropReason::NotAuthorized, Refusal::by_rule(denied.to_string())));
         if let Some((reason, refusal)) = refusal.or(denied) {
             return self.refuse_will(slot, &will, (reason, refusal), turn);
@@ -39,8 +46,13 @@ impl Shard {
             instead_of: entry.stored.then_some(InsteadOf::Will(entry.subscriber.key)),
         };
         let reported = self.detail.is_on().then(|| will.clone());
-        let (topic, qos) = (will.topic.clone(), will.qos);
-        let outcome = match self.accept(&publisher, application(*will), turn) {
+        let qos = will.qos;
+        let application = application(Will { topic: topic.clone(), ..*will });
+        let verdict = match seconds {
+            0 => self.accept(&publisher, application, turn),
+            _ => self.postpone(&publisher, application, seconds, turn),
+        };
+        let outcome = match verdict {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {
                 WillOutcome::Published { receivers: self.receivers }
             }

@@ -1,8 +1,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{AnonymousSessions, Durability, QueueOverflow, Settings};
+use crate::broker::{AnonymousSessions, DelayedLimits, Durability, QueueOverflow, Settings};
 use crate::codec::Qos;
+use crate::rewrite::RewriteRules;
 use crate::routing::ShareStrategy;
 
 /// Settings with small bounds, which tests can reach.
@@ -23,6 +24,13 @@ pub(in crate::broker) fn settings() -> Settings {
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 3,
+        delayed_publish: true,
+        delayed_limits: DelayedLimits {
+            messages_max: 1_000,
+            bytes_max: 1_000_000,
+            messages_per_client_max: 100,
+            bytes_per_client_max: 100_000,
+        },
         inflight_messages_max: NonZeroU16::new(20).unwrap(),
         inflight_bytes_max: None,
         outgoing_bytes_max: 100_000,
@@ -42,6 +50,9 @@ pub(in crate::broker) fn settings() -> Settings {
         server_reference: None,
         durability: Durability::None,
         durability_rules: Vec::new(),
+        exclusive_subscriptions: true,
+        rewrite_rules: RewriteRules::default(),
+        auto_subscriptions: Vec::new(),
         sys_interval: Duration::ZERO,
         client_events: false,
         listeners: Vec::new(),

@@ -15,9 +15,9 @@ use crate::broker::ids::Origin;
 use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::timers::Timer;
 use crate::broker::{
-    Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, Event, Fetch, Peer, QueryId,
-    Record, RecordBytes, RecordKey, Recovered, Recovery, Report, SampledMessage, Settings, Shard, ShardMessage, Shared,
-    StoredRecord, Ticket, VerifiedUser,
+    Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, DelayedBatch, Event, Fetch,
+    Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered, Recovery, Report, SampledMessage, Settings,
+    Shard, ShardMessage, Shared, StoredRecord, Ticket, VerifiedUser,
 };
 use crate::codec::{AnswerTerms, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};
@@ -51,6 +51,8 @@ pub(super) struct Harness {
     unstable: BTreeMap<usize, Ticket>,
     /// Pending reads from the store, with their shard.
     pub(super) fetches: VecDeque<(usize, Fetch)>,
+    /// Delayed messages that are due and wait to be read, with their shard.
+    pub(super) delayed: VecDeque<(usize, Box<DelayedBatch>)>,
     generations: u32,
     /// The number of queries that a test has sent.
     pub(super) queries: u64,
@@ -119,6 +121,7 @@ impl Harness {
             between: BTreeMap::new(),
             unstable: BTreeMap::new(),
             fetches: VecDeque::new(),
+            delayed: VecDeque::new(),
             generations: 0,
             queries: 0,
             address: None,
@@ -138,14 +141,15 @@ impl Harness {
         next.records = self.records[..records].to_vec();
         let mut recovered = recovered(&next.records);
         prepare(&mut recovered);
-        let Recovered { sessions, retained, retained_gone, unreadable, orphans, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, unreadable, orphans, delayed, .. } = recovered;
         assert_eq!(unreadable, 0);
-        let keys = sessions.iter().map(|session| session.key);
+        let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
         let mut actions = Vec::new();
         for session in sessions {
             next.shards[0].restore(next.now, *session, Arc::new(self.restored_access.clone()), &mut actions);
         }
+        next.shards[0].restore_delayed(delayed);
         next.shards[0].end_orphans(orphans, &mut actions);
         for action in actions {
             next.perform(0, action, &mut Vec::new());
@@ -389,6 +393,18 @@ impl Harness {
         self.step(shard, Event::Fetched(Box::new(fetched)));
     }
 
+    /// Answers the oldest request for delayed messages.
+    fn read_delayed(&mut self) {
+        let Some((shard, mut batch)) = self.delayed.pop_front() else { return };
+        for (place, key) in batch.missing() {
+            let stored = self.stored(key).filter(|_| !self.damaged);
+            let record = stored.as_ref().map(|(body, part)| StoredRecord { body, part, bytes: None, place: None });
+            batch.set(place, record.ok_or_else(|| ReadFailure::Permanent("damaged".into())));
+        }
+        batch.grant(|_, _| Arc::new(self.restored_access.clone()));
+        self.step(shard, Event::DelayedPrepared(batch));
+    }
+
     /// The stored body and part of a key after all records.
     fn stored(&self, key: RecordKey) -> Option<(Vec<u8>, Vec<u8>)> {
         let mut stored = None;
@@ -428,6 +444,8 @@ impl Harness {
                 self.step(shard, Event::Persisted(ticket));
             } else if self.store_reads && !self.fetches.is_empty() {
                 self.read_one();
+            } else if self.store_reads && !self.delayed.is_empty() {
+                self.read_delayed();
             } else if self.forwards
                 && let Some((from, to)) = self.between.keys().next().copied()
             {
@@ -533,6 +551,7 @@ impl Harness {
                 self.records.push(*record);
             }
             Action::Fetch(fetch) => self.fetches.push_back((shard, *fetch)),
+            Action::PrepareDelayed(batch) => self.delayed.push_back((shard, batch)),
             Action::Forward { shard: to, message } => {
                 self.between.entry((shard, usize::from(to.0))).or_default().push_back(message);
             }

@@ -84,7 +84,7 @@ fn receivers(harness: &mut Harness, name: &str, limit: usize) -> Vec<String> {
         let TopicAnswer::Receivers(page, _) = ask(harness, 0, TopicQuery::Receivers(request)) else { panic!() };
         assert!(page.entries.len() <= limit);
         all.extend(page.entries.into_iter().map(|one| {
-            let filter = Filter { share: one.share, topic_filter: one.filter };
+            let filter = Filter { share: one.share, ..Filter::from(one.filter) };
             let (connected, allowed) =
                 (if one.is_connected { "+" } else { "-" }, if one.is_allowed { "" } else { " denied" });
             format!("{connected}{} {filter} q{}{allowed}", one.client_id, one.qos as u8)

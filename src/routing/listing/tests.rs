@@ -27,7 +27,7 @@ fn subscribe(index: &mut SubscriptionIndex, session: u64, text: &str) {
 }
 
 fn text(listed: &ListedSubscription<'_>) -> (String, u64) {
-    let filter = Filter { share: listed.share.cloned(), topic_filter: listed.filter.get().clone() };
+    let filter = Filter { share: listed.share.cloned(), ..Filter::from(listed.filter.get().clone()) };
     (filter.to_string(), listed.subscriber.key.0)
 }
 

@@ -32,6 +32,8 @@ impl Server {
         let sections = [
             ("server", config.server != before.server),
             ("mqtt", config.mqtt != before.mqtt),
+            ("topic_rewrite", config.topic_rewrite != before.topic_rewrite),
+            ("auto_subscribe", config.auto_subscribe != before.auto_subscribe),
             ("limits", config.limits != before.limits),
             ("user_limits", config.user_limits != before.user_limits),
             ("bans", config.bans != before.bans),

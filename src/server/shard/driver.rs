@@ -5,6 +5,7 @@ mod logins;
 mod memory;
 mod queries;
 mod renewals;
+mod restore;
 mod tasks;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +16,9 @@ use std::time::Duration;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
-use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, RecoveredSession, Shard, Shared};
+use crate::broker::{
+    Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, RecoveredDelayed, RecoveredSession, Shard, Shared,
+};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::ShardId;
 use crate::server::bans::Bans;
@@ -148,6 +151,8 @@ pub(in crate::server) struct Parts {
     pub(in crate::server) detail: Detail,
     /// Sessions that don't exist but have records in the store; the shard deletes these records.
     pub(in crate::server) orphans: Vec<Orphan>,
+    /// Delayed messages recovered from the store.
+    pub(in crate::server) delayed: Vec<RecoveredDelayed>,
 }
 
 impl Driver {
@@ -199,27 +204,9 @@ impl Driver {
         };
         driver.renewed_slots = (!parts.restored.is_empty()).then_some(0);
         driver.restore(parts.restored, parts.orphans);
+        driver.shard.restore_delayed(parts.delayed);
         driver.set_detail(parts.detail);
         driver
-    }
-
-    /// Restores recovered Sessions, before the first connection.
-    #[expect(clippy::vec_box, reason = "each is given back when it is restored")]
-    fn restore(&mut self, sessions: Vec<Box<RecoveredSession>>, orphans: Vec<Orphan>) {
-        let mut actions = std::mem::take(&mut self.actions);
-        for session in sessions {
-            let access = self.access_of_recovered(&session);
-            self.shard.restore(self.reading.now, *session, access, &mut actions);
-            for action in actions.drain(..) {
-                self.perform(action);
-            }
-        }
-        self.shard.end_orphans(orphans, &mut actions);
-        for action in actions.drain(..) {
-            self.perform(action);
-        }
-        self.store.end_turn();
-        self.actions = actions;
     }
 
     /// Reads the clock for the turn, and passes changes of the store's state to the shard.
@@ -301,6 +288,7 @@ impl Driver {
             Mail::DelayOver(connection) => self.on_delay_over(connection),
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
+            Mail::DelayedRead(batch) => self.on_delayed_read(batch),
             Mail::AccessReloaded => self.renew_access(),
             Mail::LogReloaded(detail) => self.set_detail(*detail),
             Mail::TracesChanged(change) => self.set_traces(*change),
@@ -336,6 +324,7 @@ impl Driver {
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
+            Action::PrepareDelayed(batch) => self.store.read_delayed(batch, &self.mailboxes),
             Action::Forward { shard, message } => self.outbox.add(shard, message),
             Action::Answer(id, answer) => self.on_answer(id, *answer),
             Action::Sampled(message) => self.traces.put(*message),

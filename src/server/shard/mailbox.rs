@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use crate::auth;
-use crate::broker::{ConnectionId, Detail, Fetched, Settings, ShardBatch, ShardMessage, Ticket};
+use crate::broker::{ConnectionId, DelayedBatch, Detail, Fetched, Settings, ShardBatch, ShardMessage, Ticket};
 use crate::routing::ShardId;
 use crate::server::clock::Clock;
 use crate::server::listener::{Accepted, Admission, Early, ListeningSocket};
@@ -33,6 +33,8 @@ pub(in crate::server) enum Mail {
     Persisted(Ticket),
     /// Messages were read from the store.
     Fetched(Box<Fetched>),
+    /// Delayed messages that are due were read from the store.
+    DelayedRead(Box<DelayedBatch>),
     /// Certificates, passwords or access rules were reloaded: every client is judged again.
     AccessReloaded,
     /// The settings of the log were reloaded.

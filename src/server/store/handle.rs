@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::broker::{
-    Durability, Fetch, MessageCache, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket,
-    upgrade_record,
+    DelayedBatch, Durability, Fetch, MessageCache, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom,
+    Ticket, upgrade_record,
 };
 use crate::config::Config;
 use crate::server::clock::Clock;
@@ -18,7 +18,7 @@ use crate::server::error::ServerError;
 use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
-use crate::server::store::fetch;
+use crate::server::store::{delayed, fetch};
 use crate::server::systemd::notify;
 use crate::store::{
     self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Shortage, Store, Upgraded, Urgency,
@@ -157,11 +157,21 @@ impl StoreHandle {
     /// Reads messages from the store on a blocking thread. The shard gets [`Mail::Fetched`].
     pub(in crate::server) fn fetch(&self, fetch: Fetch, mailboxes: &Arc<[Mailbox]>) {
         let Some(store) = self.store.clone() else { return };
+        self.read(mailboxes, move |cache| Mail::Fetched(Box::new(fetch::read(&store, cache, fetch))));
+    }
+
+    /// Reads delayed messages that are not in memory in the same way. The shard gets [`Mail::DelayedRead`].
+    pub(in crate::server) fn read_delayed(&self, batch: Box<DelayedBatch>, mailboxes: &Arc<[Mailbox]>) {
+        let store = self.store.clone();
+        self.read(mailboxes, move |_| Mail::DelayedRead(delayed::read(store.as_deref(), batch)));
+    }
+
+    fn read(&self, mailboxes: &Arc<[Mailbox]>, read: impl FnOnce(&MessageCache) -> Mail + Send + 'static) {
         let (mailboxes, cache, source) = (Arc::clone(mailboxes), Arc::clone(&self.cache), self.source);
         spawn_blocking(move || {
-            let fetched = Box::new(fetch::read(&store, &cache, fetch));
+            let mail = read(&cache);
             if let Some(mailbox) = mailboxes.get(source) {
-                mailbox.put(Mail::Fetched(fetched));
+                mailbox.put(mail);
             }
         });
     }

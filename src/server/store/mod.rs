@@ -1,5 +1,6 @@
 //! The shards' access to the store, and its recovery at the start.
 
 pub(super) mod anchors;
+mod delayed;
 mod fetch;
 pub(super) mod handle;

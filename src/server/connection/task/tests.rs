@@ -54,6 +54,7 @@ impl Broker {
             store: StoreHandle::new(0, None, Arc::new(crate::broker::MessageCache::new(0)), mpsc::channel(1).0),
             restored: Vec::new(),
             orphans: Vec::new(),
+            delayed: Vec::new(),
             traces: Arc::default(),
             detail: Detail::default(),
         };
