@@ -24,7 +24,7 @@ pub struct Listener {
     /// The transport of its connections.
     #[serde(default)]
     pub transport: Transport,
-    /// Certificates, for `tls` and `wss`.
+    /// Certificates, for `tls`, `wss` and `quic`.
     #[serde(default)]
     pub tls: Option<Tls>,
     /// The mode of the file of a Unix socket; by default for its owner only.
@@ -109,6 +109,20 @@ pub enum Transport {
     Wss,
     /// A Unix socket.
     Unix,
+    /// A stream of QUIC, which is over UDP and always encrypted.
+    Quic,
+}
+
+impl Transport {
+    /// Whether it needs certificates.
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss | Self::Quic)
+    }
+
+    /// Whether it is over UDP, whose ports have nothing to do with those of TCP.
+    pub const fn is_datagram(self) -> bool {
+        matches!(self, Self::Quic)
+    }
 }
 
 /// Whether clients present a certificate.
@@ -225,12 +239,20 @@ impl Listener {
             (_, Transport::Unix) => problem("address", "must be unix:/path: the transport is unix"),
             (ListenAddress::Ip(_) | ListenAddress::Name { .. } | ListenAddress::Port(_), _) => {}
         }
-        let encrypted = matches!(self.transport, Transport::Tls | Transport::Wss);
+        let encrypted = self.transport.is_encrypted();
+        if self.transport == Transport::Quic {
+            if !cfg!(feature = "quic") {
+                problem("transport", "needs a build with the feature quic");
+            }
+            if self.proxy_protocol != ProxyProtocol::Off {
+                problem("proxy_protocol", "has no effect: a QUIC connection has no PROXY header");
+            }
+        }
         if encrypted && self.tls.is_none() {
             problem("tls", "is missing: this transport needs [listeners.tls] with certificate and key");
         }
         if !encrypted && self.tls.is_some() {
-            problem("transport", "must be \"tls\" or \"wss\": the listener has certificates");
+            problem("transport", "must be \"tls\", \"wss\" or \"quic\": the listener has certificates");
         }
         if self.websocket_path.as_ref().is_some_and(|path| !path.starts_with('/') && path != "*") {
             problem("websocket_path", "must begin with / or be *");

@@ -61,6 +61,9 @@ mod protocol;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(test)]
 mod raw;
 #[cfg(test)]
 mod reconfigure;
@@ -82,5 +85,8 @@ mod tokens;
 mod tools;
 #[cfg(test)]
 mod transports;
+#[cfg(test)]
+#[cfg(feature = "quic")]
+mod tunnel;
 #[cfg(test)]
 mod words;

@@ -13,7 +13,8 @@ use super::foreign::{self, Expected, Foreign};
 use super::forwarded::Via;
 use super::opening::OpeningError;
 use super::proxy_protocol::{self, ProxyError, Source};
-use super::tls::{AcceptError, Certificates, ServerStream};
+use super::quic::{self, Arriving, QuicError};
+use super::tls::{AcceptError, Certificates, ServerStream, certificates_of};
 use super::web_origin::Site;
 use super::websocket::WebSocket;
 use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
@@ -45,6 +46,9 @@ pub(in crate::server) enum HandshakeError {
     /// The peer reset the connection during the TLS handshake, as a health check over TLS does.
     #[error("TLS: reset after the ClientHello")]
     TlsReset,
+    /// The handshake of QUIC failed, or the client opened no stream.
+    #[error("QUIC: {0}")]
+    Quic(QuicError),
     /// The WebSocket handshake failed.
     #[error("WebSocket: {0}")]
     WebSocket(OpeningError),
@@ -74,6 +78,7 @@ impl HandshakeError {
             | Self::Proxy(_)
             | Self::Refused(_)
             | Self::Tls(_)
+            | Self::Quic(_)
             | Self::WebSocket(_)
             | Self::Io(_)
             | Self::Revoked
@@ -89,6 +94,12 @@ impl From<AcceptError> for HandshakeError {
             AcceptError::Failed(error) => Self::Tls(error),
             AcceptError::Reset => Self::TlsReset,
         }
+    }
+}
+
+impl From<QuicError> for HandshakeError {
+    fn from(error: QuicError) -> Self {
+        if matches!(error, QuicError::Silent) { Self::Silent } else { Self::Quic(error) }
     }
 }
 
@@ -162,6 +173,10 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
                 Ok(Established { stream: Stream::Unix(stream), peer, permit, certificates: None })
             })))
         }
+        (AcceptedSocket::Quic(arriving, address), _, _) => Ok(Arrival::Handshake(Box::pin(async move {
+            let handshake = perform_quic_handshake(*arriving, address, &endpoint, permit);
+            timeout(endpoint.connect_timeout, handshake).await.map_err(|_| HandshakeError::Timeout)?
+        }))),
         (AcceptedSocket::Tcp(stream, address), _, _) => {
             let stream = TcpStream::from_std(stream)?;
             Ok(Arrival::Handshake(Box::pin(async move {
@@ -170,6 +185,21 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
             })))
         }
     }
+}
+
+async fn perform_quic_handshake(
+    arriving: Arriving,
+    address: SocketAddr,
+    endpoint: &Arc<Endpoint>,
+    permit: Permit,
+) -> Result<Established, HandshakeError> {
+    let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate)?;
+    let (settings, removals) = certificates.quic().map_err(|error| HandshakeError::Tls(io::Error::other(error)))?;
+    let stream = quic::establish(arriving, settings).await?;
+    let (presented, mut peer) = (stream.certificates(), peer(endpoint, Some(address)));
+    peer.certificate_identity = certificates.identity_of(&presented);
+    let certificates = ClientCertificates::of(endpoint, &presented, removals);
+    Ok(Established { stream: Stream::Quic(Box::new(stream)), peer, permit, certificates })
 }
 
 async fn perform_handshakes(
@@ -189,7 +219,7 @@ async fn perform_handshakes(
     let mut presented = None;
     let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate);
     let stream = match settings.transport {
-        Transport::Tcp | Transport::Unix => Stream::Tcp(stream),
+        Transport::Tcp | Transport::Unix | Transport::Quic => Stream::Tcp(stream),
         Transport::Ws => {
             let (stream, counted) = web_socket(stream, endpoint, &mut peer, permit).await?;
             permit = counted;
@@ -198,13 +228,13 @@ async fn perform_handshakes(
         Transport::Tls => {
             expect_tls(&stream, settings.transport).await?;
             let (stream, removals) = encrypted(stream, certificates?, &mut peer).await?;
-            presented = ClientCertificates::of(endpoint, &stream, removals);
+            presented = ClientCertificates::of(endpoint, certificates_of(&stream), removals);
             Stream::Tls(Box::new(stream))
         }
         Transport::Wss => {
             expect_tls(&stream, settings.transport).await?;
             let (stream, removals) = encrypted(stream, certificates?, &mut peer).await?;
-            presented = ClientCertificates::of(endpoint, &stream, removals);
+            presented = ClientCertificates::of(endpoint, certificates_of(&stream), removals);
             let (stream, counted) = web_socket(stream, endpoint, &mut peer, permit).await?;
             permit = counted;
             Stream::Wss(Box::new(stream))
@@ -258,7 +288,7 @@ async fn encrypted(
     peer: &mut Peer,
 ) -> Result<(ServerStream, u64), HandshakeError> {
     let (stream, removals) = certificates.accept(stream).await?;
-    peer.certificate_identity = certificates.identity_of(&stream);
+    peer.certificate_identity = certificates.identity_of(certificates_of(&stream));
     Ok((stream, removals))
 }
 

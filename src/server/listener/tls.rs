@@ -8,7 +8,7 @@ mod revoked;
 mod verifier;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -28,6 +28,7 @@ use self::identity::Identity;
 use self::notes::Notes;
 use self::revoked::{CertificateId, RevokedCertificates};
 use self::verifier::VersionOne;
+use super::quic::QuicSettings;
 use crate::config::{ClientCertificate, Tls};
 
 /// A TLS connection.
@@ -44,6 +45,8 @@ pub(super) struct Certificates {
 struct Loaded {
     files: Tls,
     config: Arc<ServerConfig>,
+    /// Made of `config` for a listener for QUIC.
+    quic: OnceLock<QuicSettings>,
     verifier: Arc<dyn ClientCertVerifier>,
     /// The authorities that sign client certificates.
     authorities: Vec<CertificateDer<'static>>,
@@ -119,10 +122,24 @@ impl Certificates {
         })
     }
 
+    /// What a connection of QUIC gets now, and the [`removals`](Self::removals) at the load by which the client's certificate is verified.
+    pub(super) fn quic(&self) -> Result<(QuicSettings, u64), TlsError> {
+        let loaded = self.current.load();
+        let settings = match loaded.quic.get() {
+            Some(settings) => settings.clone(),
+            None => {
+                let settings = QuicSettings::new(&loaded.config)?;
+                loaded.quic.get_or_init(|| settings).clone()
+            }
+        };
+        Ok((settings, loaded.removals))
+    }
+
     /// The certificates that the client has presented, as far as a revocation list could name them later; `None`: it has presented none.
-    pub(super) fn presented(&self, stream: &ServerStream) -> Option<Presented> {
-        let (_, session) = stream.get_ref();
-        let certificates = session.peer_certificates()?;
+    pub(super) fn presented(&self, certificates: &[CertificateDer<'_>]) -> Option<Presented> {
+        if certificates.is_empty() {
+            return None;
+        }
         let listed = if self.current.load().files.crl.is_some() { PRESENTED_MAX } else { 0 };
         Some(Presented(certificates.iter().take(listed).filter_map(CertificateId::of).collect()))
     }
@@ -133,8 +150,8 @@ impl Certificates {
     }
 
     /// Whether the certificates that a client has presented are valid by the current files, or there are none.
-    pub(super) fn verifies(&self, session: &rustls::ServerConnection) -> bool {
-        let Some([end_entity, intermediates @ ..]) = session.peer_certificates() else { return true };
+    pub(super) fn verifies(&self, certificates: &[CertificateDer<'_>]) -> bool {
+        let [end_entity, intermediates @ ..] = certificates else { return true };
         let loaded = self.current.load();
         // A listener that asks for no certificates any more has nothing against those that were presented before.
         loaded.files.client_certificate == ClientCertificate::None
@@ -147,12 +164,14 @@ impl Certificates {
     }
 
     /// The Common Name of the client certificate, where `identity_as_user_name` is set.
-    pub(super) fn identity_of(&self, stream: &ServerStream) -> Option<Arc<str>> {
-        let (_, session) = stream.get_ref();
-        let certificate =
-            session.peer_certificates().filter(|_| self.current.load().files.identity_as_user_name)?.first()?;
-        common_name(certificate)
+    pub(super) fn identity_of(&self, certificates: &[CertificateDer<'_>]) -> Option<Arc<str>> {
+        certificates.first().filter(|_| self.current.load().files.identity_as_user_name).and_then(common_name)
     }
+}
+
+/// The certificates that the client of a TLS connection has presented, its own first.
+pub(super) fn certificates_of(stream: &ServerStream) -> &[CertificateDer<'static>] {
+    stream.get_ref().1.peer_certificates().unwrap_or_default()
 }
 
 fn common_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
@@ -188,7 +207,9 @@ fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
     }
     let revoked = RevokedCertificates::of(&lists);
     let files = files.clone();
-    Ok((Loaded { files, config: Arc::new(config), verifier, authorities, removals: 0, expires, revoked }, notes))
+    let config = Arc::new(config);
+    let quic = OnceLock::new();
+    Ok((Loaded { files, config, quic, verifier, authorities, removals: 0, expires, revoked }, notes))
 }
 
 /// The error of a handshake, in words if a client certificate is its cause.
