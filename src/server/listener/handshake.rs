@@ -99,7 +99,7 @@ impl From<AcceptError> for HandshakeError {
 
 impl From<QuicError> for HandshakeError {
     fn from(error: QuicError) -> Self {
-        if matches!(error, QuicError::Silent) { Self::Silent } else { Self::Quic(error) }
+        if error.is_silence() { Self::Silent } else { Self::Quic(error) }
     }
 }
 

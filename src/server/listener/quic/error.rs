@@ -14,6 +14,11 @@ pub(in crate::server) enum QuicError {
 }
 
 impl QuicError {
+    /// Whether the client has sent nothing.
+    pub(in crate::server::listener) const fn is_silence(&self) -> bool {
+        matches!(self, Self::Silent)
+    }
+
     /// The end of a connection before its stream.
     pub(super) fn before_stream(error: ConnectionError) -> Self {
         if is_regular_end(&error) { Self::Silent } else { Self::Lost(error) }
