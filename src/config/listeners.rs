@@ -37,6 +37,9 @@ pub struct Listener {
     /// headers. Without any, PROXY headers are believed from every address, and the other headers from none.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
+    /// What the proxy must say about the TLS of its clients; needs version 2 of the PROXY protocol and `trusted_proxies`.
+    #[serde(default)]
+    pub proxy_tls: Option<ProxyTls>,
     /// The path of the WebSocket URL, for `ws` and `wss`; `*` accepts any path. By default the paths that clients use:
     /// `/mqtt`, `/` (mqtt.js, Node-RED) and `/ws`.
     #[serde(default)]
@@ -90,6 +93,18 @@ pub struct Tls {
     #[serde(default)]
     pub crl_expired: ExpiredCrl,
     /// Whether the Common Name of the client certificate is the user name; the client then needs no password.
+    #[serde(default)]
+    pub identity_as_user_name: bool,
+}
+
+/// What a proxy must say about the TLS of its clients: `[listeners.proxy_tls]`. A client without TLS is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyTls {
+    /// Whether clients present a certificate to the proxy, which verifies it.
+    #[serde(default)]
+    pub client_certificate: ClientCertificate,
+    /// Whether the Common Name of that certificate is the user name; the client then needs no password.
     #[serde(default)]
     pub identity_as_user_name: bool,
 }
@@ -202,6 +217,7 @@ impl Listener {
             trusted_proxies: Vec::new(),
             websocket_origins: None,
             proxy_protocol: ProxyProtocol::default(),
+            proxy_tls: None,
             websocket_path: None,
             websocket_subprotocol: WebSocketSubprotocol::default(),
             connections_max: None,
@@ -268,55 +284,10 @@ impl Listener {
         if (packet_size as usize) < PACKET_SIZE_MIN || packet_size > PACKET_SIZE_MAX {
             problem("maximum_packet_size", "must be from 256 to 268435460 bytes");
         }
+        problems.extend(self.proxy_tls_problems(key));
         problems.extend(self.tls.iter().flat_map(|tls| tls.problems(&format!("{key}.tls"))));
         problems
     }
-}
-
-impl Listener {
-    /// Whether its connections begin with an HTTP request.
-    pub fn is_web(&self) -> bool {
-        matches!(self.transport, Transport::Ws | Transport::Wss)
-    }
-
-    /// Checks the settings about browsers and proxies.
-    fn browser_problems(&self, problem: &mut impl FnMut(&str, &str)) {
-        if let Some(origins) = &self.websocket_origins {
-            if !self.is_web() {
-                problem("websocket_origins", "has no effect: the transport must be \"ws\" or \"wss\"");
-            }
-            if origins.len() > ORIGINS_MAX {
-                problem("websocket_origins", "must be at most 64 origins");
-            }
-            if !origins.iter().all(|origin| is_origin(origin)) {
-                let text = "must be origins such as \"https://app.example.com\" (without a path), host names, \"null\" or \"*\"";
-                problem("websocket_origins", text);
-            }
-        }
-        if self.trusted_proxies.len() > PROXIES_MAX {
-            problem("trusted_proxies", "must be at most 64 addresses or networks");
-        }
-        let has_effect = self.is_web() || self.proxy_protocol != ProxyProtocol::Off;
-        if !self.trusted_proxies.is_empty() && (!has_effect || self.transport == Transport::Unix) {
-            problem(
-                "trusted_proxies",
-                "has no effect: it needs proxy_protocol, or the transport \"ws\" or \"wss\", and an IP address",
-            );
-        }
-    }
-}
-
-/// Whether the text can be an entry of `websocket_origins`.
-fn is_origin(text: &str) -> bool {
-    let is_graphic =
-        !text.is_empty() && text.len() <= ORIGIN_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let host = match text.split_once("://") {
-        // A page from a file has the origin file://.
-        Some((scheme, host)) if !scheme.is_empty() => host,
-        Some(_) => return false,
-        None => return is_graphic && !text.contains(['/', ',']) && (text == "*" || !text.contains('*')),
-    };
-    is_graphic && !host.contains(['/', '*', ',', '@'])
 }
 
 impl Tls {
@@ -378,13 +349,6 @@ pub(super) fn default_listeners() -> Vec<Listener> {
         .map(|address| Listener::new(ListenAddress::Ip(SocketAddr::new(address, MQTT_PORT))))
         .into()
 }
-
-/// Each is compared with the origin of each request.
-const ORIGINS_MAX: usize = 64;
-/// A host name has at most 253 bytes.
-const ORIGIN_BYTES_MAX: usize = 300;
-/// Each is compared with the address of each connection.
-const PROXIES_MAX: usize = 64;
 
 /// The paths that MQTT clients use by default.
 const DEFAULT_WEBSOCKET_PATHS: [&str; 3] = ["/mqtt", "/", "/ws"];

@@ -16,6 +16,7 @@ mod exposure;
 mod foreign;
 mod limits;
 mod listen_address;
+mod listener_web;
 mod listeners;
 mod load;
 mod locate;
@@ -27,6 +28,7 @@ mod network;
 mod origin;
 mod probe;
 mod problem;
+mod proxy_tls;
 mod role;
 mod schema;
 mod security;
@@ -49,7 +51,7 @@ pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
 pub use listeners::{
-    ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol,
+    ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, ProxyTls, Tls, Transport, WebSocketSubprotocol,
 };
 pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};

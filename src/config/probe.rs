@@ -169,6 +169,12 @@ impl Probe {
         if listener.transport.is_datagram() {
             return Some(Problem::new("probe.listener", "must be another listener: the probe is no client of QUIC"));
         }
+        if listener.proxy_tls.is_some() {
+            return Some(Problem::new(
+                "probe.listener",
+                "must be another listener: this one is for clients of a proxy alone",
+            ));
+        }
         let has_tls = listener.transport.is_encrypted();
         let needs_certificate =
             listener.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required);

@@ -4,7 +4,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{
-    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, Security, Server, Telemetry, Tls,
+    Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Probe, Provider, ProxyTls, Security, Server,
+    Telemetry, Tls,
 };
 
 /// The sections, in the order of [`Config`].
@@ -19,6 +20,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "durability_rules" => fields::<DurabilityRule>(),
         "listeners" => fields::<Listener>(),
         "listeners.tls" => fields::<Tls>(),
+        "listeners.proxy_tls" => fields::<ProxyTls>(),
         "security" => fields::<Security>(),
         "auth" => fields::<Provider>(),
         "mqtt" => fields::<Mqtt>(),
@@ -96,7 +98,7 @@ mod tests {
             "admin",
         ];
         assert_eq!(sections(), expected);
-        for section in sections().iter().chain(&["listeners.tls"]) {
+        for section in sections().iter().chain(&["listeners.tls", "listeners.proxy_tls"]) {
             assert!(!keys(section).is_empty(), "{section}");
         }
         assert!(settings().any(|setting| setting == "security.password_file"));

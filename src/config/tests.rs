@@ -37,6 +37,7 @@ fn the_reference_file_names_every_setting() {
     known.extend(schema::sections().iter().map(|section| (*section).to_owned()));
     known.extend(schema::keys("listeners").iter().map(|key| format!("listeners[2].{key}")));
     known.extend(schema::keys("listeners.tls").iter().map(|key| format!("listeners[2].tls.{key}")));
+    known.extend(schema::keys("listeners.proxy_tls").iter().map(|key| format!("listeners[2].proxy_tls.{key}")));
     known.insert("durability_rules[0]".to_owned());
     known.insert("log.clients[0]".to_owned());
     known.insert("admin.allowed_hosts[0]".to_owned());

@@ -79,9 +79,11 @@ impl Config {
             Some(names) => names.iter().filter_map(|name| provider(name)).any(|provider| is_certificate(provider.kind)),
             None => self.auth.is_empty() || self.auth.iter().any(|provider| is_certificate(provider.kind)),
         };
-        if !judges && listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name) {
+        if !judges && listener.has_certificate_identity() {
             let text = "has no effect: no provider of the listener has the type \"certificate\"";
-            problems.push(Problem::new(&format!("{key}.tls.identity_as_user_name"), text));
+            let table =
+                if listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name) { "tls" } else { "proxy_tls" };
+            problems.push(Problem::new(&format!("{key}.{table}.identity_as_user_name"), text));
         }
         problems
     }

@@ -71,7 +71,7 @@ impl HandshakeError {
     /// to a WebSocket listener.
     pub(in crate::server) fn is_probe(&self) -> bool {
         match self {
-            Self::Silent | Self::TlsReset => true,
+            Self::Silent | Self::TlsReset | Self::Proxy(ProxyError::OwnCheck) => true,
             Self::WebSocket(OpeningError::Refused(refused)) => refused.is_probe,
             Self::Timeout
             | Self::Foreign(_)
@@ -111,6 +111,8 @@ impl From<ProxyError> for HandshakeError {
             | ProxyError::Missing
             | ProxyError::Foreign(_)
             | ProxyError::Malformed(_)
+            | ProxyError::Client(_)
+            | ProxyError::OwnCheck
             | ProxyError::Io(_)) => Self::Proxy(error),
         }
     }
@@ -250,7 +252,18 @@ async fn read_proxy_header(
     peer: &mut Peer,
     permit: Permit,
 ) -> Result<Permit, HandshakeError> {
-    match proxy_protocol::read_header(stream, endpoint.settings.proxy_protocol).await? {
+    let source = match &endpoint.settings.proxy_tls {
+        None => proxy_protocol::read_header(stream, endpoint.settings.proxy_protocol).await?,
+        Some(settings) => {
+            let (source, tls) = proxy_protocol::read_header_with_tls(stream).await?;
+            if source == Source::Proxy {
+                return Err(ProxyError::OwnCheck.into());
+            }
+            peer.certificate_identity = tls.judge(settings).map_err(ProxyError::from)?;
+            source
+        }
+    };
+    match source {
         Source::Client(address) => {
             peer.address = Some(address);
             // A loopback address is one of the proxy's machine, if the proxy says the truth.
@@ -288,7 +301,9 @@ async fn encrypted(
     peer: &mut Peer,
 ) -> Result<(ServerStream, u64), HandshakeError> {
     let (stream, removals) = certificates.accept(stream).await?;
-    peer.certificate_identity = certificates.identity_of(certificates_of(&stream));
+    let identity = certificates.identity_of(certificates_of(&stream));
+    // Without one, that of a proxy remains.
+    peer.certificate_identity = identity.or(peer.certificate_identity.take());
     Ok((stream, removals))
 }
 
