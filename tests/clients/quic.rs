@@ -277,6 +277,7 @@ fn limits_and_bans_refuse_before_the_handshake() {
     }
     let mut setup = setup();
     setup.listeners[0].extra = "connections_max = 1";
+    let (setup, admin) = with_admin(setup);
     let broker = setup.start();
     let tunnel = tunnel(&broker);
     let mut wire = Wire::connected(tunnel.address, &Connect::new(Version::V5, "the only one"));
@@ -284,6 +285,15 @@ fn limits_and_bans_refuse_before_the_handshake() {
     assert!(error.contains("refused"), "{error}");
     wait_for("the reason", || broker.log().contains("the listener's connections_max is reached").then_some(()));
     wire.ping();
+    let ban = "{\"address\":\"127.0.0.1\",\"seconds\":600,\"reason\":\"test\"}";
+    let answer = admin.request("POST", "/api/v1/bans", ban);
+    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    drop(wire);
+    wait_for("a refusal of the address", || {
+        assert!(tunnel.connect().is_err());
+        broker.log().contains("the address is banned").then_some(())
+    });
+    assert_eq!(admin.figure("oncemq_handshakes_failed_total"), 0, "none was begun");
 }
 
 #[test]
