@@ -1,5 +1,5 @@
 use oncemq::config::{ListenAddress, Listener, ProxyProtocol, Transport, WebSocketSubprotocol};
-use oncemq::server::fuzzing::{read_proxy_header, run_websocket};
+use oncemq::server::fuzzing::{read_proxy_header, read_proxy_tls_header, run_websocket};
 
 /// A PROXY header is read to its end and no further, or refused. What version 1 accepts is a line.
 pub(crate) fn proxy(input: &[u8]) {
@@ -13,6 +13,18 @@ pub(crate) fn proxy(input: &[u8]) {
         }
         // What follows the header has no influence.
         assert_eq!(read_proxy_header(head, accepted), Some(header));
+    }
+    // With its fields about TLS, a header is the same or refused, and a name is a part of it.
+    if let Some(with_tls) = read_proxy_tls_header(input) {
+        assert_eq!(read_proxy_header(input, ProxyProtocol::V2), Some(with_tls.header));
+        let head = &input[..with_tls.header.length];
+        assert_eq!(read_proxy_tls_header(head), Some(with_tls.clone()));
+        if let Some(name) = &with_tls.common_name {
+            assert!(!name.is_empty() && head.windows(name.len()).any(|part| part == name.as_bytes()));
+        }
+        if input[12] == 0x20 {
+            assert!(!with_tls.is_encrypted && with_tls.certificate.is_none() && with_tls.common_name.is_none());
+        }
     }
 }
 

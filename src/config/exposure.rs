@@ -108,6 +108,7 @@ impl Config {
 /// Whether the listener asks every client for a certificate.
 fn verifies(listener: &Listener) -> bool {
     listener.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
+        || listener.proxy_tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
 }
 
 /// Whether other machines can connect, as far as the address says.

@@ -28,7 +28,7 @@ pub struct Listener {
     /// The transport of its connections.
     #[serde(default)]
     pub transport: Transport,
-    /// Certificates, for `tls` and `wss`.
+    /// Certificates, for `tls`, `wss` and `quic`.
     #[serde(default)]
     pub tls: Option<Tls>,
     /// The mode of the file of a Unix socket; by default for its owner only.
@@ -41,6 +41,9 @@ pub struct Listener {
     /// headers. Without any, PROXY headers are believed from every address, and the other headers from none.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
+    /// What the proxy must say about the TLS of its clients; needs version 2 of the PROXY protocol and `trusted_proxies`.
+    #[serde(default)]
+    pub proxy_tls: Option<ProxyTls>,
     /// The path of the WebSocket URL, for `ws` and `wss`; `*` accepts any path. By default the paths that clients use:
     /// `/mqtt`, `/` (mqtt.js, Node-RED) and `/ws`.
     #[serde(default)]
@@ -154,6 +157,18 @@ pub struct Tls {
     pub record_size: Option<u32>,
 }
 
+/// What a proxy must say about the TLS of its clients: `[listeners.proxy_tls]`. A client without TLS is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyTls {
+    /// Whether clients present a certificate to the proxy, which verifies it.
+    #[serde(default)]
+    pub client_certificate: ClientCertificate,
+    /// Whether the Common Name of that certificate is the user name; the client then needs no password.
+    #[serde(default)]
+    pub identity_as_user_name: bool,
+}
+
 /// The transport that carries MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -169,6 +184,20 @@ pub enum Transport {
     Wss,
     /// A Unix socket.
     Unix,
+    /// A stream of QUIC, which is over UDP and always encrypted.
+    Quic,
+}
+
+impl Transport {
+    /// Whether it needs certificates.
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss | Self::Quic)
+    }
+
+    /// Whether it is over UDP, whose ports have nothing to do with those of TCP.
+    pub const fn is_datagram(self) -> bool {
+        matches!(self, Self::Quic)
+    }
 }
 
 /// Whether clients present a certificate.
@@ -248,6 +277,7 @@ impl Listener {
             trusted_proxies: Vec::new(),
             websocket_origins: None,
             proxy_protocol: ProxyProtocol::default(),
+            proxy_tls: None,
             websocket_path: None,
             websocket_subprotocol: WebSocketSubprotocol::default(),
             connections_max: None,
@@ -297,12 +327,20 @@ impl Listener {
             (_, Transport::Unix) => problem("address", "must be unix:/path: the transport is unix"),
             (ListenAddress::Ip(_) | ListenAddress::Name { .. } | ListenAddress::Port(_), _) => {}
         }
-        let encrypted = matches!(self.transport, Transport::Tls | Transport::Wss);
+        let encrypted = self.transport.is_encrypted();
+        if self.transport == Transport::Quic {
+            if !cfg!(feature = "quic") {
+                problem("transport", "needs a build with the feature quic");
+            }
+            if self.proxy_protocol != ProxyProtocol::Off {
+                problem("proxy_protocol", "has no effect: a QUIC connection has no PROXY header");
+            }
+        }
         if encrypted && self.tls.is_none() {
             problem("tls", "is missing: this transport needs [listeners.tls] with certificate and key");
         }
         if !encrypted && self.tls.is_some() {
-            problem("transport", "must be \"tls\" or \"wss\": the listener has certificates");
+            problem("transport", "must be \"tls\", \"wss\" or \"quic\": the listener has certificates");
         }
         if self.websocket_path.as_ref().is_some_and(|path| !path.starts_with('/') && path != "*") {
             problem("websocket_path", "must begin with / or be *");
@@ -323,15 +361,10 @@ impl Listener {
             problem("mount_point", &text);
         }
         problems.extend(self.identity_problems(key));
+        problems.extend(self.proxy_tls_problems(key));
         problems.extend(self.tls.iter().flat_map(|tls| tls.problems(&format!("{key}.tls"))));
+        problems.extend(self.quic_problems(key));
         problems
-    }
-}
-
-impl Listener {
-    /// Whether its connections begin with an HTTP request.
-    pub fn is_web(&self) -> bool {
-        matches!(self.transport, Transport::Ws | Transport::Wss)
     }
 }
 

@@ -18,9 +18,9 @@ mod exposure;
 mod foreign;
 mod limits;
 mod listen_address;
-mod listener_browsers;
 mod listener_identity;
 mod listener_protocol;
+mod listener_web;
 mod listeners;
 mod load;
 mod locate;
@@ -35,6 +35,7 @@ mod postgresql;
 mod probe;
 mod problem;
 mod protocol;
+mod proxy_tls;
 mod role;
 mod schema;
 mod security;
@@ -63,7 +64,7 @@ pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
 pub use listeners::{
-    ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol,
+    ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, ProxyTls, Tls, Transport, WebSocketSubprotocol,
 };
 pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, unreadable};
 use super::value::duration;
-use super::{AcceptedVersion, ClientCertificate, Limits, Listener, Transport};
+use super::{AcceptedVersion, ClientCertificate, Limits, Listener};
 use crate::topic::TopicName;
 
 /// A client of the broker's own that publishes to itself: `[probe]`.
@@ -15,7 +15,7 @@ use crate::topic::TopicName;
 pub struct Probe {
     /// Whether it runs.
     pub enabled: bool,
-    /// The listener that it connects to: its name, or its address if it has no name. Default: the first one.
+    /// The listener that it connects to: its name, or its address if it has no name. Default: the first one that is not for QUIC.
     pub listener: Option<String>,
     /// Its Client Identifier.
     pub client_id: String,
@@ -99,6 +99,10 @@ impl Probe {
             Some(listener) => problems.extend(self.listener_problems(listener)),
             // Another problem says that there is none.
             None if listeners.is_empty() => {}
+            None if self.listener.is_none() => {
+                let text = "must be a listener with another transport than \"quic\", of which the probe is no client";
+                problems.push(Problem::new("probe.listener", text));
+            }
             None => {
                 let labels: Vec<_> = listeners.iter().map(Listener::label).collect();
                 let text = format!("must be one of the listeners: {}", labels.join(", "));
@@ -112,7 +116,8 @@ impl Probe {
     fn listener_of<'a>(&self, listeners: &'a [Listener]) -> Option<&'a Listener> {
         match &self.listener {
             Some(name) => listeners.iter().find(|listener| listener.label() == name.as_str()),
-            None => listeners.first(),
+            // The probe is no client of QUIC.
+            None => listeners.iter().find(|listener| !listener.transport.is_datagram()),
         }
     }
 
@@ -165,7 +170,16 @@ impl Probe {
             let text = format!("must be a listener that accepts MQTT 5.0, which the probe speaks; {label} does not");
             return Some(Problem::new("probe.listener", &text));
         }
-        let has_tls = matches!(listener.transport, Transport::Tls | Transport::Wss);
+        if listener.transport.is_datagram() {
+            return Some(Problem::new("probe.listener", "must be another listener: the probe is no client of QUIC"));
+        }
+        if listener.proxy_tls.is_some() {
+            return Some(Problem::new(
+                "probe.listener",
+                "must be another listener: this one is for clients of a proxy alone",
+            ));
+        }
+        let has_tls = listener.transport.is_encrypted();
         let needs_certificate =
             listener.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required);
         if has_tls && needs_certificate && self.certificate.is_none() {
@@ -254,7 +268,7 @@ mod tests {
         let mut config = Config::default();
         let mut encrypted = Listener::new("127.0.0.1:8883".parse().unwrap());
         encrypted.name = Some("encrypted".to_owned());
-        encrypted.transport = Transport::Tls;
+        encrypted.transport = crate::config::Transport::Tls;
         encrypted.tls = Some(Tls {
             client_certificate: ClientCertificate::Required,
             client_ca: Some("/c".into()),

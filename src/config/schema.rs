@@ -5,7 +5,7 @@ use serde::forward_to_deserialize_any;
 
 use super::{
     Admin, AutoSubscribe, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, NamedCertificate, Probe, Provider,
-    Security, Server, Telemetry, Tls, TopicRewrite, UserLimit,
+    ProxyTls, Security, Server, Telemetry, Tls, TopicRewrite, UserLimit,
 };
 
 /// The sections, in the order of [`Config`].
@@ -21,6 +21,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "listeners" => fields::<Listener>(),
         "listeners.tls" => fields::<Tls>(),
         "listeners.tls.certificates" => fields::<NamedCertificate>(),
+        "listeners.proxy_tls" => fields::<ProxyTls>(),
         "security" => fields::<Security>(),
         "auth" => fields::<Provider>(),
         "mqtt" => fields::<Mqtt>(),
@@ -105,7 +106,7 @@ mod tests {
             "admin",
         ];
         assert_eq!(sections(), expected);
-        for section in sections().iter().chain(&["listeners.tls"]) {
+        for section in sections().iter().chain(&["listeners.tls", "listeners.proxy_tls"]) {
             assert!(!keys(section).is_empty(), "{section}");
         }
         assert!(settings().any(|setting| setting == "security.password_file"));

@@ -40,6 +40,7 @@ fn the_reference_file_names_every_setting() {
     known.extend(schema::keys("listeners.tls").iter().map(|key| format!("listeners[2].tls.{key}")));
     known.extend(["certificates[0]", "certificates[0].certificate", "certificates[0].key"].map(of_tls));
     known.extend(["cipher_suites[0]", "cipher_suites[1]", "alpn[0]"].map(of_tls));
+    known.extend(schema::keys("listeners.proxy_tls").iter().map(|key| format!("listeners[2].proxy_tls.{key}")));
     known.insert("durability_rules[0]".to_owned());
     known.insert("log.clients[0]".to_owned());
     known.insert("admin.allowed_hosts[0]".to_owned());

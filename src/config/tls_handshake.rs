@@ -74,9 +74,22 @@ impl Listener {
         let mut tls = self.tls.clone()?;
         tls.alpn.get_or_insert_with(|| match self.transport {
             Transport::Wss | Transport::Ws => vec!["http/1.1".to_owned()],
-            Transport::Tls | Transport::Tcp | Transport::Unix => vec!["mqtt".to_owned()],
+            Transport::Tls | Transport::Quic | Transport::Tcp | Transport::Unix => vec!["mqtt".to_owned()],
         });
         Some(tls)
+    }
+
+    /// Checks the settings of TLS that QUIC has not.
+    pub(super) fn quic_problems(&self, key: &str) -> Vec<Problem> {
+        let Some(tls) = self.tls.as_ref().filter(|_| self.transport == Transport::Quic) else { return Vec::new() };
+        let settings = [("alpn", tls.alpn.is_some()), ("record_size", tls.record_size.is_some())];
+        let unfit = |(setting, _): &(&str, bool)| {
+            Problem::new(
+                &format!("{key}.tls.{setting}"),
+                "has no effect for QUIC: clients name mqtt, and there are no records",
+            )
+        };
+        settings.iter().filter(|(_, is_set)| *is_set).map(unfit).collect()
     }
 }
 
@@ -134,6 +147,20 @@ mod tests {
         assert!(error.contains("TLS_AES_128_CCM_SHA256") && error.contains("TLS_AES_128_GCM_SHA256"), "{error}");
         let text = text.replace("CCM", "GCM");
         assert_eq!(toml::from_str::<Tls>(&text).unwrap().cipher_suites, Some(vec![CipherSuite::Aes128]));
+    }
+
+    #[test]
+    fn what_quic_has_not_is_a_problem_at_its_listeners_alone() {
+        for (transport, expected) in
+            [(Transport::Tls, &[][..]), (Transport::Quic, &["l.tls.alpn", "l.tls.record_size"])]
+        {
+            let mut listener = Listener::new("127.0.0.1:1".parse().unwrap());
+            let alpn = Some(vec!["mqtt".to_owned()]);
+            listener.tls = Some(Tls { alpn, record_size: Some(512), ..Tls::new("c".into(), "k".into()) });
+            listener.transport = transport;
+            let keys: Vec<String> = listener.quic_problems("l").into_iter().map(|problem| problem.key).collect();
+            assert_eq!(keys, expected);
+        }
     }
 
     #[test]

@@ -82,9 +82,11 @@ impl Config {
             Some(names) => names.iter().filter_map(|name| provider(name)).any(|provider| is_certificate(provider.kind)),
             None => self.auth.is_empty() || self.auth.iter().any(|provider| is_certificate(provider.kind)),
         };
-        if !judges && listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name) {
+        if !judges && listener.has_certificate_identity() {
             let text = "has no effect: no provider of the listener has the type \"certificate\"";
-            problems.push(Problem::new(&format!("{key}.tls.identity_as_user_name"), text));
+            let table =
+                if listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name) { "tls" } else { "proxy_tls" };
+            problems.push(Problem::new(&format!("{key}.{table}.identity_as_user_name"), text));
         }
         problems
     }
@@ -92,10 +94,16 @@ impl Config {
     fn addresses_used_twice(&self) -> Vec<Problem> {
         let admin = ListenAddress::Ip(self.admin.address);
         let admin = self.admin.enabled.then(|| ("admin.address".to_owned(), &admin));
-        let listeners = self.listeners.iter().enumerate();
-        let listeners = listeners.map(|(index, listener)| (format!("listeners[{index}].address"), &listener.address));
-        let taken = listeners.chain(admin).filter(|(_, address)| address.port() != Some(0));
-        used_twice(taken)
+        // A port of TCP and the same one of UDP are two.
+        let listeners = |is_datagram: bool| {
+            let listeners = self.listeners.iter().enumerate();
+            let of_kind = listeners.filter(move |(_, listener)| listener.transport.is_datagram() == is_datagram);
+            of_kind.map(|(index, listener)| (format!("listeners[{index}].address"), &listener.address))
+        };
+        let has_port = |(_, address): &(String, &ListenAddress)| address.port() != Some(0);
+        let mut problems = used_twice(listeners(false).chain(admin).filter(has_port));
+        problems.extend(used_twice(listeners(true).filter(has_port)));
+        problems
     }
 
     fn names_used_twice(&self) -> Vec<Problem> {
@@ -169,6 +177,26 @@ mod tests {
         let texts: Vec<_> = config.problems().into_iter().map(|problem| problem.text).collect();
         assert!(texts[3].contains("/does/not/exist"), "{texts:?}");
         assert!(texts[4].contains("directory"), "{texts:?}");
+    }
+
+    #[test]
+    fn quic_needs_certificates_and_has_ports_of_its_own() {
+        let mut quic = listener("127.0.0.1:1");
+        quic.transport = Transport::Quic;
+        let problems = |listeners: Vec<Listener>| keys(&Config { listeners, ..Config::default() });
+        assert_eq!(problems(vec![quic.clone()]), ["listeners[0].tls"]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        quic.tls = Some(crate::config::listeners::test_tls(file.path()));
+        assert_eq!(problems(vec![quic.clone(), listener("127.0.0.1:1")]), [""; 0], "UDP and TCP");
+        assert_eq!(problems(vec![quic.clone(), quic.clone()]), ["listeners[1].address"]);
+        quic.proxy_protocol = crate::config::ProxyProtocol::V2;
+        assert_eq!(problems(vec![quic.clone()]), ["listeners[0].proxy_protocol"]);
+        quic.proxy_protocol = crate::config::ProxyProtocol::Off;
+        let mut config = Config { listeners: vec![quic], ..Config::default() };
+        config.probe.enabled = true;
+        assert_eq!(keys(&config), ["probe.listener"], "the probe is no client of QUIC");
+        config.listeners.push(listener("127.0.0.1:1"));
+        assert_eq!(config.problems(), [], "it takes the next one");
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(super) fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
         Transport::Ws => format!("ws://{authority}{path}"),
         Transport::Wss => format!("wss://{authority}{path}"),
         Transport::Unix => authority,
+        // As NanoMQ writes it.
+        Transport::Quic => format!("mqtt-quic://{authority}"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::error::ServerError;
 use super::handover::passed::PassedSockets;
 use super::listener::{
-    self, Endpoint, ListeningSocket, OpenListener, Places, TcpOptions, is_without_family, log_skipped,
+    self, Endpoint, ListeningSocket, OpenListener, Places, Port, TcpOptions, is_without_family, log_skipped,
 };
 use crate::config::{Config, Listener};
 
@@ -66,7 +66,7 @@ pub(super) fn bind(
 }
 
 /// The ports at which a listener, or the admin listener, has an IPv4 address of its own. `places` are those of the listeners.
-pub(super) fn ipv4_ports(config: &Config, places: &[Places]) -> HashSet<u16> {
+pub(super) fn ipv4_ports(config: &Config, places: &[Places]) -> HashSet<Port> {
     let admin = config.admin.enabled.then_some(config.admin.address).filter(SocketAddr::is_ipv4);
-    places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| address.port())).collect()
+    places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| Port::Tcp(address.port()))).collect()
 }

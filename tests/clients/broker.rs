@@ -47,6 +47,7 @@ pub(crate) enum Transport {
     Ws,
     Wss,
     Unix,
+    Quic,
 }
 
 /// A running broker. Dropping it kills the process, and prints its log if the test has failed.
@@ -112,7 +113,7 @@ impl Listener {
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
-        matches!(self.transport, Transport::Tls | Transport::Wss)
+        matches!(self.transport, Transport::Tls | Transport::Wss | Transport::Quic)
     }
 
     fn place(&self, directory: &Path) -> Place {

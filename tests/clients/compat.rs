@@ -264,7 +264,7 @@ impl Library {
         let listener = match transport {
             Transport::Tls => 1,
             Transport::Ws => 2,
-            Transport::Tcp | Transport::Wss | Transport::Unix => 0,
+            Transport::Tcp | Transport::Wss | Transport::Unix | Transport::Quic => 0,
         };
         let mut command = (self.program)();
         command

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::broker::{Broker, Listener, Setup, Transport, free_port};
 use crate::deadline::wait_for;
 use crate::listeners::with_admin;
-use crate::mosquitto::{Subscriber, message, publish_at};
+use crate::mosquitto::{Subscriber, message, publish_at, try_publish};
 use crate::peer;
 use crate::python;
 
@@ -159,6 +159,77 @@ fn haproxy_checks_and_forwards() {
     assert!(!broker.log().contains("::ffff"), "{}", broker.log());
     python::run(&broker, "test_websocket", &[("BROKER_PORT", &ws.to_string())]);
     assert!(proxy.servers().iter().all(|(_, state, _)| state == "UP"), "{:?}", proxy.servers());
+}
+
+/// The arguments of mosquitto's clients for a port of a proxy with the broker's certificates.
+fn over_tls(broker: &Broker, port: u16, certificate: Option<&str>) -> Vec<String> {
+    let mut target: Vec<String> = ["-h", "localhost", "-p", &port.to_string()].map(str::to_owned).into();
+    target.extend(["--cafile".to_owned(), broker.file("ca.pem")]);
+    if let Some(name) = certificate {
+        let files = [("--cert", "pem"), ("--key", "key")];
+        target.extend(
+            files.iter().flat_map(|(option, end)| [(*option).to_owned(), broker.file(&format!("{name}.{end}"))]),
+        );
+    }
+    target
+}
+
+#[test]
+fn haproxy_tells_the_certificates_of_its_clients() {
+    if peer::is_chosen() {
+        return;
+    }
+    let mut setup = setup();
+    setup.allow_anonymous = false;
+    setup.listeners.truncate(1);
+    setup.listeners[0].extra = "proxy_protocol = \"v2\"\ntrusted_proxies = [\"127.0.0.1\"]\n[listeners.proxy_tls]\n\
+                                client_certificate = \"required\"\nidentity_as_user_name = true";
+    let (setup, admin) = with_admin(setup.access("user device-7\ntopic readwrite own/#\n"));
+    let broker = setup.start();
+    let [tls, lax, plain, silent] = [(); 4].map(|()| free_port());
+    let pem = [fs::read(broker.path().join("server.pem")), fs::read(broker.path().join("server.key"))];
+    fs::write(broker.path().join("haproxy.pem"), pem.map(Result::unwrap).concat()).unwrap();
+    let (own, ca, target) = (broker.file("haproxy.pem"), broker.file("ca.pem"), port(&broker, 0));
+    let bind = format!("ssl crt {own} ca-file {ca} verify");
+    let server = format!("server broker 127.0.0.1:{target}");
+    let configuration = format!(
+        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+         listen tls\n  bind 127.0.0.1:{tls} {bind} required\n  {server} send-proxy-v2-ssl-cn check inter 50ms check-send-proxy\n\
+         listen lax\n  bind 127.0.0.1:{lax} {bind} optional crt-ignore-err all ca-ignore-err all\n  {server} send-proxy-v2-ssl-cn\n\
+         listen plain\n  bind 127.0.0.1:{plain}\n  {server} send-proxy-v2-ssl-cn\n\
+         listen silent\n  bind 127.0.0.1:{silent} {bind} required\n  {server} send-proxy-v2\n"
+    );
+    let _proxy = Proxy::start("haproxy", &["-db", "-f"], &configuration, &[tls, lax, plain, silent]);
+    wait_for("checks of HAProxy", || (admin.figure("oncemq_probes_total") >= 3).then_some(()));
+
+    for port in [tls, lax] {
+        let target = over_tls(&broker, port, Some("client"));
+        let mut subscriber = Subscriber::start_at(&target, &["-V", "5", "-t", "own/+", "-q", "1"]);
+        publish_at(&target, &["-t", "own/x", "-m", "certified", "-q", "1"]);
+        assert_eq!(subscriber.next(), message("own/x", "certified", 1));
+    }
+    assert!(broker.log().contains("user \"device-7\" from 127.0.0.1"), "{}", broker.log());
+    let loopback = vec!["-h".to_owned(), "127.0.0.1".to_owned(), "-p".to_owned(), plain.to_string()];
+    let refused = [
+        (over_tls(&broker, lax, None), "the client presented no certificate to the proxy"),
+        (over_tls(&broker, lax, Some("stranger")), "the proxy has not verified the client's certificate: error "),
+        (loopback, "the client did not speak TLS with the proxy"),
+        (over_tls(&broker, silent, Some("client")), "or the proxy does not say so"),
+    ];
+    for (target, reason) in refused {
+        let output = try_publish(&target, &["-t", "own/x", "-m", "no", "-q", "1"], "");
+        assert!(!output.status.success(), "{reason}");
+        wait_for(reason, || broker.log().contains(reason).then_some(()));
+    }
+    // Another machine that names a certificate, and one that speaks version 1.
+    let mut reconfigured = fs::read_to_string(broker.path().join("oncemq.toml")).unwrap();
+    reconfigured = reconfigured.replace("[\"127.0.0.1\"]", "[\"192.0.2.1\"]");
+    fs::write(broker.path().join("oncemq.toml"), reconfigured).unwrap();
+    broker.signal("HUP");
+    wait_for("the reload", || broker.log().contains("has other settings").then_some(()));
+    let output = try_publish(&over_tls(&broker, tls, Some("client")), &["-t", "own/x", "-m", "no", "-q", "1"], "");
+    assert!(!output.status.success());
+    wait_for("the reason", || broker.log().contains("not one of trusted_proxies").then_some(()));
 }
 
 #[test]

@@ -73,6 +73,9 @@ mod protocol;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(test)]
 mod raw;
 #[cfg(test)]
 mod reconfigure;
@@ -100,6 +103,9 @@ mod tools;
 mod topics;
 #[cfg(test)]
 mod transports;
+#[cfg(test)]
+#[cfg(feature = "quic")]
+mod tunnel;
 #[cfg(test)]
 mod user_limits;
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) fn run(broker: &Broker, module: &str, environment: &[(&str, &str)]) {
 }
 
 /// The Python interpreter of the environment that `tests/run` creates, or the system's.
-fn interpreter() -> String {
+pub(crate) fn interpreter() -> String {
     let own = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python").join("bin/python3");
     if own.exists() { own.display().to_string() } else { "python3".to_owned() }
 }

@@ -28,7 +28,7 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
     ),
     Metric::counter(
         "oncemq_handshakes_failed_total",
-        "Network Connections closed during the TLS, WebSocket or PROXY protocol handshake.",
+        "Network Connections closed during the TLS, QUIC, WebSocket or PROXY protocol handshake.",
         |all| all.traffic(|traffic| traffic.handshakes_failed),
     ),
     Metric::counter("oncemq_connects_refused_total", "Refused CONNECT packets.", |all| all.counters.connects_refused),

@@ -331,6 +331,11 @@ async fn close(mut stream: Stream, mut unsent: Outgoing, limit: Duration) -> usi
     };
     // The connection ends in any case, so a timeout or an error has no further effect.
     let _ = timeout(limit, finish).await;
+    if stream.transport().is_datagram() {
+        // Its end is sent by another task, which must run before the thread ends.
+        drop(stream);
+        yield_now().await;
+    }
     bytes - unsent.len()
 }
 

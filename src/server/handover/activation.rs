@@ -34,6 +34,12 @@ fn take(descriptors: &mut ListenFd, at: usize) -> io::Result<OwnedFd> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     match descriptors.take_tcp_listener(at) {
         Ok(listener) => listener.map(OwnedFd::from).ok_or_else(missing),
-        Err(_) => descriptors.take_unix_listener(at)?.map(OwnedFd::from).ok_or_else(missing),
+        Err(_) => match descriptors.take_unix_listener(at) {
+            Ok(listener) => listener.map(OwnedFd::from).ok_or_else(missing),
+            Err(error) => {
+                let socket = descriptors.take_udp_socket(at).map_err(|_| error)?;
+                socket.map(OwnedFd::from).ok_or_else(missing)
+            }
+        },
     }
 }

@@ -39,7 +39,11 @@ impl OwnSockets {
     /// The operating system doesn't say where one listens.
     pub(in crate::server) fn into_passed(self) -> io::Result<PassedSockets> {
         let mut passed = PassedSockets::new(Origin::Broker);
-        for (listener, SecondSocket { descriptor, removal }) in self.0 {
+        for (listener, SecondSocket { descriptor, removal, intake }) in self.0 {
+            // One process reads from it, so that each datagram reaches the connection that it is for.
+            if let Some(intake) = intake {
+                intake.stop();
+            }
             let removes_file = removal.is_some_and(|removal| {
                 let is_due = removal.is_due();
                 removal.cancel();

@@ -142,7 +142,7 @@ impl PassedSockets {
             sockets.unix =
                 self.take_one(&places).and_then(|PassedSocket { place, removes_file, socket, .. }| match place {
                     Place::Unix(path) => Some((UnixListener::from(socket), SocketFile::of(path, removes_file))),
-                    Place::Tcp(_) => None,
+                    Place::Tcp(_) | Place::Udp(_) => None,
                 });
         }
         sockets.tcp.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
@@ -187,7 +187,7 @@ pub const ADMIN_SOCKET: &str = "admin.sock";
 
 fn described(place: &Place) -> String {
     match place {
-        Place::Tcp(address) => address.to_string(),
+        Place::Tcp(address) | Place::Udp(address) => address.to_string(),
         Place::Unix(path) => path.display().to_string(),
     }
 }
@@ -260,6 +260,21 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "quic")]
+    #[test]
+    fn a_udp_socket_belongs_to_a_listener_for_quic_alone() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let mut passed = PassedSockets::new(Origin::Systemd);
+        passed.add("quic".to_owned(), socket.into(), false).unwrap();
+        assert_eq!(taken(&mut passed, "quic", &address), 0, "TCP at the same address, and of the same name");
+        let mut listener = Listener::new(address.parse().unwrap());
+        listener.transport = crate::config::Transport::Quic;
+        let adopted = passed.take("other", &Places::resolve(&listener).unwrap(), OPTIONS).unwrap();
+        assert_eq!(adopted.len(), 1);
+        passed.finish().unwrap();
+    }
+
     #[test]
     fn a_unix_socket_belongs_to_the_listener_with_its_path_and_keeps_its_file() {
         let directory = tempfile::tempdir().unwrap();
@@ -277,7 +292,7 @@ mod tests {
     fn what_does_not_listen_is_refused() {
         let mut passed = PassedSockets::new(Origin::Systemd);
         let add = |passed: &mut PassedSockets, socket: OwnedFd| passed.add("x".to_owned(), socket, false).unwrap_err();
-        add(&mut passed, std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into());
+        add(&mut passed, std::os::unix::net::UnixDatagram::unbound().unwrap().into());
         add(&mut passed, std::fs::File::open("/dev/null").unwrap().into());
         let (socket, address) = tcp("127.0.0.1:0");
         let error = add(&mut passed, std::net::TcpStream::connect(address).unwrap().into());

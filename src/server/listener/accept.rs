@@ -59,8 +59,13 @@ impl Acceptor {
     /// connections that were accepted before, at these or other listeners.
     pub(in crate::server) fn listen(&mut self, sockets: Vec<ListeningSocket>, accepted: Early) -> io::Result<()> {
         while self.tasks.try_join_next().is_some() {} // those of listeners that were closed
-        let register = |ListeningSocket { endpoint, socket }| Ok((endpoint, socket.register()?));
-        let registered = sockets.into_iter().map(register).collect::<io::Result<Vec<_>>>()?;
+        let register = |ListeningSocket { endpoint, socket }| {
+            // One that was closed meanwhile has no listener any more.
+            let current = endpoint.borrow().clone();
+            current.map(|current| Ok((endpoint, socket.register(&current)?))).transpose()
+        };
+        let registered = sockets.into_iter().filter_map(|socket| register(socket).transpose());
+        let registered = registered.collect::<io::Result<Vec<_>>>()?;
         for (endpoint, socket) in registered {
             let shared = Rc::clone(&self.shared);
             self.tasks.spawn_local(async move { shared.watch(endpoint, socket).await });

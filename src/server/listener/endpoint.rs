@@ -3,9 +3,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
+
 use super::Stream;
-use super::tls::{Certificates, Presented, ServerStream, TlsError};
-use crate::config;
+use super::tls::{Certificates, Presented, TlsError};
+use crate::config::{self, Transport};
 
 /// One listener: its settings and certificates. A reload of other settings replaces it; connections keep the one that accepted them.
 #[derive(Debug)]
@@ -41,8 +43,12 @@ pub(in crate::server) struct ClientCertificates {
 impl ClientCertificates {
     /// The certificates that the client of a connection presented; `None` if it presented none. `removals` is the number of reloads that had
     /// removed an authority when they were verified.
-    pub(super) fn of(endpoint: &Arc<Endpoint>, stream: &ServerStream, removals: u64) -> Option<Box<Self>> {
-        let presented = endpoint.certificates.as_ref()?.presented(stream)?;
+    pub(super) fn of(
+        endpoint: &Arc<Endpoint>,
+        certificates: &[CertificateDer<'_>],
+        removals: u64,
+    ) -> Option<Box<Self>> {
+        let presented = endpoint.certificates.as_ref()?.presented(certificates)?;
         Some(Box::new(Self { presented, removals, endpoint: Arc::clone(endpoint) }))
     }
 
@@ -56,7 +62,7 @@ impl ClientCertificates {
     pub(in crate::server) fn verify(&mut self, stream: &Stream) -> bool {
         let Some(certificates) = &self.endpoint.certificates else { return true };
         let removals = certificates.removals();
-        if self.removals != removals && stream.tls_session().is_some_and(|session| !certificates.verifies(session)) {
+        if self.removals != removals && !certificates.verifies(&stream.certificates()) {
             return false;
         }
         self.removals = removals;
@@ -73,6 +79,9 @@ impl Endpoint {
     /// Reads the certificates, if the listener has any.
     pub(in crate::server) fn new(settings: config::Listener, limits: &config::Limits) -> Result<Self, TlsError> {
         let certificates = settings.tls_by_transport().map(Certificates::load).transpose()?.map(Arc::new);
+        if let Some(certificates) = certificates.as_ref().filter(|_| settings.transport == Transport::Quic) {
+            certificates.quic()?;
+        }
         Ok(Self::with(settings, limits, certificates, Arc::default()))
     }
 

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, join};
 use tokio::runtime::Builder;
 
-use super::proxy_protocol::{Source, read_header};
+use super::proxy_protocol::{ClientTls, Source, read_header, read_header_with_tls};
 use super::websocket::WebSocket;
 use crate::config::{Listener, ProxyProtocol};
 
@@ -17,6 +17,19 @@ pub struct ProxyHeader {
     pub source: Option<SocketAddr>,
     /// The length of the header in bytes.
     pub length: usize,
+}
+
+/// A PROXY header of version 2 with what it says about the client's TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyTlsHeader {
+    /// Its addresses and its length.
+    pub header: ProxyHeader,
+    /// Whether the client speaks TLS with the proxy.
+    pub is_encrypted: bool,
+    /// The result of verifying the client's certificate, if it has presented one.
+    pub certificate: Option<u32>,
+    /// The Common Name of the certificate.
+    pub common_name: Option<String>,
 }
 
 /// The result of a request for a WebSocket, and of the frames behind it.
@@ -39,6 +52,19 @@ pub fn read_proxy_header(bytes: &[u8], accepted: ProxyProtocol) -> Option<ProxyH
         Source::Unknown | Source::Proxy => None,
     };
     Some(ProxyHeader { source, length: bytes.len() - rest.len() })
+}
+
+/// Reads a PROXY header of version 2 with its fields about TLS at the beginning of `bytes`; `None` if there is no valid one.
+pub fn read_proxy_tls_header(bytes: &[u8]) -> Option<ProxyTlsHeader> {
+    let mut rest = bytes;
+    let (source, tls) = read_header_with_tls(&mut rest).now_or_never()?.ok()?;
+    let source = match source {
+        Source::Client(address) => Some(address),
+        Source::Unknown | Source::Proxy => None,
+    };
+    let ClientTls { is_encrypted, certificate, common_name } = tls;
+    let header = ProxyHeader { source, length: bytes.len() - rest.len() };
+    Some(ProxyTlsHeader { header, is_encrypted, certificate, common_name: common_name.map(|name| name.to_string()) })
 }
 
 /// Answers the request of a WebSocket at the beginning of `bytes`, and reads the frames behind it.

@@ -13,7 +13,8 @@ use super::foreign::{self, Expected, Foreign};
 use super::forwarded::Via;
 use super::opening::OpeningError;
 use super::proxy_protocol::{self, ProxyError, Source};
-use super::tls::{AcceptError, Certificates, ServerStream};
+use super::quic::{self, Arriving, QuicError};
+use super::tls::{AcceptError, Certificates, ServerStream, certificates_of};
 use super::web_origin::Site;
 use super::websocket::WebSocket;
 use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
@@ -46,6 +47,9 @@ pub(in crate::server) enum HandshakeError {
     /// The peer reset the connection during the TLS handshake, as a health check over TLS does.
     #[error("TLS: reset after the ClientHello")]
     TlsReset,
+    /// The handshake of QUIC failed, or the client opened no stream.
+    #[error("QUIC: {0}")]
+    Quic(QuicError),
     /// The WebSocket handshake failed.
     #[error("WebSocket: {0}")]
     WebSocket(OpeningError),
@@ -68,13 +72,14 @@ impl HandshakeError {
     /// to a WebSocket listener.
     pub(in crate::server) fn is_probe(&self) -> bool {
         match self {
-            Self::Silent | Self::TlsReset => true,
+            Self::Silent | Self::TlsReset | Self::Proxy(ProxyError::OwnCheck) => true,
             Self::WebSocket(OpeningError::Refused(refused)) => refused.is_probe,
             Self::Timeout
             | Self::Foreign(_)
             | Self::Proxy(_)
             | Self::Refused(_)
             | Self::Tls(_)
+            | Self::Quic(_)
             | Self::WebSocket(_)
             | Self::Io(_)
             | Self::Revoked
@@ -93,6 +98,12 @@ impl From<AcceptError> for HandshakeError {
     }
 }
 
+impl From<QuicError> for HandshakeError {
+    fn from(error: QuicError) -> Self {
+        if error.is_silence() { Self::Silent } else { Self::Quic(error) }
+    }
+}
+
 impl From<ProxyError> for HandshakeError {
     fn from(error: ProxyError) -> Self {
         match error {
@@ -101,6 +112,8 @@ impl From<ProxyError> for HandshakeError {
             | ProxyError::Missing
             | ProxyError::Foreign(_)
             | ProxyError::Malformed(_)
+            | ProxyError::Client(_)
+            | ProxyError::OwnCheck
             | ProxyError::Io(_)) => Self::Proxy(error),
         }
     }
@@ -163,6 +176,10 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
                 Ok(Established { stream: Stream::Unix(stream), peer, permit, certificates: None })
             })))
         }
+        (AcceptedSocket::Quic(arriving, address), _, _) => Ok(Arrival::Handshake(Box::pin(async move {
+            let handshake = perform_quic_handshake(*arriving, address, &endpoint, permit);
+            timeout(endpoint.connect_timeout, handshake).await.map_err(|_| HandshakeError::Timeout)?
+        }))),
         (AcceptedSocket::Tcp(stream, address), _, _) => {
             let stream = TcpStream::from_std(stream)?;
             Ok(Arrival::Handshake(Box::pin(async move {
@@ -171,6 +188,25 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
             })))
         }
     }
+}
+
+async fn perform_quic_handshake(
+    arriving: Arriving,
+    address: SocketAddr,
+    endpoint: &Arc<Endpoint>,
+    permit: Permit,
+) -> Result<Established, HandshakeError> {
+    let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate)?;
+    let (settings, removals) = certificates.quic().map_err(|error| HandshakeError::Tls(io::Error::other(error)))?;
+    let stream = quic::establish(arriving, settings).await?;
+    let (presented, mut peer) = (stream.certificates(), peer(endpoint, Some(address)));
+    // In a resumed session, the library takes the certificates of the client from the session, and does not verify them.
+    if !certificates.verifies(&presented) {
+        return Err(HandshakeError::Tls(io::Error::other("the client's certificate is not valid any more")));
+    }
+    peer.certificate_identity = certificates.identity_of(&presented).map_err(HandshakeError::Tls)?;
+    let certificates = ClientCertificates::of(endpoint, &presented, removals);
+    Ok(Established { stream: Stream::Quic(Box::new(stream)), peer, permit, certificates })
 }
 
 async fn perform_handshakes(
@@ -190,7 +226,7 @@ async fn perform_handshakes(
     let mut presented = None;
     let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate);
     let stream = match settings.transport {
-        Transport::Tcp | Transport::Unix => Stream::Tcp(stream),
+        Transport::Tcp | Transport::Unix | Transport::Quic => Stream::Tcp(stream),
         Transport::Ws => {
             let (stream, counted) = web_socket(stream, endpoint, &mut peer, permit).await?;
             permit = counted;
@@ -199,13 +235,13 @@ async fn perform_handshakes(
         Transport::Tls => {
             expect_tls(&stream, settings.transport).await?;
             let (stream, removals) = encrypted(stream, certificates?, &mut peer).await?;
-            presented = ClientCertificates::of(endpoint, &stream, removals);
+            presented = ClientCertificates::of(endpoint, certificates_of(&stream), removals);
             Stream::Tls(Box::new(stream))
         }
         Transport::Wss => {
             expect_tls(&stream, settings.transport).await?;
             let (stream, removals) = encrypted(stream, certificates?, &mut peer).await?;
-            presented = ClientCertificates::of(endpoint, &stream, removals);
+            presented = ClientCertificates::of(endpoint, certificates_of(&stream), removals);
             let (stream, counted) = web_socket(stream, endpoint, &mut peer, permit).await?;
             permit = counted;
             Stream::Wss(Box::new(stream))
@@ -221,7 +257,18 @@ async fn read_proxy_header(
     peer: &mut Peer,
     permit: Permit,
 ) -> Result<Permit, HandshakeError> {
-    match proxy_protocol::read_header(stream, endpoint.settings.proxy_protocol).await? {
+    let source = match &endpoint.settings.proxy_tls {
+        None => proxy_protocol::read_header(stream, endpoint.settings.proxy_protocol).await?,
+        Some(settings) => {
+            let (source, tls) = proxy_protocol::read_header_with_tls(stream).await?;
+            if source == Source::Proxy {
+                return Err(ProxyError::OwnCheck.into());
+            }
+            peer.certificate_identity = tls.judge(settings).map_err(ProxyError::from)?;
+            source
+        }
+    };
+    match source {
         Source::Client(address) => {
             peer.address = Some(address);
             // A loopback address is one of the proxy's machine, if the proxy says the truth.
@@ -259,7 +306,9 @@ async fn encrypted(
     peer: &mut Peer,
 ) -> Result<(ServerStream, u64), HandshakeError> {
     let (stream, removals) = certificates.accept(stream).await?;
-    peer.certificate_identity = certificates.identity_of(&stream).map_err(HandshakeError::Tls)?;
+    let identity = certificates.identity_of(certificates_of(&stream)).map_err(HandshakeError::Tls)?;
+    // Without one, that of a proxy remains.
+    peer.certificate_identity = identity.or(peer.certificate_identity.take());
     Ok((stream, removals))
 }
 

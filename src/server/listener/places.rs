@@ -22,11 +22,34 @@ pub(in crate::server) enum Places {
     All(u16),
     /// The path of a Unix socket, and the mode of its file.
     Unix(PathBuf, SocketMode),
+    /// The same of UDP.
+    Udp(Box<Self>),
+}
+
+/// A port of one of the two protocols, whose ports have nothing to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::server) enum Port {
+    Tcp(u16),
+    Udp(u16),
+}
+
+/// How an address is bound.
+#[derive(Debug, Clone, Copy)]
+struct Binding<'a> {
+    options: TcpOptions,
+    /// The ports at which a listener has IPv4 addresses of its own.
+    ipv4_ports: &'a HashSet<Port>,
+    is_datagram: bool,
 }
 
 impl Places {
     /// Resolves the name in the listener's address, if there is one.
     pub(in crate::server) fn resolve(listener: &Listener) -> io::Result<Self> {
+        let places = Self::resolve_address(listener)?;
+        Ok(if listener.transport.is_datagram() { Self::Udp(Box::new(places)) } else { places })
+    }
+
+    fn resolve_address(listener: &Listener) -> io::Result<Self> {
         Ok(match &listener.address {
             ListenAddress::Ip(address) => Self::One(canonical(*address)),
             ListenAddress::Port(port) => Self::All(*port),
@@ -48,13 +71,22 @@ impl Places {
     }
 
     /// The ports at which it has an IPv4 address of its own.
-    pub(in crate::server) fn ipv4_ports(&self) -> Vec<u16> {
+    pub(in crate::server) fn ipv4_ports(&self) -> Vec<Port> {
+        match self {
+            Self::Udp(places) => places.ipv4_addresses().map(|address| Port::Udp(address.port())).collect(),
+            Self::One(_) | Self::Name(_) | Self::All(_) | Self::Unix(..) => {
+                self.ipv4_addresses().map(|address| Port::Tcp(address.port())).collect()
+            }
+        }
+    }
+
+    fn ipv4_addresses(&self) -> impl Iterator<Item = &SocketAddr> {
         let addresses = match self {
             Self::One(address) => std::slice::from_ref(address),
             Self::Name(addresses) => addresses,
-            Self::All(_) | Self::Unix(..) => &[],
+            Self::All(_) | Self::Unix(..) | Self::Udp(_) => &[],
         };
-        addresses.iter().filter(|address| address.is_ipv4()).map(SocketAddr::port).collect()
+        addresses.iter().filter(|address| address.is_ipv4())
     }
 
     /// Whether a socket that listens there is one of them. `any_port`: port 0 stands for every port.
@@ -72,23 +104,35 @@ impl Places {
                 wanted == path
                     || wanted.canonicalize().is_ok_and(|wanted| path.canonicalize().is_ok_and(|path| wanted == path))
             }
-            (Self::One(_) | Self::Name(_) | Self::All(_), Place::Unix(_)) | (Self::Unix(..), Place::Tcp(_)) => false,
+            (Self::Udp(places), Place::Udp(address)) => places.contain(&Place::Tcp(*address), any_port),
+            (Self::One(_) | Self::Name(_) | Self::All(_), Place::Unix(_) | Place::Udp(_))
+            | (Self::Unix(..), Place::Tcp(_) | Place::Udp(_))
+            | (Self::Udp(_), Place::Tcp(_) | Place::Unix(_)) => false,
         }
     }
 
-    /// Whether they are of the same kind as this place: TCP or a Unix socket.
+    /// Whether they are of the same kind as this place: TCP, UDP or a Unix socket.
     pub(in crate::server) const fn are_like(&self, place: &Place) -> bool {
-        matches!(self, Self::Unix(..)) == matches!(place, Place::Unix(_))
+        match place {
+            Place::Tcp(_) => !matches!(self, Self::Unix(..) | Self::Udp(_)),
+            Place::Udp(_) => matches!(self, Self::Udp(_)),
+            Place::Unix(_) => matches!(self, Self::Unix(..)),
+        }
     }
 
     /// Listens at all of them. `[::]` takes IPv4 too, unless `ipv4_ports` has its port: then another listener has IPv4 addresses there.
     pub(in crate::server) fn bind(
         &self,
         options: TcpOptions,
-        ipv4_ports: &HashSet<u16>,
+        ipv4_ports: &HashSet<Port>,
     ) -> io::Result<Vec<BoundSocket>> {
-        let bind = |address| bind(address, options, ipv4_ports);
+        self.bind_as(Binding { options, ipv4_ports, is_datagram: false })
+    }
+
+    fn bind_as(&self, binding: Binding<'_>) -> io::Result<Vec<BoundSocket>> {
+        let bind = |address| binding.bind(address);
         match self {
+            Self::Udp(places) => places.bind_as(Binding { is_datagram: true, ..binding }),
             Self::One(address) => Ok(vec![bind(*address)?]),
             Self::Unix(path, mode) => Ok(vec![BoundSocket::bind_unix(path, *mode)?]),
             Self::All(port) => match bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), *port)) {
@@ -115,19 +159,27 @@ impl Places {
     }
 }
 
-fn bind(address: SocketAddr, options: TcpOptions, ipv4_ports: &HashSet<u16>) -> io::Result<BoundSocket> {
-    let is_all = address.ip() == Ipv6Addr::UNSPECIFIED;
-    let takes_ipv4 = is_all && (address.port() == 0 || !ipv4_ports.contains(&address.port()));
-    if is_all && !takes_ipv4 {
-        log_line!(
-            AddressIpv6Only { address = tracing::field::display(address) },
-            "{address} is for IPv6 only: another listener has an IPv4 address at this port"
-        );
+impl Binding<'_> {
+    fn bind(self, address: SocketAddr) -> io::Result<BoundSocket> {
+        let Self { options, ipv4_ports, is_datagram } = self;
+        let port = if is_datagram { Port::Udp(address.port()) } else { Port::Tcp(address.port()) };
+        let is_all = address.ip() == Ipv6Addr::UNSPECIFIED;
+        let takes_ipv4 = is_all && (address.port() == 0 || !ipv4_ports.contains(&port));
+        if is_all && !takes_ipv4 {
+            log_line!(
+                AddressIpv6Only { address = tracing::field::display(address) },
+                "{address} is for IPv6 only: another listener has an IPv4 address at this port"
+            );
+        }
+        let bound = match is_datagram {
+            true => BoundSocket::bind_udp(address, takes_ipv4),
+            false => BoundSocket::bind(address, options, takes_ipv4),
+        };
+        bound.map_err(|error| match takes_ipv4 {
+            true => io::Error::new(error.kind(), format!("{error} (for IPv6 or IPv4: [::] takes both)")),
+            false => error,
+        })
     }
-    BoundSocket::bind(address, options, takes_ipv4).map_err(|error| match takes_ipv4 {
-        true => io::Error::new(error.kind(), format!("{error} (for IPv6 or IPv4: [::] takes both)")),
-        false => error,
-    })
 }
 
 /// Logs that an address is left out.
@@ -209,6 +261,28 @@ mod tests {
                 assert_eq!(bound.unwrap().len(), 2, "{pair:?}");
             }
         }
+    }
+
+    #[test]
+    fn ports_of_udp_are_not_those_of_tcp() {
+        let udp = |address: &str| {
+            let mut listener = Listener::new(address.parse().unwrap());
+            listener.transport = crate::config::Transport::Quic;
+            Places::resolve(&listener).unwrap()
+        };
+        let port = free_port();
+        let all = [udp(&format!("[::]:{port}")), places(&format!("0.0.0.0:{port}")), places(&format!("[::]:{port}"))];
+        let ipv4_ports: HashSet<Port> = all.iter().flat_map(Places::ipv4_ports).collect();
+        assert_eq!(ipv4_ports, HashSet::from([Port::Tcp(port)]));
+        let bound = all.each_ref().map(|places| places.bind(OPTIONS, &ipv4_ports).unwrap().remove(0));
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let BoundSocket::Udp(udp_socket, _) = &bound[0] else { panic!("{bound:?}") };
+        sender.send_to(b"x", ("127.0.0.1", port)).unwrap();
+        udp_socket.set_nonblocking(false).unwrap();
+        assert_eq!(udp_socket.recv(&mut [0; 9]).unwrap(), 1, "[::] of UDP takes IPv4 too");
+        let place = Place::Udp(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
+        assert!(all[0].contain(&place, false) && all[0].are_like(&place));
+        assert!(!all[2].contain(&place, false) && !all[2].are_like(&place));
     }
 
     #[test]

@@ -2,12 +2,16 @@
 //!
 //! A header that is not exactly as the specification says ends the connection, as soon as the first wrong byte has arrived.
 
+mod tls;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+pub(super) use self::tls::ClientTls;
+use self::tls::ClientTlsError;
 use super::foreign::{self, Protocol};
 use crate::config::ProxyProtocol;
 
@@ -29,6 +33,12 @@ pub(in crate::server) enum ProxyError {
     /// The header begins correctly and is malformed.
     #[error("malformed PROXY header: {0}")]
     Malformed(&'static str),
+    /// What it says about the TLS of the client is malformed, or not enough.
+    #[error("{0}")]
+    Client(#[from] ClientTlsError),
+    /// The proxy itself has connected, where only clients with TLS are accepted.
+    #[error("a health check of the proxy")]
+    OwnCheck,
     /// The connection ended before the header was complete.
     #[error("incomplete PROXY header: {0}")]
     Io(#[from] io::Error),
@@ -45,11 +55,47 @@ pub(super) enum Source {
     Proxy,
 }
 
-/// Reads the header, and no byte after it.
+/// Reads the header, and no byte after it. What it says about TLS is of no interest.
 pub(super) async fn read_header(
     stream: &mut (impl AsyncRead + Unpin),
     accepted: ProxyProtocol,
 ) -> Result<Source, ProxyError> {
+    let Header { source, rest, .. } = read_addresses(stream, accepted).await?;
+    skip(stream, rest).await?;
+    Ok(source)
+}
+
+/// Reads the header, and no byte after it, with what it says about TLS.
+pub(super) async fn read_header_with_tls(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<(Source, ClientTls), ProxyError> {
+    let Header { source, rest, head, length } = read_addresses(stream, ProxyProtocol::V2).await?;
+    if rest + length > WITH_TLS_MAX {
+        return Err(ProxyError::Malformed("longer than 16 KiB"));
+    }
+    let mut fields = vec![0; rest];
+    stream.read_exact(&mut fields).await?;
+    let head = head.get(..length).unwrap_or_default();
+    let tls = match source {
+        Source::Client(_) | Source::Unknown => ClientTls::parse(head, &fields)?,
+        // The proxy itself has no client.
+        Source::Proxy => ClientTls::default(),
+    };
+    Ok((source, tls))
+}
+
+/// A header without its further fields.
+struct Header {
+    source: Source,
+    /// The bytes of the fields that follow, which are not read yet.
+    rest: usize,
+    /// What was read, in its first `length` bytes.
+    head: [u8; HEADER_KEPT_MAX],
+    length: usize,
+}
+
+/// Reads the header up to its addresses.
+async fn read_addresses(stream: &mut (impl AsyncRead + Unpin), accepted: ProxyProtocol) -> Result<Header, ProxyError> {
     let mut header = [0; HEADER_KEPT_MAX];
     let mut length = 0;
     loop {
@@ -63,8 +109,7 @@ pub(super) async fn read_header(
             }
             Err(error) => return Err(error),
             Ok(Parsed::Header { source, skip }) => {
-                self::skip(stream, skip).await?;
-                return Ok(source);
+                return Ok(Header { source, rest: skip, head: header, length });
             }
             Ok(Parsed::Incomplete { missing }) => {
                 let buffer = header.get_mut(length..length + missing).ok_or(ProxyError::Malformed("too long"))?;
@@ -265,6 +310,8 @@ fn hint(found: Protocol) -> String {
     }
 }
 
+/// The longest header in which the fields about TLS are read: one with a chain of certificates fits.
+const WITH_TLS_MAX: usize = 16 * 1024;
 const V1_SIGNATURE: &[u8] = b"PROXY ";
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line that the specification allows, with CR LF.

@@ -1,17 +1,18 @@
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::quic::{Arriving, Intake, Listening};
 use super::tcp::canonical;
-use super::{tcp, unix};
+use super::{Endpoint, tcp, unix};
 use crate::config::SocketMode;
 
 /// A listening socket.
@@ -19,6 +20,8 @@ use crate::config::SocketMode;
 pub(in crate::server) enum BoundSocket {
     Tcp(TcpListener),
     Unix(UnixListener, unix::SocketFile),
+    /// For QUIC.
+    Udp(UdpSocket, Arc<Intake>),
 }
 
 /// Another descriptor of a listening socket, for a process that takes over. The socket listens until all its descriptors are closed.
@@ -27,6 +30,8 @@ pub(crate) struct SecondSocket {
     pub(in crate::server) descriptor: OwnedFd,
     /// Whether the end of the listener removes the file of a Unix socket; `None` for TCP.
     pub(in crate::server) removal: Option<Arc<unix::Removal>>,
+    /// Stops this process from reading a UDP socket; `None` for others.
+    pub(in crate::server) intake: Option<Arc<Intake>>,
 }
 
 /// An accepted socket that is not registered with a runtime: the thread of its shard registers it.
@@ -34,6 +39,8 @@ pub(crate) struct SecondSocket {
 pub(in crate::server) enum AcceptedSocket {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
+    /// The beginning of a QUIC connection.
+    Quic(Box<Arriving>, SocketAddr),
 }
 
 /// Where a listening socket listens.
@@ -42,13 +49,14 @@ pub(in crate::server) enum Place {
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
+    Udp(SocketAddr),
 }
 
 impl AcceptedSocket {
     /// The remote address; a Unix socket has none.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(_, address) => Some(*address),
+            Self::Tcp(_, address) | Self::Quic(_, address) => Some(*address),
             Self::Unix(_) => None,
         }
     }
@@ -56,11 +64,13 @@ impl AcceptedSocket {
 
 impl SecondSocket {
     pub(crate) fn of(socket: &impl AsFd, file: Option<&unix::SocketFile>) -> io::Result<Self> {
-        Ok(Self { descriptor: socket.as_fd().try_clone_to_owned()?, removal: file.map(unix::SocketFile::removal) })
+        let descriptor = socket.as_fd().try_clone_to_owned()?;
+        Ok(Self { descriptor, removal: file.map(unix::SocketFile::removal), intake: None })
     }
 
     pub(in crate::server) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { descriptor: self.descriptor.try_clone()?, removal: self.removal.clone() })
+        let (removal, intake) = (self.removal.clone(), self.intake.clone());
+        Ok(Self { descriptor: self.descriptor.try_clone()?, removal, intake })
     }
 }
 
@@ -68,6 +78,18 @@ impl BoundSocket {
     /// Listens at `address`. `takes_ipv4`: for `[::]`, whether connections over IPv4 are accepted too.
     pub(super) fn bind(address: SocketAddr, options: tcp::Options, takes_ipv4: bool) -> io::Result<Self> {
         tcp::bind(address, options, takes_ipv4).map(Self::Tcp)
+    }
+
+    /// Gets the datagrams for `address`. `takes_ipv4`: for `[::]`, whether it gets those of IPv4 too.
+    pub(super) fn bind_udp(address: SocketAddr, takes_ipv4: bool) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            // Not left to the operating system, whose default an administrator can change.
+            socket.set_only_v6(!takes_ipv4)?;
+        }
+        socket.bind(&address.into())?;
+        socket.set_nonblocking(true)?;
+        Ok(Self::Udp(socket.into(), Arc::default()))
     }
 
     /// Listens at a Unix socket.
@@ -86,6 +108,7 @@ impl BoundSocket {
                 Self::Tcp(socket.into())
             }
             Place::Unix(path) => Self::Unix(socket.into(), unix::SocketFile::of(path, removes_file)),
+            Place::Udp(_) => Self::Udp(socket.into(), Arc::default()),
         })
     }
 
@@ -94,6 +117,9 @@ impl BoundSocket {
         match self {
             Self::Tcp(listener) => SecondSocket::of(listener, None),
             Self::Unix(listener, file) => SecondSocket::of(listener, Some(file)),
+            Self::Udp(socket, intake) => {
+                Ok(SecondSocket { intake: Some(Arc::clone(intake)), ..SecondSocket::of(socket, None)? })
+            }
         }
     }
 
@@ -110,6 +136,8 @@ impl BoundSocket {
                 stream.set_nonblocking(true)?;
                 Ok(AcceptedSocket::Unix(stream))
             }
+            // What arrives waits in the socket.
+            Self::Udp(..) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -117,13 +145,14 @@ impl BoundSocket {
     pub(in crate::server) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Udp(socket, _) => socket.local_addr().ok(),
             Self::Unix(..) => None,
         }
     }
 
-    /// Registers the socket with the runtime of this thread.
+    /// Registers the socket of a listener with the runtime of this thread.
     #[expect(deprecated, reason = "mio's listeners keep their descriptor, and what replaces it is unsafe")]
-    pub(in crate::server) fn register(self) -> io::Result<Accepting> {
+    pub(in crate::server) fn register(self, endpoint: &Endpoint) -> io::Result<Accepting> {
         Ok(match self {
             Self::Tcp(listener) => {
                 let listener = mio::net::TcpListener::from_std(listener);
@@ -132,6 +161,11 @@ impl BoundSocket {
             Self::Unix(listener, file) => {
                 let listener = mio::net::UnixListener::from_std(listener);
                 Accepting::Unix(AsyncFd::with_interest(listener, Interest::READABLE)?, file)
+            }
+            Self::Udp(socket, intake) => {
+                let certificates = endpoint.certificates.as_ref().ok_or(io::ErrorKind::NotFound)?;
+                let (settings, _) = certificates.quic().map_err(io::Error::other)?;
+                Accepting::Quic(Listening::open(socket, intake, &settings)?)
             }
         })
     }
@@ -144,6 +178,10 @@ impl BoundSocket {
 pub(in crate::server) fn place_of(socket: &OwnedFd) -> io::Result<Place> {
     let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);
     let socket = SockRef::from(socket);
+    let is_datagram = cfg!(feature = "quic") && socket.r#type()? == Type::DGRAM;
+    if let Some(address) = socket.local_addr()?.as_socket().filter(|_| is_datagram) {
+        return Ok(Place::Udp(canonical(address)));
+    }
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Err(invalid("it is not a listening stream socket (in a unit of systemd: ListenStream=, Accept=no)"));
     }
@@ -170,6 +208,7 @@ pub(in crate::server) enum Accepting {
         AsyncFd<mio::net::UnixListener>,
         #[expect(dead_code, reason = "removes the file when it is dropped")] unix::SocketFile,
     ),
+    Quic(Listening),
 }
 
 impl Accepting {
@@ -193,6 +232,10 @@ impl Accepting {
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.async_io(Interest::READABLE, |listener| listener.accept()).await?;
                 Ok(AcceptedSocket::Unix(stream.into()))
+            }
+            Self::Quic(listening) => {
+                let (arriving, address) = listening.accept().await?;
+                Ok(AcceptedSocket::Quic(Box::new(arriving), canonical(address)))
             }
         }
     }

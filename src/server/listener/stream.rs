@@ -1,13 +1,16 @@
+use std::borrow::Cow;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::server::TlsStream;
 
+use super::quic::QuicStream;
+use super::tls::certificates_of;
 use super::websocket::WebSocket;
 use crate::config::Transport;
 
@@ -19,6 +22,7 @@ pub(in crate::server) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     Ws(Box<WebSocket<TcpStream>>),
     Wss(Box<WebSocket<TlsStream<TcpStream>>>),
+    Quic(Box<QuicStream>),
 }
 
 impl Stream {
@@ -26,7 +30,7 @@ impl Stream {
     pub(in crate::server) const fn is_plain(&self) -> bool {
         match self {
             Self::Tcp(_) | Self::Unix(_) => true,
-            Self::Tls(_) | Self::Ws(_) | Self::Wss(_) => false,
+            Self::Tls(_) | Self::Ws(_) | Self::Wss(_) | Self::Quic(_) => false,
         }
     }
 }
@@ -40,15 +44,17 @@ impl Stream {
             Self::Tls(_) => Transport::Tls,
             Self::Ws(_) => Transport::Ws,
             Self::Wss(_) => Transport::Wss,
+            Self::Quic(_) => Transport::Quic,
         }
     }
 
-    /// The state of TLS.
-    pub(super) fn tls_session(&self) -> Option<&ServerConnection> {
+    /// The certificates that the client has presented, its own first; empty if it has presented none.
+    pub(super) fn certificates(&self) -> Cow<'_, [CertificateDer<'static>]> {
         match self {
-            Self::Tls(stream) => Some(stream.get_ref().1),
-            Self::Wss(stream) => Some(stream.get_ref().get_ref().1),
-            Self::Tcp(_) | Self::Unix(_) | Self::Ws(_) => None,
+            Self::Tls(stream) => Cow::Borrowed(certificates_of(stream)),
+            Self::Wss(stream) => Cow::Borrowed(certificates_of(stream.get_ref())),
+            Self::Quic(stream) => Cow::Owned(stream.certificates()),
+            Self::Tcp(_) | Self::Unix(_) | Self::Ws(_) => Cow::Borrowed(&[]),
         }
     }
 
@@ -60,6 +66,7 @@ impl Stream {
             Self::Tls(stream) => stream.get_ref().0,
             Self::Ws(stream) => stream.get_ref(),
             Self::Wss(stream) => stream.get_ref().get_ref().0,
+            Self::Quic(stream) => return stream.abort(),
         };
         // If that fails, the connection ends all the same.
         let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
@@ -73,6 +80,7 @@ impl Stream {
             Self::Tls(stream) => is_closed(stream.get_ref().0.ready(Interest::READABLE), cx),
             Self::Ws(stream) => is_closed(stream.get_ref().ready(Interest::READABLE), cx),
             Self::Wss(stream) => is_closed(stream.get_ref().get_ref().0.ready(Interest::READABLE), cx),
+            Self::Quic(stream) => stream.is_closed(),
         }
     }
 }
@@ -94,6 +102,7 @@ impl AsyncRead for Stream {
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Ws(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Wss(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Quic(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -106,6 +115,7 @@ impl AsyncWrite for Stream {
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Ws(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Wss(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Quic(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -120,6 +130,7 @@ impl AsyncWrite for Stream {
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Ws(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Wss(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Quic(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -127,6 +138,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             // Writes are system calls without a buffer in the process.
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Quic(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Ws(stream) => Pin::new(stream).poll_flush(cx),
             Self::Wss(stream) => Pin::new(stream).poll_flush(cx),
@@ -140,6 +152,7 @@ impl AsyncWrite for Stream {
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Ws(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Wss(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Quic(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -44,7 +44,8 @@ impl TestListener {
         let address = socket.address().unwrap();
         let admission = Arc::new(Admission::new(limits));
         let endpoint = Arc::new(Endpoint::new(settings, limits).unwrap());
-        Self { endpoint, accepting: socket.register().unwrap(), address, admission }
+        let accepting = socket.register(&endpoint).unwrap();
+        Self { endpoint, accepting, address, admission }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -297,8 +298,8 @@ fn a_unix_socket_takes_the_address_of_the_proxy_header() {
         let mut settings = Listener::new(ListenAddress::Unix(path.clone()));
         settings.proxy_protocol = ProxyProtocol::V1;
         let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
-        let socket = BoundSocket::bind_unix(&path, SocketMode::default()).unwrap().register().unwrap();
         let endpoint = Arc::new(Endpoint::new(settings, &limits).unwrap());
+        let socket = BoundSocket::bind_unix(&path, SocketMode::default()).unwrap().register(&endpoint).unwrap();
         let admission = Arc::new(Admission::new(&limits));
         let establish = async |header: &[u8]| {
             let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();

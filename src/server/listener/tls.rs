@@ -15,7 +15,7 @@ mod verifier;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -34,6 +34,7 @@ use self::notes::Notes;
 use self::revoked::{CertificateId, RevokedCertificates};
 use self::sessions::Sessions;
 use self::verifier::VersionOne;
+use super::quic::QuicSettings;
 use crate::config::{ClientCertificate, Tls};
 
 /// A TLS connection.
@@ -50,6 +51,8 @@ pub(super) struct Certificates {
 struct Loaded {
     files: Tls,
     config: Arc<ServerConfig>,
+    /// Made of `config` for a listener for QUIC.
+    quic: OnceLock<QuicSettings>,
     verifier: Arc<dyn ClientCertVerifier>,
     /// The authorities that sign client certificates.
     authorities: Vec<CertificateDer<'static>>,
@@ -129,15 +132,29 @@ impl Certificates {
         let (_, session) = stream.get_ref();
         if session.handshake_kind() == Some(HandshakeKind::Resumed) {
             let refused = |error| AcceptError::Failed(in_words(io::Error::new(io::ErrorKind::InvalidData, error)));
-            loaded.verify(session).map_err(refused)?;
+            loaded.verify(certificates_of(&stream)).map_err(refused)?;
         }
         Ok((stream, loaded.removals))
     }
 
+    /// What a connection of QUIC gets now, and the [`removals`](Self::removals) at the load by which the client's certificate is verified.
+    pub(super) fn quic(&self) -> Result<(QuicSettings, u64), TlsError> {
+        let loaded = self.current.load();
+        let settings = match loaded.quic.get() {
+            Some(settings) => settings.clone(),
+            None => {
+                let settings = QuicSettings::new(&loaded.config)?;
+                loaded.quic.get_or_init(|| settings).clone()
+            }
+        };
+        Ok((settings, loaded.removals))
+    }
+
     /// The certificates that the client has presented, as far as a revocation list could name them later; `None`: it has presented none.
-    pub(super) fn presented(&self, stream: &ServerStream) -> Option<Presented> {
-        let (_, session) = stream.get_ref();
-        let certificates = session.peer_certificates()?;
+    pub(super) fn presented(&self, certificates: &[CertificateDer<'_>]) -> Option<Presented> {
+        if certificates.is_empty() {
+            return None;
+        }
         let listed = if self.current.load().files.crl.is_some() { PRESENTED_MAX } else { 0 };
         Some(Presented(certificates.iter().take(listed).filter_map(CertificateId::of).collect()))
     }
@@ -148,8 +165,8 @@ impl Certificates {
     }
 
     /// Whether the certificates that a client has presented are valid by the current files, or there are none.
-    pub(super) fn verifies(&self, session: &rustls::ServerConnection) -> bool {
-        self.current.load().verify(session).is_ok()
+    pub(super) fn verifies(&self, certificates: &[CertificateDer<'_>]) -> bool {
+        self.current.load().verify(certificates).is_ok()
     }
 
     /// Whether a revocation list names a certificate that the client has presented.
@@ -161,25 +178,29 @@ impl Certificates {
     ///
     /// # Errors
     /// The certificate has what can't be a user name.
-    pub(super) fn identity_of(&self, stream: &ServerStream) -> io::Result<Option<Arc<str>>> {
-        let (_, session) = stream.get_ref();
+    pub(super) fn identity_of(&self, certificates: &[CertificateDer<'_>]) -> io::Result<Option<Arc<str>>> {
         let loaded = self.current.load();
-        let certificates = session.peer_certificates().filter(|_| loaded.files.identity_as_user_name);
-        let Some(certificate) = certificates.and_then(<[_]>::first) else { return Ok(None) };
+        let certificate = certificates.first().filter(|_| loaded.files.identity_as_user_name);
+        let Some(certificate) = certificate else { return Ok(None) };
         client_identity::of(certificate, loaded.files.identity).map_err(|fault| io::Error::other(fault.to_string()))
     }
 }
 
 impl Loaded {
     /// Verifies the certificates that a client has presented, if it has.
-    fn verify(&self, session: &rustls::ServerConnection) -> Result<(), rustls::Error> {
-        let Some([end_entity, intermediates @ ..]) = session.peer_certificates() else { return Ok(()) };
+    fn verify(&self, certificates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let [end_entity, intermediates @ ..] = certificates else { return Ok(()) };
         // A listener that asks for no certificates any more has nothing against those that were presented before.
         if self.files.client_certificate == ClientCertificate::None {
             return Ok(());
         }
         self.verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()).map(drop)
     }
+}
+
+/// The certificates that the client of a TLS connection has presented, its own first.
+pub(super) fn certificates_of(stream: &ServerStream) -> &[CertificateDer<'static>] {
+    stream.get_ref().1.peer_certificates().unwrap_or_default()
 }
 
 /// Reads all files without using them. Returns what an operator should know about them.
@@ -210,7 +231,9 @@ fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
     config.send_tls13_tickets = 1;
     let revoked = RevokedCertificates::of(&lists);
     let files = files.clone();
-    Ok((Loaded { files, config: Arc::new(config), verifier, authorities, removals: 0, ends, revoked }, notes))
+    let config = Arc::new(config);
+    let quic = OnceLock::new();
+    Ok((Loaded { files, config, quic, verifier, authorities, removals: 0, ends, revoked }, notes))
 }
 
 /// The error of a handshake, in words if a client certificate or the protocols of the client are its cause.

@@ -30,7 +30,7 @@ impl Target {
         let label = |listener: &OpenListener| listener.endpoint().settings().label().into_owned();
         let listener = match &settings.listener {
             Some(name) => listeners.iter().find(|listener| label(listener) == *name),
-            None => listeners.first(),
+            None => listeners.iter().find(|listener| !listener.endpoint().settings().transport.is_datagram()),
         }?;
         Self::of(listener.endpoint().settings(), listener.addresses())
     }

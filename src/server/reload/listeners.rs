@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::super::bind::{ipv4_ports, tcp_options};
 use super::super::listener::{
-    Acceptor, BoundSocket, Early, Endpoint, ListeningSocket, OpenListener, Places, is_without_family, log_skipped,
+    Acceptor, BoundSocket, Early, Endpoint, ListeningSocket, OpenListener, Places, Port, is_without_family, log_skipped,
 };
 use super::super::log::log_line;
 use super::super::shard::mailbox::Mail;
@@ -148,7 +148,7 @@ impl Server {
     async fn open(
         &self,
         settings: &Listener,
-        (config, ports): (&Config, &HashSet<u16>),
+        (config, ports): (&Config, &HashSet<Port>),
         mut moved: Option<OpenListener>,
         removed: &mut Vec<OpenListener>,
     ) -> Result<Next, Box<Failure>> {
@@ -315,12 +315,17 @@ fn log_open(listener: &OpenListener) {
     }
 }
 
+/// Whether both listen at the same address: of TCP, or both of UDP.
+fn is_same_place(open: &Listener, listener: &Listener) -> bool {
+    open.address == listener.address && open.transport.is_datagram() == listener.transport.is_datagram()
+}
+
 /// For each of the `configured` listeners the one of those that are `open`, each of which is used once: with the same address, if possible
 /// of the same name; then with the same name; then, if both have no name, with the same transport.
 fn matches(open: &[Listener], configured: &[Listener]) -> Vec<Match> {
     let rules: [fn(&Listener, &Listener) -> bool; 4] = [
-        |open, listener| open.address == listener.address && open.name == listener.name,
-        |open, listener| open.address == listener.address,
+        |open, listener| is_same_place(open, listener) && open.name == listener.name,
+        is_same_place,
         |open, listener| open.name.is_some() && open.name == listener.name,
         |open, listener| open.name.is_none() && listener.name.is_none() && open.transport == listener.transport,
     ];
@@ -332,7 +337,7 @@ fn matches(open: &[Listener], configured: &[Listener]) -> Vec<Match> {
             let candidate = candidates.find(|(_, (open, is_used))| !**is_used && rule(open, listener));
             if let Some((number, (open, is_used))) = candidate {
                 *is_used = true;
-                let is_same = open.address == listener.address;
+                let is_same = is_same_place(open, listener);
                 *found = if is_same { Match::Same(number) } else { Match::Moved(number) };
             }
         }
@@ -370,5 +375,10 @@ mod tests {
         let mut web = listener(":3");
         web.transport = Transport::Ws;
         assert_eq!(matches(&[listener(":1")], &[web, listener(":2")]), [New, Moved(0)]);
+        let mut quic = listener("a=:1");
+        quic.transport = Transport::Quic;
+        let (open, both) = ([listener("a=:1")], [quic.clone(), listener("b=:1")]);
+        assert_eq!(matches(&open, &both), [New, Same(0)], "a port of UDP is another one");
+        assert_eq!(matches(&open, &[quic]), [Moved(0)], "the transport has changed from TCP to UDP");
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::{AcceptError, Certificates, TlsError};
+use super::{AcceptError, Certificates, TlsError, certificates_of};
 use crate::config::Tls;
 
 /// TLS of a listener for HTTP.
@@ -43,7 +43,7 @@ impl Https {
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<Arc<str>>)> {
         match self.certificates.accept(stream).await {
             Ok((stream, _)) => {
-                let name = self.certificates.identity_of(&stream)?;
+                let name = self.certificates.identity_of(certificates_of(&stream))?;
                 Ok((stream, name))
             }
             Err(AcceptError::Failed(error)) => Err(error),

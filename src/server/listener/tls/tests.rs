@@ -48,7 +48,8 @@ fn shake(certificates: &Certificates, client: &Arc<ClientConfig>, host: &str) ->
                 let AcceptError::Failed(error) = error else { panic!("{error:?}") };
                 error.to_string()
             })?;
-            let identity = certificates.identity_of(&stream).unwrap().map(|identity| identity.to_string());
+            let identity =
+                certificates.identity_of(certificates_of(&stream)).unwrap().map(|identity| identity.to_string());
             stream.write_u8(b'x').await.unwrap();
             stream.flush().await.unwrap();
             Ok((stream, identity))

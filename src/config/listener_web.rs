@@ -1,8 +1,13 @@
-//! Browsers and proxies in front of a listener.
+//! The rules of a listener about browsers and HTTP proxies.
 
 use super::{Listener, ProxyProtocol, Transport};
 
 impl Listener {
+    /// Whether its connections begin with an HTTP request.
+    pub fn is_web(&self) -> bool {
+        matches!(self.transport, Transport::Ws | Transport::Wss)
+    }
+
     /// Checks the settings about browsers and proxies.
     pub(super) fn browser_problems(&self, problem: &mut impl FnMut(&str, &str)) {
         if let Some(origins) = &self.websocket_origins {
