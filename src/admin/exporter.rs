@@ -119,10 +119,11 @@ fn escaped(value: &str) -> String {
 
 const METADATA: Metadata<'static> = Metadata::new("oncemq", Level::INFO, None);
 
-/// Whether a metric has a series from the start: the others have one for each value of their labels.
+/// Whether a metric has a series from the start: the others have one for each value of their labels, such as the providers that ask a service.
 #[cfg(test)]
-pub(super) const fn has_series_at_start(metric: &Metric) -> bool {
-    !matches!(metric.source, Source::Outcomes(_)) && !matches!(metric.source, Source::Histograms(_))
+pub(super) fn has_series_at_start(metric: &Metric) -> bool {
+    let is_one_for_all = !matches!(metric.source, Source::Outcomes(_) | Source::Histograms(_));
+    is_one_for_all && !metric.labels.contains(&"provider")
 }
 
 #[cfg(test)]

@@ -139,13 +139,14 @@ mod tests {
             owner: Owner::Anonymous,
         };
         let mut expected = vec![2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1];
-        expected.extend_from_slice(b"\x01\0\0\0c\0\x01\x09\0\0\0anonymous");
+        expected.extend_from_slice(b"\x01\0\0\0c\0\x01\x09\0\0\0anonymous\0");
         assert_eq!(delay.to_part(), expected);
     }
 
     #[test]
     fn a_part_is_read_as_it_was_written_and_never_if_it_is_cut() {
-        for owner in [Owner::Anonymous, Owner::named("alice".into())] {
+        let below = Owner::Anonymous.below(MountPoint::new("a/").ok().as_ref());
+        for owner in [Owner::Anonymous, Owner::named("alice".into()), below] {
             let delay = Delay {
                 number: 7,
                 due: Timestamp(9_000),

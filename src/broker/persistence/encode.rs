@@ -39,21 +39,7 @@ impl Record {
     pub fn to_bytes(&self) -> RecordBytes {
         let mut bytes = RecordBytes::default();
         match self {
-            Self::SessionOpened { key, client_id, owner, session_expiry_interval, will } => {
-                bytes.puts.push(RecordKey::of(*key, RecordKey::SESSION, 0));
-                bytes.deletes.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
-                let wills = if will.is_some() { &mut bytes.puts } else { &mut bytes.deletes };
-                wills.push(RecordKey::of(*key, RecordKey::WILL, 0));
-                let body = &mut bytes.body;
-                put_str(body, client_id.as_str());
-                put_option(body, owner.user().map(|user| &**user), put_str);
-                body.extend(session_expiry_interval.to_le_bytes());
-                put_option(body, will.as_deref(), put_will);
-                put_option(body, owner.provider(), put_str);
-                if let Some(mount_point) = owner.mount_point() {
-                    put_str(body, mount_point.as_str());
-                }
-            }
+            Self::SessionOpened { .. } => self.put_opened(&mut bytes),
             Self::SessionDetached { key, session_expiry_interval, at, will, sent_until } => {
                 bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
                 bytes.body.extend(session_expiry_interval.to_le_bytes());
@@ -112,6 +98,23 @@ impl Record {
             }
         }
         bytes
+    }
+
+    fn put_opened(&self, bytes: &mut RecordBytes) {
+        let Self::SessionOpened { key, client_id, owner, session_expiry_interval, will } = self else { return };
+        bytes.puts.push(RecordKey::of(*key, RecordKey::SESSION, 0));
+        bytes.deletes.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
+        let wills = if will.is_some() { &mut bytes.puts } else { &mut bytes.deletes };
+        wills.push(RecordKey::of(*key, RecordKey::WILL, 0));
+        let body = &mut bytes.body;
+        put_str(body, client_id.as_str());
+        put_option(body, owner.user().map(|user| &**user), put_str);
+        body.extend(session_expiry_interval.to_le_bytes());
+        put_option(body, will.as_deref(), put_will);
+        put_option(body, owner.provider(), put_str);
+        if let Some(mount_point) = owner.mount_point() {
+            put_str(body, mount_point.as_str());
+        }
     }
 
     fn put_accepted(&self, bytes: &mut RecordBytes) {
