@@ -57,7 +57,13 @@ where
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer.clone()));
         request.extensions_mut().insert(lifetime.clone());
-        router.call(request)
+        lifetime.set_asked(true);
+        let (lifetime, response) = (lifetime.clone(), router.call(request));
+        async move {
+            let response = response.await;
+            lifetime.set_asked(false);
+            response
+        }
     });
     // A client that closes its sending side after the request still waits for the response.
     let connection = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(stream), service);

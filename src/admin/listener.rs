@@ -1,5 +1,8 @@
+use std::collections::VecDeque;
+use std::future::pending;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -7,34 +10,53 @@ use std::time::Duration;
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::select;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A listener with a greatest number of connections, each with a limited lifetime. Further connections wait in the operating system's
-/// backlog.
+/// A listener with a greatest number of connections, each with a limited lifetime. For a further connection, the oldest one without a request
+/// under way is closed, so that silent connections keep nobody out; if all have a request, it waits, and the others wait in the operating
+/// system's backlog.
 #[derive(Debug)]
-pub(super) struct BoundedListener<L> {
+pub(super) struct BoundedListener<L: Listener> {
     listener: L,
     lifetime: Duration,
     permits: Arc<Semaphore>,
+    /// The connections, the oldest first. At most as many as there are permits, and those that have ended since the last look.
+    leases: VecDeque<(Lifetime, oneshot::Sender<()>)>,
+    /// A connection that waits for a slot.
+    waiting: Option<(L::Io, L::Addr)>,
 }
 
 /// The end of a connection's lifetime, and its slot.
 #[derive(Debug)]
 pub(super) struct Lease {
     end: Pin<Box<Sleep>>,
+    /// Ends it in favour of another connection.
+    eviction: Option<oneshot::Receiver<()>>,
     lifetime: Lifetime,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Extends the lifetime of a connection, for a response that takes longer. An extension of each request.
+/// Extends the lifetime of a connection, for a response that takes longer, and knows whether it has a request. An extension of each request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Lifetime(Arc<OnceLock<Instant>>);
+pub(super) struct Lifetime {
+    end: Arc<OnceLock<Instant>>,
+    is_asked: Arc<AtomicBool>,
+}
 
 impl Lifetime {
     /// Lets the connection live until `end`, if that is later than its end. Only the first call has an effect.
     pub(super) fn extend_to(&self, end: Instant) {
-        self.0.get_or_init(|| end);
+        self.end.get_or_init(|| end);
+    }
+
+    /// A request begins, or its response does.
+    pub(super) fn set_asked(&self, is_asked: bool) {
+        self.is_asked.store(is_asked, Ordering::Relaxed);
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.is_asked.load(Ordering::Relaxed) && self.end.get().is_none()
     }
 }
 
@@ -47,15 +69,42 @@ pub(super) struct BoundedStream<S> {
 
 impl<L: Listener> BoundedListener<L> {
     pub(super) fn new(listener: L, connections_max: usize, lifetime: Duration) -> Self {
-        Self { listener, lifetime, permits: Arc::new(Semaphore::new(connections_max)) }
+        let permits = Arc::new(Semaphore::new(connections_max));
+        Self { listener, lifetime, permits, leases: VecDeque::new(), waiting: None }
     }
 
-    /// Waits for a free slot and a connection.
+    /// Waits for a connection and a slot.
     pub(super) async fn accept(&mut self) -> (L::Io, L::Addr, Lease) {
-        // `acquire_owned` fails only if the semaphore is closed, which never happens.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        let (stream, address) = self.listener.accept().await;
-        (stream, address, Lease { end: Box::pin(sleep(self.lifetime)), lifetime: Lifetime::default(), _permit: permit })
+        loop {
+            if self.waiting.is_none() {
+                self.waiting = Some(self.listener.accept().await);
+            }
+            if self.permits.available_permits() == 0 {
+                self.evict();
+            }
+            // `acquire_owned` fails only if the semaphore is closed, which never happens.
+            let permit = select! {
+                permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
+                // A connection may have become idle.
+                () = sleep(EVICTION_INTERVAL) => continue,
+            };
+            let Some((stream, address)) = self.waiting.take() else { continue };
+            let (lifetime, (evict, eviction)) = (Lifetime::default(), oneshot::channel());
+            self.leases.retain(|(_, evict)| !evict.is_closed());
+            self.leases.push_back((lifetime.clone(), evict));
+            let end = Box::pin(sleep(self.lifetime));
+            return (stream, address, Lease { end, eviction: Some(eviction), lifetime, _permit: permit });
+        }
+    }
+
+    /// Ends the oldest connection without a request.
+    fn evict(&mut self) {
+        self.leases.retain(|(_, evict)| !evict.is_closed());
+        let Some(oldest) = self.leases.iter().position(|(lifetime, _)| lifetime.is_idle()) else { return };
+        if let Some((_, evict)) = self.leases.remove(oldest) {
+            // It may have ended just now.
+            let _ = evict.send(());
+        }
     }
 }
 
@@ -65,9 +114,42 @@ impl Lease {
         select! {
             result = work => Ok(result),
             () = self.end.as_mut() => Err(io::ErrorKind::TimedOut.into()),
+            () = evicted(&mut self.eviction) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
+
+    /// Whether the lifetime is over.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(eviction) = &mut self.eviction
+            && let Poll::Ready(result) = Pin::new(eviction).poll(context)
+        {
+            self.eviction = None;
+            if result.is_ok() {
+                return Poll::Ready(());
+            }
+        }
+        ready!(self.end.as_mut().poll(context));
+        if let Some(end) = self.lifetime.end.get().copied().filter(|end| *end > self.end.deadline()) {
+            self.end.as_mut().reset(end);
+            ready!(self.end.as_mut().poll(context));
+        }
+        Poll::Ready(())
+    }
 }
+
+/// Waits until the connection is ended in favour of another one.
+async fn evicted(eviction: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(receiver) = eviction
+        && receiver.await.is_ok()
+    {
+        return;
+    }
+    *eviction = None;
+    pending().await
+}
+
+/// How often a connection that waits looks for an idle one.
+const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 
 impl<S> BoundedStream<S> {
     pub(super) fn new(stream: S, lease: Lease) -> Self {
@@ -90,11 +172,7 @@ impl<S: Unpin> BoundedStream<S> {
         if let Poll::Ready(result) = poll(Pin::new(&mut self.stream), context) {
             return Poll::Ready(result);
         }
-        ready!(self.lease.end.as_mut().poll(context));
-        if let Some(end) = self.lease.lifetime.0.get().copied().filter(|end| *end > self.lease.end.deadline()) {
-            self.lease.end.as_mut().reset(end);
-            ready!(self.lease.end.as_mut().poll(context));
-        }
+        ready!(self.lease.poll_end(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -173,6 +251,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_oldest_connection_without_a_request_gives_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = BoundedListener::new(listener, CONNECTIONS_MAX, Duration::from_secs(60));
+        let (mut clients, mut served) = (Vec::new(), Vec::new());
+        for number in 0..CONNECTIONS_MAX {
+            clients.push(TcpStream::connect(address).await.unwrap());
+            let (stream, _, lease) = listener.accept().await;
+            let mut stream = BoundedStream::new(stream, lease);
+            stream.lifetime().set_asked(number == 0);
+            served.push(tokio::spawn(async move { stream.read(&mut [0; 16]).await.map_err(|error| error.kind()) }));
+        }
+        clients.push(TcpStream::connect(address).await.unwrap());
+        let (_stream, _, _lease) = listener.accept().await;
+        assert_eq!(served.remove(1).await.unwrap(), Err(io::ErrorKind::TimedOut));
+        assert!(served.iter().all(|served| !served.is_finished()));
+    }
+
+    #[tokio::test]
     async fn connections_beyond_the_limit_wait_until_another_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -180,7 +277,9 @@ mod tests {
         let (mut clients, mut accepted) = (Vec::new(), Vec::new());
         for _ in 0..CONNECTIONS_MAX {
             clients.push(TcpStream::connect(address).await.unwrap());
-            accepted.push(listener.accept().await);
+            let (stream, address, lease) = listener.accept().await;
+            lease.lifetime.set_asked(true);
+            accepted.push((stream, address, lease));
         }
         clients.push(TcpStream::connect(address).await.unwrap());
         tokio::time::timeout(Duration::from_millis(20), listener.accept()).await.unwrap_err();

@@ -304,7 +304,7 @@ const CONNECTIONS_MAX: usize = 32;
 const LOCAL_CONNECTIONS_MAX: usize = 16;
 /// Threads that wait for the disk. Each request has at most one.
 const BLOCKING_MAX: usize = 4;
-/// A request takes milliseconds. A silent connection must not keep one of the few slots for long.
+/// A request takes milliseconds. A connection must not keep one of the few slots for long.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// Rates are means of this time.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
