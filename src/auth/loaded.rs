@@ -306,8 +306,7 @@ fn decoy(
 
 impl Terms {
     pub(super) fn new(security: &Security, auth: &[config::Provider], listeners: &[Listener]) -> Self {
-        let takes_identities =
-            |listener: &&Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
+        let takes_identities = |listener: &&Listener| listener.has_certificate_identity();
         let name = |listener: &Listener| Arc::<str>::from(&*listener.label());
         let mut providers = providers(security, auth);
         let (shared, certificate) = (providers.len(), certificate(&providers));
