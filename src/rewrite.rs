@@ -140,6 +140,9 @@ impl RewriteRules {
     /// # Errors
     /// See [`Unfit`]. The caller also validates the replacement.
     pub fn replace(&self, action: RewriteAction, topic: &str, whose: Whose<'_>) -> Result<Option<String>, Unfit> {
+        if is_reserved(topic) {
+            return Ok(None);
+        }
         let rule = self.0.iter().find(|rule| rule.is_for(action) && matches(rule.source.as_str(), topic));
         let Some((rule, captures)) = rule.and_then(|rule| Some((rule, rule.pattern.0.captures(topic)?))) else {
             return Ok(None);
@@ -308,6 +311,7 @@ mod tests {
             (All, "x/y/+", r"^x/y/(\d+)$", "z/y/$1"),
             (Publish, "p/#", "^p/(.+)$", "q/$1"),
             (Subscribe, "p/#", "^p/(.+)$", "r/$1"),
+            (All, "$SYS/#", "^.*$", "seized"),
         ]);
         let replaced = |action, topic| rules.replace(action, topic, ALICE).unwrap();
         for (topic, expected) in [
@@ -323,6 +327,7 @@ mod tests {
             assert_eq!(replaced(Publish, topic).as_deref(), expected, "{topic}");
         }
         assert_eq!(replaced(Subscribe, "p/+/#").as_deref(), Some("r/+/#"));
+        assert_eq!(replaced(Subscribe, "$SYS/#"), None);
     }
 
     #[test]

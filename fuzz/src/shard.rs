@@ -358,7 +358,7 @@ impl World {
         }
         let may_publish = choices.byte() % 8 != 1;
         let access = if may_publish { Access::everything() } else { Access::new(Vec::new()) };
-        batch.grant(|_, _| Arc::new(access.clone()));
+        batch.grant(|_, _, _| Arc::new(access.clone()));
         self.handle(shard, Event::DelayedPrepared(batch));
     }
 

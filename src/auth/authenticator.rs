@@ -21,7 +21,7 @@ use super::verified::Verified;
 use crate::codec::{ClientId, ReasonCode};
 use crate::config::{self, Listener, OnPasswordChange, Security};
 use crate::routing::{Access, RuleSource};
-use crate::topic::MountPoint;
+use crate::topic::{MountPoint, TopicName};
 
 /// Authenticates clients. Its settings and files can be reloaded while it is in use.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub enum Renewal {
     ServiceChanged(Arc<Access>),
     /// Its listener has no such provider any more. Its Session has this access.
     ProviderRemoved(Arc<Access>),
+    /// Its listener has another name now, so that its rules are not known. Its Session has this access.
+    ListenerRenamed(Arc<Access>),
 }
 
 /// What a client may do by the current files, and whether it is accepted at all.
@@ -233,14 +235,19 @@ impl Authenticator {
     /// client may not receive, because what is in its queue is judged again by the token with which it connects; and nothing is lost that
     /// it may receive.
     pub fn access(&self, client_id: &ClientId, user: Option<Account<'_>>) -> Arc<Access> {
-        self.access_at(client_id, user, None)
+        self.access_at(client_id, user, (None, None))
     }
 
-    /// The same. `listener` is that of the last connection of the Session, if it is known.
-    fn access_at(&self, client_id: &ClientId, user: Option<Account<'_>>, listener: Option<&str>) -> Arc<Access> {
+    /// The same. `at`: the listener of the last connection of the Session, if it is known; and the topic, if there is only one.
+    pub(super) fn access_at(
+        &self,
+        client_id: &ClientId,
+        user: Option<Account<'_>>,
+        at: (Option<&str>, Option<&TopicName>),
+    ) -> Arc<Access> {
         let loaded = self.loaded.load();
         let rules = &loaded.files.rules;
-        let by_rules = || loaded.access_away(client_id, user, listener);
+        let by_rules = || loaded.access_away(client_id, user, at);
         let Some(user) = user else { return by_rules() };
         let undecided = || Arc::new(Access::undecided());
         match user.provider {
@@ -269,9 +276,9 @@ impl Authenticator {
         match judge {
             Some(Judge::Jwt(provider)) if provider.reads_topics() && current.is_granted() => Arc::clone(current),
             Some(Judge::Remote(provider)) if provider.grants_topics() && current.is_granted() => Arc::clone(current),
-            Some(Judge::Jwt(_) | Judge::Remote(_)) => loaded.access_away(client_id, user, current.listener()),
+            Some(Judge::Jwt(_) | Judge::Remote(_)) => loaded.access_away(client_id, user, (current.listener(), None)),
             Some(Judge::Certificate(_) | Judge::Password(_) | Judge::Scram(_)) | None => {
-                self.access_at(client_id, user, current.listener())
+                self.access_at(client_id, user, (current.listener(), None))
             }
         }
     }
@@ -286,14 +293,15 @@ impl Authenticator {
     pub fn standing(&self, client_id: &ClientId, user: Option<&str>) -> Standing {
         let loaded = self.loaded.load();
         let is_without_listener = loaded.has_listener_rules();
-        Standing { is_without_listener, ..Self::standing_in(&loaded.shared(), client_id, user) }
+        let standing = Self::standing_in(&loaded.shared(), client_id, user);
+        Standing { is_without_listener, ..loaded.mounted(standing, "", client_id, user) }
     }
 
     /// The same at one listener.
     pub fn standing_at(&self, listener: &str, client_id: &ClientId, user: Option<&str>) -> Standing {
         let loaded = self.loaded.load();
         match loaded.at(listener) {
-            Some(at) => Self::standing_in(&at, client_id, user),
+            Some(at) => at.mounted(Self::standing_in(&at, client_id, user), listener, client_id, user),
             None => Standing { refusal: Some(UNKNOWN_LISTENER), ..Standing::of(loaded.files.rules.nothing()) },
         }
     }
@@ -347,33 +355,38 @@ impl Authenticator {
         let loaded = self.loaded.load();
         let rules = loaded.rules_of(listener);
         let by_rules = || rules.access(client_id, user.map(|user| user.name));
+        let is_renamed = loaded.has_listener_rules() && loaded.is_unknown(listener) && !current.is_granted();
+        let stays = |access| match is_renamed {
+            true => Renewal::ListenerRenamed(Arc::clone(current)),
+            false => Renewal::Stays(access),
+        };
         let Some((user, provider)) = user.and_then(|user| Some((user, user.provider?))) else {
-            return Renewal::Stays(by_rules());
+            return stays(by_rules());
         };
         let closes = loaded.terms.security.on_password_change == OnPasswordChange::Close;
         let of_line = |line: Option<Fingerprint>| match line {
             None => Renewal::UserRemoved(rules.nothing()),
             Some(_) if proof != line && closes => Renewal::PasswordChanged(by_rules()),
-            Some(_) => Renewal::Stays(by_rules()),
+            Some(_) => stays(by_rules()),
         };
         let judge = loaded.judge(provider).filter(|_| loaded.is_asked(listener, provider));
         match judge {
             None if loaded.judge(provider).is_some() => Renewal::ProviderRemoved(Arc::clone(current)),
             None => Renewal::ProviderRemoved(rules.nothing()),
-            Some(Judge::Certificate(_)) => Renewal::Stays(by_rules()),
+            Some(Judge::Certificate(_)) => stays(by_rules()),
             Some(Judge::Password(provider)) => of_line(provider.fingerprint(user.name)),
             Some(Judge::Scram(provider)) => of_line(provider.fingerprint(user.name)),
             Some(Judge::Jwt(provider)) => {
                 let access = if current.is_granted() { Arc::clone(current) } else { by_rules() };
                 match proof == Some(provider.fingerprint()) {
-                    true => Renewal::Stays(access),
+                    true => stays(access),
                     false => Renewal::TokenVoid(access),
                 }
             }
             Some(Judge::Remote(provider)) => {
                 let access = if current.is_granted() { Arc::clone(current) } else { by_rules() };
                 match proof == Some(provider.fingerprint()) {
-                    true => Renewal::Stays(access),
+                    true => stays(access),
                     false => Renewal::ServiceChanged(access),
                 }
             }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::acl_file::AclFile;
-use super::authenticator::Authenticator;
+use super::authenticator::{Authenticator, Standing};
 use super::files::Files;
 use super::loaded::Loaded;
-use super::provider::Verdict;
+use super::mounts::Mounted;
+use super::provider::{Refusal, Verdict};
 use super::rules::Rules;
 use super::terms::Terms;
-use crate::codec::ClientId;
+use crate::codec::{ClientId, ReasonCode};
 use crate::config::ClientIdRule;
 use crate::routing::Access;
+use crate::topic::TopicName;
 
 impl Terms {
     /// The rules of each listener, if one of them has an ACL file of its own. Clients of a listener whose file could not be read may do
@@ -31,9 +33,19 @@ impl Terms {
         });
         rules.collect()
     }
+
+    /// Whether the rules, the providers or the mount point of a client may be those of its listener alone.
+    pub(super) fn has_own_settings(&self) -> bool {
+        !self.acl_files.is_empty() || self.listeners.values().any(Option::is_some) || self.mounts.has_listeners()
+    }
 }
 
 impl Loaded {
+    /// Whether no listener has this name, because it has another one since a reload. What it says for its clients is not known then.
+    pub(super) fn is_unknown(&self, listener: &str) -> bool {
+        !self.terms.listeners.contains_key(listener)
+    }
+
     /// The rules for the clients of a listener. One of a listener that has another name now has those for every listener.
     pub(super) fn rules_of(&self, listener: &str) -> &Arc<Rules> {
         self.listener_rules.get(listener).unwrap_or(&self.files.rules)
@@ -48,12 +60,13 @@ impl Loaded {
     /// it is known.
     ///
     /// Otherwise the rules are those of the listeners at which the owner can connect, if all these have the same. If they differ, the next
-    /// connection decides about what is in the queue, before it is delivered, as it does for a user whose topics are in its token.
+    /// connection decides about what is in the queue, before it is delivered, as it does for a user whose topics are in its token. To publish
+    /// `topic`, one of these listeners must allow it.
     pub(super) fn access_away(
         &self,
         client_id: &ClientId,
         user: Option<Account<'_>>,
-        listener: Option<&str>,
+        (listener, topic): (Option<&str>, Option<&TopicName>),
     ) -> Arc<Access> {
         let by = |rules: &Rules| rules.access(client_id, user.map(|user| user.name));
         if !self.has_listener_rules() {
@@ -72,7 +85,10 @@ impl Loaded {
             // Not those of a listener: the next one may be another.
             return first.access_anywhere(client_id, user.map(|user| user.name));
         }
-        Arc::new(Access::undecided())
+        let Some(topic) = topic else { return Arc::new(Access::undecided()) };
+        let accesses = self.listener_rules.iter().filter(|(name, _)| is_possible(name)).map(|(_, rules)| by(rules));
+        let allowing = accesses.into_iter().find(|access| access.publish(topic).is_ok());
+        allowing.unwrap_or_else(|| self.files.rules.nothing())
     }
 
     /// What is in force for the clients of one listener; `None`: there is none of this name.
@@ -85,6 +101,25 @@ impl Loaded {
         Some(self.restricted(terms, files, |provider| self.is_asked(listener, provider)))
     }
 
+    /// What the client may do below its mount point, if it has one. `listener`: `""` if none was asked about.
+    pub(super) fn mounted(
+        &self,
+        standing: Standing,
+        listener: &str,
+        client_id: &ClientId,
+        user: Option<&str>,
+    ) -> Standing {
+        let user = user.filter(|_| !self.verifies_nothing());
+        match self.terms.mounts.of(Mounted { listener, user, client_id }) {
+            Ok(None) => standing,
+            Ok(mount_point) => {
+                let access = Arc::clone(&standing.access).below(mount_point.as_ref());
+                Standing { access, note: standing.note.or(Some(BELOW)), ..standing }
+            }
+            Err(_) => Standing { refusal: standing.refusal.or(Some(NO_MOUNT_POINT)), ..standing },
+        }
+    }
+
     /// What is in force for the clients of the listeners without providers and rules of their own.
     pub(super) fn shared(&self) -> Self {
         let is_shared = |provider: &str| self.terms.shared().any(|shared| shared.label() == provider);
@@ -93,6 +128,12 @@ impl Loaded {
 }
 
 impl Authenticator {
+    /// The access rights by the current files to publish a message to `topic` that the client has sent earlier. Where the rules of listeners
+    /// differ, one at which the client can connect must allow it.
+    pub fn access_to_publish(&self, client_id: &ClientId, user: Option<Account<'_>>, topic: &TopicName) -> Arc<Access> {
+        self.access_at(client_id, user, (None, Some(topic)))
+    }
+
     /// A verdict with the access rights by the rules of the listener and below the mount point of the client, for the Client Identifier that the
     /// client will have. `client_id` is the one that it has sent.
     ///
@@ -100,6 +141,9 @@ impl Authenticator {
     pub fn complete(&self, verdict: Verdict, (listener, rule): (&str, ClientIdRule), client_id: &ClientId) -> Verdict {
         let Verdict::Accept(mut decision) = verdict else { return verdict };
         let loaded = self.loaded();
+        if loaded.is_unknown(listener) && loaded.terms.has_own_settings() {
+            return Verdict::Refuse(RENAMED);
+        }
         let user = decision.user.as_deref().filter(|_| decision.is_verified);
         let named = user.filter(|_| rule == ClientIdRule::UserName).map(ClientId::from);
         let client_id = named.as_ref().unwrap_or(client_id);
@@ -109,6 +153,11 @@ impl Authenticator {
         loaded.terms.mounts.mount(listener, client_id, decision)
     }
 }
+
+const BELOW: &str = "its topics are those below its mount point";
+const NO_MOUNT_POINT: &str = "it has no mount point: its user name or Client Identifier can't be a level of it";
+/// A client that connected before the reload and sent its CONNECT after it. It connects again.
+const RENAMED: Refusal = Refusal::new(ReasonCode::ServerBusy, "its listener has another name since a reload");
 
 #[cfg(test)]
 mod tests;

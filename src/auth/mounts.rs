@@ -31,6 +31,11 @@ impl Mounts {
         Self { users: security.mount_points.clone(), listeners: listeners.iter().map(own).collect() }
     }
 
+    /// Whether a listener has a mount point.
+    pub(super) fn has_listeners(&self) -> bool {
+        self.listeners.values().any(Option::is_some)
+    }
+
     /// Puts an accepted client below its mount point, or refuses it if that has none for it: without it, the client would be in the topics
     /// of all.
     pub(super) fn mount(&self, listener: &str, client_id: &ClientId, decision: Decision) -> Verdict {
@@ -52,7 +57,7 @@ impl Mounts {
     }
 
     /// The mount point of a client: that of the first pattern that its user matches, else that of its listener.
-    fn of(&self, client: Mounted<'_>) -> Result<Option<MountPoint>, Refusal> {
+    pub(super) fn of(&self, client: Mounted<'_>) -> Result<Option<MountPoint>, Refusal> {
         let template = match self.of_user(client.user) {
             Some(entry) => entry.template(),
             None => {

@@ -18,7 +18,7 @@ use super::workers::Workers;
 use crate::codec::ClientId;
 use crate::config::{self, ClientIdRule, Listener, Security};
 use crate::routing::Access;
-use crate::topic::MountPoint;
+use crate::topic::{MountPoint, TopicName};
 
 /// Authenticates clients: on the caller's thread if no provider blocks or asks a service, otherwise on its own threads.
 ///
@@ -110,6 +110,11 @@ impl Pool {
     /// The access rights of a client that was accepted before: see [`Authenticator::access`].
     pub fn access(&self, client_id: &ClientId, user: Option<Account<'_>>) -> Arc<Access> {
         self.workers.authenticator.access(client_id, user)
+    }
+
+    /// The access rights to publish what a client has sent earlier: see [`Authenticator::access_to_publish`].
+    pub fn access_to_publish(&self, client_id: &ClientId, user: Option<Account<'_>>, topic: &TopicName) -> Arc<Access> {
+        self.workers.authenticator.access_to_publish(client_id, user, topic)
     }
 
     /// The access rights of a Session without connection: see [`Authenticator::away`].

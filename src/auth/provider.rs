@@ -110,10 +110,15 @@ impl Request {
     /// The request with the Client Identifier that a client gets if `user` is its verified name. A provider that grants topics by the Client
     /// Identifier, or compares it, uses this one: where Client Identifiers are user names, the one that the client has sent says nothing.
     pub fn named<'a>(&'a self, user: &str) -> Cow<'a, Self> {
-        if self.client_ids == ClientIdRule::UserName && self.client_id.as_str() != user {
+        if self.client_id_of(user) != self.client_id.as_str() {
             return Cow::Owned(Self { client_id: ClientId::from(user), ..self.clone() });
         }
         Cow::Borrowed(self)
+    }
+
+    /// The Client Identifier that a client gets if `user` is its verified name.
+    pub fn client_id_of<'a>(&'a self, user: &'a str) -> &'a str {
+        if self.client_ids == ClientIdRule::UserName { user } else { self.client_id.as_str() }
     }
 }
 

@@ -72,6 +72,7 @@ impl Remote {
     }
 
     async fn ask(&self, request: &Request) -> Result<Option<Verdict>, BackendFault> {
+        let asked = self.service.clearings();
         let answer = timeout(self.service.timeout(), self.service.backend().ask(request)).await;
         let reply = match answer.unwrap_or(Err(BackendFault::Timeout)) {
             Ok(Some(reply)) => reply,
@@ -86,7 +87,7 @@ impl Remote {
             Reply::Allow(grant) => {
                 let known = Known::of(grant, request)?;
                 let verdict = self.accept(&known, request)?;
-                self.service.remember(request, known);
+                self.service.remember(request, known, asked);
                 Ok(Some(verdict))
             }
         }

@@ -448,3 +448,15 @@ fn a_standing_in_a_chain_tells_who_is_accepted() {
     let certificates = [config::Provider::new(ProviderKind::Certificate)];
     assert!(standing(&certificates, Some("alice")).refusal.unwrap().contains("no provider"));
 }
+
+#[test]
+fn a_name_in_a_certificate_that_a_proxy_tells_is_one_of_a_certificate() {
+    for is_told in [true, false] {
+        let proxy_tls = config::ProxyTls { client_certificate: Default::default(), identity_as_user_name: is_told };
+        let address = "127.0.0.1:1883".parse().unwrap();
+        let listener = Listener { proxy_tls: Some(proxy_tls), ..Listener::new(address) };
+        let authenticator = Authenticator::new(&Security::default(), &[], &[listener]).unwrap();
+        let standing = authenticator.standing(&ClientId("c".into()), Some("device-7"));
+        assert_eq!(standing.note.is_some_and(|note| note.contains("certificate")), is_told, "{standing:?}");
+    }
+}

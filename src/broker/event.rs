@@ -192,6 +192,8 @@ pub enum Revocation {
     Service,
     /// Its listener has no provider any more that verifies it.
     Provider,
+    /// Its listener has another name, and listeners have rules of their own.
+    Listener,
     /// It would have another mount point if it connected again.
     MountPoint,
 }
@@ -205,6 +207,7 @@ impl Revocation {
             Self::Certificate => "its certificate is revoked",
             Self::Token => "the key or the settings that verified its token have changed",
             Self::Service => "the settings of the service that accepted it have changed",
+            Self::Listener => "its listener has another name, and the rules of listeners differ",
             Self::Provider => "what verified it was removed from the configuration",
             Self::MountPoint => "its mount point has changed",
             Self::Anonymous => "anonymous clients are not accepted any more",

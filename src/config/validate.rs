@@ -106,12 +106,26 @@ impl Config {
         problems
     }
 
+    /// What applies to the clients of a listener is found by its name, which is its address if it has no other: two listeners of one name would
+    /// get the access rules, the mount point and the providers of one of them.
     fn names_used_twice(&self) -> Vec<Problem> {
-        let listeners = self.listeners.iter().enumerate();
-        used_twice(
-            listeners
-                .filter_map(|(index, listener)| Some((format!("listeners[{index}].name"), listener.name.as_ref()?))),
-        )
+        let mut problems = Vec::new();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            // Two addresses that are the same have a problem of their own, or the port is chosen by the system.
+            let is_by_address = |other: &Listener| {
+                let is_same_kind = listener.transport.is_datagram() == other.transport.is_datagram();
+                let is_unnamed = listener.name.is_none() && other.name.is_none();
+                is_unnamed && (is_same_kind || listener.address.port() == Some(0))
+            };
+            let earlier = self.listeners.iter().take(index);
+            let mut earlier = earlier.map(|other| other.label() == listener.label() && !is_by_address(other));
+            if let Some(first) = earlier.position(|is_same| is_same) {
+                let hint = if listener.name.is_none() { ": give one of them a name" } else { "" };
+                let text = format!("is {}, which listeners[{first}].name already uses{hint}", listener.label());
+                problems.push(Problem::new(&format!("listeners[{index}].name"), &text));
+            }
+        }
+        problems
     }
 }
 
@@ -182,13 +196,13 @@ mod tests {
     #[test]
     fn quic_needs_certificates_and_has_ports_of_its_own() {
         let mut quic = listener("127.0.0.1:1");
-        quic.transport = Transport::Quic;
+        (quic.transport, quic.name) = (Transport::Quic, Some("quic".to_owned()));
         let problems = |listeners: Vec<Listener>| keys(&Config { listeners, ..Config::default() });
         assert_eq!(problems(vec![quic.clone()]), ["listeners[0].tls"]);
         let file = tempfile::NamedTempFile::new().unwrap();
         quic.tls = Some(crate::config::listeners::test_tls(file.path()));
         assert_eq!(problems(vec![quic.clone(), listener("127.0.0.1:1")]), [""; 0], "UDP and TCP");
-        assert_eq!(problems(vec![quic.clone(), quic.clone()]), ["listeners[1].address"]);
+        assert_eq!(problems(vec![quic.clone(), quic.clone()]), ["listeners[1].address", "listeners[1].name"]);
         quic.proxy_protocol = crate::config::ProxyProtocol::V2;
         assert_eq!(problems(vec![quic.clone()]), ["listeners[0].proxy_protocol"]);
         quic.proxy_protocol = crate::config::ProxyProtocol::Off;
@@ -282,6 +296,22 @@ mod tests {
             listener.name = Some("same".to_owned());
         }
         assert_eq!(keys(&config), ["listeners[1].name"]);
+    }
+
+    #[test]
+    fn two_listeners_of_one_name_are_a_problem_also_if_one_has_that_of_its_address() {
+        let (tls, mut quic) = (listener("127.0.0.1:8883"), listener("127.0.0.1:8883"));
+        (quic.transport, quic.tls) = (Transport::Quic, tls.tls.clone());
+        let twice = |listeners: [&Listener; 2]| {
+            let config = Config { listeners: listeners.map(Clone::clone).into(), ..Config::default() };
+            let names = keys(&config).into_iter().filter(|key| key.ends_with(".name"));
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(twice([&tls, &quic]), ["listeners[1].name"]);
+        quic.name = Some("quic".to_owned());
+        assert_eq!(twice([&tls, &quic]), [""; 0]);
+        let other = Listener { name: Some("127.0.0.1:8883".to_owned()), ..listener("127.0.0.1:1") };
+        assert_eq!(twice([&tls, &other]), ["listeners[1].name"]);
     }
 
     #[test]

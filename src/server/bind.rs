@@ -15,7 +15,7 @@ pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
     let mut notes = Vec::new();
     for listener in &config.listeners {
         let Some(files) = &listener.tls else { continue };
-        let found = listener::check_certificates(files)
+        let found = listener::check_certificates(files, listener.transport)
             .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
         notes.extend(found.into_iter().map(|note| format!("listener {}: {note}", listener.label())));
     }

@@ -62,7 +62,7 @@ impl Writer {
                 }
                 Action::PrepareDelayed(mut batch) => {
                     self.log.read_delayed(&mut batch);
-                    batch.grant(|_, _| Arc::new(Access::everything()));
+                    batch.grant(|_, _, _| Arc::new(Access::everything()));
                     self.event(Event::DelayedPrepared(batch));
                 }
                 Action::Fetch(fetch) => {

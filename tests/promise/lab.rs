@@ -186,7 +186,7 @@ impl Lab {
             Step::Forwarded(shard, message) => self.handle(shard, Event::Forwarded(message)),
             Step::Prepare(shard, mut batch) => {
                 self.log.read_delayed(&mut batch);
-                batch.grant(|_, _| Arc::new(self.access.clone()));
+                batch.grant(|_, _, _| Arc::new(self.access.clone()));
                 self.handle(shard, Event::DelayedPrepared(batch))
             }
             Step::Fetch(shard, fetch) => {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use super::super::tests::{PASSWORDS, alice, anonymous, file};
 use super::super::{Refusal, Renewal, Request};
 use super::*;
+use crate::codec::ReasonCode;
 use crate::config::{self, AllowAnonymous, Listener, Security};
 use crate::topic::TopicName;
 
@@ -179,6 +180,24 @@ fn a_session_without_connection_has_the_rules_of_its_last_listener_or_the_next_c
 }
 
 #[test]
+fn a_message_that_is_published_later_needs_the_rules_of_a_listener_at_which_its_client_can_be() {
+    let files = Files::new();
+    for (name, topics) in [("default", ["shared", "first"]), ("own", ["shared", "second"])] {
+        fs::write(files.path(name), topics.map(|topic| format!("pattern write {topic}\n")).concat()).unwrap();
+    }
+    let authenticator = files.authenticator();
+    let may = |user, topic: &str| {
+        let topic = TopicName::try_from(topic).unwrap();
+        authenticator.access_to_publish(&ClientId::from("c"), user, &topic).publish(&topic).is_ok()
+    };
+    assert!(may(None, "shared") && may(None, "first") && may(None, "second") && !may(None, "other"));
+    assert!(may(OF_USERS, "first") && !may(OF_USERS, "second") && !may(OF_USERS, "other"));
+    fs::write(files.path("own"), "pattern write shared\n").unwrap();
+    authenticator.reload().unwrap();
+    assert!(!may(None, "second"), "the only rule that allowed it is gone");
+}
+
+#[test]
 fn without_files_of_listeners_no_access_has_one() {
     let files = Files::new();
     let authenticator = Authenticator::new(&files.security(), &[], &[listener("plain"), listener("other")]).unwrap();
@@ -211,6 +230,35 @@ fn a_file_that_cannot_be_read_at_a_reload_gives_nothing_at_a_new_listener_and_ch
 }
 
 #[test]
+fn the_clients_of_a_listener_that_is_renamed_do_not_get_the_rules_or_the_topics_of_others() {
+    let files = Files::new();
+    let security = Security { allow_anonymous: AllowAnonymous::Always, ..Security::default() }; // where a listener has no rules, everything is allowed
+    let guarded = |name: &str| Listener { acl_file: Some(files.path("own")), ..listener(name) };
+    let mounted = |name: &str| Listener { mount_point: Some("t/".to_owned()), ..listener(name) };
+    let own = |name: &str| Listener { password_file: Some(files.path("users")), ..listener(name) };
+    for of in [&guarded as &dyn Fn(&str) -> Listener, &mounted, &own] {
+        let authenticator = Authenticator::new(&security, &[], &[listener("plain"), of("before")]).unwrap();
+        assert!(judged(&authenticator, &at("before", anonymous())).is_ok());
+        authenticator.reload_with(&security, &[], &[listener("plain"), of("after")]).unwrap();
+        let refusal = judged(&authenticator, &at("before", anonymous())).unwrap_err();
+        assert_eq!(refusal.reason_code, ReasonCode::ServerBusy, "the CONNECT came after the reload");
+        assert!(judged(&authenticator, &at("after", anonymous())).is_ok());
+    }
+    let authenticator = Authenticator::new(&security, &[], &[listener("plain"), guarded("before")]).unwrap();
+    let current = Rules::at_listener(Some(Arc::new(AclFile::default())), &Arc::from("before"));
+    let current = current.access(&ClientId::from("c"), None);
+    authenticator.reload_with(&security, &[], &[listener("plain"), guarded("after")]).unwrap();
+    let renewal = authenticator.renew((&ClientId::from("c"), "before"), None, None, &current);
+    assert_eq!(renewal, Renewal::ListenerRenamed(current));
+    // Where all have the same rules, a name makes no difference.
+    authenticator.reload_with(&security, &[], &[listener("plain"), listener("after")]).unwrap();
+    assert!(judged(&authenticator, &at("before", anonymous())).is_ok());
+    let current = Arc::new(Access::everything());
+    let renewal = authenticator.renew((&ClientId::from("c"), "before"), None, None, &current);
+    assert_eq!(renewal, Renewal::Stays(current));
+}
+
+#[test]
 fn what_a_client_may_do_is_explained_for_a_listener() {
     let files = Files::new();
     fs::write(files.path("own"), "group admins\nmember alice\nsuperuser\n").unwrap();
@@ -229,6 +277,12 @@ fn what_a_client_may_do_is_explained_for_a_listener() {
     assert!(standing(Some("bob"), Some("both")).refusal.is_some());
     let plain = standing(Some("alice"), Some("plain"));
     assert_eq!((plain.refusal, plain.superuser, topics(&plain.access)), (None, None, vec!["default", "id/c"]));
+    let mounted = Listener { mount_point: Some("t/%u/".to_owned()), ..listeners[1].clone() };
+    let authenticator_below = Authenticator::new(&Security::default(), &[], &[mounted]).unwrap();
+    let below = |user| authenticator_below.standing_at("both", &ClientId::from("c"), user);
+    let may = |topic: &str| below(Some("alice")).access.receive(&TopicName::try_from(topic).unwrap());
+    assert!(may("t/alice/x") && !may("x") && !may("t/bob/x"), "a superuser, too");
+    assert!(below(None).refusal.unwrap().contains("mount point"), "an anonymous client has no name");
     let anywhere = standing(Some("alice"), None);
     assert!(anywhere.is_without_listener && anywhere.superuser.is_none() && anywhere.note.is_some());
     assert!(standing(None, Some("nowhere")).refusal.unwrap().contains("no listener"));

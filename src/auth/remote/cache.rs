@@ -30,6 +30,8 @@ struct Entries {
     order: VecDeque<(u64, Key)>,
     next: u64,
     bytes: usize,
+    /// How often all were forgotten.
+    clearings: u64,
 }
 
 #[derive(Debug)]
@@ -94,16 +96,27 @@ impl Cache {
         Some(Arc::clone(&entry.known))
     }
 
-    pub(super) fn remember(&self, request: &Request, known: Known) {
+    /// How often everything was forgotten.
+    pub(super) fn clearings(&self) -> u64 {
+        self.entries().clearings
+    }
+
+    /// Adds an answer to a request that was sent when [`clearings`](Self::clearings) was `asked`. It may be older than what has made the cache
+    /// forget everything since then: such an answer is not added.
+    pub(super) fn remember(&self, request: &Request, known: Known, asked: u64) {
         let Some(key) = self.key(request) else { return };
         let until = request.at + self.lifetime;
         let until = known.expires_at.map_or(until, |expires_at| expires_at.min(until));
         let bytes = known.bytes();
-        self.entries().add(key, known, until, bytes);
+        let mut entries = self.entries();
+        if entries.clearings == asked {
+            entries.add(key, known, until, bytes);
+        }
     }
 
     pub(super) fn clear(&self) {
-        *self.entries() = Entries::default();
+        let mut entries = self.entries();
+        *entries = Entries { clearings: entries.clearings + 1, ..Entries::default() };
     }
 
     fn key(&self, request: &Request) -> Option<Key> {
@@ -170,7 +183,7 @@ mod tests {
     fn only_the_same_request_is_known_and_only_for_a_while() {
         let cache = Cache::new(Duration::from_secs(1));
         let asked = alice(b"sesam");
-        cache.remember(&asked, known(1));
+        cache.remember(&asked, known(1), 0);
         assert_eq!(cache.find(&asked).as_deref(), Some(&known(1)));
         for other in [
             alice(b"Sesam"),
@@ -186,6 +199,10 @@ mod tests {
         }
         cache.clear();
         assert_eq!(cache.find(&asked), None);
+        cache.remember(&asked, known(1), 0);
+        assert_eq!(cache.find(&asked), None, "the service has answered before");
+        cache.remember(&asked, known(1), cache.clearings());
+        assert!(cache.find(&asked).is_some());
     }
 
     #[test]
@@ -193,7 +210,7 @@ mod tests {
         let cache = Cache::new(Duration::from_secs(10));
         let asked = alice(b"sesam");
         let expires_at = Some(asked.at + Duration::from_secs(1));
-        cache.remember(&asked, Known { expires_at, ..known(0) });
+        cache.remember(&asked, Known { expires_at, ..known(0) }, 0);
         assert!(cache.find(&asked).is_some());
         assert!(cache.find(&Request { at: asked.at + Duration::from_secs(1), ..asked }).is_none());
     }
@@ -206,16 +223,16 @@ mod tests {
             ..alice(b"sesam")
         };
         for number in 0..ENTRIES_MAX + 10 {
-            cache.remember(&of(number), known(0));
+            cache.remember(&of(number), known(0), 0);
         }
         assert_eq!(cache.entries().by_key.len(), ENTRIES_MAX);
         assert!(cache.find(&of(9)).is_none() && cache.find(&of(10)).is_some());
         for number in 0..2_000 {
-            cache.remember(&of(number), known(100));
+            cache.remember(&of(number), known(100), 0);
         }
         assert!(cache.entries().bytes <= BYTES_MAX && cache.find(&of(1_999)).is_some());
         for _ in 0..2 * ENTRIES_MAX {
-            cache.remember(&of(0), known(0));
+            cache.remember(&of(0), known(0), 0);
         }
         let entries = cache.entries();
         assert!(entries.by_key.len() == 1 && entries.order.len() <= ENTRIES_MAX && entries.bytes < 100);

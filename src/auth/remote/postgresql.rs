@@ -174,7 +174,7 @@ impl PostgreSql {
     /// The topics of an accepted client; `None`: the ACL file decides.
     async fn topics(&self, request: &Request, user: &str) -> Result<Option<Topics>, BackendFault> {
         let Some(query) = &self.terms.acl_query else { return Ok(None) };
-        let rows = self.rows(Which::Topics, &Sent::of(query, request, Some(user)), RULES_MAX).await?;
+        let rows = self.rows(Which::Topics, &Sent::of(query, &request.named(user), Some(user)), RULES_MAX).await?;
         if rows.len() > RULES_MAX {
             return Err(BackendFault::Invalid(format!("acl_query: more than {RULES_MAX} rows")));
         }
@@ -222,8 +222,13 @@ impl Backend for PostgreSql {
     }
 
     fn grants_topics(&self) -> bool {
-        self.terms.acl_query.is_some()
+        self.terms.acl_query.is_some() || may_name_superusers(&self.terms.query.sql)
     }
+}
+
+/// Whether the rows of a query may have a column that makes a client a superuser.
+fn may_name_superusers(sql: &str) -> bool {
+    sql.contains('*') || sql.to_ascii_lowercase().contains("superuser")
 }
 
 impl From<Fault> for BackendFault {
@@ -253,3 +258,39 @@ const HASHERS_MAX: usize = 4;
 const CONNECTIONS_MAX: usize = 4;
 /// Each rule is compared with the topic of each message.
 const RULES_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::auth::tests::file;
+    use crate::auth::{Account, Authenticator};
+    use crate::codec::ClientId;
+    use crate::config::{self, ProviderKind, Security};
+    use crate::routing::Access;
+
+    #[test]
+    fn a_user_that_may_be_a_superuser_keeps_its_queue_until_it_connects() {
+        let acl = file("user alice\ntopic t\n");
+        let security = Security { acl_file: Some(acl.to_path_buf()), ..Security::default() };
+        for (query, is_restricted) in [
+            ("SELECT password_hash, superuser FROM mqtt_user WHERE username = ${username}", false),
+            ("SELECT password_hash, admin AS Is_Superuser FROM mqtt_user WHERE username = ${username}", false),
+            ("SELECT * FROM mqtt_user WHERE username = ${username}", false),
+            ("SELECT password_hash FROM mqtt_user WHERE username = ${username}", true),
+        ] {
+            let provider = config::Provider {
+                url: Some("postgresql://oncemq@127.0.0.1/mqtt".to_owned()),
+                query: Some(query.to_owned()),
+                ..config::Provider::new(ProviderKind::PostgreSql)
+            };
+            let authenticator = Authenticator::new(&security, &[provider], &[]).unwrap();
+            let account = Account { name: "alice", provider: Some("postgresql") };
+            let access = authenticator.access(&ClientId::from("c"), Some(account));
+            assert_eq!(access.has_rules(), is_restricted, "{query}");
+            let current = Arc::new(Access::undecided());
+            let access = authenticator.away(&ClientId::from("c"), Some(account), &current);
+            assert_eq!(access.has_rules(), is_restricted, "{query}");
+        }
+    }
+}

@@ -76,9 +76,15 @@ impl Service {
         self.cache.as_ref()?.find(request)
     }
 
-    pub(super) fn remember(&self, request: &Request, known: Known) {
+    /// What [`remember`](Self::remember) needs to know of the time before a request is sent.
+    pub(super) fn clearings(&self) -> u64 {
+        self.cache.as_ref().map_or(0, Cache::clearings)
+    }
+
+    /// See [`Cache::remember`].
+    pub(super) fn remember(&self, request: &Request, known: Known, asked: u64) {
         if let Some(cache) = &self.cache {
-            cache.remember(request, known);
+            cache.remember(request, known, asked);
         }
     }
 }

@@ -33,9 +33,9 @@ impl Shard {
             let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
             if let Some(mount_point) = mount_point {
                 mount_will(mount_point, will, self.settings.delayed_publish).map_err(Refusal::unmountable)?;
-                if !self.within_limits(will.topic.as_str()) {
-                    return Err(Refusal::by_limit(LONG_TOPIC));
-                }
+            }
+            if !self.within_limits(will.topic.as_str()) {
+                return Err(Refusal::by_limit(LONG_TOPIC));
             }
             self.final_topic(&will.topic)
         });
@@ -63,5 +63,4 @@ impl Shard {
     }
 }
 
-const LONG_TOPIC: &str =
-    "the Will Topic exceeds topic_length_max or topic_levels_max with the mount point of the client";
+const LONG_TOPIC: &str = "the Will Topic exceeds topic_length_max or topic_levels_max after rewrite rules and with the mount point of the client";

@@ -10,6 +10,7 @@ use crate::broker::persistence::fetch::StoredRecord;
 use crate::broker::persistence::record_key::RecordKey;
 use crate::codec::ClientId;
 use crate::routing::Access;
+use crate::topic::TopicName;
 
 /// Delayed messages that are due. The caller reads those that are not in memory from the store ([`set`](Self::set)), then looks up what the
 /// originator of each may do now ([`grant`](Self::grant)).
@@ -79,10 +80,12 @@ impl DelayedBatch {
     }
 
     /// Sets what the originator of each message may do now.
-    pub fn grant(&mut self, access: impl Fn(&ClientId, &Owner) -> Arc<Access>) {
+    pub fn grant(&mut self, access: impl Fn(&ClientId, &Owner, &TopicName) -> Arc<Access>) {
         for item in &mut self.items {
             if let Content::Read(message) = &item.content {
-                item.access = Some(access(&message.delay.client_id, &message.delay.owner));
+                let owner = &message.delay.owner;
+                let access = access(&message.delay.client_id, owner, &message.message.topic);
+                item.access = Some(access.below(owner.mount_point()));
             }
         }
     }

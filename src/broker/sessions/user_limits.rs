@@ -106,5 +106,10 @@ impl Shard {
 /// The verified user of a connection and its Client Identifier, by which it is counted.
 fn user_and_client(connection: &Connection) -> Option<(Arc<User>, crate::codec::ClientId)> {
     let Owner::User(user) = &connection.identity.owner else { return None };
-    Some((Arc::clone(user), connection.client_id.clone()?))
+    // Below several mount points, it is one user.
+    let user = match &user.mount_point {
+        None => Arc::clone(user),
+        Some(_) => Arc::new(User { mount_point: None, ..User::clone(user) }),
+    };
+    Some((user, connection.client_id.clone()?))
 }

@@ -401,7 +401,7 @@ impl Harness {
             let record = stored.as_ref().map(|(body, part)| StoredRecord { body, part, bytes: None, place: None });
             batch.set(place, record.ok_or_else(|| ReadFailure::Permanent("damaged".into())));
         }
-        batch.grant(|_, _| Arc::new(self.restored_access.clone()));
+        batch.grant(|_, _, _| Arc::new(self.restored_access.clone()));
         self.step(shard, Event::DelayedPrepared(batch));
     }
 

@@ -105,6 +105,20 @@ fn a_rule_may_delay_messages_and_rewrites_the_topic_behind_a_delay() {
 }
 
 #[test]
+fn a_will_is_within_the_limits_of_topics_after_the_rules() {
+    let deep = (RewriteAction::Publish, "d/#", "^d/(.+)$", "1/2/3/4/5/6/7/$1");
+    let mut harness = Harness::with(1, with_rules(&[deep]));
+    for (topic, connack, puback) in
+        [("d/8", "CONNACK 0x00", "PUBACK 1 0x10"), ("d/8/9", "CONNACK 0x90", "PUBACK 1 0x90")]
+    {
+        let client = harness.attempt(0, Connect { will: Some(will(topic, "x")), ..transient("c") });
+        assert!(harness.received(client)[0].starts_with(connack), "{topic}");
+        let client = harness.connect(transient("p"));
+        assert_eq!(harness.ask(client, publish(topic, "x", Q1, 1)), [puback], "as a message: {topic}");
+    }
+}
+
+#[test]
 fn a_will_gets_its_topic_at_connect() {
     let (mut harness, watcher, _) = watched(&[OLD, (RewriteAction::Publish, "bad", "^bad$", "x/%u")]);
     let client = harness.connect(Connect { will: Some(will("old/w", "gone")), ..transient("c") });

@@ -12,6 +12,7 @@ use crate::broker::{
 };
 use crate::codec::{ClientPacket, Connect, ReasonCode, ServerPacket};
 use crate::routing::Access;
+use crate::topic::MountPoint;
 
 /// The settings with limits of `alice`.
 fn limiting(limit: UserLimit) -> Settings {
@@ -71,6 +72,32 @@ fn a_user_has_at_most_so_many_connections_in_all_shards_together() {
     assert_eq!(counts(&harness), [("alice".to_owned(), 2)]);
     harness.lose(third);
     harness.lose(fourth);
+    assert_eq!(counts(&harness), []);
+}
+
+#[test]
+fn a_user_has_no_further_connections_below_other_mount_points() {
+    let mut harness = verifying(2, limiting(connections(2)));
+    let at = |mount_point: &str| {
+        let mount_point = MountPoint::new(mount_point).ok();
+        Some(Arc::unwrap_or_clone(Arc::new(Access::everything()).below(mount_point.as_ref())))
+    };
+    let mut clients = Vec::new();
+    for (id, mount_point) in [("a", "t/a/"), ("b", "")] {
+        harness.granted = at(mount_point);
+        clients.push(harness.connect_to(0, of("alice", durable(id))));
+    }
+    for mount_point in ["t/c/", "t/a/", ""] {
+        harness.granted = at(mount_point);
+        let client = harness.attempt(1, of("alice", transient("c")));
+        assert_eq!(harness.received(client), REFUSED, "{mount_point}");
+    }
+    assert_eq!(counts(&harness), [("alice".to_owned(), 2)]);
+    reload(&mut harness, settings());
+    assert_eq!(counts(&harness), []);
+    reload(&mut harness, limiting(connections(2)));
+    assert_eq!(counts(&harness), [("alice".to_owned(), 2)]);
+    clients.into_iter().for_each(|client| harness.lose(client));
     assert_eq!(counts(&harness), []);
 }
 

@@ -35,7 +35,7 @@ use self::revoked::{CertificateId, RevokedCertificates};
 use self::sessions::Sessions;
 use self::verifier::VersionOne;
 use super::quic::QuicSettings;
-use crate::config::{ClientCertificate, Tls};
+use crate::config::{ClientCertificate, Tls, Transport};
 
 /// A TLS connection.
 pub(super) type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
@@ -92,8 +92,11 @@ impl Certificates {
     /// Reads these files, and uses them in place of the current ones. After an error the current ones stay in use.
     pub(super) fn replace(&self, files: Tls) -> Result<(), TlsError> {
         let (mut loaded, notes) = read_files(&files)?;
-        notes.log();
         let before = self.current.load();
+        if before.quic.get().is_some() {
+            loaded.quic = OnceLock::from(QuicSettings::new(&loaded.config)?);
+        }
+        notes.log();
         // With other settings, whatever was verified is verified again.
         let has_removed =
             before.files != files || before.authorities.iter().any(|authority| !loaded.authorities.contains(authority));
@@ -204,8 +207,12 @@ pub(super) fn certificates_of(stream: &ServerStream) -> &[CertificateDer<'static
 }
 
 /// Reads all files without using them. Returns what an operator should know about them.
-pub(in crate::server) fn check(files: &Tls) -> Result<Vec<String>, TlsError> {
-    read_files(files).map(|(_, notes)| notes.into_lines())
+pub(in crate::server) fn check(files: &Tls, transport: Transport) -> Result<Vec<String>, TlsError> {
+    let (loaded, notes) = read_files(files)?;
+    if transport == Transport::Quic {
+        QuicSettings::new(&loaded.config)?;
+    }
+    Ok(notes.into_lines())
 }
 
 /// What is made of the files, and what an operator should know about them.

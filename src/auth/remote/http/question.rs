@@ -54,9 +54,10 @@ impl<'a> AuthorizeQuestion<'a> {
     /// `user`: as the answer has named it.
     pub(super) fn of(request: &'a Request, user: Option<&'a str>) -> Self {
         let (user_name, certificate_identity) = (request.user_name.as_deref(), request.certificate_identity.as_deref());
+        let user = user.or(user_name).or(certificate_identity);
         Self {
-            client_id: request.client_id.as_str(),
-            user: user.or(user_name).or(certificate_identity),
+            client_id: user.map_or(request.client_id.as_str(), |user| request.client_id_of(user)),
+            user,
             user_name,
             address: request.address,
             listener: &request.listener,
@@ -72,6 +73,7 @@ mod tests {
 
     use super::*;
     use crate::auth::tests::{alice, anonymous};
+    use crate::config::ClientIdRule;
 
     #[test]
     fn a_question_has_what_the_client_has_sent() {
@@ -92,5 +94,11 @@ mod tests {
         assert_eq!((&asked["user"], &asked["user_name"]), (&json!("bob"), &json!("alice")));
         assert!(!asked.to_string().contains("sesam"));
         assert_eq!(serde_json::to_value(AuthorizeQuestion::of(&request, None)).unwrap()["user"], "alice");
+        assert_eq!(asked["client_id"], "c");
+        let named = Request { client_ids: ClientIdRule::UserName, ..request };
+        for (user, client_id) in [(Some("bob"), "bob"), (None, "alice")] {
+            let asked = serde_json::to_value(AuthorizeQuestion::of(&named, user)).unwrap();
+            assert_eq!(asked["client_id"], client_id, "the one that it will have");
+        }
     }
 }

@@ -151,7 +151,7 @@ fn a_client_gets_the_certificate_with_the_name_that_it_asks_for() {
     let shown = |name: &str| CertificateDer::from_pem_file(authority.path(&format!("{name}.pem"))).unwrap();
     let certificates =
         load(&authority, |tls| tls.certificates = vec![further("exact"), further("wild"), further("unused")]);
-    let notes = check(&certificates.current.load().files).unwrap();
+    let notes = check(&certificates.current.load().files, Transport::Tls).unwrap();
     assert!(notes.iter().any(|note| note.contains("unused.pem: is never used")), "{notes:?}");
     let client = Arc::new(authority.client(None, ALL_VERSIONS));
     let get = |host: &str| shake(&certificates, &client, host);
@@ -194,7 +194,7 @@ fn a_further_certificate_must_have_a_name() {
     let mut tls = authority.tls(ClientCertificate::None);
     tls.certificates =
         vec![NamedCertificate { certificate: authority.path("nameless.pem"), key: authority.path("nameless.key") }];
-    let error = check(&tls).unwrap_err().to_string();
+    let error = check(&tls, Transport::Tls).unwrap_err().to_string();
     assert!(error.contains("nameless.pem: has no name"), "{error}");
 }
 
@@ -314,4 +314,22 @@ fn records_are_as_small_as_the_setting_says_also_those_of_the_handshake() {
             assert!(lengths.len() > SENT / largest);
         }
     }
+}
+
+#[cfg(feature = "quic")]
+#[test]
+fn a_reload_that_leaves_no_suite_for_quic_changes_nothing() {
+    let authority = Authority::new();
+    let useless = |tls: &mut Tls| tls.cipher_suites = Some(vec![config::CipherSuite::EcdsaAes128]);
+    let mut tls = authority.tls(ClientCertificate::None);
+    tls.identity_as_user_name = false;
+    assert!(check(&tls, Transport::Quic).is_ok());
+    let certificates = Certificates::load(tls.clone()).unwrap();
+    certificates.quic().unwrap();
+    useless(&mut tls);
+    assert!(check(&tls, Transport::Tls).is_ok() && check(&tls, Transport::Quic).is_err());
+    assert!(certificates.replace(tls.clone()).is_err(), "as at the start");
+    certificates.quic().unwrap();
+    let of_tls = load(&authority, |_| ());
+    of_tls.replace(tls).unwrap();
 }

@@ -100,6 +100,7 @@ impl Driver {
             auth::Renewal::TokenVoid(access) => (access, Some(Revocation::Token)),
             auth::Renewal::ServiceChanged(access) => (access, Some(Revocation::Service)),
             auth::Renewal::ProviderRemoved(access) => (access, Some(Revocation::Provider)),
+            auth::Renewal::ListenerRenamed(access) => (access, Some(Revocation::Listener)),
             auth::Renewal::UserRemoved(access) => (access, Some(Revocation::User)),
             auth::Renewal::PasswordChanged(access) => (access, Some(Revocation::Password)),
             auth::Renewal::Stays(access) => (access, None),

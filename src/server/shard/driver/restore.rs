@@ -26,7 +26,7 @@ impl Driver {
 
     /// Adds what the originators of delayed messages may do by the current files.
     pub(super) fn on_delayed_read(&mut self, mut batch: Box<DelayedBatch>) {
-        batch.grant(|client_id, owner| self.authentication.access(client_id, account(owner)));
+        batch.grant(|client_id, owner, topic| self.authentication.access_to_publish(client_id, account(owner), topic));
         self.handle(Event::DelayedPrepared(batch));
     }
 }
