@@ -3,6 +3,9 @@
 //! It follows no redirect, trusts the authorities of a file or of the operating system, and keeps a few connections for the next requests.
 
 use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +41,24 @@ pub(crate) enum Trust<'a> {
     Only(&'a [u8]),
 }
 
+impl<'a> Trust<'a> {
+    /// For a server that `is_encrypted` or is not, with the PEM text of a file if one is named.
+    pub(crate) fn of(authorities: Option<&'a [u8]>, is_encrypted: bool) -> Self {
+        match authorities {
+            Some(pem) => Self::Only(pem),
+            None if is_encrypted => Self::System,
+            None => Self::Nobody,
+        }
+    }
+}
+
+/// The PEM text of a file with authorities.
+pub(crate) fn read_authorities(path: &Path) -> io::Result<Vec<u8>> {
+    let mut pem = Vec::new();
+    File::open(path)?.take(AUTHORITIES_BYTES_MAX).read_to_end(&mut pem)?;
+    Ok(pem)
+}
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -57,6 +78,8 @@ pub(crate) enum ClientError {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "they matter to the export of traces alone"))]
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -96,7 +119,7 @@ impl HttpClient {
         Ok(Self { client, headers: own_headers(headers)? })
     }
 
-    /// Posts a body of this type, and reads an answer of at most `answer_max` bytes.
+    /// Posts a body of this type, and reads an answer of the same type of at most `answer_max` bytes.
     pub(crate) async fn post(
         &self,
         uri: &Uri,
@@ -104,16 +127,16 @@ impl HttpClient {
         answer_max: usize,
     ) -> Result<Answer, RequestError> {
         let request = || {
-            let mut request = self.request(Method::POST, uri, Body::from(body.clone()));
+            let mut request = self.request(Method::POST, uri, (content_type, Body::from(body.clone())));
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             request
         };
         read(self.send(request).await?, answer_max).await
     }
 
-    /// Gets an answer of at most `answer_max` bytes.
+    /// Gets an answer in JSON of at most `answer_max` bytes.
     pub(crate) async fn get(&self, uri: &Uri, answer_max: usize) -> Result<Answer, RequestError> {
-        let request = || self.request(Method::GET, uri, Body::empty());
+        let request = || self.request(Method::GET, uri, ("application/json", Body::empty()));
         read(self.send(request).await?, answer_max).await
     }
 
@@ -130,18 +153,19 @@ impl HttpClient {
         self.client.request(request()).await.map_err(|error| RequestError::NotSent(causes(&error)))
     }
 
-    fn request(&self, method: Method, uri: &Uri, body: Body) -> Request<Body> {
+    fn request(&self, method: Method, uri: &Uri, (accept, body): (&'static str, Body)) -> Request<Body> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.headers.clone();
+        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static(accept));
         request
     }
 }
 
 async fn read(response: Response<Incoming>, answer_max: usize) -> Result<Answer, RequestError> {
-    let status = response.status();
-    let body = to_bytes(Body::new(response.into_body()), answer_max).await.map_err(|error| {
+    let (head, body) = response.into_parts();
+    let body = to_bytes(Body::new(body), answer_max).await.map_err(|error| {
         let mut cause = error.source();
         while let Some(error) = cause {
             if error.is::<hyper::Error>() {
@@ -151,13 +175,12 @@ async fn read(response: Response<Incoming>, answer_max: usize) -> Result<Answer,
         }
         RequestError::TooLarge(answer_max)
     })?;
-    Ok(Answer { status, body })
+    Ok(Answer { status: head.status, headers: head.headers, body })
 }
 
 fn own_headers(further: &[(String, String)]) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("oncemq/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     for (name, text) in further {
         let name = HeaderName::try_from(name).map_err(|_| ClientError::Header)?;
         let mut value = HeaderValue::from_str(text).map_err(|_| ClientError::Header)?;
@@ -217,3 +240,5 @@ fn provider() -> CryptoProvider {
 const IDLE_MAX: Duration = Duration::from_secs(4);
 /// The head of an answer, and what is read of its body at once.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// The bundle of an operating system has a few hundred KiB.
+const AUTHORITIES_BYTES_MAX: u64 = 4 << 20;

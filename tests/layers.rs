@@ -75,8 +75,19 @@ const BELOW_BROKER: &[&str] = &["session", "routing", "rewrite", "codec", "dense
 /// Who a client is and what it may do is decided without a connection or a Session.
 const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topic", "timestamp"];
 /// A Session is reached through its shard alone.
-const BELOW_SERVER: &[&str] =
-    &["auth", "broker", "store", "config", "routing", "rewrite", "codec", "histogram", "topic", "timestamp"];
+const BELOW_SERVER: &[&str] = &[
+    "auth",
+    "broker",
+    "store",
+    "config",
+    "http_client",
+    "routing",
+    "rewrite",
+    "codec",
+    "histogram",
+    "topic",
+    "timestamp",
+];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
 const BELOW_ADMIN: &[&str] =
     &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];

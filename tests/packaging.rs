@@ -272,18 +272,23 @@ fn check_settings(settings: &str) {
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     for folder in ["", "secrets", "users", "tls"] {
         fs::create_dir_all(path(folder)).unwrap();
-        for certificate in ["server.crt", "ca.crt", "tls.crt"] {
+        for certificate in
+            ["server.crt", "ca.crt", "tls.crt", "plant.example.com.crt", "auth-ca.pem", "telemetry-ca.pem"]
+        {
             fs::write(path(folder).join(certificate), cert.pem()).unwrap();
         }
-        for key in ["server.key", "tls.key"] {
+        for key in ["server.key", "tls.key", "plant.example.com.key"] {
             fs::write(path(folder).join(key), signing_key.serialize_pem()).unwrap();
         }
     }
     fs::write(path("acl.conf"), blocks(&read("docs/CONFIGURATION.md"), "text").concat()).unwrap();
     fs::write(path("issuer.pem"), signing_key.public_key_pem()).unwrap();
     fs::write(path("secret"), "0123456789abcdef0123456789abcdef").unwrap();
+    for headers in ["auth-headers", "telemetry-headers"] {
+        fs::write(path(headers), "Authorization: Bearer secret\n").unwrap();
+    }
     // In the manifests, "users" is a folder with a file of this name; in the documents there is a password of the probe.
-    for file in [path("users/users"), path("secrets/users"), path("probe-password")] {
+    for file in ["users/users", "secrets/users", "probe-password", "internal-users", "internal-acl.conf"].map(path) {
         fs::write(file, "").unwrap();
     }
     let root = directory.path().display();

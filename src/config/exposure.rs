@@ -29,11 +29,15 @@ impl Config {
                 found.extend(path.as_deref().and_then(|path| open_to_others(&key, path, permissions)));
             }
         }
-        let Config { security, admin, server, .. } = self;
+        let Config { security, admin, server, telemetry, .. } = self;
         let password_file = security.password_file.as_deref();
         found.extend(password_file.and_then(|path| open_to_others("security.password_file", path, READ | WRITE)));
         let acl_file = security.acl_file.as_deref();
         found.extend(acl_file.and_then(|path| open_to_others("security.acl_file", path, WRITE)));
+        let headers_file = telemetry.headers_file.as_deref();
+        found.extend(headers_file.and_then(|path| open_to_others("telemetry.headers_file", path, READ | WRITE)));
+        let ca = telemetry.ca.as_deref();
+        found.extend(ca.and_then(|path| open_to_others("telemetry.ca", path, WRITE)));
         for (index, provider) in self.auth.iter().enumerate() {
             for (setting, path, permissions) in [
                 ("file", &provider.file, READ | WRITE),

@@ -81,7 +81,7 @@ pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security
 pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
 pub use socket_mode::SocketMode;
-pub use telemetry::{SamplingRatio, Telemetry, TraceUrl, read_headers};
+pub use telemetry::{SamplingRatio, Telemetry, read_headers, traces_url};
 pub use tls::{CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
 pub use topics::{AutoSubscribe, RewriteAction, TopicRewrite};
 pub use transport::Transport;

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::Uri;
 
@@ -38,7 +38,11 @@ impl ServiceUrl {
         {
             return Err(SHAPE);
         }
-        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if bracketed.is_some_and(|address| address.parse::<Ipv6Addr>().is_err()) {
+            return Err(SHAPE);
+        }
+        let address = bracketed.unwrap_or(host);
         let is_loopback = address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
         Ok(Self { is_local: is_loopback || host.eq_ignore_ascii_case("localhost"), is_encrypted, uri })
     }
@@ -75,6 +79,7 @@ mod tests {
             "http://a:0/",
             "http://a:70000/",
             "http://a:b/",
+            "http://[::g]/",
             "http://user:secret@a/",
             "https://a/b#c",
             "https://a/b c",

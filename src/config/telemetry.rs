@@ -2,23 +2,28 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::Uri;
+use axum::http::uri::Scheme;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Admin;
 use super::problem::{Problem, unreadable};
+use super::service_url::ServiceUrl;
 use super::value::duration;
 
 /// Traces of messages for an OpenTelemetry collector: `[telemetry]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// The collector: `http://host:4318`. Default: there are no traces.
+    /// The collector: `http://host:4318` or `https://host`. Default: there are no traces.
     pub endpoint: Option<String>,
     /// The part of the messages of which traces are made, if their publishers have not begun a trace.
     pub sampling_ratio: SamplingRatio,
     /// File with further headers of the requests, each on a line: `Name: value`.
     pub headers_file: Option<PathBuf>,
+    /// PEM file with the authorities that may certify the collector; by default those of the operating system.
+    pub ca: Option<PathBuf>,
     /// The time for one request.
     #[serde(with = "duration")]
     pub timeout: Duration,
@@ -35,6 +40,8 @@ impl Default for Telemetry {
             sampling_ratio: SamplingRatio(10_000),
             // A collector next to the broker needs none.
             headers_file: None,
+            // A collector of a service has a certificate that every system trusts.
+            ca: None,
             // The default of the OpenTelemetry SDKs. Nothing but later spans waits.
             timeout: Duration::from_secs(10),
             // It is what the spans are about.
@@ -52,7 +59,7 @@ impl Telemetry {
             if !cfg!(feature = "otlp") {
                 problems.push(Problem::new("telemetry.endpoint", "needs a build with the feature otlp"));
             }
-            if let Err(text) = TraceUrl::of(endpoint) {
+            if let Err(text) = traces_url(endpoint) {
                 problems.push(Problem::new("telemetry.endpoint", text));
             }
             if admin.journey_steps_max == 0 {
@@ -69,6 +76,7 @@ impl Telemetry {
             let of_content = || read_headers(path).err().map(|text| Problem::new("telemetry.headers_file", &text));
             problems.extend(unreadable("telemetry.headers_file", path).or_else(of_content));
         }
+        problems.extend(self.ca.as_deref().and_then(|path| unreadable("telemetry.ca", path)));
         problems
     }
 
@@ -81,57 +89,33 @@ impl Telemetry {
     }
 }
 
-/// Where spans are sent: the parts of `http://authority/path`, with `/v1/traces` at its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceUrl {
-    /// `host:port`.
-    pub authority: String,
-    /// The path of the request.
-    pub path: String,
-}
-
-impl TraceUrl {
-    /// The place for spans at a collector.
-    ///
-    /// # Errors
-    /// It is no such URL: the text is a predicate about it.
-    pub fn of(endpoint: &str) -> Result<Self, &'static str> {
-        const SHAPE: &str = "must be like \"http://127.0.0.1:4318\", without user, query and fragment";
-        let rest = endpoint.strip_prefix("http://").ok_or(if endpoint.starts_with("https://") {
-            "must begin with http://: use a collector on this machine, which can send by HTTPS"
-        } else {
-            SHAPE
-        })?;
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%/+:".contains(&byte);
-        if !path.bytes().all(is_plain) {
-            return Err(SHAPE);
-        }
-        let after_address = authority.rfind(']').map_or(0, |end| end + 1);
-        let (host, port) = match authority.get(after_address..).and_then(|rest| rest.rfind(':')) {
-            Some(colon) => authority.split_at(after_address + colon),
-            None => (authority, ":4318"),
-        };
-        let port = port.trim_start_matches(':').parse::<u16>().ok().filter(|port| *port > 0).ok_or(SHAPE)?;
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && host.bytes().all(is_name),
-        };
-        if !is_host {
-            return Err(SHAPE);
-        }
-        Ok(Self { authority: format!("{host}:{port}"), path: format!("{}/v1/traces", path.trim_end_matches('/')) })
-    }
+/// The place for spans at a collector: the endpoint with `/v1/traces` at its end. Without a port, `http` is port 4318 and `https` port 443.
+///
+/// # Errors
+/// It is no such URL: the text is a predicate about it.
+pub fn traces_url(endpoint: &str) -> Result<ServiceUrl, &'static str> {
+    const SHAPE: &str = "must be like \"https://otel.example.com:4318\", without user, query and fragment";
+    let url = ServiceUrl::of(endpoint).map_err(|_| SHAPE)?;
+    let authority = url.uri.authority().filter(|_| url.uri.query().is_none()).ok_or(SHAPE)?;
+    let port = authority.port_u16().unwrap_or(if url.is_encrypted { 443 } else { 4318 });
+    let uri = Uri::builder()
+        .scheme(if url.is_encrypted { Scheme::HTTPS } else { Scheme::HTTP })
+        .authority(format!("{}:{port}", authority.host()))
+        .path_and_query(format!("{}/v1/traces", url.uri.path().trim_end_matches('/')));
+    Ok(ServiceUrl { uri: uri.build().map_err(|_| SHAPE)?, ..url })
 }
 
 /// The headers in a file, each on a line.
 ///
 /// # Errors
-/// The file can't be read, or a line is no header: the text says which.
+/// The file can't be read, or a line is no header: the text says which. Or there is no header.
 pub fn read_headers(path: &Path) -> Result<Vec<(String, String)>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {}: {error}", path.display()))?;
-    parse_headers(&text).map_err(|line| format!("line {line} of {} is no header such as Name: value", path.display()))
+    match parse_headers(&text) {
+        Ok(headers) if headers.is_empty() => Err(format!("has no header: {}", path.display())),
+        Ok(headers) => Ok(headers),
+        Err(line) => Err(format!("line {line} of {} is no header such as Name: value", path.display())),
+    }
 }
 
 /// The headers in a file; or the number of the first line that is none, or one that the requests have already.
@@ -226,17 +210,21 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_a_url_without_tls() {
-        let of = |endpoint| TraceUrl::of(endpoint).map(|url| format!("{} {}", url.authority, url.path));
-        assert_eq!(of("http://127.0.0.1:4318").unwrap(), "127.0.0.1:4318 /v1/traces");
-        assert_eq!(of("http://collector").unwrap(), "collector:4318 /v1/traces");
-        assert_eq!(of("http://collector:80/a/b/").unwrap(), "collector:80 /a/b/v1/traces");
-        assert_eq!(of("http://[::1]:4318/").unwrap(), "[::1]:4318 /v1/traces");
-        assert_eq!(of("http://[::1]").unwrap(), "[::1]:4318 /v1/traces");
+    fn an_endpoint_is_a_url() {
+        let of = |endpoint| traces_url(endpoint).map(|url| url.uri.to_string());
+        assert_eq!(of("http://127.0.0.1:4318").unwrap(), "http://127.0.0.1:4318/v1/traces");
+        assert_eq!(of("http://collector").unwrap(), "http://collector:4318/v1/traces");
+        assert_eq!(of("http://collector:80/a/b/").unwrap(), "http://collector:80/a/b/v1/traces");
+        assert_eq!(of("http://[::1]:4318/").unwrap(), "http://[::1]:4318/v1/traces");
+        assert_eq!(of("http://[::1]").unwrap(), "http://[::1]:4318/v1/traces");
+        assert_eq!(of("https://collector/otlp").unwrap(), "https://collector:443/otlp/v1/traces");
+        assert_eq!(of("https://collector:4318").unwrap(), "https://collector:4318/v1/traces");
+        assert!(traces_url("https://collector").unwrap().is_encrypted);
+        assert!(!traces_url("http://collector").unwrap().is_encrypted);
         for wrong in [
             "",
             "collector:4318",
-            "https://collector:4318",
+            "ftp://collector:4318",
             "http://",
             "http://:4318",
             "http://a:b",
@@ -259,13 +247,15 @@ mod tests {
         assert_eq!(keys(&Telemetry::default()), [""; 0]);
         let good = Telemetry { endpoint: Some("http://127.0.0.1:4318".to_owned()), ..Telemetry::default() };
         let wrong = Telemetry {
-            endpoint: Some("https://a".to_owned()),
+            endpoint: Some("https://a/?b".to_owned()),
             timeout: Duration::from_millis(99),
             service: String::new(),
             headers_file: Some("/does/not/exist".into()),
+            ca: Some("/does/not/exist".into()),
             ..good.clone()
         };
-        let expected = ["telemetry.endpoint", "telemetry.timeout", "telemetry.service", "telemetry.headers_file"];
+        let expected =
+            ["telemetry.endpoint", "telemetry.timeout", "telemetry.service", "telemetry.headers_file", "telemetry.ca"];
         let keys = |telemetry: &Telemetry| {
             let mut keys = keys(telemetry);
             keys.dedup();
@@ -295,6 +285,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_without_a_header_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("headers");
+        for (text, is_good) in [("", false), ("\n# Authorization: Bearer x\n", false), ("a: b", true)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read_headers(&path).is_ok(), is_good, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_ratio_is_a_number_from_0_to_1() {
         let of = |text: &str| toml::from_str::<Telemetry>(&format!("sampling_ratio = {text}"));
         for (text, per_million) in [("0", 0), ("1", MILLION), ("0.01", 10_000), ("1e-6", 1), ("\"0.5\"", 500_000)] {
@@ -314,7 +314,7 @@ mod tests {
 
         #[test]
         fn no_text_causes_a_panic(text: String, url in "http://[a-z\\[\\]:/0-9]{0,20}") {
-            let _ = (TraceUrl::of(&text), TraceUrl::of(&url), parse_headers(&text));
+            let _ = (traces_url(&text), traces_url(&url), parse_headers(&text));
         }
     }
 }

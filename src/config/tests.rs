@@ -99,6 +99,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     }
     assert!(config.telemetry.endpoint.take().is_some());
     assert!(config.telemetry.headers_file.take().is_some());
+    assert!(config.telemetry.ca.take().is_some());
     assert!(config.mqtt.response_information.take().is_some());
     assert_eq!(std::mem::take(&mut config.log.clients), ["sensor-*"]);
     assert_eq!(std::mem::take(&mut config.admin.allowed_hosts), ["broker"]);

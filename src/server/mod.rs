@@ -83,6 +83,7 @@ pub use resources::connections_for;
 pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
+pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
 pub use traces::{RunningTrace, Traces, TracesFull};
 pub use traffic::{Latencies, Traffic};

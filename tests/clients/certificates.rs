@@ -3,12 +3,17 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring::default_provider;
 
 /// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), and `stranger.pem`
 /// and `stranger.key`, signed by an unknown authority, `stranger-ca.pem`. `client.crl` revokes nothing, and `revoked.crl` the client's certificate.
@@ -22,6 +27,15 @@ pub(crate) fn write(path: &Path) {
     let another = self::authority("another authority");
     fs::write(path.join("stranger-ca.pem"), another.pem()).unwrap();
     write_signed(path, "stranger", CLIENT_NAME, &another);
+}
+
+/// The settings of a server with `server.pem` and `server.key`.
+pub(crate) fn server_config(path: &Path) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(path.join("server.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(path.join("server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(config.with_single_cert(chain, key).unwrap())
 }
 
 /// Writes a new `server.pem` and `server.key`, and their new authority as `ca2.pem`.

@@ -2,14 +2,9 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring::default_provider;
 
 use crate::broker::{Broker, Listener, Setup, Transport};
 use crate::deadline::{PATIENCE, SILENCE, now, wait_for};
@@ -239,12 +234,7 @@ fn https_is_verified_with_the_authorities_of_a_file() {
     let directory = tempfile::tempdir().unwrap();
     crate::certificates::write(directory.path());
     let file = |name: &str| directory.path().join(name);
-    let chain = CertificateDer::pem_file_iter(file("server.pem")).unwrap().map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
-    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let config = Arc::new(config.with_single_cert(chain, key).unwrap());
-    let service = HttpService::start_with(Some(config), judge);
+    let service = HttpService::start_with(Some(crate::certificates::server_config(directory.path())), judge);
     let url = format!("https://localhost:{}/", service.address().port());
     let with = |ca: &str| {
         let broker = setup(&provider(&url, &format!(", ca = {:?}", file(ca).display().to_string()))).start();

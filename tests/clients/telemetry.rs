@@ -1,7 +1,7 @@
 //! Traces of messages, as an OpenTelemetry collector gets them.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::broker::{Broker, Setup, free_port};
 use crate::deadline::{PATIENCE, wait_for};
@@ -45,13 +46,25 @@ struct Seen {
 
 impl Collector {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let shared = Arc::clone(&seen);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                answer(stream.unwrap(), &shared);
+                let stream = stream.unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                match &tls {
+                    None => answer(stream, &shared),
+                    Some(config) => {
+                        let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+                        answer(StreamOwned::new(connection, stream), &shared);
+                    }
+                }
             }
         });
         Self { address, seen }
@@ -78,8 +91,7 @@ impl Collector {
 }
 
 /// Reads a request and answers it.
-fn answer(mut stream: TcpStream, seen: &Mutex<Seen>) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+fn answer(mut stream: impl Read + Write, seen: &Mutex<Seen>) {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4_096]);
     let (head, length) = loop {
         let count = stream.read(&mut chunk).unwrap_or(0);
@@ -108,7 +120,7 @@ fn answer(mut stream: TcpStream, seen: &Mutex<Seen>) {
     let head =
         format!("HTTP/1.1 {status}\r\nContent-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n", body.len());
     // A broker that was killed does not read it.
-    let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+    let _ = stream.write_all(&[head.as_bytes(), &body].concat()).and_then(|()| stream.flush());
 }
 
 fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
@@ -133,8 +145,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn traced(address: &str, ratio: &str) -> (Broker, Admin) {
-    let setup = Setup::default().set("telemetry.sampling_ratio", ratio).set("telemetry.timeout", "\"1s\"");
-    let (setup, admin) = with_admin(setup.set("telemetry.endpoint", &format!("\"http://{address}\"")));
+    traced_with(&format!("http://{address}"), ratio, Setup::default())
+}
+
+fn traced_with(endpoint: &str, ratio: &str, setup: Setup) -> (Broker, Admin) {
+    let setup = setup.set("telemetry.sampling_ratio", ratio).set("telemetry.timeout", "\"1s\"");
+    let (setup, admin) = with_admin(setup.set("telemetry.endpoint", &format!("{endpoint:?}")));
     (setup.start(), admin)
 }
 
@@ -250,6 +266,41 @@ fn a_collector_that_is_gone_costs_nothing_but_spans() {
 }
 
 #[test]
+fn https_is_verified_with_the_authorities_of_a_file() {
+    if peer::is_chosen() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    crate::certificates::write(directory.path());
+    let collector = Collector::start_with(Some(crate::certificates::server_config(directory.path())));
+    let port = collector.address.rsplit(':').next().unwrap();
+    let (ca, trusted) = (directory.path().join("trusted.pem"), directory.path().join("ca.pem"));
+    std::fs::copy(directory.path().join("stranger-ca.pem"), &ca).unwrap();
+    let setup = Setup::default().set("telemetry.ca", &format!("{ca:?}"));
+    let (broker, admin) = traced_with(&format!("https://localhost:{port}"), "1", setup);
+    let mut publisher = Wire::connected(broker.address(), &Connect::new(V5, "pub"));
+    for failed in 1..=2 {
+        assert_eq!(publisher.publish(V5, "untrusted", "x"), NOBODY);
+        wait_for("failed spans", || (spans_counted(&admin, "failed") == failed).then_some(()));
+    }
+    assert_eq!(broker.log().matches("could not be sent").count(), 1, "{}", broker.log());
+    assert!(broker.log().contains("invalid peer certificate"), "{}", broker.log());
+    let reload = |expected: &str| {
+        let before = broker.log().len();
+        broker.signal("HUP");
+        wait_for(expected, || broker.log()[before..].contains(expected).then_some(()));
+    };
+    std::fs::write(&ca, "no certificate").unwrap();
+    reload("traces go on as before: the file with trusted authorities has no certificate");
+    std::fs::copy(trusted, &ca).unwrap();
+    reload("traces of messages are sent to https://localhost");
+    assert_eq!(publisher.publish(V5, "trusted", "x"), NOBODY);
+    assert_eq!(collector.spans_of("trusted", 1)[0].name, "publish");
+    wait_for("sent spans", || (spans_counted(&admin, "sent") == 1).then_some(()));
+    assert_eq!((collector.spans().len(), spans_counted(&admin, "failed")), (1, 2));
+}
+
+#[test]
 fn a_collector_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
     if peer::is_chosen() {
         return;
@@ -339,15 +390,22 @@ fn config_check_names_what_can_not_be_used() {
     };
     let good = "[telemetry]\nendpoint = \"http://127.0.0.1:4318\"\nsampling_ratio = 0.5\n";
     assert!(check(good).0);
+    crate::certificates::write(directory.path());
+    let ca = directory.path().join("ca.pem");
+    let (is_good, output) = check(&format!("[telemetry]\nendpoint = \"https://127.0.0.1\"\nca = {ca:?}\n"));
+    assert!(is_good, "{output}");
     let headers = format!("headers_file = {headers:?}");
     for (line, text) in [
-        ("endpoint = \"https://127.0.0.1:4318\"", "telemetry.endpoint"),
+        ("endpoint = \"ftp://127.0.0.1:4318\"", "telemetry.endpoint"),
         ("endpoint = \"collector\"", "telemetry.endpoint"),
         ("sampling_ratio = 1.5", "a number from 0 to 1"),
         ("timeout = \"1ms\"", "telemetry.timeout"),
         ("service = \"\"", "telemetry.service"),
         ("headers_file = \"/does/not/exist\"", "telemetry.headers_file"),
         (&headers, "line 1 of"),
+        ("headers_file = \"/dev/null\"", "has no header"),
+        ("ca = \"/does/not/exist\"", "telemetry.ca"),
+        ("endpoint = \"https://127.0.0.1\"\nca = \"/dev/null\"", "has no certificate"),
         ("interval = 1", "interval"),
     ] {
         let (is_good, output) = check(&format!("[telemetry]\n{line}\n"));

@@ -5,10 +5,8 @@
 mod answer;
 mod question;
 
-use std::fs::File;
 use std::hash::RandomState;
-use std::io::Read;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +20,7 @@ use super::super::provider::Request;
 use super::backend::{Asking, Backend, BackendFault, Grant, Reply};
 use super::service::{REQUESTS_MAX, Service, TIMEOUT};
 use crate::config::{self, ServiceUrl, read_headers};
-use crate::http_client::{HttpClient, RequestError, Trust};
+use crate::http_client::{HttpClient, RequestError, Trust, read_authorities};
 use question::{AuthorizeQuestion, Question};
 
 /// The service of a provider of the kind `http`. See [`Service::new`].
@@ -54,12 +52,10 @@ pub(in crate::auth) fn client(
 ) -> Result<(HttpClient, Material), AuthError> {
     let fail = |cause: String| AuthError::Service { provider: settings.label().to_owned(), cause };
     let headers = settings.headers_file.as_deref().map_or_else(|| Ok(Vec::new()), read_headers).map_err(fail)?;
-    let ca = settings.ca.as_deref().map(read_authorities).transpose()?;
-    let trust = match &ca {
-        Some(pem) => Trust::Only(pem),
-        None if is_encrypted => Trust::System,
-        None => Trust::Nobody,
-    };
+    let read =
+        |path: &PathBuf| read_authorities(path).map_err(|source| AuthError::Unreadable { path: path.clone(), source });
+    let ca = settings.ca.as_ref().map(read).transpose()?;
+    let trust = Trust::of(ca.as_deref(), is_encrypted);
     let client = HttpClient::new(trust, &headers, bounds).map_err(|error| fail(error.to_string()))?;
     Ok((client, (headers, ca)))
 }
@@ -115,15 +111,7 @@ impl HttpBackend {
     }
 }
 
-fn read_authorities(path: &Path) -> Result<Vec<u8>, AuthError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(AUTHORITIES_BYTES_MAX).read_to_end(&mut bytes));
-    read.map(|_| bytes).map_err(|source| AuthError::Unreadable { path: path.to_owned(), source })
-}
-
 /// An answer with 1,024 topic filters has its place in it.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// The bundle of an operating system has a few hundred KiB.
-const AUTHORITIES_BYTES_MAX: u64 = 4 << 20;
 /// Connections that are kept for the next requests.
 const IDLE_MAX: usize = 16;

@@ -1,41 +1,39 @@
 //! Sends spans to the collector: OTLP over HTTP, protobuf.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use bytes::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
-use tokio::net::TcpStream;
-use tokio::select;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Inbox;
 use super::encode::text;
-use crate::config::{self, TraceUrl};
+use super::files::Files;
+use crate::config::{self, traces_url};
+use crate::http_client::{HttpClient, RequestError, Trust};
 use crate::server::log::log_line;
 use crate::server::telemetry_figures::SpanResult;
 
 /// Sends batches, one after the other.
 pub(super) struct Exporter {
     endpoint: String,
-    url: TraceUrl,
-    headers: HeaderMap,
+    uri: Uri,
+    client: HttpClient,
     timeout: Duration,
     service_name: String,
     inbox: Arc<Inbox>,
-    /// Why the last batch failed, as the log says.
+    /// Why batches fail, as the log says; `None`: they don't, or the log doesn't say so yet.
     logged: Option<String>,
+    /// When the log has said so the last time.
+    logged_at: Option<Instant>,
 }
 
 /// Why a request failed.
@@ -48,27 +46,15 @@ struct Failure {
 
 impl Exporter {
     /// # Errors
-    /// The endpoint or a header can't be used.
-    pub(super) fn new(
-        settings: &config::Telemetry,
-        further: &[(String, String)],
-        inbox: Arc<Inbox>,
-    ) -> Result<Self, &'static str> {
+    /// The endpoint or a file can't be used: the text says why.
+    pub(super) fn new(settings: &config::Telemetry, files: &Files, inbox: Arc<Inbox>) -> Result<Self, String> {
         let endpoint = settings.endpoint.clone().unwrap_or_default();
-        let url = TraceUrl::of(&endpoint)?;
-        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| "a header has a value that can't be sent");
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, value(&url.authority)?);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("oncemq/", env!("CARGO_PKG_VERSION"))));
-        for (name, text) in further {
-            let name = HeaderName::try_from(name).map_err(|_| "a header has a name that can't be sent")?;
-            let mut value = value(text)?;
-            value.set_sensitive(true);
-            headers.append(name, value);
-        }
+        let url = traces_url(&endpoint).map_err(|cause| format!("telemetry.endpoint {cause}"))?;
+        let trust = Trust::of(files.authorities.as_deref(), url.is_encrypted);
+        let client = HttpClient::new(trust, &files.headers, (settings.timeout, CONNECTIONS_KEPT));
+        let client = client.map_err(|error| error.to_string())?;
         let (timeout, service_name) = (settings.timeout, settings.service.clone());
-        Ok(Self { endpoint, url, headers, timeout, service_name, inbox, logged: None })
+        Ok(Self { endpoint, uri: url.uri, client, timeout, service_name, inbox, logged: None, logged_at: None })
     }
 
     /// Sends batches until their sender is dropped.
@@ -110,37 +96,17 @@ impl Exporter {
         Err("too many attempts".to_owned())
     }
 
-    /// One request over a connection of its own.
+    /// One request. Returns the number of spans that the collector has rejected.
     async fn post(&self, body: Bytes) -> Result<usize, Failure> {
-        let stream = TcpStream::connect(&*self.url.authority).await.map_err(Failure::temporary)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::temporary)?;
-        let mut request = Request::post(&*self.url.path).body(Body::from(body)).map_err(Failure::final_one)?;
-        *request.headers_mut() = self.headers.clone();
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(Failure::temporary)?;
-            let status = response.status();
-            if !status.is_success() {
-                return Err(Failure::of(status, response.headers()));
-            }
-            let body = to_bytes(Body::new(response.into_body()), ANSWER_MAX).await.unwrap_or_default();
-            let rejected = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
-            let rejected = rejected.map_or(0, |partial| partial.rejected_spans);
-            Ok(usize::try_from(rejected).unwrap_or_default())
-        };
-        let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
-        let ended = select! {
-            biased;
-            answer = &mut answer => return answer,
-            ended = &mut connection => ended,
-        };
-        match ended {
-            // The answer was read, and its sender has it.
-            Ok(()) => answer.await,
-            Err(error) => Err(Failure::temporary(error)),
+        let answer = self.client.post(&self.uri, ("application/x-protobuf", body), ANSWER_MAX).await?;
+        if !answer.status.is_success() {
+            return Err(Failure::of(answer.status, &answer.headers));
         }
+        let rejected = ExportTraceServiceResponse::decode(answer.body).ok().and_then(|answer| answer.partial_success);
+        Ok(rejected.map_or(0, |partial| usize::try_from(partial.rejected_spans).unwrap_or_default()))
     }
 
-    /// Counts a batch, and writes to the log when the collector fails or is well again.
+    /// Counts a batch, and writes to the log when the collector fails or is well again: at most once in [`LOG_PAUSE`] that it fails.
     fn conclude(&mut self, count: usize, result: Result<usize, String>) {
         let endpoint = &*self.endpoint;
         match result {
@@ -154,12 +120,13 @@ impl Exporter {
             }
             Err(reason) => {
                 self.inbox.count(SpanResult::Failed, count);
-                if self.logged.as_deref() != Some(&*reason) {
+                let is_due = self.logged_at.is_none_or(|at| at.elapsed() >= LOG_PAUSE);
+                if is_due && self.logged.as_deref() != Some(&*reason) {
                     log_line!(
                         TelemetryFailed { endpoint, reason = &*reason },
                         "{count} spans could not be sent to {endpoint}: {reason}"
                     );
-                    self.logged = Some(reason);
+                    (self.logged, self.logged_at) = (Some(reason), Some(Instant::now()));
                 }
             }
         }
@@ -171,10 +138,6 @@ impl Failure {
         Self { reason: reason.to_string(), again: Some(Duration::ZERO) }
     }
 
-    fn final_one(reason: impl ToString) -> Self {
-        Self { reason: reason.to_string(), again: None }
-    }
-
     /// By OTLP, these statuses and no others may be tried again.
     fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         let is_temporary = [429, 502, 503, 504].contains(&status.as_u16());
@@ -184,9 +147,12 @@ impl Failure {
     }
 }
 
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::temporary(error)
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::NotSent(_) | RequestError::CutShort => Self::temporary(error),
+            RequestError::TooLarge(_) => Self { reason: error.to_string(), again: None },
+        }
     }
 }
 
@@ -204,10 +170,35 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The bytes of an answer that are read.
 const ANSWER_MAX: usize = 64 * 1024;
+/// Batches are sent one after the other.
+const CONNECTIONS_KEPT: usize = 1;
+/// The shortest time between two lines of the log about a failure, in case that its reasons take turns.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn reasons_that_take_turns_do_not_fill_the_log() {
+        let settings =
+            config::Telemetry { endpoint: Some("http://127.0.0.1:4318".to_owned()), ..config::Telemetry::default() };
+        let files = Files { headers: Vec::new(), authorities: None };
+        let mut exporter = Exporter::new(&settings, &files, Arc::default()).unwrap();
+        let fail = |exporter: &mut Exporter, reason: &str| {
+            exporter.conclude(2, Err(reason.to_owned()));
+            exporter.logged.clone()
+        };
+        assert_eq!(fail(&mut exporter, "a").as_deref(), Some("a"));
+        assert_eq!(fail(&mut exporter, "b").as_deref(), Some("a"));
+        exporter.conclude(3, Ok(1));
+        assert_eq!(fail(&mut exporter, "b"), None);
+        exporter.logged_at = exporter.logged_at.and_then(|at| at.checked_sub(LOG_PAUSE));
+        assert_eq!(fail(&mut exporter, "b").as_deref(), Some("b"));
+        assert_eq!(exporter.inbox.figures().spans, [2, 0, 9]);
+    }
 
     #[test]
     fn only_what_may_end_is_tried_again() {

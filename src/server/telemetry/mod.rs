@@ -14,12 +14,18 @@ mod collector;
 mod encode;
 #[cfg(feature = "otlp")]
 mod exporter;
+#[cfg(feature = "otlp")]
+mod files;
 mod inbox;
 #[cfg(feature = "otlp")]
 mod running;
 #[cfg(feature = "otlp")]
 mod trace;
 
+#[cfg(not(feature = "otlp"))]
+pub use absent::check_telemetry;
+#[cfg(feature = "otlp")]
+pub use apply::check_telemetry;
 pub(super) use inbox::Inbox;
 #[cfg(feature = "otlp")]
 pub(super) use running::Telemetry;

@@ -11,6 +11,7 @@ use super::Inbox;
 use super::collector::Collector;
 use super::encode::Encoder;
 use super::exporter::Exporter;
+use super::files::Files;
 use crate::config;
 use crate::server::queries::Queries;
 use crate::server::status::Status;
@@ -19,7 +20,7 @@ use crate::server::status::Status;
 #[derive(Debug)]
 pub(in crate::server) struct Telemetry {
     pub(super) settings: config::Telemetry,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) files: Files,
     /// Dropping it ends the thread.
     stop: oneshot::Sender<()>,
     ended: oneshot::Receiver<()>,
@@ -28,11 +29,10 @@ pub(in crate::server) struct Telemetry {
 impl Telemetry {
     /// Starts the thread.
     pub(super) fn start(
-        settings: &config::Telemetry,
-        headers: Vec<(String, String)>,
+        (settings, files): (&config::Telemetry, Files),
+        exporter: Exporter,
         (inbox, queries, status): (Arc<Inbox>, Queries, Arc<Status>),
     ) -> io::Result<Self> {
-        let exporter = Exporter::new(settings, &headers, Arc::clone(&inbox)).map_err(io::Error::other)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let (ending, ended) = oneshot::channel();
@@ -48,7 +48,7 @@ impl Telemetry {
             // Nobody may wait for it any more.
             let _ = ending.send(());
         })?;
-        Ok(Self { settings: settings.clone(), headers, stop, ended })
+        Ok(Self { settings: settings.clone(), files, stop, ended })
     }
 
     /// Ends the thread, which sends what there is if the collector takes it in a short time.
