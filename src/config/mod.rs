@@ -83,7 +83,7 @@ pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, TraceUrl, read_headers};
-pub use tls::{CipherSuite, NamedCertificate, TlsVersion};
+pub use tls::{CertificateDates, CipherSuite, NamedCertificate, TlsVersion};
 pub use topics::{AutoSubscribe, RewriteAction, TopicRewrite};
 pub use user_limits::UserLimit;
 

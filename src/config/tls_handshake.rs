@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::CertificateIdentity;
 use super::listeners::{ClientCertificate, CrlCheck, ExpiredCrl, Listener, Tls, Transport};
 use super::problem::{Problem, unreadable};
-use super::tls::TlsVersion;
+use super::tls::{CertificateDates, TlsVersion};
 
 impl Tls {
     /// Default settings with this certificate and key.
@@ -19,6 +19,7 @@ impl Tls {
             crl: None,
             crl_check: CrlCheck::Leaf,
             crl_expired: ExpiredCrl::Warn,
+            client_certificate_dates: CertificateDates::Checked,
             identity_as_user_name: false,
             identity: CertificateIdentity::CommonName,
             min_version: TlsVersion::V1_2,
