@@ -7,14 +7,16 @@ use bytestring::ByteString;
 use super::account::Account;
 use super::chain::Step;
 use super::error::AuthError;
+use super::files::Files;
 use super::fingerprint::Fingerprint;
 use super::job::Stage;
 use super::jwt::{Jwks, JwtProvider};
-use super::loaded::{Files, Generation, Judge, Loaded, Terms};
+use super::loaded::{Generation, Judge, Loaded};
 use super::mounts::Mounted;
 use super::provider::{Cost, Provider, Refusal, Request, Verdict};
 use super::remote::Figures;
 use super::scram::DecoySecret;
+use super::terms::Terms;
 use super::verified::Verified;
 use crate::codec::{ClientId, ReasonCode};
 use crate::config::{self, Listener, OnPasswordChange, Security};
@@ -112,7 +114,7 @@ impl Authenticator {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.loaded.load_full();
         let terms = before.terms.clone();
-        let files = Files::read(&terms, &self.key, Some(&before))?;
+        let files = Files::read(&terms, &self.key, Some(&before.files))?;
         self.apply(terms, files);
         Ok(())
     }
@@ -131,7 +133,7 @@ impl Authenticator {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let terms = Terms::new(security, auth, listeners);
         let before = self.loaded.load_full();
-        let result = Files::read(&terms, &self.key, Some(&before));
+        let result = Files::read(&terms, &self.key, Some(&before.files));
         match result {
             Ok(files) => {
                 self.apply(terms, files);

@@ -1,28 +1,24 @@
 //! What is in force since a load: the settings, the contents of the files, and the providers made of both.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::RandomState;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::acl_file::AclFile;
-use super::anonymous::{AllowedAnonymous, AnonymousProvider, Unjudged};
+use super::anonymous::{AnonymousProvider, Unjudged};
 use super::certificate::CertificateProvider;
 use super::chain::Chain;
-use super::error::AuthError;
-use super::jwt::{Jwks, JwtProvider, Keys, TokenKey};
-use super::mounts::Mounts;
+use super::files::{Files, ProofFile};
+use super::jwt::{JwtProvider, Keys};
 use super::password::{PasswordProvider, UnknownUsers};
-use super::password_file::PasswordFile;
 use super::provider::{Provider, Request};
-use super::remote::{PostgreSql, Remote, Service, http_service};
+use super::remote::Remote;
 use super::rules::Rules;
-use super::scram::{DecoySecret, ScramDecoy, ScramFile, ScramProvider};
+use super::scram::{DecoySecret, ScramDecoy, ScramProvider};
+use super::terms::Terms;
 use super::unavailable::UnavailableProvider;
 use super::verified::Verified;
-use crate::config::{self, Listener, ProviderKind, Security};
 
 /// Identifies one load of the files. A reload creates the next generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,50 +65,6 @@ pub(super) enum Judge {
     Scram(Arc<ScramProvider>),
     /// Any provider that asks a service.
     Remote(Arc<Remote>),
-}
-
-/// What the settings say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Terms {
-    pub(super) security: Security,
-    /// The providers, in order: those that apply without `[[auth]]`, if there is none; and then those of single listeners.
-    providers: Vec<config::Provider>,
-    /// How many of them are for every listener.
-    shared: usize,
-    /// Whether there is an `[[auth]]`.
-    pub(super) is_explicit: bool,
-    pub(super) allowed_anonymous: AllowedAnonymous,
-    /// The names of the providers of each listener, by its name; `None`: those for every listener.
-    pub(super) listeners: HashMap<Arc<str>, Option<Vec<String>>>,
-    /// The ACL files of listeners with their own.
-    pub(super) acl_files: HashMap<Arc<str>, PathBuf>,
-    /// The listeners that take user names from certificates.
-    pub(super) takes_identities: HashSet<Arc<str>>,
-    pub(super) mounts: Mounts,
-}
-
-/// What the files say.
-#[derive(Debug, Clone)]
-pub(super) struct Files {
-    /// That of each provider, by its name.
-    proofs: HashMap<String, ProofFile>,
-    pub(super) rules: Arc<Rules>,
-    pub(super) acl: Option<Arc<AclFile>>,
-    /// Those of single listeners.
-    pub(super) listener_acls: HashMap<PathBuf, Arc<AclFile>>,
-    pub(super) notes: Vec<String>,
-}
-
-/// The file of a provider.
-#[derive(Debug, Clone)]
-enum ProofFile {
-    /// It has none.
-    None,
-    Passwords(Arc<PasswordFile>),
-    Key(Arc<TokenKey>),
-    Scram(Arc<ScramFile>),
-    KeySet(Arc<Jwks>),
-    Service(Arc<Service>),
 }
 
 impl Loaded {
@@ -230,11 +182,6 @@ impl Loaded {
         self.tokens().any(JwtProvider::reads_topics) || self.services().any(Remote::grants_topics)
     }
 
-    /// The file of the provider with this name.
-    fn file(&self, name: &str) -> Option<&ProofFile> {
-        self.files.proofs.get(name)
-    }
-
     /// Whether nothing verifies user names, so that they count as those of anonymous clients.
     pub(super) fn verifies_nothing(&self) -> bool {
         !self.terms.is_explicit && !self.judges().any(|judge| matches!(judge, Judge::Password(_)))
@@ -302,144 +249,4 @@ fn decoy(
     });
     let files: Vec<_> = of_chain.collect();
     if files.is_empty() { None } else { Some(Arc::new(ScramDecoy::new(files, Arc::clone(secret)))) }
-}
-
-impl Terms {
-    pub(super) fn new(security: &Security, auth: &[config::Provider], listeners: &[Listener]) -> Self {
-        let takes_identities =
-            |listener: &&Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
-        let name = |listener: &Listener| Arc::<str>::from(&*listener.label());
-        let mut providers = providers(security, auth);
-        let (shared, certificate) = (providers.len(), certificate(&providers));
-        let own = |listener: &Listener| (name(listener), provider_names(listener, certificate.as_deref()));
-        let acl_file = |listener: &Listener| Some((name(listener), listener.acl_file.clone()?));
-        providers.extend(listeners.iter().filter_map(Listener::own_provider));
-        Self {
-            security: security.clone(),
-            providers,
-            shared,
-            is_explicit: !auth.is_empty(),
-            allowed_anonymous: AllowedAnonymous::new(security, listeners),
-            listeners: listeners.iter().map(own).collect(),
-            acl_files: listeners.iter().filter_map(acl_file).collect(),
-            takes_identities: listeners.iter().filter(takes_identities).map(name).collect(),
-            mounts: Mounts::new(security, listeners),
-        }
-    }
-
-    /// The providers for every listener.
-    pub(super) fn shared(&self) -> impl Iterator<Item = &config::Provider> {
-        self.providers.iter().take(self.shared)
-    }
-
-    /// The same with other listeners.
-    pub(super) fn with_listeners(&self, listeners: &[Listener]) -> Self {
-        let auth: Vec<_> = self.shared().filter(|_| self.is_explicit).cloned().collect();
-        Self::new(&self.security, &auth, listeners)
-    }
-}
-
-/// The providers that apply: without `[[auth]]`, certificates and the password file if one is set.
-fn providers(security: &Security, auth: &[config::Provider]) -> Vec<config::Provider> {
-    if !auth.is_empty() {
-        return auth.to_vec();
-    }
-    let password_file = security.password_file.as_ref().map(|_| ProviderKind::PasswordFile);
-    [ProviderKind::Certificate].into_iter().chain(password_file).map(config::Provider::new).collect()
-}
-
-/// The name of the provider of certificates.
-fn certificate(providers: &[config::Provider]) -> Option<String> {
-    let found = providers.iter().find(|provider| provider.kind == ProviderKind::Certificate);
-    found.map(|provider| provider.label().to_owned())
-}
-
-/// The names of the providers of a listener, if it has its own: `auth`, or certificates and its password file.
-fn provider_names(listener: &Listener, certificate: Option<&str>) -> Option<Vec<String>> {
-    let Some(own) = listener.own_provider() else { return listener.auth.clone() };
-    Some(certificate.into_iter().chain([own.label()]).map(str::to_owned).collect())
-}
-
-impl Files {
-    /// Reads the files that the settings name. `key` is that of all fingerprints, and `before` what is in force until now.
-    pub(super) fn read(terms: &Terms, key: &RandomState, before: Option<&Loaded>) -> Result<Self, AuthError> {
-        let (security, mut notes) = (&terms.security, Vec::new());
-        let mut proofs = HashMap::new();
-        for provider in &terms.providers {
-            let proof = ProofFile::read(security, provider, &mut notes, (key, before))?;
-            proofs.insert(provider.label().to_owned(), proof);
-        }
-        let acl = security.acl_file.as_deref().map(|path| read_acl(path, &mut notes)).transpose()?;
-        let mut listener_acls = HashMap::new();
-        for path in terms.acl_files.values() {
-            if !listener_acls.contains_key(path) {
-                listener_acls.insert(path.clone(), read_acl(path, &mut notes)?);
-            }
-        }
-        Ok(Self { proofs, rules: Arc::new(Rules::new(acl.clone())), acl, listener_acls, notes })
-    }
-}
-
-fn read_acl(path: &Path, notes: &mut Vec<String>) -> Result<Arc<AclFile>, AuthError> {
-    let acl = AclFile::read(path)?;
-    if !acl.has_rules() {
-        notes.push(format!("{}: has no rules: no client may publish or subscribe to anything", path.display()));
-    }
-    Ok(Arc::new(acl))
-}
-
-impl ProofFile {
-    fn key_set(&self) -> Option<&Arc<Jwks>> {
-        if let Self::KeySet(keys) = self { Some(keys) } else { None }
-    }
-
-    fn service(&self) -> Option<&Arc<Service>> {
-        if let Self::Service(service) = self { Some(service) } else { None }
-    }
-
-    fn read(
-        security: &Security,
-        provider: &config::Provider,
-        notes: &mut Vec<String>,
-        (key, before): (&RandomState, Option<&Loaded>),
-    ) -> Result<Self, AuthError> {
-        match provider.kind {
-            ProviderKind::Certificate => Ok(Self::None),
-            ProviderKind::PasswordFile => {
-                let path = provider.file.as_ref().or(security.password_file.as_ref());
-                // The validation of the configuration has found one.
-                let Some(path) = path else { return Ok(Self::Passwords(Arc::new(PasswordFile::empty()))) };
-                let file = PasswordFile::read(path)?;
-                if !file.has_users() {
-                    notes.push(format!("{}: has no users: no client can log in with a password", path.display()));
-                }
-                Ok(Self::Passwords(Arc::new(file)))
-            }
-            ProviderKind::Jwt if provider.jwks_url.is_some() => {
-                let before = before.and_then(|loaded| loaded.file(provider.label())?.key_set());
-                Ok(Self::KeySet(Jwks::new(provider, (key, before))?))
-            }
-            ProviderKind::Jwt => {
-                let key = TokenKey::read(provider)?;
-                notes.extend(key.note());
-                Ok(Self::Key(Arc::new(key)))
-            }
-            ProviderKind::Scram => {
-                // The validation of the configuration has found one.
-                let file = provider.file.as_deref().map(ScramFile::read).transpose()?.unwrap_or_default();
-                if file.len() == 0 {
-                    notes.push(format!("the provider {} has no users: its file is empty", provider.label()));
-                }
-                Ok(Self::Scram(Arc::new(file)))
-            }
-            ProviderKind::PostgreSql => {
-                let before = before.and_then(|loaded| loaded.file(provider.label())?.service());
-                Ok(Self::Service(PostgreSql::service(provider, (key, before))?))
-            }
-            ProviderKind::Http => {
-                let before = before.and_then(|loaded| loaded.file(provider.label())?.service());
-                Ok(Self::Service(http_service(provider, (key, before))?))
-            }
-        }
-    }
 }

@@ -12,7 +12,8 @@ use super::mount_points::MountTemplate;
 use super::problem::{Problem, unreadable};
 use super::protocol::{AcceptedVersion, MaximumQos};
 use super::security::AllowAnonymous;
-use super::tls::{CertificateDates, CipherSuite, NamedCertificate, TlsVersion};
+use super::tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
+use super::transport::Transport;
 use super::value::{optional_duration, optional_size};
 use super::{CertificateIdentity, ClientIdRule, Network, SocketMode};
 
@@ -172,37 +173,6 @@ pub struct ProxyTls {
     pub identity_as_user_name: bool,
 }
 
-/// The transport that carries MQTT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// Plain TCP.
-    #[default]
-    Tcp,
-    /// TLS over TCP.
-    Tls,
-    /// WebSocket over TCP.
-    Ws,
-    /// WebSocket over TLS.
-    Wss,
-    /// A Unix socket.
-    Unix,
-    /// A stream of QUIC, which is over UDP and always encrypted.
-    Quic,
-}
-
-impl Transport {
-    /// Whether it needs certificates.
-    pub const fn is_encrypted(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss | Self::Quic)
-    }
-
-    /// Whether it is over UDP, whose ports have nothing to do with those of TCP.
-    pub const fn is_datagram(self) -> bool {
-        matches!(self, Self::Quic)
-    }
-}
-
 /// Whether clients present a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -214,28 +184,6 @@ pub enum ClientCertificate {
     Optional,
     /// The handshake fails without a valid one.
     Required,
-}
-
-/// For which certificates the revocation lists must have an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CrlCheck {
-    /// For the client's certificate. Those above it are checked if there is a list of their authority.
-    #[default]
-    Leaf,
-    /// For all certificates of the chain below the trusted authority.
-    Chain,
-}
-
-/// What happens if a revocation list has expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExpiredCrl {
-    /// It still applies; the log says that it has expired, at the start and at a reload.
-    #[default]
-    Warn,
-    /// The clients whose certificates it concerns are refused.
-    Refuse,
 }
 
 /// The PROXY protocol header that precedes the client's first byte.

@@ -47,6 +47,7 @@ mod telemetry;
 mod tls;
 mod tls_handshake;
 mod topics;
+mod transport;
 mod user_limits;
 mod validate;
 mod value;
@@ -63,9 +64,7 @@ pub use effective::{Setting, Source};
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
-pub use listeners::{
-    ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, ProxyTls, Tls, Transport, WebSocketSubprotocol,
-};
+pub use listeners::{ClientCertificate, Listener, ProxyProtocol, ProxyTls, Tls, WebSocketSubprotocol};
 pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};
 pub use log_format::early_log_format;
@@ -83,8 +82,9 @@ pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, TraceUrl, read_headers};
-pub use tls::{CertificateDates, CipherSuite, NamedCertificate, TlsVersion};
+pub use tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
 pub use topics::{AutoSubscribe, RewriteAction, TopicRewrite};
+pub use transport::Transport;
 pub use user_limits::UserLimit;
 
 /// All settings.

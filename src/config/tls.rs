@@ -14,6 +14,28 @@ pub struct NamedCertificate {
     pub key: PathBuf,
 }
 
+/// For which certificates the revocation lists must have an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CrlCheck {
+    /// For the client's certificate. Those above it are checked if there is a list of their authority.
+    #[default]
+    Leaf,
+    /// For all certificates of the chain below the trusted authority.
+    Chain,
+}
+
+/// What happens if a revocation list has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiredCrl {
+    /// It still applies; the log says that it has expired, at the start and at a reload.
+    #[default]
+    Warn,
+    /// The clients whose certificates it concerns are refused.
+    Refuse,
+}
+
 /// Whether client certificates must be valid now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

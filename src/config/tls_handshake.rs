@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::CertificateIdentity;
-use super::listeners::{ClientCertificate, CrlCheck, ExpiredCrl, Listener, Tls, Transport};
+use super::listeners::{ClientCertificate, Listener, Tls};
 use super::problem::{Problem, unreadable};
-use super::tls::{CertificateDates, TlsVersion};
+use super::tls::{CertificateDates, CrlCheck, ExpiredCrl, TlsVersion};
+use super::transport::Transport;
 
 impl Tls {
     /// Default settings with this certificate and key.

@@ -186,7 +186,7 @@ fn a_broker_that_is_killed_while_rules_are_replaced_has_the_old_or_the_new_ones(
     if peer::is_chosen() {
         return;
     }
-    let text = |name: &str| format!("topic readwrite {name}/#\n").repeat(5_000);
+    let text = |name: &str| format!("topic readwrite {name}/#\n").repeat(4_000);
     let texts = [text("one"), text("other")];
     let mut broker = Setup::default().access(&texts[0]).start();
     for round in 0..8 {

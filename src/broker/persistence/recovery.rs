@@ -155,21 +155,12 @@ impl Recovery {
             self.unknown.remove(&key);
             return;
         }
-        if key.kind == RecordKey::RETAINED {
-            self.retained.remove(&key.id);
-            return;
-        }
-        if key.kind == RecordKey::RETAINED_DELETION {
-            self.retained_deletions.remove(&key.id);
-            return;
-        }
-        if key.kind == RecordKey::DEDUPLICATED {
-            self.deduplicated.remove(&key.id);
-            return;
-        }
-        if key.kind == RecordKey::DELAYED {
-            self.delayed.remove(&key.id);
-            return;
+        match key.kind {
+            RecordKey::RETAINED => return drop(self.retained.remove(&key.id)),
+            RecordKey::RETAINED_DELETION => return drop(self.retained_deletions.remove(&key.id)),
+            RecordKey::DEDUPLICATED => return drop(self.deduplicated.remove(&key.id)),
+            RecordKey::DELAYED => return drop(self.delayed.remove(&key.id)),
+            _ => {}
         }
         let place = self.places.get(&key.group);
         let Some(stored) = place.and_then(|place| self.stored.get_mut(*place as usize)) else { return };
