@@ -259,6 +259,20 @@ fn a_usable_but_questionable_certificate_is_noted() {
 }
 
 #[test]
+fn a_check_says_what_ignored_dates_of_client_certificates_mean() {
+    let files = Files::new();
+    let note = files.notes(&clients("ca.pem", "client_certificate_dates = \"ignored\"\n"));
+    assert!(note.contains("`listeners[0].tls.client_certificate_dates` is \"ignored\""), "{note}");
+    assert!(note.contains("accepted for ever after they have expired; without crl"), "{note}");
+    let output = files.check(&format!("{}client_certificate_dates = \"ignored\"\n", identity("ok.pem", "ok.key")));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("client_certificate_dates` has no effect"), "{error}");
+    let output = files.check(&clients("ca.pem", "client_certificate_dates = \"never\"\n"));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("`checked` or `ignored`"), "{error}");
+}
+
+#[test]
 fn a_revocation_list_of_which_nothing_or_half_was_understood_stops_the_start() {
     let files = Files::new();
     files.revoke("good", "ca", None, "");

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::postgresql::Database;
 use super::security::AllowAnonymous;
 use super::service_url::ServiceUrl;
-use super::{ClientCertificate, Config, ListenAddress, Listener, Problem};
+use super::{CertificateDates, ClientCertificate, Config, ListenAddress, Listener, Problem, Tls};
 
 impl Config {
     /// What others can reach or read; empty if there is nothing to say. Reads the permissions of the files that the configuration names.
@@ -16,6 +16,7 @@ impl Config {
             found.extend(self.anonymous_from_elsewhere(index, listener));
             found.extend(self.anonymous_from_websites(index, listener));
             if let Some(tls) = &listener.tls {
+                found.extend(dates_ignored(&format!("listeners[{index}].tls"), tls));
                 found.extend(open_to_others(&format!("listeners[{index}].tls.key"), &tls.key, READ | WRITE));
                 for (further, files) in tls.certificates.iter().enumerate() {
                     let key = format!("listeners[{index}].tls.certificates[{further}].key");
@@ -109,6 +110,17 @@ impl Config {
     }
 }
 
+/// Certificates that outlast their end.
+fn dates_ignored(key: &str, tls: &Tls) -> Option<Problem> {
+    let rest = match tls.crl {
+        Some(_) => "only the lists in crl, or another client_ca, end the access of a key that was stolen or given away",
+        None => "without crl, only another client_ca ends the access of a key that was stolen or given away",
+    };
+    let text = format!("is \"ignored\": certificates of clients are accepted for ever after they have expired; {rest}");
+    let is_ignored = tls.client_certificate_dates == CertificateDates::Ignored;
+    is_ignored.then(|| Problem::new(&format!("{key}.client_certificate_dates"), &text))
+}
+
 /// Whether the listener asks every client for a certificate.
 fn verifies(listener: &Listener) -> bool {
     listener.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
@@ -158,7 +170,7 @@ mod tests {
     use std::fs::{self, Permissions};
 
     use super::*;
-    use crate::config::{Tls, Transport};
+    use crate::config::Transport;
 
     fn keys(config: &Config) -> Vec<String> {
         config.exposures().into_iter().map(|problem| problem.key).collect()
@@ -246,6 +258,24 @@ mod tests {
         assert_eq!(with("db.example.com", Some(false)), ["auth[0].tls"]);
         assert_eq!(with("db.example.com", None), [""; 0]);
         assert_eq!(with("127.0.0.1", Some(false)), [""; 0]);
+    }
+
+    #[test]
+    fn client_certificates_that_never_end_are_an_exposure() {
+        let missing = std::path::PathBuf::from("/does/not/exist");
+        let with = |client_certificate_dates, crl| {
+            with_listener("127.0.0.1:1", |listener| {
+                listener.tls =
+                    Some(Tls { client_certificate_dates, crl, ..Tls::new(missing.clone(), missing.clone()) });
+            })
+        };
+        assert_eq!(with(CertificateDates::Checked, None).exposures(), []);
+        let list = Some(missing.clone());
+        for (crl, words) in [(None, "without crl, only another client_ca"), (list, "only the lists in crl")] {
+            let config = with(CertificateDates::Ignored, crl);
+            assert_eq!(keys(&config), ["listeners[0].tls.client_certificate_dates"]);
+            assert!(config.exposures()[0].text.contains(words), "{:?}", config.exposures());
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn is_yaml_line(line: &str) -> bool {
 const LISTED_MAX: usize = 40;
 
 /// What takes the place of an option.
-const EQUIVALENTS: [(&str, &str); 51] = [
+const EQUIVALENTS: [(&str, &str); 52] = [
     ("listener", "[[listeners]] with address = \"ADDRESS:PORT\""),
     ("port", "[[listeners]] with address = \"ADDRESS:PORT\""),
     ("bind_address", "the address of [[listeners]]"),
@@ -110,6 +110,7 @@ const EQUIVALENTS: [(&str, &str); 51] = [
     ("cafile", "[listeners.tls] client_ca"),
     ("crlfile", "[listeners.tls] crl"),
     ("require_certificate", "[listeners.tls] client_certificate = \"required\""),
+    ("disable_client_cert_date_checks", "[listeners.tls] client_certificate_dates = \"ignored\""),
     ("use_identity_as_username", "[listeners.tls] identity_as_user_name"),
     ("use_subject_as_username", "[listeners.tls] identity_as_user_name with identity = \"subject\""),
     ("use_username_as_clientid", "client_id = \"user-name\" of [[listeners]]"),
@@ -209,6 +210,7 @@ const OPTIONS: &[&str] = &[
     "connection_messages",
     "crlfile",
     "dhparamfile",
+    "disable_client_cert_date_checks",
     "enable_control_api",
     "enable_proxy_protocol",
     "global_max_clients",

@@ -12,7 +12,7 @@ use super::mount_points::MountTemplate;
 use super::problem::{Problem, unreadable};
 use super::protocol::{AcceptedVersion, MaximumQos};
 use super::security::AllowAnonymous;
-use super::tls::{CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
+use super::tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
 use super::transport::Transport;
 use super::value::{optional_duration, optional_size};
 use super::{CertificateIdentity, ClientIdRule, Network, SocketMode};
@@ -137,6 +137,9 @@ pub struct Tls {
     /// What happens if a list in `crl` has expired.
     #[serde(default)]
     pub crl_expired: ExpiredCrl,
+    /// Whether client certificates must be valid now.
+    #[serde(default)]
+    pub client_certificate_dates: CertificateDates,
     /// Whether a part of the client certificate is the user name; the client then needs no password.
     #[serde(default)]
     pub identity_as_user_name: bool,
@@ -329,6 +332,7 @@ impl Tls {
             ("crl", self.crl.is_some()),
             ("crl_check", self.crl_check != CrlCheck::default()),
             ("crl_expired", self.crl_expired != ExpiredCrl::default()),
+            ("client_certificate_dates", self.client_certificate_dates != CertificateDates::default()),
             ("identity_as_user_name", self.identity_as_user_name),
             ("identity", self.identity != CertificateIdentity::default()),
         ] {

@@ -82,7 +82,7 @@ pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, read_headers, traces_url};
-pub use tls::{CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
+pub use tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
 pub use topics::{AutoSubscribe, RewriteAction, TopicRewrite};
 pub use transport::Transport;
 pub use user_limits::UserLimit;

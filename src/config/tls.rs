@@ -36,6 +36,17 @@ pub enum ExpiredCrl {
     Refuse,
 }
 
+/// Whether client certificates must be valid now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CertificateDates {
+    /// They and those above them must be valid by the clock of this machine.
+    #[default]
+    Checked,
+    /// They are accepted before and after their time, too, if they and those above them were valid at some time together.
+    Ignored,
+}
+
 /// A version of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum TlsVersion {

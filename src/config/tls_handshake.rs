@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::CertificateIdentity;
 use super::listeners::{ClientCertificate, Listener, Tls};
 use super::problem::{Problem, unreadable};
-use super::tls::{CrlCheck, ExpiredCrl, TlsVersion};
+use super::tls::{CertificateDates, CrlCheck, ExpiredCrl, TlsVersion};
 use super::transport::Transport;
 
 impl Tls {
@@ -20,6 +20,7 @@ impl Tls {
             crl: None,
             crl_check: CrlCheck::Leaf,
             crl_expired: ExpiredCrl::Warn,
+            client_certificate_dates: CertificateDates::Checked,
             identity_as_user_name: false,
             identity: CertificateIdentity::CommonName,
             min_version: TlsVersion::V1_2,

@@ -149,7 +149,9 @@ where
 mod tests {
     use std::time::Duration;
 
-    use crate::config::{CertificateIdentity, ClientCertificate, CrlCheck, ExpiredCrl, Listener, Tls, Transport};
+    use crate::config::{
+        CertificateDates, CertificateIdentity, ClientCertificate, CrlCheck, ExpiredCrl, Listener, Tls, Transport,
+    };
 
     use super::*;
 
@@ -272,13 +274,22 @@ mod tests {
             crl: Some(file.clone()),
             crl_check: CrlCheck::Chain,
             crl_expired: ExpiredCrl::Refuse,
+            client_certificate_dates: CertificateDates::Ignored,
             identity_as_user_name: true,
             identity: CertificateIdentity::Subject,
             ..Tls::new(file.clone(), file)
         });
         let config = Config { listeners: vec![listener], ..Config::default() };
         let prefix = "listeners[0].tls.";
-        let expected = ["client_ca", "crl", "crl_check", "crl_expired", "identity_as_user_name", "identity"];
+        let expected = [
+            "client_ca",
+            "crl",
+            "crl_check",
+            "crl_expired",
+            "client_certificate_dates",
+            "identity_as_user_name",
+            "identity",
+        ];
         assert_eq!(keys(&config), expected.map(|key| format!("{prefix}{key}")));
         let mut config = config;
         let tls = config.listeners[0].tls.as_mut().unwrap();

@@ -15,8 +15,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 
-/// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), and `stranger.pem`
-/// and `stranger.key`, signed by an unknown authority, `stranger-ca.pem`. `client.crl` revokes nothing, and `revoked.crl` the client's certificate.
+/// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), `expired.pem` and `expired.key` (of the
+/// same), and `stranger.pem` and `stranger.key`, signed by an unknown authority, `stranger-ca.pem`. `client.crl` revokes nothing, and `revoked.crl` the client's certificate.
 pub(crate) fn write(path: &Path) {
     let authority = authority("the authority of the tests");
     fs::write(path.join("ca.pem"), authority.pem()).unwrap();
@@ -24,6 +24,9 @@ pub(crate) fn write(path: &Path) {
     write_list(path, "revoked", Some(serial_of("client")), &authority);
     write_signed(path, "server", "localhost", &authority);
     write_signed(path, "client", CLIENT_NAME, &authority);
+    let mut expired = params(CLIENT_NAME);
+    (expired.not_before, expired.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    write_params(path, "expired", expired, &authority);
     let another = self::authority("another authority");
     fs::write(path.join("stranger-ca.pem"), another.pem()).unwrap();
     write_signed(path, "stranger", CLIENT_NAME, &another);

@@ -429,3 +429,38 @@ fn aioquic_presents_a_certificate() {
     publish_at(&tunnel.target(), &["-t", "x", "-m", "y", "-q", "1"]);
     wait_for("the user in the log", || broker.log().contains(CLIENT_NAME).then_some(()));
 }
+
+#[test]
+fn an_expired_certificate_is_accepted_by_setting_until_a_reload_says_otherwise() {
+    if peer::is_chosen() {
+        return;
+    }
+    let mut setup = setup();
+    setup.allow_anonymous = false;
+    setup.listeners[0].client_certificates = true;
+    let broker = setup.start();
+    let identity = Identity { certificate: Some("expired"), ..Identity::new(broker.path()) };
+    let tunnel = Tunnel::open(broker.address(), identity);
+    let connect = Connect::new(Version::V5, "outdated");
+    let refused = || {
+        let mut wire = Wire::open(tunnel.address);
+        wire.send(&connect.bytes());
+        wire.expect_closed();
+    };
+    let reload = |text: &str| {
+        let before = broker.log().len();
+        fs::write(broker.path().join("oncemq.toml"), text).unwrap();
+        broker.signal("HUP");
+        let has_settings = || broker.log()[before..].contains("has other settings").then_some(());
+        wait_for("the reload", has_settings);
+    };
+    refused();
+    let checked = fs::read_to_string(broker.path().join("oncemq.toml")).unwrap();
+    let required = "client_certificate = \"required\"";
+    reload(&checked.replace(required, &format!("{required}\nclient_certificate_dates = \"ignored\"")));
+    let mut wire = Wire::connected(tunnel.address, &connect);
+    wait_for("the warning", || broker.log().contains("client_certificate_dates` is \"ignored\"").then_some(()));
+    reload(&checked);
+    wire.expect_disconnect(Version::V5, 0x87);
+    refused();
+}

@@ -2,6 +2,7 @@ mod algorithm;
 mod by_name;
 mod client_identity;
 mod contents;
+mod dates;
 mod error;
 mod handshake;
 mod https;
@@ -28,6 +29,7 @@ use tokio_rustls::rustls::{self, CertificateError, HandshakeKind, ServerConfig};
 use x509_parser::time::ASN1Time;
 
 use self::by_name::ByName;
+use self::dates::NeverValid;
 pub use self::error::TlsError;
 pub(crate) use self::https::Https;
 use self::notes::Notes;
@@ -259,7 +261,7 @@ fn in_words(error: io::Error) -> io::Error {
 /// Why the certificate of a client is refused.
 fn refusal(cause: &CertificateError) -> String {
     if let CertificateError::Other(other) = cause
-        && other.0.is::<VersionOne>()
+        && (other.0.is::<VersionOne>() || other.0.is::<NeverValid>())
     {
         return other.0.to_string();
     }

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ALL_VERSIONS, CipherSuite, ClientConfig, ClientConnection, HandshakeKind, Stream};
 
 use super::*;
-use crate::config::{self, NamedCertificate, TlsVersion};
+use crate::config::{self, CertificateDates, NamedCertificate, TlsVersion};
 use crate::server::listener::tests::Authority;
 
 /// What both sides know after a handshake.
@@ -135,6 +135,36 @@ fn a_resumed_session_is_refused_when_its_certificate_has_expired() {
         let nobody = Arc::new(authority.client(None, &[version]));
         let connect = || shake(&certificates, &nobody, "localhost");
         assert!(!resumed(&connect()) && resumed(&connect()));
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_resumed_where_dates_are_ignored_and_refused_after_a_change() {
+    for version in [&TLS12, &TLS13] {
+        let authority = Authority::new();
+        authority.issue_for(2, "sensor", &["sensor"], Some(Duration::ZERO));
+        std::thread::sleep(Duration::from_millis(1_100));
+        let tls =
+            |client_certificate_dates| Tls { client_certificate_dates, ..authority.tls(ClientCertificate::Required) };
+        let certificates = Certificates::load(tls(CertificateDates::Ignored)).unwrap();
+        let client = Arc::new(authority.client(Some("sensor"), &[version]));
+        let connect = || shake(&certificates, &client, "localhost");
+        assert!(!resumed(&connect()));
+        let again = connect();
+        assert!(resumed(&again), "{again:?}");
+        assert_eq!(again.unwrap().identity.as_deref(), Some("sensor"));
+        let presented = [CertificateDer::from_pem_file(authority.path("sensor.pem")).unwrap()];
+        assert!(certificates.verifies(&presented));
+        let removals = certificates.removals();
+        certificates.replace(tls(CertificateDates::Checked)).unwrap();
+        assert!(certificates.removals() > removals, "open connections are judged again");
+        assert!(!certificates.verifies(&presented));
+        let (error, _) = connect().unwrap_err();
+        assert!(error.contains("not valid"), "{error}");
+        authority.revoke(2);
+        certificates.replace(tls(CertificateDates::Ignored)).unwrap();
+        let (error, _) = connect().unwrap_err();
+        assert!(error.contains("revoked"), "{error}");
     }
 }
 

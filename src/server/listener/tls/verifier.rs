@@ -14,10 +14,11 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, 
 
 use super::algorithm;
 use super::contents::Contents;
+use super::dates::IgnoredDates;
 use super::error::TlsError;
 use super::identity::parse_all;
 use super::notes::Notes;
-use crate::config::{ClientCertificate, CrlCheck, ExpiredCrl, Tls};
+use crate::config::{CertificateDates, ClientCertificate, CrlCheck, ExpiredCrl, Tls};
 
 /// A client certificate is accepted if every part accepts it.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ struct ClientVerifier {
     first: Arc<dyn ClientCertVerifier>,
     /// Checks the certificates above the client's too, as far as there are revocation lists for them.
     chain: Option<Arc<dyn ClientCertVerifier>>,
+    /// What takes the place of the clock, where the dates of certificates don't count.
+    dates: Option<IgnoredDates>,
 }
 
 /// A client certificate of X.509 version 1.
@@ -77,9 +80,10 @@ pub(super) fn read(files: &Tls, provider: &Arc<CryptoProvider>, notes: &mut Note
     let builder = || {
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
         let builder = builder.with_crls(lists.clone());
-        let builder = match files.crl_expired {
-            ExpiredCrl::Warn => builder,
-            ExpiredCrl::Refuse => builder.enforce_revocation_expiration(),
+        // With another time than that of the clock, the library can't tell.
+        let builder = match (files.crl_expired, files.client_certificate_dates) {
+            (ExpiredCrl::Refuse, CertificateDates::Checked) => builder.enforce_revocation_expiration(),
+            (ExpiredCrl::Warn, _) | (_, CertificateDates::Ignored) => builder,
         };
         if files.client_certificate == ClientCertificate::Optional { builder.allow_unauthenticated() } else { builder }
     };
@@ -92,7 +96,9 @@ pub(super) fn read(files: &Tls, provider: &Arc<CryptoProvider>, notes: &mut Note
     };
     let chain = chain.map(|chain| chain.build()).transpose().map_err(|error| unusable(files, &error))?;
     let first = first.build().map_err(|error| unusable(files, &error))?;
-    Ok(Read { verifier: Arc::new(ClientVerifier { first, chain }), authorities, lists })
+    let enforced = if files.crl_expired == ExpiredCrl::Refuse { &*lists } else { &[] };
+    let dates = (files.client_certificate_dates == CertificateDates::Ignored).then(|| IgnoredDates::new(enforced));
+    Ok(Read { verifier: Arc::new(ClientVerifier { first, chain, dates }), authorities, lists })
 }
 
 fn unusable(files: &Tls, error: &impl std::fmt::Display) -> TlsError {
@@ -155,10 +161,16 @@ impl ClientCertVerifier for ClientVerifier {
         if parsed.is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1) {
             return Err(CertificateError::Other(OtherError(Arc::new(VersionOne))).into());
         }
-        if let Some(chain) = &self.chain {
-            chain.verify_client_cert(end_entity, intermediates, now)?;
+        let verify = |time| {
+            if let Some(chain) = &self.chain {
+                chain.verify_client_cert(end_entity, intermediates, time)?;
+            }
+            self.first.verify_client_cert(end_entity, intermediates, time)
+        };
+        match &self.dates {
+            None => verify(now),
+            Some(dates) => dates.verify(end_entity, intermediates, now, verify),
         }
-        self.first.verify_client_cert(end_entity, intermediates, now)
     }
 
     fn verify_tls12_signature(
