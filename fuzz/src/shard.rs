@@ -529,6 +529,7 @@ fn settings() -> Settings {
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 4,
+        check_retain_source: true,
         delayed_publish: true,
         delayed_limits: DelayedLimits {
             messages_max: 100,

@@ -29,6 +29,11 @@ impl Generation {
         Self(number)
     }
 
+    /// Its number, which increases with every load.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
     pub(super) const fn next(self) -> Self {
         Self(self.0 + 1)
     }

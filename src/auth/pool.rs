@@ -12,6 +12,7 @@ use super::chain::Step;
 use super::error::AuthError;
 use super::fingerprint::Fingerprint;
 use super::job::{Answer, Job, Stage, Ticket, Waiting};
+use super::loaded::Generation;
 use super::provider::{Cost, Request, Verdict};
 use super::remote::{Figures, Notice, RemoteCounts};
 use super::workers::Workers;
@@ -105,6 +106,11 @@ impl Pool {
         } else {
             Err(answer.request)
         }
+    }
+
+    /// The current generation.
+    pub fn generation(&self) -> Generation {
+        self.workers.authenticator.generation()
     }
 
     /// The access rights of a client that was accepted before: see [`Authenticator::access`].

@@ -99,6 +99,7 @@ pub use report::{
     ClientLabel, FilterAnswer, LostConnection, LostMessages, OwnerChange, PublishedMessage, Report, SessionChange,
     WillOutcome,
 };
+pub use retained::source::CurrentRights;
 pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
 pub use user_limits::{UserLimit, UserLimits};

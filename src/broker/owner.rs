@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::routing::PublishRight;
+pub use crate::routing::User;
 use crate::topic::MountPoint;
 
 /// A user whose name a provider verified.
@@ -28,18 +30,6 @@ pub enum Owner {
     Unknown,
     /// A user.
     User(Arc<User>),
-}
-
-/// A user that owns Sessions.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct User {
-    /// The provider that verified the name; `None`: the first that verifies it becomes part of the owner. That is so for a Session that an
-    /// operator gave to a user, or that an earlier version stored.
-    pub provider: Option<ByteString>,
-    /// The user name.
-    pub name: Arc<str>,
-    /// The mount point.
-    pub mount_point: Option<MountPoint>,
 }
 
 /// What happens to an anonymous Session when a verified user connects with its Client Identifier.
@@ -137,6 +127,15 @@ impl Owner {
             Self::User(user) => user.provider.as_deref(),
             Self::Anonymous | Self::AnonymousBelow(_) => Some(ANONYMOUS),
             Self::Unknown => None,
+        }
+    }
+
+    /// What a retained message keeps of its publisher's owner: the user, and a right that is judged, unless the owner is not known.
+    pub(in crate::broker) fn as_source(&self) -> (Option<Arc<User>>, PublishRight) {
+        match self {
+            Self::User(user) => (Some(Arc::clone(user)), PublishRight::unjudged()),
+            Self::Anonymous | Self::AnonymousBelow(_) => (None, PublishRight::unjudged()),
+            Self::Unknown => (None, PublishRight::always()),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Settings {
     pub maximum_qos: Qos,
     /// Retain Available.
     pub retain_available: bool,
+    /// Whether a retained message is sent to a new subscriber only if its publisher may still publish it.
+    pub check_retain_source: bool,
     /// Receive Maximum announced to clients: the unacknowledged QoS 1 and 2 messages that one client may have sent.
     pub receive_maximum: NonZeroU16,
     /// Topic Alias Maximum announced to clients.

@@ -21,6 +21,8 @@ pub struct Security {
     pub acl_file: Option<PathBuf>,
     /// What happens to the connections of a user whose password has changed in the password file.
     pub on_password_change: OnPasswordChange,
+    /// Whether a retained message is sent to a new subscriber only if its publisher would still be allowed to publish it.
+    pub check_retain_source: bool,
     /// The mount points of users, which precede those of their listeners. The first entry whose pattern matches applies.
     pub mount_points: Vec<UserMountPoint>,
 }
@@ -38,6 +40,8 @@ impl Default for Security {
             acl_file: None,
             // A password is changed because somebody else may know it.
             on_password_change: OnPasswordChange::Close,
+            // Who has lost a right has no influence on later subscribers. It is so in mosquitto, too.
+            check_retain_source: true,
             mount_points: Vec::new(),
         }
     }

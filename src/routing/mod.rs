@@ -22,16 +22,21 @@ mod shared;
 mod sorted_list;
 mod subscriber;
 mod subscription_trie;
+mod user;
 
 pub(crate) use compact_map::CompactMap;
 
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect, Judgement, RuleSource};
 pub use listing::{ListedFilter, ListedSubscription, ListingScope, SubscriptionPlace};
 pub use receiver::{Delivery, Receiver};
-pub use retained::{Current, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore};
+pub(crate) use retained::RetainedUsers;
+pub use retained::{
+    Current, PublishRight, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore,
+};
 pub use route::{Receivers, Route};
 pub use route_generations::{RouteBuckets, RouteGenerations};
 pub use share_views::{ChosenMember, ShareViews};
 pub use shared::{Share, ShareStrategy};
 pub use subscriber::{LimitsClass, Location, QueueBounds, SessionKey, ShardId, Subscriber};
 pub use subscription_trie::{SubscribeOutcome, SubscriptionIndex};
+pub use user::User;

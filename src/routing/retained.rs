@@ -12,12 +12,16 @@ mod message;
 mod names;
 mod node;
 mod plan;
+mod right;
+mod users;
 
 use names::Names;
 use node::{Content, Node};
 
 pub use cursor::RetainedCursor;
 pub use message::{Current, RetainedMessage};
+pub use right::PublishRight;
+pub(crate) use users::RetainedUsers;
 
 /// The limits of all retained messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,7 @@ pub struct RetainedStore {
     names: Names,
     /// The number of nodes at each depth, from 1.
     depths: Vec<usize>,
+    users: RetainedUsers,
     /// The expiring messages, the earliest first.
     expiries: BTreeSet<(Timestamp, TopicName)>,
     limits: RetainedLimits,
@@ -75,6 +80,7 @@ impl RetainedStore {
             edges: Edges::default(),
             names: Names::default(),
             depths: Vec::new(),
+            users: RetainedUsers::default(),
             expiries: BTreeSet::new(),
             limits,
             messages: 0,
@@ -85,7 +91,7 @@ impl RetainedStore {
     }
 
     /// Retains a message in place of the one that its topic has, which is returned; without a payload, none from now on. [MQTT-3.3.1-7]
-    pub fn set(&mut self, retained: RetainedMessage) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
+    pub fn set(&mut self, mut retained: RetainedMessage) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
         let message = Arc::clone(&retained.message);
         let (mut id, mut missing) = self.descend(&message.topic);
         if message.payload.is_empty() {
@@ -107,6 +113,7 @@ impl RetainedStore {
             id = self.insert(id, (depth, level), if below.is_some() { level } else { "" });
             missing = below;
         }
+        retained.user = retained.user.map(|user| self.users.intern(user));
         self.messages += usize::from(old.is_none());
         self.bytes = self.bytes - old.unwrap_or(0) + new;
         self.newest = self.newest.max(retained.number);

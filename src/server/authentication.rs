@@ -1,10 +1,14 @@
 //! Converts authentication requests of the broker to those of [`auth`](crate::auth), and verdicts to outcomes.
 
+use std::sync::Arc;
+
 use super::client_ids::rule;
 use super::clock::wall_time;
-use crate::auth::{Account, Decision, Exchange, Refusal, Request, Verdict};
-use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Owner, Peer, VerifiedUser};
+use crate::auth::{self, Account, Decision, Exchange, Refusal, Request, Verdict};
+use crate::broker::{AuthenticationOutcome, AuthenticationRequest, CurrentRights, Owner, Peer, User, VerifiedUser};
+use crate::codec::ClientId;
 use crate::timestamp::Timestamp;
+use crate::topic::TopicName;
 
 /// Adds the address and whether it is local, the certificate identity and the listener of `peer` to a request, and what the provider has to
 /// know of the earlier steps.
@@ -40,6 +44,21 @@ pub(super) fn request(
 pub(super) fn account(owner: &Owner) -> Option<Account<'_>> {
     let name = owner.user()?;
     Some(Account { name, provider: owner.provider() })
+}
+
+/// Judges the publishers of retained messages by the current files, as the originators of delayed messages.
+#[derive(Debug)]
+pub(super) struct PublisherRights(pub(super) Arc<auth::Pool>);
+
+impl CurrentRights for PublisherRights {
+    fn generation(&self) -> u64 {
+        self.0.generation().number()
+    }
+
+    fn may_publish(&self, client_id: &ClientId, user: Option<&User>, topic: &TopicName) -> bool {
+        let user = user.map(|user| Account { name: &user.name, provider: user.provider.as_deref() });
+        self.0.access_to_publish(client_id, user, topic).publish(topic).is_ok()
+    }
 }
 
 /// Converts a verdict. A user that no provider verified is not a `verified_user`.

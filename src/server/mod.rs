@@ -196,12 +196,12 @@ impl Server {
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let bans = Arc::new(Bans::new(&config.bans));
-        let stored = recovered.retained.iter().map(|message| message.memory()).sum();
+        let authentication = auth_services::pool(authenticator)?;
         let (reloader, requests) = Reloader::new(loaded.clone());
         let server = Self {
             clock,
             anchors,
-            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config, memory.max(), stored)).of_run(run)),
+            shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
                 Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock).within(Arc::clone(&memory)),
@@ -209,7 +209,7 @@ impl Server {
             bans,
             memory,
             messages,
-            authentication: auth_services::pool(authenticator)?,
+            authentication,
             mailboxes,
             ended,
             store,

@@ -4,9 +4,11 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::authentication::PublisherRights;
+use crate::auth;
 use crate::broker::{
     AnonymousSessions, AutoSubscription, DelayedLimits, Durability, DurabilityRule, ListenerTerms, QueueHead,
-    QueueOverflow, Settings, UserLimit, UserLimits,
+    QueueOverflow, Recovered, Settings, Shared, UserLimit, UserLimits,
 };
 use crate::codec::{ProtocolVersion, RetainHandling, SubscriptionOptions};
 use crate::config::{self, AcceptedVersion, Config, MaximumQos, SharedSubscriptionStrategy};
@@ -14,12 +16,27 @@ use crate::rewrite::{RewriteRules, Template};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
 
+/// What all shards share in this run.
+pub(super) fn new_shared(
+    config: &Config,
+    recovered: &Recovered,
+    memory_max: u64,
+    (shards, run): (usize, u64),
+    authentication: &Arc<auth::Pool>,
+) -> Arc<Shared> {
+    let stored = recovered.retained.iter().map(|message| message.memory()).sum();
+    let limits = retained_limits(config, memory_max, stored);
+    let rights = Arc::new(PublisherRights(Arc::clone(authentication)));
+    Arc::new(Shared::new(shards, limits).of_run(run).with_rights(rights))
+}
+
 /// The settings of every shard.
 pub(super) fn broker_settings(config: &Config) -> Settings {
-    let (mqtt, limits) = (&config.mqtt, &config.limits);
+    let (mqtt, limits, telemetry) = (&config.mqtt, &config.limits, &config.telemetry);
     Settings {
         maximum_qos: mqtt.maximum_qos,
         retain_available: mqtt.retain_available,
+        check_retain_source: config.security.check_retain_source,
         receive_maximum: limits.receive_maximum,
         topic_alias_maximum: limits.topic_alias_maximum,
         topic_alias_maximum_outgoing: limits.topic_alias_maximum_outgoing,
@@ -78,11 +95,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         sys_interval: mqtt.sys_interval,
         client_events: mqtt.client_events,
         journey_steps_max: config.admin.journey_steps_max,
-        traced_per_million: config
-            .telemetry
-            .endpoint
-            .is_some()
-            .then_some(config.telemetry.sampling_ratio.per_million()),
+        traced_per_million: telemetry.endpoint.as_ref().map(|_| telemetry.sampling_ratio.per_million()),
         listeners: config.listeners.iter().map(listener_terms).collect(),
         user_limits: UserLimits::new(config.user_limits.iter().map(user_limit).collect()),
     }

@@ -82,6 +82,8 @@ mod reconfigure;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod retained_source;
+#[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod scram;

@@ -24,6 +24,7 @@ pub(crate) fn settings() -> Settings {
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 10,
+        check_retain_source: true,
         delayed_publish: true,
         delayed_limits: DelayedLimits {
             messages_max: 100,

@@ -315,6 +315,7 @@ impl Mix {
             dead_letter_topic: None,
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,
+            check_retain_source: true,
             delayed_publish: true,
             delayed_limits: DelayedLimits {
                 messages_max: 100,

@@ -97,10 +97,11 @@ impl Shard {
             self.report_delayed_denied(&message, denied, turn);
             return self.drop_delayed(entry, &message, DropReason::NotAuthorized, turn);
         }
-        let Delay { session, client_id, .. } = &message.delay;
+        let Delay { session, client_id, owner, .. } = &message.delay;
         let publisher = Publisher {
             key: Some(*session).filter(|session| *session != SessionKey(0)),
             client_id: Some(client_id.clone()),
+            owner: Some(owner.clone()),
             instead_of: Some(InsteadOf::Delayed(number)),
             ..Publisher::broker()
         };

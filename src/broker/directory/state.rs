@@ -12,6 +12,7 @@ use crate::broker::directory::room_waiters::RoomWaiters;
 use crate::broker::directory::user_connections::UserConnections;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
+use crate::broker::retained::source::CurrentRights;
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, RouteGenerations, SessionKey, ShardId};
 use crate::session::Ticket;
@@ -27,6 +28,8 @@ pub struct Shared {
     pub(in crate::broker) route_generations: Arc<RouteGenerations>,
     retained: RwLock<RetainedStore>,
     pub(in crate::broker) retained_order: RetainedOrder,
+    /// What the publishers of retained messages may do now; `None`: everything.
+    pub(in crate::broker) rights: Option<Arc<dyn CurrentRights>>,
     keys: AtomicU64,
     sessions: AtomicUsize,
     pub(in crate::broker) deduplication: Deduplication,
@@ -66,6 +69,7 @@ impl Shared {
             route_generations,
             retained: RwLock::new(RetainedStore::new(retained_limits)),
             retained_order: RetainedOrder::new(shards),
+            rights: None,
             keys: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             deduplication: Deduplication::default(),
@@ -91,6 +95,11 @@ impl Shared {
     /// The share of one shard in `total`, rounded up.
     pub(in crate::broker) fn share_of(&self, total: usize) -> usize {
         total.div_ceil(self.stable.len().max(1))
+    }
+
+    /// Sets what the publishers of retained messages are judged by, if [`Settings::check_retain_source`](crate::broker::Settings) is set.
+    pub fn with_rights(self, rights: Arc<dyn CurrentRights>) -> Self {
+        Self { rights: Some(rights), ..self }
     }
 
     /// Sets the number of this run, which must differ from that of every other run: message identities begin with it.

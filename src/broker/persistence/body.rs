@@ -3,12 +3,13 @@
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
+use crate::broker::owner::Owner;
 use crate::broker::persistence::record::Deduplicated;
 use crate::codec::{
     Message, MessageId, MessageProperties, Qos, RetainHandling, Subscription, SubscriptionOptions, Will,
 };
 use crate::timestamp::{Stamp, Timestamp};
-use crate::topic::{Filter, TopicName};
+use crate::topic::{Filter, MountPoint, TopicName};
 
 pub(in crate::broker) fn put_length(body: &mut Vec<u8>, length: usize) {
     // The store refuses records of this size.
@@ -68,6 +69,20 @@ pub(in crate::broker) fn put_deduplicated(body: &mut Vec<u8>, entry: &Deduplicat
     body.extend(entry.at.0.to_le_bytes());
 }
 
+/// The verified user name, the provider and the mount point.
+pub(in crate::broker) fn put_owner(body: &mut Vec<u8>, owner: &Owner) {
+    put_option(body, owner.user().map(|user| &**user), put_str);
+    put_option(body, owner.provider(), put_str);
+    put_option(body, owner.mount_point().map(MountPoint::as_str), put_str);
+}
+
+/// The part of a retained message's key: whose it is.
+pub(in crate::broker) fn owner_part(owner: &Owner) -> Vec<u8> {
+    let mut part = Vec::with_capacity(OWNER_BYTES);
+    put_owner(&mut part, owner);
+    part
+}
+
 /// The unread rest of a body. The store has verified its checksum, but every read checks bounds nevertheless.
 pub(in crate::broker) struct Body<'a>(pub(in crate::broker) &'a [u8]);
 
@@ -113,6 +128,13 @@ impl<'a> Body<'a> {
 
     pub(in crate::broker) fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         if self.bool()? { read(self).map(Some) } else { Some(None) }
+    }
+
+    pub(in crate::broker) fn owner(&mut self) -> Option<Owner> {
+        let user = self.option(|body| body.str().map(Into::into))?;
+        let provider = self.option(Self::str)?;
+        let mount_point = self.option(|body| MountPoint::new(body.str()?).ok())?;
+        Some(Owner::from_stored(user, provider, mount_point))
     }
 
     pub(in crate::broker) fn filter(&mut self) -> Option<Filter> {
@@ -206,3 +228,6 @@ impl<'a> Body<'a> {
         Some(Deduplicated { number: 0, publisher, id, at: Timestamp(self.u64()?), left: Vec::new() })
     }
 }
+
+/// The bytes of most owners.
+const OWNER_BYTES: usize = 48;

@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::broker::owner::Owner;
-use crate::broker::persistence::body::{Body, put_option, put_str};
+use crate::broker::persistence::body::{Body, put_owner, put_str};
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::head::StoredHead;
 use crate::codec::{ClientId, Message, Qos};
 use crate::routing::SessionKey;
 use crate::session;
 use crate::timestamp::Timestamp;
-use crate::topic::MountPoint;
 
 /// A delayed message as it is in the store.
 #[derive(Debug)]
@@ -33,9 +31,7 @@ impl Delay {
         }
         part.push(u8::from(*retain));
         put_str(&mut part, client_id.as_str());
-        put_option(&mut part, owner.user().map(|user| &**user), put_str);
-        put_option(&mut part, owner.provider(), put_str);
-        put_option(&mut part, owner.mount_point().map(MountPoint::as_str), put_str);
+        put_owner(&mut part, owner);
         part
     }
 
@@ -45,10 +41,7 @@ impl Delay {
         let (due, at) = (Timestamp(body.u64()?), Timestamp(body.u64()?));
         let (session, retain) = (SessionKey(body.u64()?), body.bool()?);
         let client_id = ClientId::from(body.str()?);
-        let user = body.option(|body| body.str().map(Arc::from))?;
-        let provider = body.option(Body::str)?;
-        let mount_point = body.option(|body| MountPoint::new(body.str()?).ok())?;
-        let owner = Owner::from_stored(user, provider, mount_point);
+        let owner = body.owner()?;
         body.0.is_empty().then_some(Self { number, due, at, retain, session, client_id, owner })
     }
 }
@@ -126,6 +119,8 @@ const PART_BYTES: usize = 48;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::owner::Owner;
+    use crate::topic::MountPoint;
 
     #[test]
     fn the_layout_of_a_part_is_that_of_the_format() {

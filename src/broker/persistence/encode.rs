@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::broker::owner::Owner;
 use crate::broker::persistence::body::{Body, put_length, put_message, put_option, put_str, put_subscription};
-use crate::broker::persistence::body::{put_deduplicated, put_will};
+use crate::broker::persistence::body::{owner_part, put_deduplicated, put_will};
 use crate::broker::persistence::grant::{RecordParts, StoredGrant};
 use crate::broker::persistence::head::{StoredHead, put_head};
 use crate::broker::persistence::record::{
@@ -145,7 +145,11 @@ impl Record {
         let mut retainer = None;
         match retained {
             RetainedChange::None => {}
-            RetainedChange::Set { number, gone, publisher } => {
+            RetainedChange::Set { number, gone, publisher, owner } => {
+                if let Some(owner) = owner {
+                    bytes.parts.skip(bytes.puts.len());
+                    bytes.parts.push_bytes(&owner_part(owner));
+                }
                 bytes.puts.push(RecordKey::retained(*number));
                 bytes.deletes.extend(gone.iter().copied().map(RecordKey::retained));
                 retainer = publisher.as_ref();

@@ -16,4 +16,5 @@ pub(super) mod pipeline;
 pub(super) mod record;
 pub(super) mod record_key;
 pub(super) mod recovery;
+pub(super) mod retained_message;
 pub(super) mod version_1;

@@ -201,6 +201,8 @@ pub enum RetainedChange {
         gone: Vec<u64>,
         /// The Client Identifier of the publisher, for No Local.
         publisher: Option<ClientId>,
+        /// Whose its Session was. By the user name, the access rules are found when the message is replayed. `None`: nobody's.
+        owner: Option<Box<Owner>>,
     },
     /// The retained message was removed.
     Cleared {

@@ -16,9 +16,10 @@ use crate::broker::persistence::encode::{
 use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained};
 use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::persistence::retained_message::read_retained;
 use crate::broker::persistence::version_1::upgrade_record;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
-use crate::routing::{CompactMap, Current, RetainedMessage, SessionKey};
+use crate::routing::{CompactMap, RetainedMessage, RetainedUsers, SessionKey};
 use crate::session::{Delivery, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
@@ -34,6 +35,7 @@ pub struct Recovery {
     /// Each in an allocation of its own, so that one takes the place of the other when `finish` makes the recovered Sessions of them.
     stored: Slab<Box<Stored>>,
     retained: BTreeMap<u64, Arc<RetainedMessage>>,
+    retained_users: RetainedUsers,
     /// The deletions that may not have cleared all their messages.
     retained_deletions: BTreeMap<u64, TopicFilter>,
     deduplicated: BTreeMap<u64, Deduplicated>,
@@ -255,8 +257,8 @@ impl Recovery {
             self.latest = self.latest.max(delayed.at);
             self.delayed.insert(key.id, delayed);
         }
-        let others = puts.iter().filter(|key| !matches!(key.kind, RecordKey::QUEUED | RecordKey::DELAYED));
-        for key in others {
+        let is_other = |key: &RecordKey| !matches!(key.kind, RecordKey::QUEUED | RecordKey::DELAYED);
+        for (key, part) in puts.iter().zip(parts).filter(|(key, _)| is_other(key)) {
             match key.kind {
                 RecordKey::RECEIVED => _ = self.stored(key.group).received.insert(key.id),
                 RecordKey::DEDUPLICATED => {
@@ -265,15 +267,7 @@ impl Recovery {
                     self.deduplicated.insert(key.id, entry);
                 }
                 RecordKey::RETAINED => {
-                    let StoredMessage { message, qos, expires_at, retainer, .. } = StoredMessage::read(body)?;
-                    let retained = RetainedMessage {
-                        message,
-                        qos,
-                        expires_at,
-                        publisher: retainer,
-                        number: key.id,
-                        current: Current::default(),
-                    };
+                    let retained = read_retained(key.id, body, part, &mut self.retained_users)?;
                     self.retained.insert(key.id, Arc::new(retained));
                 }
                 _ => return None,

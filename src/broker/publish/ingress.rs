@@ -89,6 +89,7 @@ impl Shard {
             key: Some(entry.subscriber.key),
             slot: Some(slot),
             client_id: application.retain.then(|| entry.subscriber.client_id.clone()),
+            owner: application.retain.then(|| entry.owner.clone()),
             origin: Some(Origin::new(self.id, id)),
             received: application.packet_id.map(|packet_id| (slot, packet_id)),
             deduplicated: None,

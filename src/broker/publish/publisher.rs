@@ -1,4 +1,5 @@
 use crate::broker::ids::Origin;
+use crate::broker::owner::Owner;
 use crate::broker::persistence::record::{Deduplicated, InsteadOf};
 use crate::codec::{ClientId, PacketId};
 use crate::routing::SessionKey;
@@ -11,6 +12,8 @@ pub(in crate::broker) struct Publisher {
     /// The slot of its Session.
     pub(in crate::broker) slot: Option<usize>,
     pub(in crate::broker) client_id: Option<ClientId>,
+    /// The owner of its Session, for a message that is retained. `None`: it needs no right to publish.
+    pub(in crate::broker) owner: Option<Owner>,
     /// Its connection, which is paused when a receiver is slow.
     pub(in crate::broker) origin: Option<Origin>,
     /// The slot of its Session and the Packet Identifier, at QoS 1 and 2.
@@ -28,6 +31,7 @@ impl Publisher {
             key: None,
             slot: None,
             client_id: None,
+            owner: None,
             origin: None,
             received: None,
             deduplicated: None,

@@ -7,6 +7,7 @@ use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::DropReason;
 use crate::broker::operator::drops::Lost;
 use crate::broker::retained::replay::NextReplayed;
+use crate::broker::retained::source::SourceCheck;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
 use crate::routing::Access;
@@ -19,12 +20,14 @@ impl Shard {
     pub(in crate::broker) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty()) else { return };
         let access = entry.subscriber.access();
+        let rights = self.shared.rights.as_ref().filter(|_| self.settings.check_retain_source);
+        let check = rights.map(SourceCheck::new);
         let (mut recorded, mut bytes, mut last) = (0, 0, None);
         while recorded < RECORDED_MAX
             && bytes < self.outgoing_bytes_max / 2
             && self.has_room_for_retained(slot, recorded)
         {
-            let delivery = match self.next_retained(slot, &access, turn) {
+            let delivery = match self.next_retained(slot, (&access, check.as_ref()), turn) {
                 Step::Deliver(delivery) => delivery,
                 Step::Skip => continue,
                 Step::Defer => {
@@ -81,8 +84,13 @@ impl Shard {
             && connection.unsent_bytes() < self.outgoing_bytes_max / 2
     }
 
-    /// The next retained message for the Session in `slot`, if `access` allows its client to receive it.
-    fn next_retained(&mut self, slot: usize, access: &Access, turn: &mut Turn<'_>) -> Step {
+    /// The next retained message for the Session in `slot`, if `access` allows its client to receive it, and `check` its publisher to publish it.
+    fn next_retained(
+        &mut self,
+        slot: usize,
+        (access, check): (&Access, Option<&SourceCheck>),
+        turn: &mut Turn<'_>,
+    ) -> Step {
         let now = turn.now;
         let Some(entry) = self.sessions.get_mut(slot) else { return Step::End };
         let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, self.retained.visits()) {
@@ -103,6 +111,9 @@ impl Shard {
         let is_own = granted.no_local && retained.publisher.as_ref() == Some(&entry.subscriber.client_id);
         // A message that was replaced meanwhile is skipped: the subscription got the new one when that was published.
         if is_own || !retained.current.is() || !access.receive(&retained.message.topic) {
+            return Step::Skip;
+        }
+        if check.is_some_and(|check| !check.allows(&retained, self.retained.visits())) {
             return Step::Skip;
         }
         Step::Deliver(Delivery {

@@ -4,4 +4,5 @@ pub(super) mod apply;
 pub(super) mod deliver;
 pub(super) mod order;
 pub(super) mod replay;
+pub(super) mod source;
 pub(super) mod state;

@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
     use crate::codec::Message;
-    use crate::routing::{Current, RetainedLimits};
+    use crate::routing::{Current, PublishRight, RetainedLimits};
     use crate::topic::TopicName;
 
     const GRANTED: Granted = Granted { qos: Qos::AtMostOnce, no_local: false, matched: None };
@@ -224,7 +224,8 @@ mod tests {
             let topic = TopicName::try_from(format!("{number}").as_str()).unwrap();
             let message = Arc::new(Message::new(topic, "x"));
             let (qos, expires_at, publisher, current) = (Qos::AtMostOnce, None, None, Current::default());
-            store.set(RetainedMessage { message, qos, expires_at, publisher, number, current }).unwrap();
+            let (user, right) = (None, PublishRight::always());
+            store.set(RetainedMessage { message, qos, expires_at, publisher, user, right, number, current }).unwrap();
         }
         RwLock::new(store)
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 
 use crate::broker::directory::state::Shared;
+use crate::broker::owner::Owner;
 use crate::broker::persistence::record::{ObsoleteRetained, RetainedChange};
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::retained::order::RetainedOrder;
 use crate::codec::Qos;
-use crate::routing::{Current, RetainedFull, RetainedMessage, RetainedStore, SessionKey, ShardId};
+use crate::routing::{Current, PublishRight, RetainedFull, RetainedMessage, RetainedStore, SessionKey, ShardId};
 use crate::timestamp::Timestamp;
 
 /// A shard's state for the retained messages, which all shards share.
@@ -64,12 +65,15 @@ impl Retained {
         self.has_changed = true;
         let is_stored = publisher.key.is_some();
         let number = order.next(self.shard);
-        let publisher = publisher.client_id.clone();
+        let (publisher, owner) = (publisher.client_id.clone(), publisher.owner.clone());
+        let (user, right) = owner.as_ref().map_or((None, PublishRight::always()), Owner::as_source);
         let replaced = retained.set(RetainedMessage {
             message: Arc::clone(message),
             qos: *qos,
             expires_at: *expires_at,
             publisher: publisher.clone(),
+            user,
+            right,
             number,
             current: Current::default(),
         })?;
@@ -77,7 +81,7 @@ impl Retained {
             return Ok(RetainedChange::None); // `$SYS` messages are not stored: the broker publishes them again after a restart
         }
         let gone = order.replace(number, replaced.map(|replaced| replaced.number));
-        Ok(RetainedChange::Set { number, gone, publisher })
+        Ok(RetainedChange::Set { number, gone, publisher, owner: owner.map(Box::new) })
     }
 
     /// Clears the retained message of the topic of `accepted`. At QoS 1 and 2 the change has a record even if there is no retained message,

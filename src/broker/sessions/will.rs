@@ -40,6 +40,7 @@ impl Shard {
             key: Some(entry.subscriber.key),
             slot: Some(slot),
             client_id: Some(entry.subscriber.client_id.clone()),
+            owner: will.retain.then(|| entry.owner.clone()),
             origin: None,
             received: None,
             deduplicated: None,

@@ -24,6 +24,7 @@ pub(in crate::broker) fn settings() -> Settings {
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 3,
+        check_retain_source: true,
         delayed_publish: true,
         delayed_limits: DelayedLimits {
             messages_max: 1_000,

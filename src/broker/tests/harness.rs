@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -15,13 +16,16 @@ use crate::broker::ids::Origin;
 use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::timers::Timer;
 use crate::broker::{
-    Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, DelayedBatch, Event, Fetch,
-    Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered, Recovery, Report, SampledMessage, Settings,
-    Shard, ShardMessage, Shared, StoredRecord, Ticket, VerifiedUser,
+    Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, CurrentRights, DelayedBatch,
+    Event, Fetch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered, Recovery, Report,
+    SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, Ticket, User, VerifiedUser,
 };
-use crate::codec::{AnswerTerms, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
+use crate::codec::{
+    AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket,
+};
 use crate::routing::{Access, RetainedLimits, ShardId};
 use crate::timestamp::Timestamp;
+use crate::topic::TopicName;
 
 /// Shards and their environment. By default the store commits at once, every CONNECT is granted full access, messages between shards arrive
 /// at once, and transports accept all bytes. A test can disable each of these and do the step itself.
@@ -35,6 +39,8 @@ pub(super) struct Harness {
     pub(super) verifies: bool,
     /// The access of each Session that is restored.
     pub(super) restored_access: Access,
+    /// What the publishers of retained messages may do now.
+    pub(super) rights: Arc<PublisherRights>,
     pub(super) forwards: bool,
     pub(super) store_reads: bool,
     /// Whether the store fails to read bodies.
@@ -60,6 +66,37 @@ pub(super) struct Harness {
     pub(super) address: Option<SocketAddr>,
     /// The rule of the listener of each connection that is opened.
     pub(super) client_ids: ClientIds,
+}
+
+/// The access of a publisher by its user name and provider, `name@provider`, or by its Client Identifier if it has no user.
+#[derive(Debug, Default)]
+pub(super) struct PublisherRights {
+    generation: AtomicU64,
+    /// Those that are not in it may do everything.
+    access: Mutex<BTreeMap<String, Access>>,
+    /// How often a publisher was judged.
+    pub(super) judged: AtomicU64,
+}
+
+impl PublisherRights {
+    /// Replaces the access of one publisher, as a reload does.
+    pub(super) fn set(&self, publisher: &str, access: Access) {
+        self.access.lock().unwrap().insert(publisher.into(), access);
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl CurrentRights for PublisherRights {
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    fn may_publish(&self, client_id: &ClientId, user: Option<&User>, topic: &TopicName) -> bool {
+        self.judged.fetch_add(1, Ordering::Relaxed);
+        let name = user.map(|user| format!("{}@{}", user.name, user.provider.as_deref().unwrap_or_default()));
+        let access = self.access.lock().unwrap();
+        access.get(name.as_deref().unwrap_or(client_id.as_str())).is_none_or(|access| access.publish(topic).is_ok())
+    }
 }
 
 /// A connection of a client.
@@ -94,7 +131,10 @@ impl Harness {
     }
 
     pub(super) fn with_retained(shards: usize, settings: Settings, limits: RetainedLimits) -> Self {
-        let shared = Arc::new(Shared::new(shards, limits).with_checked_directory());
+        let rights = Arc::new(PublisherRights::default());
+        let shared =
+            Shared::new(shards, limits).with_checked_directory().with_rights(Arc::<PublisherRights>::clone(&rights));
+        let shared = Arc::new(shared);
         let settings = Arc::new(settings);
         let shard = |number| {
             let id = ShardId(u16::try_from(number).unwrap());
@@ -107,6 +147,7 @@ impl Harness {
             granted: Some(Access::everything()),
             verifies: false,
             restored_access: Access::everything(),
+            rights,
             forwards: true,
             store_reads: true,
             damaged: false,

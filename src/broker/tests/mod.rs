@@ -44,6 +44,7 @@ mod queue_head;
 mod reason_strings;
 mod retained;
 mod retained_order;
+mod retained_source;
 mod retained_threads;
 mod rewriting;
 mod sampled;

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::right::PublishRight;
 use crate::codec::{ClientId, Message, Qos};
+use crate::routing::user::User;
 use crate::timestamp::Timestamp;
 
 /// A retained message: the last one of its topic, for later subscribers. [MQTT-3.3.1-5]
@@ -15,6 +17,10 @@ pub struct RetainedMessage {
     pub expires_at: Option<Timestamp>,
     /// The publisher's Client Identifier; `None` for the broker.
     pub publisher: Option<ClientId>,
+    /// The publisher's verified user, if it has one and [`right`](Self::right) is judged. The messages of a user share it.
+    pub user: Option<Arc<User>>,
+    /// Whether the publisher may still publish to the topic.
+    pub right: PublishRight,
     /// A number that increases with every retained message of the broker.
     pub number: u64,
     /// Whether it is the retained message of its topic now.
@@ -22,13 +28,15 @@ pub struct RetainedMessage {
 }
 
 impl RetainedMessage {
-    /// The memory that counts for `retained_bytes_max`, in bytes: at most this, because messages share the names of their upper levels.
+    /// The memory that counts for `retained_bytes_max`, in bytes: at most this, because messages share the names of their upper levels,
+    /// and those of a user share the user.
     pub fn memory(&self) -> usize {
         let Message { topic, payload, properties, .. } = &*self.message;
         let (length, levels) = (topic.as_str().len(), topic.levels().count());
         // The last level gets its name from the message.
         let names = length - self.last_level().len() + (levels - 1) * NAME_BYTES;
-        length + payload.len() + properties.encoded_len() + levels * LEVEL_BYTES + names + MESSAGE_BYTES
+        let user = self.user.as_ref().map_or(0, |user| user.name.len() + USER_BYTES);
+        length + payload.len() + properties.encoded_len() + levels * LEVEL_BYTES + names + user + MESSAGE_BYTES
     }
 
     pub(super) fn last_level(&self) -> &str {
@@ -85,3 +93,6 @@ const NAME_BYTES: usize = 32;
 
 /// Approximate overhead of a message in bytes: the two structures, and an entry in the expiries.
 const MESSAGE_BYTES: usize = 288;
+
+/// Maximum memory of a user without its name in bytes: the structure, the overhead of two allocations, and its places in the set of users.
+const USER_BYTES: usize = 144;

@@ -17,7 +17,8 @@ fn retained(topic: &str, payload: &'static str) -> RetainedMessage {
     let topic = TopicName::try_from(topic).unwrap();
     let message = Message::new(topic, Bytes::from(payload));
     let (qos, current) = (Qos::AtLeastOnce, Current::default());
-    RetainedMessage { message: Arc::new(message), qos, expires_at: None, publisher: None, number: 0, current }
+    let (expires_at, publisher, user, right) = (None, None, None, PublishRight::always());
+    RetainedMessage { message: Arc::new(message), qos, expires_at, publisher, user, right, number: 0, current }
 }
 
 fn topic(text: &str) -> TopicName {
