@@ -4,7 +4,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::thread;
 use std::time::Duration;
 
-use oncemq::codec::{AliasUse, ClientPacket, MessageProperties, MessageProperty, Publish, Qos, SubscriptionOptions};
+use oncemq::codec::{
+    AliasUse, ClientPacket, Disconnect, MessageProperties, MessageProperty, Publish, Qos, ReasonCode,
+    SubscriptionOptions,
+};
 
 use super::bench::{Bench, Statement, V5, ensure};
 use crate::verify::client::{Client, Outcome, Session};
@@ -43,7 +46,9 @@ fn queued_with_expiry(bench: &Bench) -> Outcome {
     let topic = bench.topic("a");
     let mut subscriber = bench.kept("subscriber")?;
     subscriber.subscribe(&[(&topic, Qos::AtLeastOnce)])?;
-    drop(subscriber);
+    // Until the broker knows that it is away, a message is sent to it, and does not expire any more.
+    subscriber.send(&ClientPacket::Disconnect(Box::new(Disconnect::new(ReasonCode::NormalDisconnection))))?;
+    subscriber.expect_close()?;
     let mut publisher = bench.client("publisher")?;
     for (payload, seconds) in [("short", 1), ("long", 100)] {
         let publish = publisher.compose(&topic, payload, Qos::AtLeastOnce)?;
