@@ -29,7 +29,10 @@ impl Encoder {
         let mut random = vec![0; TRACE_ID_LENGTH + SPAN_ID_LENGTH * parts.len()];
         // Without randomness there are no identifiers, and 0 is none.
         if getrandom::fill(&mut random).is_ok() {
-            self.spans.extend(spans(trace, parts, &random, &|at| status.wall_of(at).0.saturating_mul(1_000_000)));
+            // The wall clock is read once for a trace: between two readings it may be rounded to another millisecond.
+            let (first, wall) = (trace.began_at(), status.wall_of(trace.began_at()));
+            let nanoseconds = |at: Timestamp| (wall.0 + at.0.saturating_sub(first.0)).saturating_mul(1_000_000);
+            self.spans.extend(spans(trace, parts, &random, &nanoseconds));
         }
     }
 

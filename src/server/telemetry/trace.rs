@@ -83,6 +83,11 @@ impl OpenTrace {
         self.receivers.iter().map(|receiver| receiver.place)
     }
 
+    /// When the message was accepted.
+    pub(super) const fn began_at(&self) -> Timestamp {
+        self.message.at
+    }
+
     /// Whether it is not known yet when its record is stable.
     pub(super) fn awaits_commit(&self) -> bool {
         self.accepted.as_ref().is_none_or(|accepted| accepted.stable == StableView::NotYet)
