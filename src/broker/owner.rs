@@ -130,6 +130,24 @@ impl Owner {
         }
     }
 
+    /// The name under which what its clients send is counted and compared: the verified user name, or the Client Identifier without one, behind
+    /// the mount point and the provider. It is stored with each `dedup-id`. That of the default provider of password files has neither,
+    /// as in the stores of earlier versions.
+    pub(in crate::broker) fn publisher_name(&self, client_id: &str) -> String {
+        let name = match self {
+            Self::User(user) => {
+                let provider = user.provider.as_deref().filter(|provider| *provider != PASSWORD);
+                let provider = provider.map(|provider| format!("{}/{provider}", provider.len())).unwrap_or_default();
+                format!("{provider}user/{}", user.name)
+            }
+            Self::Anonymous | Self::AnonymousBelow(_) | Self::Unknown => format!("client/{client_id}"),
+        };
+        match self.mount_point().map(MountPoint::as_str) {
+            Some(mount_point) => format!("{}/{mount_point}{name}", mount_point.len()),
+            None => name,
+        }
+    }
+
     /// What a retained message keeps of its publisher's owner: the user, and a right that is judged, unless the owner is not known.
     pub(in crate::broker) fn as_source(&self) -> (Option<Arc<User>>, PublishRight) {
         match self {
@@ -203,6 +221,8 @@ impl fmt::Display for Owner {
 
 /// The name of the provider of anonymous clients.
 pub const ANONYMOUS: &str = "anonymous";
+/// The default name of the provider of a password file.
+const PASSWORD: &str = "password";
 
 #[cfg(test)]
 mod tests {
@@ -228,6 +248,18 @@ mod tests {
             let found = claimants.each_ref().map(|claimant| owner.succession(claimant, AnonymousSessions::Adopt));
             assert_eq!(found, expected.map(|one| if one == End { Adopt } else { one }), "{owner}");
         }
+    }
+
+    #[test]
+    fn publishers_with_different_owners_have_different_names() {
+        let mount_point = MountPoint::new("a/").unwrap();
+        assert_eq!(user("password", "a").publisher_name("c"), "user/a", "as in the stores of earlier versions");
+        assert_eq!(Owner::Anonymous.publisher_name("c"), "client/c", "as in the stores of earlier versions");
+        let owners = [Owner::Anonymous, user("password", "a"), user("certificate", "a"), user("jwt", "a")];
+        let below = owners.clone().map(|owner| owner.below(Some(&mount_point)));
+        let names: std::collections::BTreeSet<_> =
+            owners.iter().chain(&below).map(|owner| owner.publisher_name("a")).collect();
+        assert_eq!(names.len(), 8, "{names:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::broker::delayed::quota::Full;
 use crate::broker::delayed::schedule::Entry;
 use crate::broker::event::StoreRoom;
 use crate::broker::memory::MEMORY_SHORT;
-use crate::broker::persistence::delay::{Delay, counted_for};
+use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::delayed_message::{DelayedMessage, RecoveredDelayed};
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::{Record, RetainedChange};
@@ -86,7 +86,7 @@ impl Shard {
         if self.is_memory_short() {
             return self.refuse_postponed(MEMORY_SHORT);
         }
-        let name = counted_for(&owner, &client_id);
+        let name = owner.publisher_name(client_id.as_str());
         let counted = match self.shared.delayed.take(&name, bytes, self.settings.delayed_limits) {
             Ok(counted) => counted,
             Err(limit) => return self.refuse_postponed(limit),

@@ -25,16 +25,8 @@ pub struct Delay {
 }
 
 impl Delay {
-    /// The name under which the messages of its originator are counted: the verified user name, or the Client Identifier without one.
+    /// The [name](Owner::publisher_name) under which the messages of its originator are counted.
     pub(in crate::broker) fn counted_for(&self) -> String {
-        counted_for(&self.owner, &self.client_id)
-    }
-}
-
-/// See [`Delay::counted_for`].
-pub(in crate::broker) fn counted_for(owner: &Owner, client_id: &ClientId) -> String {
-    match owner.user() {
-        Some(user) => format!("user/{user}"),
-        None => format!("client/{client_id}"),
+        self.owner.publisher_name(self.client_id.as_str())
     }
 }

@@ -11,7 +11,6 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{MessageProperty, ReasonCode};
 use crate::session::{Application, Ticket};
-use crate::topic::MountPoint;
 
 /// The result of a deduplication look-up.
 pub(in crate::broker) enum DeduplicationVerdict {
@@ -93,21 +92,13 @@ impl Shard {
     }
 }
 
-/// The name of a publisher in the window: its verified user name, or its Client Identifier if it has none; below a mount point with that, so
-/// that users of the same name don't suppress each other's messages.
+/// The [name](crate::broker::owner::Owner::publisher_name) of a publisher in the window.
 pub(in crate::broker) struct PublisherName(ByteString);
 
 impl PublisherName {
     pub(in crate::broker) fn of(connection: &Connection) -> Self {
-        let client_id = || connection.client_id.as_ref().map_or("", |id| id.as_str());
-        let name = match connection.verified_user() {
-            Some(user) => format!("user/{user}"),
-            None => format!("client/{}", client_id()),
-        };
-        Self(match connection.access.mount_point().map(MountPoint::as_str) {
-            Some(mount_point) => format!("{}/{mount_point}{name}", mount_point.len()).into(),
-            None => name.into(),
-        })
+        let client_id = connection.client_id.as_ref().map_or("", |id| id.as_str());
+        Self(connection.identity.owner.publisher_name(client_id).into())
     }
 }
 
