@@ -7,6 +7,7 @@ use super::clock::wall_time;
 use crate::auth::{self, Account, Decision, Exchange, Refusal, Request, Verdict};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, CurrentRights, Owner, Peer, User, VerifiedUser};
 use crate::codec::ClientId;
+use crate::routing::Access;
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
@@ -55,9 +56,9 @@ impl CurrentRights for PublisherRights {
         self.0.generation().number()
     }
 
-    fn may_publish(&self, client_id: &ClientId, user: Option<&User>, topic: &TopicName) -> bool {
+    fn access(&self, client_id: &ClientId, user: Option<&User>, topic: &TopicName) -> Arc<Access> {
         let user = user.map(|user| Account { name: &user.name, provider: user.provider.as_deref() });
-        self.0.access_to_publish(client_id, user, topic).publish(topic).is_ok()
+        self.0.access_to_publish(client_id, user, topic)
     }
 }
 

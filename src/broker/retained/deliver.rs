@@ -16,9 +16,12 @@ use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Sends retained messages to the new subscriptions of the Session in `slot`. At most [`RECORDED_MAX`] messages wait for a commit at a time,
-    /// because they are not in the queue, and not bounded by it, until their record is stable.
+    /// because they are not in the queue, and not bounded by it, until their record is stable. Deferred replays wait for their turn.
     pub(in crate::broker) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty()) else { return };
+        if entry.replays.is_deferred() {
+            return;
+        }
         let access = entry.subscriber.access();
         let rights = self.shared.rights.as_ref().filter(|_| self.settings.check_retain_source);
         let check = rights.map(SourceCheck::new);
@@ -93,6 +96,10 @@ impl Shard {
     ) -> Step {
         let now = turn.now;
         let Some(entry) = self.sessions.get_mut(slot) else { return Step::End };
+        let must_judge = check.zip(entry.replays.found()).is_some_and(|(check, found)| check.must_judge(found));
+        if must_judge && *self.retained.visits() == 0 {
+            return Step::Defer;
+        }
         let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, self.retained.visits()) {
             NextReplayed::Message(retained, granted) => (retained, granted),
             NextReplayed::OutOfVisits => return Step::Defer,

@@ -150,6 +150,16 @@ impl Replays {
         std::mem::replace(&mut active.is_deferred, is_deferred) != is_deferred
     }
 
+    /// Whether the shard continues the replays in a later turn.
+    pub(in crate::broker) fn is_deferred(&self) -> bool {
+        self.0.as_ref().is_some_and(|active| active.is_deferred)
+    }
+
+    /// The next message, if it is found already.
+    pub(in crate::broker) fn found(&self) -> Option<&RetainedMessage> {
+        self.0.as_ref()?.found.front().map(|retained| &**retained)
+    }
+
     /// The next message. Searching `store` consumes `visits`; messages that are already found do not.
     pub(in crate::broker) fn next<'s>(
         &mut self,

@@ -9,7 +9,7 @@ use crate::broker::retained::state::VISITS_MAX;
 use crate::broker::{
     Answer, Event, OperatorMessage, Owner, Query, QueryId, Record, RetainedChange, Settings, TopicAnswer, TopicQuery,
 };
-use crate::codec::{Connect, Message, Will};
+use crate::codec::{ClientPacket, Connect, Message, Will};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RetainedLimits, RuleSource};
 use crate::topic::TopicFilter;
 
@@ -24,12 +24,16 @@ fn of(user: &str, connect: Connect) -> Connect {
 }
 
 fn only(filter: &str) -> Access {
-    Access::new(vec![AccessRule {
+    Access::new(vec![rule(filter)])
+}
+
+fn rule(filter: &str) -> AccessRule {
+    AccessRule {
         effect: Effect::Allow,
         action: AccessAction::Publish,
         topic_filter: TopicFilter::try_from(filter).unwrap(),
         source: RuleSource::new("acl", 1, ""),
-    }])
+    }
 }
 
 fn nothing() -> Access {
@@ -170,6 +174,26 @@ fn the_judgements_of_an_event_are_bounded() {
     harness.seconds(1);
     assert_eq!(harness.received(reader), [""; 0]);
     assert_eq!(harness.rights.judged.load(Ordering::Relaxed), messages);
+}
+
+#[test]
+fn judgements_by_many_rules_are_spread_over_turns_whatever_the_reader_does() {
+    let mut harness = verifying(settings());
+    let alice = harness.connect(of("alice", transient("p")));
+    for number in 0..50 {
+        harness.run(alice, [retain(&format!("t/{number}"), "x", Q0, 0)]);
+    }
+    harness.rights.set("alice@password", Access::new((0..4_000).map(|number| rule(&format!("t/{number}"))).collect()));
+    let reader = harness.connect(transient("r"));
+    harness.ask(reader, subscribe("#", Q0));
+    let judged = harness.rights.judged.load(Ordering::Relaxed);
+    assert!((1..20).contains(&judged), "{judged} in one event");
+    for _ in 0..10 {
+        harness.ask(reader, ClientPacket::Pingreq); // flushes restart replays that are not deferred
+    }
+    assert_eq!(harness.rights.judged.load(Ordering::Relaxed), judged);
+    harness.seconds(1);
+    assert_eq!(harness.rights.judged.load(Ordering::Relaxed), 50);
 }
 
 #[test]
