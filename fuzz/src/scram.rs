@@ -10,8 +10,8 @@ thread_local! {
     static AUTHENTICATOR: Authenticator = authenticator();
 }
 
-/// Any messages are judged without a panic: the first line of the input, and the rest, in which `%` stands for the nonce of the challenge. Nobody is
-/// accepted, because the input can't have a proof for a nonce that nobody knows before.
+/// Any messages are judged without a panic: the first line of the input, and the rest, in which `%` stands for the nonce of the challenge. None is
+/// accepted, because the nonce is random and the input can't have a proof for it.
 pub(crate) fn scram(input: &[u8]) {
     let (first, last) = input.split_at(input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len()));
     for method in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {

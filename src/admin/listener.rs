@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A listener with a greatest number of connections, each with a limited lifetime. For a further connection, the oldest one without a request
-/// under way is closed, so that silent connections keep nobody out; if all have a request, it waits, and the others wait in the operating
-/// system's backlog.
+/// under way is closed: otherwise silent connections could take all slots. If all have a request, the further connection waits for a slot, and
+/// those after it wait in the operating system's backlog.
 #[derive(Debug)]
 pub(super) struct BoundedListener<L: Listener> {
     listener: L,

@@ -1,7 +1,7 @@
 use std::fmt;
 
-/// What a provider has to remember of an enhanced authentication until the client's next AUTH. Whoever holds a
-/// [`Continue`](super::Verdict::Continue) hands it back with that AUTH, once, and drops it if the client begins anew or goes.
+/// What a provider has to remember of an enhanced authentication until the client's next AUTH. The caller that got it in a
+/// [`Continue`](super::Verdict::Continue) passes it back with that AUTH, once, and drops it if the client begins anew or disconnects.
 ///
 /// It has at most a few KiB, because the client's part of it is bounded.
 #[derive(Clone, PartialEq, Eq)]

@@ -107,8 +107,8 @@ impl Jwks {
         }
     }
 
-    /// Whether a token can be judged only after the keys are fetched once more. Keys are fetched for a token at most once in [`PAUSE`], so
-    /// that nobody can make the broker fetch them all the time.
+    /// Whether a token can be judged only after the keys are fetched once more. Keys are fetched for a token at most once in [`PAUSE`]:
+    /// otherwise clients with unknown keys could make the broker fetch without a pause.
     pub(super) fn is_to_be_fetched_for(&self, token: &[u8]) -> bool {
         let state = self.state();
         let may_fetch = state.is_fetching || state.ended.is_none_or(|ended| ended.elapsed() >= PAUSE);

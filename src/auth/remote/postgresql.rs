@@ -198,7 +198,7 @@ impl PostgreSql {
         let permit = Arc::clone(&self.hashing).acquire_owned().await.map_err(|error| failed(&error))?;
         let (told, answer) = oneshot::channel();
         let compare = move || {
-            // If nobody waits any more, the client has gone.
+            // Sending fails if the client has disconnected meanwhile.
             let _is_heard = told.send(stored.verify(&password)).is_ok();
             drop(permit);
         };

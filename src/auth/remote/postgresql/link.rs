@@ -91,7 +91,7 @@ impl pool::Link for Link {
     }
 }
 
-/// The task that reads and writes a connection. Dropping this ends it: otherwise it would wait for the result of a query that nobody needs.
+/// The task that reads and writes a connection. Dropping this ends it: otherwise it would wait for the result of a query that was given up.
 struct Task {
     handle: AbortHandle,
     /// Why it has ended.
@@ -139,7 +139,7 @@ impl Terms {
         let fail = |error: io::Error| format!("{host}:{port}: {error}");
         let mut stream = TcpStream::connect((&**host, port)).await.map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
-        // So that a connection that nobody uses, and that the network has forgotten, is closed.
+        // An idle connection whose state a router has dropped is found and closed by these probes.
         SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)).map_err(fail)?;
         let Some(tls) = &self.tls else { return self.log_in(stream, meter).await };
         ask_for_tls(&mut stream).await.map_err(fail)?;
