@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check, check_equal};
+use crate::failure::{Failure, Outcome, check, check_equal, check_qos};
 use crate::wire::{Ack, Encode, Publish, Version, property};
 
 pub(in crate::cases) fn first_time(cx: &mut Context) -> Outcome {
@@ -20,7 +20,7 @@ pub(in crate::cases) fn first_time(cx: &mut Context) -> Outcome {
             publisher.publish(Publish::new(&topic, &[number]).qos(qos))?;
             let message = subscriber.expect_publish()?;
             check_equal("the payload", message.payload.as_bytes(), &[number][..])?;
-            check_equal("the QoS", message.qos, qos)?;
+            check_qos(cx.version(), message.qos, qos)?;
             check_equal("the DUP flag", message.dup, false)?;
             in_flight.push(message);
         }
