@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 26] = [
+const LAYERS: [Layer; 27] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -55,6 +55,7 @@ const LAYERS: [Layer; 26] = [
     Layer::shell("config", Ours::Only(&["codec", "rewrite", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
     Layer::shell("http_client", Ours::Only(&[]), &["mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
+    Layer::shell("import", Ours::Only(BELOW_IMPORT), &["tokio", "mqttbytes"]),
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
     Layer::shell("admin", Ours::Only(BELOW_ADMIN), &["mqttbytes"]),
     Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
@@ -74,8 +75,11 @@ const LAYERS: [Layer; 26] = [
 const BELOW_BROKER: &[&str] = &["session", "routing", "rewrite", "codec", "dense_map", "topic", "timestamp"];
 /// Who a client is and what it may do is decided without a connection or a Session.
 const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topic", "timestamp"];
+/// It makes a configuration, and the files of users and rules that go with it.
+const BELOW_IMPORT: &[&str] = &["auth", "config", "codec", "topic", "timestamp"];
 /// A Session is reached through its shard alone.
 const BELOW_SERVER: &[&str] = &[
+    "import",
     "auth",
     "broker",
     "store",
