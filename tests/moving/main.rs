@@ -8,8 +8,6 @@
 //! `ONCEMQ_TEST_MOSQUITTO=PATH` runs another mosquitto (2.1; `ONCEMQ_TEST_MOSQUITTO_PLUGINS=DIRECTORY` has its plugins), and `ONCEMQ_MOVING_ONLY=mosquitto` judges the cases without OnceMQ.
 
 #![cfg(test)]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-#![expect(clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod broker;
 mod case;

@@ -109,20 +109,11 @@ impl<'a> Run<'a> {
             _ => {}
         }
         let Some(client) = self.clients.get_mut(step.word(0)) else { return "not connected".to_owned() };
-        let is_quiet = expected.is_none_or(|expected| expected == "nothing");
-        let within = if is_quiet { SILENCE } else { PATIENCE };
         match step.verb.as_str() {
             "subscribe" => client.subscribe(step.word(1), step.word(2).parse().unwrap()),
             "unsubscribe" => client.unsubscribe(step.word(1)),
             "publish" => publish(client, step),
-            "receive" => match step.words.get(1) {
-                None => client.receive(within),
-                Some(count) => {
-                    let mut messages: Vec<_> = (0..count.parse().unwrap()).map(|_| client.receive(within)).collect();
-                    messages.sort();
-                    messages.join(" + ")
-                }
-            },
+            "receive" => receive(client, step, expected.unwrap_or_default()),
             "ended" => client.ended(if expected == Some("open") { SILENCE } else { PATIENCE }),
             verb => panic!("line {}: no such verb: {verb}", step.line),
         }
@@ -157,6 +148,16 @@ impl<'a> Run<'a> {
         }
         outcome
     }
+}
+
+/// Waits long for what is expected, and a little for what must not come.
+fn receive(client: &mut Client, step: &Step, expected: &str) -> String {
+    let count = step.words.get(1).map_or(1, |count| count.parse().unwrap());
+    let missing = expected.split(" + ").filter(|message| *message == "nothing").count();
+    let within = |place| if place + missing < count { PATIENCE } else { SILENCE };
+    let mut messages: Vec<_> = (0..count).map(|place| client.receive(within(place))).collect();
+    messages.sort();
+    messages.join(" + ")
 }
 
 fn publish(client: &mut Client, step: &Step) -> String {
