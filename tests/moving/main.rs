@@ -50,6 +50,7 @@ cases! {
     letsencrypt
     limits
     mosquitto_1_4
+    no_limits
     node_red
     openhabian
     persistence

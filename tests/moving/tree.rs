@@ -61,8 +61,10 @@ impl Tree {
                 self.copy_directory(&from, &to, remote);
             } else if from.extension().is_some_and(|extension| extension == "conf") {
                 let text = fs::read_to_string(&from).unwrap();
-                let lines = text.lines().map(|line| self.rewrite(line, remote) + "\n").collect::<String>();
-                fs::write(&to, lines).unwrap();
+                let lines = text.lines().map(|line| self.rewrite(line, remote)).collect::<Vec<_>>();
+                // Files of Windows keep their line ends.
+                let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+                fs::write(&to, lines.join(end) + end).unwrap();
                 if to.file_name().unwrap() == "mosquitto.conf" {
                     self.config = to;
                 }
