@@ -23,6 +23,8 @@ pub(crate) mod host;
 mod listener;
 mod log;
 mod memory;
+mod own_client;
+mod packet_link;
 mod probe;
 mod probe_figures;
 pub(crate) mod process;
