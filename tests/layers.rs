@@ -51,6 +51,7 @@ const LAYERS: [Layer; 27] = [
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
+    Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
     Layer::shell("config", Ours::Only(&["codec", "rewrite", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
     Layer::shell("http_client", Ours::Only(&[]), &["mqttbytes"]),
@@ -81,6 +82,7 @@ const BELOW_IMPORT: &[&str] = &["auth", "config", "codec", "topic", "timestamp"]
 const BELOW_SERVER: &[&str] = &[
     "import",
     "auth",
+    "bridge",
     "broker",
     "store",
     "config",
@@ -94,7 +96,7 @@ const BELOW_SERVER: &[&str] = &[
 ];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
 const BELOW_ADMIN: &[&str] =
-    &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
+    &["server", "bridge", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];
