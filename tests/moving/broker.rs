@@ -71,16 +71,20 @@ impl Broker {
         started.unwrap_or("is not open in time").to_owned()
     }
 
-    /// Ends it by a signal, and starts it again.
-    pub(crate) fn restart(&mut self, signal: &str) {
+    /// Ends it by a signal.
+    pub(crate) fn stop(&mut self, signal: &str) {
         self.signal(signal);
         let mut child = self.child.take().unwrap();
-        let ended = wait_for(|| child.try_wait().unwrap());
-        if ended.is_none() {
+        if wait_for(|| child.try_wait().unwrap()).is_none() {
             drop(child.kill());
             drop(child.wait());
             panic!("it does not end\n{}", self.log());
         }
+    }
+
+    /// Ends it by a signal, and starts it again.
+    pub(crate) fn restart(&mut self, signal: &str) {
+        self.stop(signal);
         assert_eq!(self.start(), "runs", "{}", self.log());
     }
 

@@ -58,7 +58,7 @@ fn run(kind: Kind, script: &Script, machines: &Path, directory: &Path) -> Vec<St
     let none = BTreeMap::new();
     let ports = remote.as_ref().map_or(&none, |remote| &remote.tree.ports);
     let tree = Tree::copy(&machines.join("broker"), &directory.join("root"), ports);
-    Run::new(Broker::new(kind, tree, directory), remote.as_ref()).perform(script)
+    Run::new(Broker::new(kind, tree, directory), remote).perform(script)
 }
 
 fn temporary_of(machines: &Path, kind: Kind) -> std::path::PathBuf {

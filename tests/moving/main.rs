@@ -39,6 +39,7 @@ macro_rules! cases {
 cases! {
     acl_tutorial
     aws_iot
+    bridge_to_an_office
     certificates_capath
     chirpstack
     clientid_prefixes

@@ -13,15 +13,15 @@ use crate::connecting;
 use crate::script::{Script, Step, fits};
 
 /// The brokers and clients of one run.
-pub(crate) struct Run<'a> {
+pub(crate) struct Run {
     broker: Broker,
-    remote: Option<&'a Broker>,
+    remote: Option<Broker>,
     clients: BTreeMap<String, Client>,
 }
 
-impl<'a> Run<'a> {
+impl Run {
     /// `broker` runs, unless the first step starts it.
-    pub(crate) fn new(broker: Broker, remote: Option<&'a Broker>) -> Self {
+    pub(crate) fn new(broker: Broker, remote: Option<Broker>) -> Self {
         Self { broker, remote, clients: BTreeMap::new() }
     }
 
@@ -77,6 +77,14 @@ impl<'a> Run<'a> {
             "restart" | "kill" => {
                 self.clients.clear();
                 self.broker.restart(if step.verb == "kill" { "KILL" } else { "TERM" });
+                return String::new();
+            }
+            "stop-remote" => {
+                self.remote.as_mut().unwrap().stop("TERM");
+                return String::new();
+            }
+            "start-remote" => {
+                assert_eq!(self.remote.as_mut().unwrap().start(), "runs");
                 return String::new();
             }
             "reload" => {
@@ -142,7 +150,7 @@ impl<'a> Run<'a> {
     }
 
     fn connect(&mut self, step: &Step) -> String {
-        let (client, outcome) = connecting::connect(step, &self.broker, self.remote);
+        let (client, outcome) = connecting::connect(step, &self.broker, self.remote.as_ref());
         if let Some(client) = client {
             self.clients.insert(step.word(0).to_owned(), client);
         }
