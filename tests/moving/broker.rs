@@ -211,10 +211,14 @@ fn version() -> Option<String> {
     String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
 }
 
-/// Whether OnceMQ is left out, to judge the cases alone.
+/// Whether a broker is left out, to judge the other one alone.
 #[expect(clippy::disallowed_methods, reason = "the choice is made on the command line that runs the tests")]
-pub(crate) fn only_mosquitto() -> bool {
-    std::env::var("ONCEMQ_MOVING_ONLY").is_ok_and(|only| only == "mosquitto")
+pub(crate) fn is_left_out(kind: Kind) -> bool {
+    match std::env::var("ONCEMQ_MOVING_ONLY").as_deref() {
+        Ok("mosquitto") => kind != Kind::Mosquitto,
+        Ok("oncemq") => kind == Kind::Mosquitto,
+        _ => false,
+    }
 }
 
 const HOW_TO_INSTALL: &str = "mosquitto itself runs: `bash tests/run` installs it";

@@ -27,9 +27,10 @@ pub(crate) fn judge(name: &str) {
     }
     let mut kinds = vec![Kind::Mosquitto, Kind::Direct, Kind::Imported];
     kinds.retain(|kind| match kind {
+        _ if broker::is_left_out(*kind) => false,
         Kind::Mosquitto => !script.only_ours,
-        Kind::Direct => !broker::only_mosquitto(),
-        Kind::Imported => script.imported && !broker::only_mosquitto(),
+        Kind::Direct => true,
+        Kind::Imported => script.imported,
     });
     let faults: String = thread::scope(|scope| {
         let (script, machines) = (&script, &machines);

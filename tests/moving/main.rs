@@ -5,7 +5,8 @@
 //! of the mosquitto behind a bridge, `prepare.sh` makes what must be valid today (certificates), and `steps` says who does what and
 //! what comes of it ([`script`]). Ports and paths are replaced in a copy, and nothing else.
 //!
-//! `ONCEMQ_TEST_MOSQUITTO=PATH` runs another mosquitto (2.1; `ONCEMQ_TEST_MOSQUITTO_PLUGINS=DIRECTORY` has its plugins), and `ONCEMQ_MOVING_ONLY=mosquitto` judges the cases without OnceMQ.
+//! `ONCEMQ_TEST_MOSQUITTO=PATH` runs another mosquitto (2.1; `ONCEMQ_TEST_MOSQUITTO_PLUGINS=DIRECTORY` has its plugins), and
+//! `ONCEMQ_MOVING_ONLY=mosquitto` or `oncemq` judges one of them alone.
 
 #![cfg(test)]
 

@@ -79,6 +79,13 @@ impl Run {
                 self.broker.restart(if step.verb == "kill" { "KILL" } else { "TERM" });
                 return String::new();
             }
+            "replace" => {
+                let path = self.broker.tree.place(step.word(0));
+                let text = fs::read_to_string(&path).unwrap();
+                assert!(text.contains(step.word(1)), "line {}", step.line);
+                fs::write(path, text.replace(step.word(1), step.word(2))).unwrap();
+                return String::new();
+            }
             "stop-remote" => {
                 self.remote.as_mut().unwrap().stop("TERM");
                 return String::new();

@@ -13,7 +13,7 @@
 //! | `relay FROM TO TOPIC QOS PAYLOAD`: publishes until the other receives it, for bridges that are on their way | as `receive` |
 //! | `ended NAME`: the broker closes the connection | `closed [CODE]`, `open` |
 //! | `disconnect NAME`, `cut NAME` (without DISCONNECT), `restart` or `kill` of the broker, which starts again and has no clients then; `stop-remote`, `start-remote` | none |
-//! | `append PATH WORDS` to a file, `reload` by SIGHUP, `pause` for half a second | none |
+//! | `append PATH WORDS` to a file, `replace PATH TEXT TEXT` in one, `reload` by SIGHUP, `pause` for half a second | none |
 //! | `said WORDS` in the broker's log, without regard to case | `yes`, `no` |
 //! | `start`, as the first step, for a broker that does not start | `runs`, `stops` |
 //!
@@ -101,9 +101,19 @@ impl Step {
             words.map(|word| if word == "\"\"" { String::new() } else { word.replace("%20", " ") }).peekable();
         let eventually = words.next_if(|word| word == "eventually").is_some();
         let verb = words.next().unwrap();
-        let silent =
-            ["disconnect", "cut", "restart", "kill", "append", "reload", "pause", "stop-remote", "start-remote"]
-                .contains(&verb.as_str());
+        let silent = [
+            "disconnect",
+            "cut",
+            "restart",
+            "kill",
+            "append",
+            "replace",
+            "reload",
+            "pause",
+            "stop-remote",
+            "start-remote",
+        ]
+        .contains(&verb.as_str());
         assert_eq!(expected.is_none(), silent, "line {number}: {line}");
         Self { line: number, eventually, verb, words: words.collect(), expected, ours: None, older: None, newer: None }
     }
