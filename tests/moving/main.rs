@@ -41,9 +41,11 @@ cases! {
     acl_tutorial
     aws_iot
     bridge_to_an_office
+    certificate_and_password
     certificates_capath
     chirpstack
     clientid_prefixes
+    default_listener
     dynamic_security
     frigate
     guarded_by_a_plugin
@@ -51,6 +53,7 @@ cases! {
     include_dir
     letsencrypt
     limits
+    listener_alone
     mosquitto_1_4
     no_limits
     node_red
