@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::convert::{Converted, GeneratedFile};
@@ -101,10 +101,13 @@ fn create_directory(path: &Path) -> io::Result<()> {
 
 /// Writes a new file and renames it over the old one, unless that has the same contents.
 fn replace(path: &Path, contents: &str) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|before| before == contents.as_bytes()) {
+    let is_private = fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0);
+    if is_private && fs::read(path).is_ok_and(|before| before == contents.as_bytes()) {
         return Ok(());
     }
     let new = with_ending(path, &format!(".{}.new", std::process::id()));
+    // One of a killed process with the same id.
+    let _removed = fs::remove_file(&new);
     let written = write_new(&new, contents).and_then(|()| fs::rename(&new, path));
     written.inspect_err(|_| {
         // The first error is returned, so an error of the cleanup is ignored.
@@ -113,7 +116,7 @@ fn replace(path: &Path, contents: &str) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, contents: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(contents.as_bytes())?;
     file.sync_all()
 }

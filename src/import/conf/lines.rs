@@ -134,7 +134,7 @@ fn order(name: &str) -> Vec<(u8, u8)> {
 }
 
 /// Files of more lines are no configurations.
-const LINES_MAX: usize = 200_000;
+const LINES_MAX: usize = 20_000;
 /// The same for bytes.
 const BYTES_MAX: usize = 16 << 20;
 /// The files of an `include_dir`.

@@ -1,5 +1,6 @@
 //! mosquitto.conf as mosquitto 2.0 and 2.1 read it: lines with their places, and the options with their values, by listener and bridge.
 
+mod check;
 mod error;
 mod lines;
 mod model;

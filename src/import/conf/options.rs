@@ -45,6 +45,8 @@ pub(in crate::import) enum Kind {
     Words,
     /// The rest of the line; each line adds one.
     EachText,
+    /// So many positive numbers.
+    Numbers(usize),
     /// mosquitto doesn't look at it.
     Ignored,
     /// `special.rs` knows.
@@ -89,7 +91,7 @@ pub(super) const PLUGIN_PREFIXES: [&str; 2] = ["auth_opt_", "plugin_opt_"];
 const PLUGIN_OPTION: &str = "plugin_opt_";
 
 use Fate::{Always, Converted, Differs, DiffersIfFalse, Guards, GuardsIfTrue, Missing, MissingIfTrue};
-use Kind::{Bool, EachText, Ignored, LastText, Number, Text, Word, Words};
+use Kind::{Bool, EachText, Ignored, LastText, Number, Numbers, Text, Word, Words};
 use Scope::{BegunListener, Bridge, Global, Listener, NamedListener, Security};
 
 const ANY: Kind = Number(i32::MIN as i64, i32::MAX as i64);
@@ -119,7 +121,7 @@ pub(in crate::import) const OPTIONS: &[Rule] = &[
     option("allow_zero_length_clientid", Security, Bool, Converted),
     option("auth_plugin", Scope::Special, Kind::Special, Converted),
     option("auth_plugin_deny_special_chars", Scope::Special, Kind::Special, Converted),
-    option("auto_id_prefix", Security, LastText, Converted),
+    option("auto_id_prefix", Security, Text, Converted),
     option("autosave_interval", Global, ANY, Always(AUTOSAVE)),
     option("autosave_on_changes", Global, Bool, Always(AUTOSAVE)),
     option("bind_address", Scope::Special, Kind::Special, Converted),
@@ -169,7 +171,7 @@ pub(in crate::import) const OPTIONS: &[Rule] = &[
         MissingIfTrue("stapled OCSP answers are not looked at: the certificate is verified without them"),
     ),
     option("bridge_session_expiry_interval", Bridge, NOT_NEGATIVE, Converted),
-    option("bridge_tcp_keepalive", Bridge, Words, Missing(SOCKET)),
+    option("bridge_tcp_keepalive", Bridge, Numbers(3), Missing(SOCKET)),
     option("bridge_tcp_user_timeout", Bridge, NOT_NEGATIVE, Missing(SOCKET)),
     option("bridge_tls_use_os_certs", Bridge, Bool, Converted),
     option("bridge_tls_version", Bridge, Text, Differs("bridges use TLS 1.3 or 1.2, whichever the remote broker has")),
@@ -292,7 +294,6 @@ pub(in crate::import) const OPTIONS: &[Rule] = &[
     option("set_tcp_nodelay", Global, Bool, DiffersIfFalse("TCP_NODELAY is always set")),
     option("socket_domain", Listener, Word(&["ipv4", "ipv6"]), Converted),
     option("start_type", Bridge, Word(&["automatic", "lazy", "once"]), Converted),
-    option("store_clean_interval", Global, Ignored, Always("the store cleans itself up")),
     option("sys_interval", Global, SHORT, Converted),
     option("threshold", Bridge, ANY, Converted),
     option("tls_engine", Listener, Text, Guards("keys are read from files, not from an engine of OpenSSL")),

@@ -17,7 +17,8 @@ pub(in crate::import) fn read(path: &Path) -> Result<Model, ConfError> {
     for line in &lines {
         builder.add(line)?;
     }
-    builder.finish()
+    super::check::check(&builder.model)?;
+    Ok(builder.model)
 }
 
 /// What the lines that follow belong to.
@@ -146,34 +147,6 @@ impl Builder {
         self.model.listeners.push(Listener { at: at.clone(), begun_by, port, address, further, settings });
         self.model.listeners.len() - 1
     }
-
-    fn finish(self) -> Result<Model, ConfError> {
-        for bridge in &self.model.bridges {
-            let missing = |what| ConfError::line(&bridge.at, format!("connection {}: {what}", bridge.name));
-            if bridge.addresses.is_empty() {
-                return Err(missing("it has no address"));
-            }
-            if bridge.topics.is_empty() {
-                return Err(missing("it has no topic"));
-            }
-        }
-        for listener in &self.model.listeners {
-            let settings = &listener.settings;
-            let of = |name: &str, text: &str| match settings.at(name) {
-                Some(at) => Err(ConfError::line(at, format!("{name}: {text}"))),
-                None => Ok(()),
-            };
-            if settings.has("certfile") != settings.has("keyfile") {
-                of("certfile", "there is no keyfile")?;
-                of("keyfile", "there is no certfile")?;
-            }
-            if !settings.has("certfile") {
-                of("cafile", "there is no certfile")?;
-                of("capath", "there is no certfile")?;
-            }
-        }
-        Ok(self.model)
-    }
 }
 
 /// The value of an option that is no special one.
@@ -201,6 +174,14 @@ fn value(rule: &Rule, line: &Line) -> Result<Value, String> {
             let words: Vec<String> = words.collect();
             if words.is_empty() {
                 return Err(EMPTY.to_owned());
+            }
+            Value::Words(words)
+        }
+        Kind::Numbers(count) => {
+            let words: Vec<String> = line.rest.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+            let numbers = words.iter().take(count).filter(|word| number(word).is_ok_and(|number| number > 0));
+            if numbers.count() < count {
+                return Err(format!("it needs {count} positive numbers"));
             }
             Value::Words(words)
         }

@@ -5,6 +5,7 @@ use super::model::{Bridge, Direction, Plugin, Topic};
 use super::options::PLUGIN_PREFIXES;
 use super::read::{Builder, EMPTY, flag, needs_bridge, needs_listener, number, text};
 use super::{ConfError, Settings, Value};
+use crate::topic::TopicFilter;
 
 /// Adds a line with such an option.
 pub(super) fn add(builder: &mut Builder, line: &Line) -> Result<(), ConfError> {
@@ -170,6 +171,10 @@ fn topic(builder: &mut Builder, line: &Line) -> Result<(), ConfError> {
     if [&local_prefix, &remote_prefix].iter().any(|prefix| prefix.contains(['+', '#'])) {
         return Err(invalid("a prefix has a wildcard".to_owned()));
     }
+    let is_filter = |prefix: &str| TopicFilter::try_from(format!("{prefix}{filter}").as_str()).is_ok();
+    if !is_filter(&local_prefix) || !is_filter(&remote_prefix) {
+        return Err(invalid("with a prefix, it is no Topic Filter".to_owned()));
+    }
     let at = line.at.clone();
     bridge.topics.push(Topic { at, filter: filter.to_owned(), direction, qos, local_prefix, remote_prefix });
     Ok(())
@@ -183,6 +188,9 @@ fn restart_timeout(builder: &mut Builder, line: &Line, words: &[&str]) -> Result
     let least = seconds.first().ok_or_else(|| invalid("it has no number"))?.clamp(&1, &3_600);
     if seconds.get(1).is_some_and(|most| most < least) {
         return Err(invalid("the second number is lower than the first"));
+    }
+    if seconds.get(2).is_some_and(|stable| *stable < 0) {
+        return Err(invalid("the third number is negative"));
     }
     let most = seconds.get(1).unwrap_or(least).min(&7_200);
     let value = Value::Words([least, most].map(ToString::to_string).into());
@@ -218,6 +226,11 @@ fn log_dest(builder: &mut Builder, line: &Line, words: &[&str]) -> Result<(), St
     }
     if word == "file" && words.len() < 2 {
         return Err("the file has no name".to_owned());
+    }
+    if word == "file"
+        && builder.model.global.words("log_dest").is_some_and(|words| words.iter().any(|known| known == "file"))
+    {
+        return Err("there is another file".to_owned());
     }
     add_word(&mut builder.model.global, "log_dest", word, line);
     Ok(())

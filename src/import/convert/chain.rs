@@ -112,3 +112,104 @@ const CHAIN_MAX: usize = 16;
 const CERTIFICATES_MAX: usize = 10_000;
 /// The characters in a line of PEM.
 const PEM_LINE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    fn params(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params
+    }
+
+    fn authority_params(name: &str) -> CertificateParams {
+        let mut params = params(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    }
+
+    fn root(name: &str) -> Authority {
+        CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn below(issuer: &Issuer<'_, KeyPair>, name: &str) -> Authority {
+        CertifiedIssuer::signed_by(authority_params(name), KeyPair::generate().unwrap(), issuer).unwrap()
+    }
+
+    /// A root, two authorities between, and the certificate of a server.
+    struct Chain {
+        directory: TempDir,
+        pems: [String; 4],
+    }
+
+    impl Chain {
+        fn new() -> Self {
+            let root = root("root");
+            let first = below(&root, "first");
+            let second = below(&first, "second");
+            let server = params("server").signed_by(&KeyPair::generate().unwrap(), &second).unwrap();
+            let pems = [root.pem(), first.pem(), second.pem(), server.pem()];
+            Self { directory: tempfile::tempdir().unwrap(), pems }
+        }
+
+        fn file(&self, name: &str, text: &str) -> String {
+            let path = self.directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.to_string_lossy().into_owned()
+        }
+    }
+
+    fn der(pem: &str) -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn the_certificates_between_come_in_their_order_and_the_root_does_not() {
+        let chain = Chain::new();
+        let [root, first, second, server] = &chain.pems;
+        let own = chain.file("server.pem", server);
+        // Another authority of the same name has another key.
+        let other = below(&super::tests::root("other"), "second").pem();
+        let all = chain.file("all.pem", &format!("{root}{other}{first}{second}"));
+        let found = missing_part(&own, Some(&all), None).unwrap();
+        assert_eq!(der(&found), der(&format!("{server}{second}{first}")));
+        assert_eq!(missing_part(&own, Some(&chain.file("root.pem", root)), None), None, "nothing to add");
+        let whole = chain.file("whole.pem", &format!("{server}{second}"));
+        assert_eq!(missing_part(&whole, Some(&all), None), None, "OpenSSL sends what is there");
+        assert_eq!(missing_part("/missing", Some(&all), None), None);
+        assert_eq!(missing_part(&own, Some("/missing"), Some("/missing")), None);
+    }
+
+    #[test]
+    fn a_directory_counts_by_the_names_of_openssl() {
+        let chain = Chain::new();
+        let [root, first, second, server] = &chain.pems;
+        let own = chain.file("server.pem", server);
+        let directory = chain.directory.path().join("authorities");
+        fs::create_dir(&directory).unwrap();
+        for (name, text) in [("0a1b2c3d.0", second), ("0a1b2c3d.1", first), ("root.pem", root), ("4e5f6a7b.x", root)] {
+            fs::write(directory.join(name), text).unwrap();
+        }
+        let directory = directory.to_string_lossy().into_owned();
+        let found = missing_part(&own, None, Some(&directory)).unwrap();
+        assert_eq!(der(&found), der(&format!("{server}{second}{first}")));
+        assert_eq!(der(&bundle(Some(&chain.file("ca.pem", second)), &directory)), der(&format!("{second}{first}")));
+    }
+
+    #[test]
+    fn an_encrypted_key_is_recognized() {
+        let chain = Chain::new();
+        let key = chain.file("key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\n");
+        assert!(is_encrypted_key(&key));
+        assert!(
+            !is_encrypted_key(&chain.file("plain", "-----BEGIN PRIVATE KEY-----\n")) && !is_encrypted_key("/missing")
+        );
+    }
+}

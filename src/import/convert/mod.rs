@@ -4,6 +4,7 @@ mod access;
 mod bridges;
 mod chain;
 mod document;
+mod dynsec;
 mod files;
 mod global;
 mod listeners;
@@ -14,7 +15,7 @@ mod rules;
 mod sources;
 mod tls;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::conf::{Model, Place};
@@ -101,13 +102,13 @@ impl Conversion<'_> {
     }
 
     fn finish(mut self) -> Converted {
-        for (at, option) in &self.model.lines {
-            if !self.report.has(at) {
-                self.report.add(Outcome::Missing, at, option, "it has no effect here");
-            }
+        let said = self.report.places();
+        for (at, option) in self.model.lines.iter().filter(|(at, _)| !said.contains(at)) {
+            self.report.add(Outcome::Missing, at, option, "it has no effect here");
         }
-        let order = |at: &Place| self.model.lines.iter().position(|(place, _)| place == at).unwrap_or(usize::MAX);
-        self.report.sort(order);
+        let lines = self.model.lines.iter().enumerate();
+        let order: HashMap<&Place, usize> = lines.map(|(number, (at, _))| (at, number)).collect();
+        self.report.sort(|at| order.get(at).copied().unwrap_or(usize::MAX));
         let text = self.document.render(&self.terms.title);
         Converted { text, files: self.files.done(), report: self.report }
     }

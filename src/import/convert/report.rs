@@ -1,5 +1,6 @@
 //! What became of each line.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::import::conf::Place;
@@ -38,10 +39,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn add(&mut self, outcome: Outcome, at: &Place, option: &str, text: impl Into<String>) {
-        let finding = Finding { outcome, at: at.clone(), option: option.to_owned(), text: text.into() };
-        if !self.findings.contains(&finding) {
-            self.findings.push(finding);
-        }
+        self.findings.push(Finding { outcome, at: at.clone(), option: option.to_owned(), text: text.into() });
     }
 
     /// Everything, in the order of the lines.
@@ -54,13 +52,17 @@ impl Report {
         self.findings.iter().filter(move |finding| finding.outcome == outcome)
     }
 
-    /// Whether something says what became of this line.
-    pub(super) fn has(&self, at: &Place) -> bool {
-        self.findings.iter().any(|finding| finding.at == *at)
+    /// The lines of which something is said.
+    pub(super) fn places(&self) -> HashSet<Place> {
+        self.findings.iter().map(|finding| finding.at.clone()).collect()
     }
 
+    /// Puts everything in order, and removes what was said twice.
     pub(super) fn sort(&mut self, order: impl Fn(&Place) -> usize) {
-        self.findings.sort_by_key(|finding| (order(&finding.at), finding.outcome));
+        self.findings.sort_by_cached_key(|finding| {
+            (order(&finding.at), finding.outcome, finding.option.clone(), finding.text.clone())
+        });
+        self.findings.dedup();
     }
 }
 

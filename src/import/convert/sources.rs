@@ -76,7 +76,6 @@ impl Conversion<'_> {
     }
 
     fn of_plugin(&mut self, plugin: &Plugin) -> Sources {
-        let Plugin { at, begun_by, .. } = plugin;
         if !plugin.is_global && plugin.listeners.is_empty() {
             self.plugin_is(plugin, Outcome::Missing, "no listener uses it: there is no plugin_use");
             return Sources::default();
@@ -102,14 +101,16 @@ impl Conversion<'_> {
                 Some(source) => Sources { passwords: Vec::new(), rules: vec![source] },
                 None => self.guards(plugin, "it has no plugin_opt_acl_file"),
             },
-            Known::DynamicSecurity => self.guards(plugin, "dynamic security"),
+            Known::DynamicSecurity => match self.dynamic_security(plugin) {
+                Ok(sources) => sources,
+                Err(text) => self.guards(plugin, &text),
+            },
             Known::Other => {
                 let name = Path::new(&plugin.path).file_name().unwrap_or_default().to_string_lossy();
                 let text = format!(
                     "{name} may decide who connects and what clients do, and plugins of mosquitto can't be loaded: use an [[auth]] \
                      of the type http, postgresql or jwt, an ACL file, or delete the line"
                 );
-                let _ = (at, begun_by);
                 self.guards(plugin, &text)
             }
         }

@@ -29,7 +29,7 @@ impl Files {
         let converted = convert(&model, &terms);
         assert_eq!(convert(&model, &terms), converted, "it is the same again");
         for (at, option) in &model.lines {
-            assert!(converted.report.has(at), "{at}: {option}");
+            assert!(converted.report.places().contains(at), "{at}: {option}");
         }
         let idle = converted.report.findings().iter().find(|finding| finding.text == "it has no effect here");
         assert_eq!(idle, None);
@@ -53,7 +53,7 @@ impl Files {
     }
 }
 
-const PASSWORDS: &str = "alice:$7$101$Zm9vYmFyZm9vYg==$c29tZXRoaW5nc29tZXRoaW5nc29tZXRoaW5nc29tZXRoaW5nc29tZXRoaW5nc29tZXRoaW5nc29tZXRoaW5nc29tZQ==\n";
+const PASSWORDS: &str = "alice:$7$101$Zm9vYmFyZm9vYg==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\n";
 
 #[test]
 fn without_a_listener_it_is_loopback_with_anonymous_clients() {
@@ -239,4 +239,54 @@ fn bridges_may_do_everything_although_there_are_rules() {
     let files = Files::new(text, &[("acl", "topic read a")]);
     let converted = files.converted();
     assert_eq!(converted.files[0].contents, "topic read a\nuser bridge-c\nsuperuser\n");
+}
+
+#[test]
+fn tls_keeps_its_meaning() {
+    let text = "listener 8883\ncertfile DIR/cert\nkeyfile DIR/key\ncafile DIR/ca\nrequire_certificate true\nuse_subject_as_username true\n\
+                crlfile DIR/crl\ntls_version tlsv1.3\nciphers HIGH:!aNULL\nciphers_tls1.3 TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256\n\
+                disable_client_cert_date_checks true\nlistener 9001\nprotocol websockets\ncertfile DIR/cert\nkeyfile DIR/key\n\
+                ciphers ECDHE-RSA-AES128-GCM-SHA256\n";
+    let files = Files::new(text, &[("cert", ""), ("key", ""), ("ca", ""), ("crl", "")]);
+    let config = files.config();
+    let (first, second) = (config.listeners[0].tls.as_ref().unwrap(), config.listeners[1].tls.as_ref().unwrap());
+    assert!(first.identity_as_user_name && first.alpn == Some(Vec::new()));
+    assert_eq!(first.client_ca, Some(files.path("ca")));
+    assert_eq!(first.crl, Some(files.path("crl")));
+    assert_eq!(first.cipher_suites.as_ref().unwrap().len(), 1);
+    assert_eq!(second.cipher_suites.as_ref().unwrap().len(), 4, "one of TLS 1.2, and those of 1.3");
+    assert_eq!(config.listeners[0].allow_anonymous, Some(AllowAnonymous::Never));
+    assert_eq!(second.client_ca, None);
+
+    for (text, guard) in [
+        ("require_certificate true", "4 require_certificate"),
+        ("use_identity_as_username true", "4 use_identity_as_username"),
+    ] {
+        let text = format!("listener 8883\ncertfile DIR/cert\nkeyfile DIR/key\n{text}\n");
+        let files = Files::new(&text, &[("cert", ""), ("key", "")]);
+        assert_eq!(files.config().listeners[0].auth, Some(Vec::new()), "{text}");
+        assert_eq!(files.of(Outcome::Guards), [guard]);
+    }
+}
+
+#[test]
+fn dynamic_security_is_two_files() {
+    let json = r#"{"defaultACLAccess": {"publishClientReceive": true}, "clients": [
+        {"username": "pump", "encoded_password": "HASH", "clientid": "p1", "roles": [{"rolename": "device"}]},
+        {"username": "old", "disabled": true, "encoded_password": "HASH"}, {"username": "none"}],
+        "roles": [{"rolename": "device", "acls": [{"acltype": "publishClientSend", "topic": "t/%c", "allow": true}]}]}"#;
+    let hash = PASSWORDS.trim().split_once(':').unwrap().1;
+    let text = "listener 1\nplugin /usr/lib/mosquitto_dynamic_security.so\nplugin_opt_config_file DIR/dynsec.json\n";
+    let files = Files::new(text, &[("dynsec.json", &json.replace("HASH", hash))]);
+    let config = files.config();
+    let read = |path: Option<PathBuf>| fs::read_to_string(path.unwrap()).unwrap();
+    assert_eq!(read(config.security.password_file), format!("pump:{hash}\n"));
+    assert_eq!(read(config.security.acl_file), "\ngroup role device\nmember pump\npattern write t/%c\n");
+    let report = files.converted().report.to_string();
+    for text in ["disabled, so they are left out: add", ": old", ": none", "bound to a Client Identifier"] {
+        assert!(report.contains(text), "{report}");
+    }
+    fs::write(files.path("dynsec.json"), "{}").unwrap();
+    assert_eq!(files.of(Outcome::Guards), ["2 plugin"]);
+    assert!(files.config().listeners.iter().all(|listener| listener.auth == Some(Vec::new())));
 }

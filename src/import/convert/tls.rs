@@ -173,10 +173,11 @@ impl Conversion<'_> {
     fn ciphers(&mut self, section: &mut Section, settings: &Settings) {
         let (mut chosen, mut why): (Vec<&str>, Option<&Place>) = (Vec::new(), None);
         let only_1_3 = settings.text("tls_version") == Some("tlsv1.3");
+        let is_unused = |option: &str| only_1_3 && option == "ciphers";
         for (option, suites) in [("ciphers", &OF_1_2[..]), ("ciphers_tls1.3", &OF_1_3[..])] {
             let all = || suites.iter().map(|(_, iana)| *iana);
             let (Some(list), Some(at)) = (settings.text(option), settings.at(option)) else {
-                if !(only_1_3 && option == "ciphers") {
+                if !is_unused(option) {
                     chosen.extend(all());
                 }
                 continue;
@@ -190,7 +191,9 @@ impl Conversion<'_> {
                 let text =
                     "all cipher suites of the TLS library, which are modern ones with forward secrecy, are accepted";
                 self.add(Outcome::Differs, at, option, text);
-                chosen.extend(all());
+                if !is_unused(option) {
+                    chosen.extend(all());
+                }
             } else {
                 why = Some(at);
                 chosen.extend(known);
