@@ -2,12 +2,14 @@
 
 pub mod admin;
 pub mod auth;
+pub mod bridge;
 pub mod broker;
 pub mod codec;
 pub mod config;
 mod dense_map;
 pub mod histogram;
 mod http_client;
+pub mod import;
 pub mod rewrite;
 pub mod routing;
 pub mod server;

@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 26] = [
+const LAYERS: [Layer; 27] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -51,10 +51,12 @@ const LAYERS: [Layer; 26] = [
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
+    Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
     Layer::shell("config", Ours::Only(&["codec", "rewrite", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
     Layer::shell("http_client", Ours::Only(&[]), &["mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
+    Layer::shell("import", Ours::Only(BELOW_IMPORT), &["tokio", "mqttbytes"]),
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
     Layer::shell("admin", Ours::Only(BELOW_ADMIN), &["mqttbytes"]),
     Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
@@ -74,9 +76,13 @@ const LAYERS: [Layer; 26] = [
 const BELOW_BROKER: &[&str] = &["session", "routing", "rewrite", "codec", "dense_map", "topic", "timestamp"];
 /// Who a client is and what it may do is decided without a connection or a Session.
 const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topic", "timestamp"];
+/// It makes a configuration, and the files of users and rules that go with it.
+const BELOW_IMPORT: &[&str] = &["auth", "config", "routing", "codec", "topic", "timestamp"];
 /// A Session is reached through its shard alone.
 const BELOW_SERVER: &[&str] = &[
+    "import",
     "auth",
+    "bridge",
     "broker",
     "store",
     "config",
@@ -90,7 +96,7 @@ const BELOW_SERVER: &[&str] = &[
 ];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
 const BELOW_ADMIN: &[&str] =
-    &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
+    &["server", "bridge", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];

@@ -249,6 +249,9 @@ impl Authenticator {
         let rules = &loaded.files.rules;
         let by_rules = || loaded.access_away(client_id, user, at);
         let Some(user) = user else { return by_rules() };
+        if user.is_own() {
+            return rules.access(client_id, Some(user.name));
+        }
         let undecided = || Arc::new(Access::undecided());
         match user.provider {
             Some(provider) => match loaded.judge(provider) {
@@ -352,6 +355,9 @@ impl Authenticator {
         proof: Option<Fingerprint>,
         current: &Arc<Access>,
     ) -> Renewal {
+        if let Some(user) = user.filter(Account::is_own) {
+            return Renewal::Stays(self.access_of_own(client_id, user.name));
+        }
         let loaded = self.loaded.load();
         let rules = loaded.rules_of(listener);
         let by_rules = || rules.access(client_id, user.map(|user| user.name));

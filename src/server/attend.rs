@@ -7,10 +7,12 @@ impl Server {
     pub(super) async fn apply_attendants(&mut self) {
         self.apply_probe().await;
         self.apply_telemetry().await;
+        self.apply_bridges().await;
     }
 
-    /// Ends the probe, which would fail from now on, the traces, and readiness.
+    /// Ends the probe and the bridges, which would fail from now on, the traces, and readiness.
     pub(super) async fn begin_stop(&mut self) {
+        self.stop_bridges().await;
         self.stop_probe().await;
         self.stop_telemetry().await;
         self.status.set_stopping();

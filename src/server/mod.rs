@@ -12,6 +12,8 @@ mod auth_services;
 mod authentication;
 mod bans;
 mod bind;
+mod bridge_figures;
+mod bridges;
 mod client_ids;
 mod clock;
 mod connection;
@@ -23,6 +25,8 @@ pub(crate) mod host;
 mod listener;
 mod log;
 mod memory;
+mod own_client;
+mod packet_link;
 mod probe;
 mod probe_figures;
 pub(crate) mod process;
@@ -61,6 +65,7 @@ use tokio::time::interval;
 pub use crate::auth::RemoteCounts;
 pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
+pub use bridge_figures::{BridgeFigures, BridgeState};
 pub use clock::is_synchronized;
 pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};
@@ -234,6 +239,7 @@ impl Server {
 
     /// Loads the configuration again at a reload, from the same files and arguments, which have given `loaded`.
     pub fn reloading(self, arguments: Arguments, loaded: Loaded) -> Self {
+        announce::log_notes(loaded.notes(), &[]);
         let server = Self { arguments: Some(arguments), loaded, ..self };
         server.publish_configuration();
         server
