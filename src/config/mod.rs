@@ -42,6 +42,7 @@ mod security;
 mod server;
 mod service_url;
 mod show;
+mod sinks;
 mod socket_mode;
 mod telemetry;
 mod tls;
@@ -80,6 +81,7 @@ pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
+pub use sinks::{Sink, SinkKind, SinkOrder};
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, read_headers, traces_url};
 pub use tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
@@ -115,6 +117,8 @@ pub struct Config {
     pub bans: Bans,
     /// A client of the broker's own that publishes to itself.
     pub probe: Probe,
+    /// Services outside of MQTT that messages are sent on to.
+    pub sinks: Vec<Sink>,
     /// Traces of messages for an OpenTelemetry collector.
     pub telemetry: Telemetry,
     /// The log on standard error.
@@ -138,6 +142,7 @@ impl Default for Config {
             user_limits: Vec::new(),
             bans: Bans::default(),
             probe: Probe::default(),
+            sinks: Vec::new(),
             telemetry: Telemetry::default(),
             log: Log::default(),
             admin: Admin::default(),

@@ -151,6 +151,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         user_limits: takes.user_limits,
         bans: takes.bans,
         probe: takes.probe,
+        sinks: takes.sinks,
         telemetry: takes.telemetry,
         log: Log { format: keeps.log.format, ..takes.log },
         admin: config::Admin { journey_steps_max: takes.admin.journey_steps_max, ..keeps.admin },

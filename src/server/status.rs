@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
 use super::probe_figures::ProbeFigures;
+use super::sink_figures::SinkFigures;
 use super::telemetry_figures::TelemetryFigures;
 use super::traffic::Traffic;
 use crate::auth::{PoolCounts, RemoteCounts};
@@ -23,6 +24,7 @@ pub struct Status {
     services: Mutex<Vec<(ByteString, RemoteCounts)>>,
     memory: Mutex<MemoryFigures>,
     probe: Mutex<Option<ProbeFigures>>,
+    sinks: Mutex<Vec<Arc<Mutex<SinkFigures>>>>,
     telemetry: Mutex<Option<TelemetryFigures>>,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -94,6 +96,7 @@ impl Status {
             services: Mutex::default(),
             memory: Mutex::default(),
             probe: Mutex::default(),
+            sinks: Mutex::default(),
             telemetry: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -130,6 +133,15 @@ impl Status {
     /// What the probe has seen; `None` if it is not enabled.
     pub fn probe(&self) -> Option<ProbeFigures> {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the sinks of the configuration have done, by their names.
+    pub fn sinks(&self) -> Vec<SinkFigures> {
+        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |sink: &Arc<Mutex<SinkFigures>>| sink.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut figures: Vec<_> = sinks.iter().map(of).collect();
+        figures.sort_by(|one, other| one.name.cmp(&other.name));
+        figures
     }
 
     /// What became of the spans of traces; `None` if there were none since the start, because they are off.
@@ -203,6 +215,10 @@ impl Status {
 
     pub(crate) fn publish_probe(&self, figures: Option<ProbeFigures>) {
         *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    pub(crate) fn publish_sinks(&self, sinks: Vec<Arc<Mutex<SinkFigures>>>) {
+        *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
     }
 
     #[cfg(any(test, feature = "otlp"))]
