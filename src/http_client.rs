@@ -26,8 +26,7 @@ use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
-pub(crate) use resolver::Reach;
-use resolver::Resolver;
+pub(crate) use resolver::{Reach, Resolver};
 
 /// Sends requests. Each has to be polled within a tokio runtime, always the same one.
 #[derive(Debug)]
@@ -99,6 +98,8 @@ pub(crate) struct Answer {
 pub(crate) enum RequestError {
     #[error("{0}")]
     NotSent(String),
+    #[error("no answer in time")]
+    Late,
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
     #[error("the answer is cut short")]
@@ -112,17 +113,18 @@ impl HttpClient {
         headers: &[(String, String)],
         (connect_timeout, idle_max): (Duration, usize),
     ) -> Result<Self, ClientError> {
-        Self::with_reach((trust, None), headers, (connect_timeout, idle_max), Reach::Anywhere)
+        Self::with_resolver((trust, None), headers, (connect_timeout, idle_max), Resolver::new(Reach::Anywhere))
     }
 
     /// The same, with what servers know the broker by, and with the addresses that it may connect to.
-    pub(crate) fn with_reach(
+    pub(crate) fn with_resolver(
         (trust, identity): (Trust<'_>, Identity<'_>),
         headers: &[(String, String)],
         (connect_timeout, idle_max): (Duration, usize),
-        reach: Reach,
+        resolver: Resolver,
     ) -> Result<Self, ClientError> {
-        let mut http = HttpConnector::new_with_resolver(Resolver::new(reach));
+        let reach = resolver.reach();
+        let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(connect_timeout));
@@ -155,13 +157,13 @@ impl HttpClient {
         read(self.send(request).await?, answer_max).await
     }
 
-    /// Posts JSON with these headers, and returns the status and the headers of the answer. Its body is read up to [`REST_BYTES_MAX`] and
-    /// for [`REST_TIME_MAX`], so that the connection can be used again, and is not kept.
+    /// Posts JSON with these headers, and returns the status and the headers of the answer, if they come within this time. Its body is read up to
+    /// [`REST_BYTES_MAX`] and for [`REST_TIME_MAX`], so that the connection can be used again, and is not kept.
     pub(crate) async fn deliver(
         &self,
         uri: &Uri,
-        headers: HeaderMap,
-        body: Bytes,
+        (headers, body): (HeaderMap, Bytes),
+        within: Duration,
     ) -> Result<(StatusCode, HeaderMap), RequestError> {
         let request = || {
             let mut request = self.request(Method::POST, uri, ("application/json", Body::from(body.clone())));
@@ -169,7 +171,8 @@ impl HttpClient {
             request.headers_mut().extend(headers.clone());
             request
         };
-        let (head, rest) = self.send(request).await?.into_parts();
+        let sending = timeout(within, self.send(request)).await;
+        let (head, rest) = sending.unwrap_or_else(|_| Err(RequestError::Late))?.into_parts();
         // What is longer, slower or broken ends the connection; the status has come.
         let _read_or_not = timeout(REST_TIME_MAX, to_bytes(Body::new(rest), REST_BYTES_MAX)).await;
         Ok((head.status, head.headers))

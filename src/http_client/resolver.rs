@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::vec;
 
 use axum::http::Uri;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::Name;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tower_service::Service;
 
 use crate::private_address::is_private;
@@ -47,13 +50,24 @@ impl Reach {
 /// a name that changes its address between two look-ups does not pass.
 #[derive(Clone)]
 pub(crate) struct Resolver {
-    resolver: GaiResolver,
     reach: Reach,
+    /// A look-up has a thread until the operating system answers, also if nobody waits for it any more.
+    threads: Arc<Semaphore>,
 }
 
 impl Resolver {
-    pub(super) fn new(reach: Reach) -> Self {
-        Self { resolver: GaiResolver::new(), reach }
+    /// With as many look-ups at the same time as the runtime has threads for them.
+    pub(crate) fn new(reach: Reach) -> Self {
+        Self::with_threads(reach, Semaphore::MAX_PERMITS)
+    }
+
+    /// With so many look-ups at the same time.
+    pub(crate) fn with_threads(reach: Reach, threads: usize) -> Self {
+        Self { reach, threads: Arc::new(Semaphore::new(threads)) }
+    }
+
+    pub(super) const fn reach(&self) -> Reach {
+        self.reach
     }
 }
 
@@ -68,13 +82,21 @@ impl Service<Name> for Resolver {
     type Error = io::Error;
     type Future = BoxFuture<'static, io::Result<Self::Response>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.resolver.poll_ready(context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (resolving, reach) = (self.resolver.call(name), self.reach);
-        async move { Ok(permitted(reach, resolving.await?)?.into_iter()) }.boxed()
+        let Self { reach, threads } = self.clone();
+        async move {
+            let permit = threads.acquire_owned().await.map_err(io::Error::other)?;
+            let found = spawn_blocking(move || {
+                let _until_it_ends = permit;
+                (name.as_str(), 0).to_socket_addrs()
+            });
+            Ok(permitted(reach, found.await.map_err(io::Error::other)??)?.into_iter())
+        }
+        .boxed()
     }
 }
 
@@ -124,6 +146,17 @@ mod tests {
         for other in ["https://1.1.1.1/", "https://example.org/", "https://localhost/"] {
             assert_eq!(check(other), Ok(()), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_look_up_waits_for_a_thread() {
+        let mut resolver = Resolver::with_threads(Reach::Anywhere, 1);
+        let held = Arc::clone(&resolver.threads).acquire_owned().await.unwrap();
+        let mut waiting = resolver.call("localhost".parse().unwrap());
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(held);
+        assert!(waiting.await.unwrap().next().is_some());
+        assert_eq!(resolver.threads.available_permits(), 1);
     }
 
     #[tokio::test]

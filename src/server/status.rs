@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
 use super::probe_figures::ProbeFigures;
-use super::sink_figures::SinkFigures;
+use super::sinks::SinkFigures;
 use super::telemetry_figures::TelemetryFigures;
 use super::traffic::Traffic;
 use crate::auth::{PoolCounts, RemoteCounts};

@@ -42,8 +42,5 @@ fn payloads(service: &HttpService) -> Vec<String> {
 
 /// The messages in the body of a request.
 fn messages(asked: &Asked) -> Vec<Value> {
-    match &asked.body {
-        Value::Array(messages) => messages.clone(),
-        message => vec![message.clone()],
-    }
+    asked.body.as_array().cloned().unwrap_or_else(|| vec![asked.body.clone()])
 }

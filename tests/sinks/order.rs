@@ -12,7 +12,7 @@ use crate::{messages, sink};
 
 /// A receiver that fails now and then, and notes what it has taken, in this order.
 fn unsteady(taken: &Arc<Mutex<Vec<(String, u32)>>>) -> HttpService {
-    let (taken, count) = (Arc::clone(taken), Mutex::new(0_u32));
+    let (taken, count, ids) = (Arc::clone(taken), Mutex::new(0_u32), Mutex::new(HashMap::new()));
     HttpService::start(move |asked| {
         let mut count = count.lock().unwrap();
         *count += 1;
@@ -22,9 +22,12 @@ fn unsteady(taken: &Arc<Mutex<Vec<(String, u32)>>>) -> HttpService {
         }
         let of = |message: &serde_json::Value| {
             let payload = message["payload"].as_str().unwrap().parse().unwrap();
-            (message["topic"].as_str().unwrap().to_owned(), payload)
+            ((message["topic"].as_str().unwrap().to_owned(), payload), message["id"].as_str().unwrap().to_owned())
         };
-        taken.lock().unwrap().extend(messages(asked).iter().map(of));
+        for (message, id) in messages(asked).iter().map(of) {
+            assert_eq!(*ids.lock().unwrap().entry(message.clone()).or_insert_with(|| id.clone()), id, "{message:?}");
+            taken.lock().unwrap().push(message);
+        }
         Response::ok("")
     })
 }

@@ -95,3 +95,25 @@ fn files_are_read_again_and_one_that_can_not_be_used_keeps_the_sink_as_it_is() {
     wait_for("the refusal", || broker.log()[before..].contains("has no header").then_some(()));
     sent("two");
 }
+
+#[test]
+fn the_access_rules_of_its_user_apply_and_a_refused_subscription_is_asked_for_again() {
+    let service = HttpService::start(|_| Response::ok(""));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("acl");
+    let everyone = "topic alarms/#\n";
+    fs::write(&path, everyone.to_owned() + "user hooks\ntopic read elsewhere\n").unwrap();
+    let settings = |qos: u8| {
+        let sink = sink("alarms", &service.url("/"), &format!("user = \"hooks\"\nqos = {qos}"));
+        format!("[security]\nacl_file = \"DIR/acl\"\n{sink}")
+    };
+    let broker = Broker::start_in(directory, &settings(1));
+    broker.wait_for_line("the sink alarms does not get all messages: the subscription to alarms/# was refused");
+    let mut client = broker.client("c");
+    assert!(client.publish("alarms/1", "too early"));
+    fs::write(&path, everyone.to_owned() + "user hooks\ntopic read alarms/#\n").unwrap();
+    broker.hang_up();
+    broker.wait_for_sink("alarms");
+    assert!(client.publish("alarms/1", "in time"));
+    wait_for("the request", || (payloads(&service) == ["in time"]).then_some(()));
+}

@@ -1,6 +1,8 @@
 //! What a request has in it.
 
 use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use pbkdf2::hmac::digest::KeyInit;
 use pbkdf2::hmac::{Hmac, Mac};
@@ -15,7 +17,7 @@ use crate::{header, messages, payloads, sink};
 
 const SECRET: &str = "a-secret-that-signs";
 
-/// As docs/SINKS.md says that receivers verify it.
+/// By the words of docs/SINKS.md.
 fn is_signed(signature: &str, body: &[u8]) -> bool {
     let (time, code) = signature.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).unwrap();
     let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(SECRET.as_bytes()).unwrap();
@@ -100,4 +102,28 @@ fn https_is_verified_and_the_receiver_can_know_the_broker() {
     assert_eq!(payloads(&service), [""; 0]);
     broker.reload(&trusting);
     wait_for("the request", || (payloads(&service) == ["x"]).then_some(()));
+}
+
+#[test]
+fn the_example_of_the_documentation_verifies_signatures() {
+    let document = include_str!("../../docs/SINKS.md");
+    let example = document.split_once("```python\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    let service = HttpService::start(|_| Response::ok(""));
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("secret"), SECRET).unwrap();
+    let broker = Broker::start_in(directory, &sink("alarms", &service.url("/"), "secret_file = \"DIR/secret\""));
+    broker.wait_for_sink("alarms");
+    assert!(broker.client("c").publish("alarms/1", "grün"));
+    wait_for("the request", || (service.asked().len() == 1).then_some(()));
+    let asked = &service.asked()[0];
+    let script = broker.directory.path().join("verify.py");
+    let calls = "import sys\nbody = sys.stdin.buffer.read()\nsecret, signature = sys.argv[1].encode(), sys.argv[2]\n\
+                 print(is_genuine(secret, signature, body), is_genuine(secret, signature, body + b' '), is_genuine(secret, signature, body, -1))\n";
+    fs::write(&script, format!("{example}{calls}")).unwrap();
+    let mut command = Command::new("python3");
+    command.arg(&script).arg(SECRET).arg(header(asked, "oncemq-signature").unwrap());
+    let mut python = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    python.stdin.take().unwrap().write_all(&asked.bytes).unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "True False False");
 }

@@ -46,6 +46,7 @@ impl Server {
         let removed: Vec<String> = sinks.names().into_iter().filter(|name| !configured.contains(name)).collect();
         sinks.end(&removed, End::Retire).await;
         removed.iter().for_each(|name| log_retired(name));
+        sinks.keep_figures(&configured);
         let mut made = Vec::new();
         for settings in &self.config.sinks {
             let sink = &*settings.name;
@@ -53,6 +54,7 @@ impl Server {
                 true => Ok(None),
                 false => Requests::new(plan).map(Some),
             });
+            sinks.note(sink, requests.as_ref().err().map(|reason| &**reason));
             match requests {
                 Ok(requests) => made.extend(requests),
                 Err(reason) => {

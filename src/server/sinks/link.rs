@@ -57,12 +57,12 @@ impl Link {
         packets.send(&ClientPacket::Connect(Box::new(connect)));
         let connack = timeout(CONNECT_TIMEOUT, connack(&mut packets)).await.map_err(|_| NoSession::Silent)??;
         let properties = connack.properties;
-        match connack.reason_code {
-            ReasonCode::ClientIdentifierNotValid => return Err(NoSession::OfAnother),
-            code if code.is_error() => {
-                return Err(NoSession::Refused(code, properties.reason_string.as_deref().map(str::to_owned)));
-            }
-            _ => {}
+        let code = connack.reason_code;
+        if code == ReasonCode::ClientIdentifierNotValid {
+            return Err(NoSession::OfAnother);
+        }
+        if code.is_error() {
+            return Err(NoSession::Refused(code, properties.reason_string.as_deref().map(str::to_owned)));
         }
         Ok(Self {
             packets,

@@ -12,6 +12,7 @@
 //! needed: both ends of the connection are in this process.
 
 mod apply;
+mod figures;
 mod link;
 mod plan;
 mod report;
@@ -21,4 +22,5 @@ mod running;
 mod task;
 
 pub use apply::check_sinks;
+pub use figures::SinkFigures;
 pub(super) use running::Sinks;

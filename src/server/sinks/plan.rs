@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::http::Uri;
 
 use crate::config::{self, Config, ServiceUrl, SinkOrder};
-use crate::http_client::{HttpClient, Reach, Trust, read_authorities};
+use crate::http_client::{HttpClient, Reach, Resolver, Trust, read_authorities};
 use crate::rewrite::{RewriteAction, RewriteRules, Whose};
 use crate::server::own_client::Kind;
 use crate::sink::{Order, Settings};
@@ -79,7 +79,8 @@ impl Plan {
         let identity = self.identity.as_ref().map(|(certificate, key)| (&**certificate, &**key));
         let reach = if self.settings.allow_private_addresses { Reach::Anywhere } else { Reach::Public };
         let bounds = (self.settings.timeout, usize::from(self.settings.requests_max.get()));
-        let client = HttpClient::with_reach((trust, identity), &self.headers, bounds, reach);
+        let resolver = Resolver::with_threads(reach, RESOLVERS_MAX);
+        let client = HttpClient::with_resolver((trust, identity), &self.headers, bounds, resolver);
         client.map_err(|error| error.to_string())
     }
 
@@ -131,6 +132,8 @@ fn read_pem(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(pem)
 }
 
+/// Look-ups of the name of a sink at the same time: a name server that does not answer concerns one sink.
+const RESOLVERS_MAX: usize = 2;
 /// A chain of a few certificates.
 const PEM_BYTES_MAX: u64 = 256 << 10;
 

@@ -1,15 +1,15 @@
 //! What a sink tells people: figures and lines of the log.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::figures::SinkFigures;
 use super::request::Answered;
-use crate::histogram::LatencyHistogram;
 use crate::server::clock::Clock;
 use crate::server::log::log_line;
-use crate::server::sink_figures::SinkFigures;
-use crate::sink::{Counts, Machine, Outcome};
+use crate::sink::{Counts, Delivery, Machine, Outcome};
 
 /// Figures that the task of a sink changes and others read.
 pub(in crate::server) type Shared = Arc<Mutex<SinkFigures>>;
@@ -23,11 +23,21 @@ pub(super) struct Reporter {
     clock: Clock,
     /// Whether the log says that the sink fails.
     is_logged: bool,
-    /// When it has said so, and when it has said that messages were given up, the last time.
+    /// When it has said so the last time.
     failed_at: Option<Instant>,
+    /// Whether what went wrong last is that it has no Session.
+    is_apart: bool,
+    /// The messages that were given up and of which the log does not tell yet, with what became of the last one.
+    given_up: Option<(u64, GivenUp)>,
     gave_up_at: Option<Instant>,
-    /// The messages that were given up since.
-    given_up: u64,
+}
+
+/// A message that was given up.
+#[derive(Debug)]
+struct GivenUp {
+    message: Arc<Delivery>,
+    reason: Arc<str>,
+    became: &'static str,
 }
 
 impl Reporter {
@@ -36,8 +46,8 @@ impl Reporter {
             let figures = lock(&figures);
             (Arc::clone(&figures.name), Arc::clone(&figures.endpoint))
         };
-        let (is_logged, failed_at, gave_up_at) = (false, None, None);
-        Self { figures, name, endpoint, clock, is_logged, failed_at, gave_up_at, given_up: 0 }
+        let (failed_at, given_up, gave_up_at) = (None, None, None);
+        Self { figures, name, endpoint, clock, is_logged: false, failed_at, is_apart: false, given_up, gave_up_at }
     }
 
     /// What became of messages and requests until now.
@@ -46,54 +56,83 @@ impl Reporter {
     }
 
     /// The sink has its Session.
-    pub(super) fn connected(&self) {
+    pub(super) fn connected(&mut self) {
         lock(&self.figures).connected_since = Some(self.clock.read().now);
+        if std::mem::take(&mut self.is_apart) {
+            self.well();
+        }
     }
 
     /// The sink has no Session, or lost it, for this reason.
     pub(super) fn disconnected(&mut self, reason: &str) {
         lock(&self.figures).connected_since = None;
         self.failed(reason);
+        self.is_apart = true;
     }
 
-    /// Takes what the machine has counted.
-    pub(super) fn update(&self, machine: &Machine) {
-        let mut figures = lock(&self.figures);
-        figures.counts = machine.counts();
-        (figures.held, figures.under_way) = machine.load();
+    /// Which subscription was refused, and why.
+    pub(super) fn subscribed(&mut self, refused: Option<&str>) {
+        let before = std::mem::replace(&mut lock(&self.figures).refused, refused.map(Arc::from));
+        if let Some(reason) = refused.filter(|reason| before.as_deref() != Some(*reason)) {
+            let (sink, endpoint) = (&*self.name, &*self.endpoint);
+            log_line!(SinkFailed { sink, endpoint, reason }, "the sink {sink} does not get all messages: {reason}");
+        }
+    }
+
+    /// Takes what the machine has counted, and tells of what was given up.
+    pub(super) fn update(&mut self, machine: &Machine) {
+        {
+            let mut figures = lock(&self.figures);
+            figures.counts = machine.counts();
+            (figures.held, figures.under_way) = machine.load();
+        }
+        if self.due().is_some_and(|due| due <= Instant::now()) {
+            self.tell_of_given_up();
+        }
+    }
+
+    /// When [`update`](Self::update) has something to tell; `None`: not before another event.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.given_up.as_ref()?;
+        Some(self.gave_up_at.map_or_else(Instant::now, |at| at + LOG_PAUSE))
     }
 
     /// A request was answered, or was not.
     pub(super) fn answered(&mut self, answered: &Answered) {
-        let now = self.clock.read().now;
         {
             let mut figures = lock(&self.figures);
             figures.last_status = answered.status;
             match answered.status {
                 Some(_) => {
                     figures.answered += 1;
-                    LatencyHistogram::record(&mut figures.latency, answered.took);
+                    figures.latency.record(answered.took);
                 }
                 None => figures.unanswered += 1,
-            }
-            if answered.outcome == Outcome::Delivered {
-                figures.last_success = Some(now);
-                (figures.failing_since, figures.reason) = (None, None);
             }
         }
         match &answered.outcome {
             Outcome::Delivered => {
-                if std::mem::take(&mut self.is_logged) {
-                    let (sink, endpoint) = (&*self.name, &*self.endpoint);
-                    log_line!(SinkWell { sink, endpoint }, "the sink {sink} sends messages to {endpoint} again");
-                }
+                lock(&self.figures).last_success = Some(self.clock.read().now);
+                self.well();
             }
             Outcome::Again { reason, .. } | Outcome::Refused(reason) => self.failed(reason),
         }
     }
 
-    /// Something went wrong: it is logged once until all is well again, and again after [`LOG_PAUSE`] if it is well in between.
-    pub(super) fn failed(&mut self, reason: &str) {
+    fn well(&mut self) {
+        {
+            let mut figures = lock(&self.figures);
+            (figures.failing_since, figures.reason) = (None, None);
+        }
+        if std::mem::take(&mut self.is_logged) {
+            let (sink, endpoint) = (&*self.name, &*self.endpoint);
+            log_line!(SinkWell { sink, endpoint }, "the sink {sink} sends messages to {endpoint} again");
+        }
+    }
+
+    /// Something went wrong. The log says so once until all is well again, and then not for [`LOG_PAUSE`].
+    fn failed(&mut self, reason: &str) {
+        self.is_apart = false;
         {
             let mut figures = lock(&self.figures);
             figures.failing_since.get_or_insert(self.clock.read().now);
@@ -112,18 +151,28 @@ impl Reporter {
         }
     }
 
-    /// A message became a dead letter, or was dropped: one line tells of all since the last one.
-    pub(super) fn gave_up(&mut self, topic: &str, reason: &str, became: &str) {
-        self.given_up += 1;
-        if self.gave_up_at.is_some_and(|at| at.elapsed() < LOG_PAUSE) {
-            return;
-        }
-        let (sink, count) = (&*self.name, std::mem::take(&mut self.given_up));
+    /// A message became a dead letter, or was dropped.
+    pub(super) fn gave_up(&mut self, message: Arc<Delivery>, reason: Arc<str>, became: &'static str) {
+        let count = self.given_up.take().map_or(0, |(count, _)| count) + 1;
+        self.given_up = Some((count, GivenUp { message, reason, became }));
+    }
+
+    fn tell_of_given_up(&mut self) {
+        let Some((count, GivenUp { message, reason, became })) = self.given_up.take() else { return };
+        let (sink, topic, reason) = (&*self.name, message.topic().as_str(), &*reason);
         log_line!(
             SinkGaveUp { sink, topic, reason, count },
             "the sink {sink} gave up {count} messages; the last one, of {topic:?}, {became}: {reason}"
         );
         self.gave_up_at = Some(Instant::now());
+    }
+}
+
+/// Tells what was not told yet.
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        lock(&self.figures).connected_since = None;
+        self.tell_of_given_up();
     }
 }
 
@@ -133,4 +182,4 @@ pub(in crate::server) fn lock(figures: &Shared) -> MutexGuard<'_, SinkFigures> {
 }
 
 /// The shortest time between two lines of one kind.
-const LOG_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+const LOG_PAUSE: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use bytes::Bytes;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::plan::Plan;
 use crate::http_client::HttpClient;
@@ -47,15 +47,14 @@ impl Requests {
         let body = body(&messages, settings.batch_max.get() > 1);
         drop(messages);
         let headers = self.headers(attempt, &body);
-        let answer = timeout(settings.timeout, self.client.deliver(&self.plan.url.uri, headers, body)).await;
+        let answer = self.client.deliver(&self.plan.url.uri, (headers, body), settings.timeout).await;
         let (status, outcome) = match answer {
-            Ok(Ok((status, headers))) => {
+            Ok((status, headers)) => {
                 let text = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
                 let pause = text.and_then(|text| retry_after(text, wall_time()));
                 (Some(status.as_u16()), Outcome::of_status(status.as_u16(), pause))
             }
-            Ok(Err(error)) => (None, Outcome::Again { reason: error.to_string().into(), pause: None }),
-            Err(_) => (None, Outcome::Again { reason: "no answer in time".into(), pause: None }),
+            Err(error) => (None, Outcome::Again { reason: error.to_string().into(), pause: None }),
         };
         Answered { id, status, outcome, took: begun.elapsed() }
     }

@@ -1,6 +1,6 @@
 //! The thread of all sinks, and the tasks on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -109,6 +109,18 @@ impl Sinks {
         self.running.insert(name, Running { plan, stop, ended });
     }
 
+    /// Notes whether a sink can run as configured, or why it can't.
+    pub(super) fn note(&mut self, name: &str, unavailable: Option<&str>) {
+        let mut figures = super::report::lock(self.figures.entry(name.to_owned()).or_default());
+        figures.name = name.into();
+        figures.unavailable = unavailable.map(Into::into);
+    }
+
+    /// Forgets the figures of all others.
+    pub(super) fn keep_figures(&mut self, names: &HashSet<String>) {
+        self.figures.retain(|name, _| names.contains(name));
+    }
+
     /// Ends sinks: requests under way are waited for, for a short time.
     pub(super) async fn end(&mut self, names: &[String], end: End) {
         let ending: Vec<_> = names.iter().filter_map(|name| self.running.remove(name)).collect();
@@ -117,9 +129,6 @@ impl Sinks {
             timeout(END_TIMEOUT, running.ended)
         });
         join_all(ended).await;
-        if end == End::Retire {
-            names.iter().for_each(|name| drop(self.figures.remove(name)));
-        }
     }
 
     /// The figures of all sinks of the configuration that have run.
@@ -128,7 +137,7 @@ impl Sinks {
     }
 }
 
-/// Look-ups of names at the same time.
-const RESOLVERS_MAX: usize = 16;
+/// Look-ups of names at the same time: two of each of many sinks, if all wait for a name server that does not answer.
+const RESOLVERS_MAX: usize = 128;
 /// Longer than a sink waits for its requests and for the end of its connection.
 const END_TIMEOUT: Duration = Duration::from_millis(2_500);

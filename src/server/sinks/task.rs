@@ -40,6 +40,8 @@ struct Connected<'a> {
     task: &'a mut Task,
     link: Link,
     under_way: FuturesUnordered<BoxFuture<'static, Answered>>,
+    /// When the sink subscribes again, because a subscription was refused.
+    subscribe_at: Option<Instant>,
     /// Dead letters that the broker has not acknowledged.
     burials: HashMap<PacketId, RequestId>,
     /// Those that wait until there are fewer.
@@ -116,11 +118,17 @@ impl Task {
     /// Sends the messages of the Session. Ends without an error when the sink does.
     async fn serve(&mut self, link: Link, stopped: &mut oneshot::Receiver<End>) -> Result<(), NoSession> {
         self.reporter.connected();
-        let (burials, graves) = (HashMap::new(), VecDeque::new());
-        let mut connected =
-            Connected { task: self, link, under_way: FuturesUnordered::new(), burials, graves, actions: Vec::new() };
+        let mut connected = Connected {
+            task: self,
+            link,
+            under_way: FuturesUnordered::new(),
+            subscribe_at: None,
+            burials: HashMap::new(),
+            graves: VecDeque::new(),
+            actions: Vec::new(),
+        };
         let end = connected.run(stopped).await?;
-        connected.close().await?;
+        connected.close().await;
         let expiry = (end == End::Retire).then_some(KEPT_SECONDS);
         connected.link.finish(expiry).await;
         Ok(())
@@ -139,13 +147,13 @@ impl Connected<'_> {
                 end = &mut *stopped => return Ok(end.unwrap_or(End::Stay)),
                 step = self.link.packets.step(Reading::On) => step?,
                 Some(answered) = self.under_way.next() => self.on_answered(answered),
-                () = until(deadline) => self.handle(Event::DeadlinePassed),
+                () = until(deadline) => self.on_deadline(),
             }
         }
     }
 
     /// Begins nothing more, and waits a short time for the answers of what is under way.
-    async fn close(&mut self) -> Result<(), NoSession> {
+    async fn close(&mut self) {
         self.task.machine.close();
         let until = Instant::now() + CLOSE_TIME;
         while !self.under_way.is_empty() {
@@ -155,14 +163,22 @@ impl Connected<'_> {
             }
         }
         self.task.reporter.update(&self.task.machine);
-        Ok(())
     }
 
-    /// When the machine wants to be asked again.
+    /// When there is something to do without another event.
     fn deadline(&self) -> Option<Instant> {
-        let wait = self.task.machine.deadline()?.since(self.task.tools.clock.read().now);
+        let wait = self.task.machine.deadline().map(|due| due.since(self.task.tools.clock.read().now));
         // The clocks have different resolutions.
-        Some(Instant::now() + wait.min(WAIT_MAX) + Duration::from_millis(1))
+        let machine = wait.map(|wait| Instant::now() + wait.min(WAIT_MAX) + Duration::from_millis(1));
+        [machine, self.subscribe_at, self.task.reporter.due()].into_iter().flatten().min()
+    }
+
+    fn on_deadline(&mut self) {
+        if self.subscribe_at.is_some_and(|at| at <= Instant::now()) {
+            self.subscribe_at = None;
+            self.link.subscribe(self.task.requests.plan(), Vec::new());
+        }
+        self.handle(Event::DeadlinePassed);
     }
 
     fn on_packet(&mut self, packet: ServerPacket) -> Result<(), NoSession> {
@@ -187,13 +203,13 @@ impl Connected<'_> {
     fn on_suback(&mut self, suback: &Suback) {
         let filters = &self.task.requests.plan().settings.filters;
         let refused = filters.iter().zip(&suback.reason_codes).find(|(_, code)| code.is_error());
-        if let Some((filter, code)) = refused {
-            let reason = format!(
-                "the subscription to {filter} was refused: {}",
-                in_words(*code, suback.reason_string.as_deref())
-            );
-            self.task.reporter.failed(&reason);
-        }
+        let reason = refused.map(|(filter, code)| {
+            let words = in_words(*code, suback.reason_string.as_deref());
+            format!("the subscription to {filter} was refused: {words}")
+        });
+        self.task.reporter.subscribed(reason.as_deref());
+        // The access rules may change.
+        self.subscribe_at = reason.map(|_| Instant::now() + SUBSCRIBE_PAUSE);
     }
 
     fn on_answered(&mut self, answered: Answered) {
@@ -205,13 +221,11 @@ impl Connected<'_> {
         let Some(id) = self.burials.remove(&ack.packet_id) else { return };
         let details = ack.details.as_ref().and_then(|details| details.reason_string.as_deref());
         let reason = || Arc::from(format!("its dead letter was refused: {}", in_words(ack.reason_code, details)));
-        let stored = match ack.reason_code {
-            code if !code.is_error() => Stored::Yes,
-            // Others may pass.
-            ReasonCode::NotAuthorized | ReasonCode::TopicNameInvalid | ReasonCode::PayloadFormatInvalid => {
-                Stored::Never(reason())
-            }
-            _ => Stored::No(reason()),
+        let is_final = FINAL.contains(&ack.reason_code);
+        let stored = match ack.reason_code.is_error() {
+            false => Stored::Yes,
+            true if is_final => Stored::Never(reason()),
+            true => Stored::No(reason()),
         };
         self.handle(Event::Buried(id, stored));
     }
@@ -236,7 +250,7 @@ impl Connected<'_> {
                 Action::Acknowledge(id, Qos::AtMostOnce | Qos::AtLeastOnce) => self.answer(ClientPacket::Puback, id),
                 Action::Bury { id, message, reason } => self.graves.push_back(Burial { id, message, reason }),
                 Action::Dropped { message, reason } => {
-                    self.task.reporter.gave_up(message.topic().as_str(), &reason, "is lost");
+                    self.task.reporter.gave_up(message, reason, "is lost");
                 }
             }
         }
@@ -255,12 +269,8 @@ impl Connected<'_> {
             let free = (1..).filter_map(PacketId::new).find(|id| !self.burials.contains_key(id));
             match (self.dead_letter(&burial), free) {
                 (Ok(publish), Some(id)) => {
-                    self.task.reporter.gave_up(
-                        burial.message.topic().as_str(),
-                        &burial.reason,
-                        "becomes a dead letter",
-                    );
                     self.burials.insert(id, burial.id);
+                    self.task.reporter.gave_up(burial.message, burial.reason, "becomes a dead letter");
                     self.link.packets.send(&ClientPacket::Publish(Publish { packet_id: Some(id), ..publish }));
                 }
                 (Ok(_), None) => return self.graves.push_front(burial),
@@ -310,9 +320,14 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
+/// The reasons for which a dead letter is refused that do not pass.
+const FINAL: [ReasonCode; 3] =
+    [ReasonCode::NotAuthorized, ReasonCode::TopicNameInvalid, ReasonCode::PayloadFormatInvalid];
 /// Before the next attempt to connect.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Before a refused subscription is asked for again.
+const SUBSCRIBE_PAUSE: Duration = Duration::from_secs(10);
 /// How long answers are waited for when a sink ends; what is not acknowledged by then is sent again by the next.
 const CLOSE_TIME: Duration = Duration::from_millis(1_500);
 /// The clock of the broker counts while the machine is suspended, and that of the timers does not.

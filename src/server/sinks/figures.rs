@@ -33,4 +33,8 @@ pub struct SinkFigures {
     pub failing_since: Option<Timestamp>,
     /// What went wrong last; `None` while all is well.
     pub reason: Option<Arc<str>>,
+    /// Why it can't run as configured; `None`: it does.
+    pub unavailable: Option<Arc<str>>,
+    /// Which subscription was refused, and why; `None`: the sink has all of them.
+    pub refused: Option<Arc<str>>,
 }
