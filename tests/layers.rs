@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 28] = [
+const LAYERS: [Layer; 29] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -51,6 +51,7 @@ const LAYERS: [Layer; 28] = [
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
+    Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
     Layer::pure("private_address", &[], &[]),
     Layer::shell("config", Ours::Only(BELOW_CONFIG), &["tokio", "mqttbytes"]),
@@ -81,6 +82,7 @@ const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topi
 /// A Session is reached through its shard alone.
 const BELOW_SERVER: &[&str] = &[
     "auth",
+    "bridge",
     "broker",
     "store",
     "config",
@@ -95,7 +97,7 @@ const BELOW_SERVER: &[&str] = &[
 ];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
 const BELOW_ADMIN: &[&str] =
-    &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
+    &["server", "bridge", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];

@@ -8,6 +8,8 @@ mod arguments;
 mod auth;
 mod auth_settings;
 mod bans;
+mod bridge_address;
+mod bridges;
 mod client_identity;
 mod differences;
 mod durability_rules;
@@ -59,6 +61,8 @@ pub use admin::Admin;
 pub use arguments::{Arguments, DataArguments, LocationArguments};
 pub use auth::{Provider, ProviderKind, TokenAlgorithm, TokenFrom};
 pub use bans::Bans;
+pub use bridge_address::{BridgeAddress, BridgeAddressError};
+pub use bridges::{AddressOrder, Bridge, BridgeDirection, BridgeProtocol, BridgeRetain, BridgeStart, BridgeTopic};
 pub use client_identity::{CertificateIdentity, ClientIdRule};
 pub use durability_rules::DurabilityRule;
 pub use effective::{Setting, Source};
@@ -119,6 +123,8 @@ pub struct Config {
     pub probe: Probe,
     /// Services outside of MQTT that messages are sent on to.
     pub sinks: Vec<Sink>,
+    /// Connections to other brokers that pass messages on.
+    pub bridges: Vec<Bridge>,
     /// Traces of messages for an OpenTelemetry collector.
     pub telemetry: Telemetry,
     /// The log on standard error.
@@ -143,6 +149,7 @@ impl Default for Config {
             bans: Bans::default(),
             probe: Probe::default(),
             sinks: Vec::new(),
+            bridges: Vec::new(),
             telemetry: Telemetry::default(),
             log: Log::default(),
             admin: Admin::default(),

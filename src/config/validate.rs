@@ -11,6 +11,7 @@ impl Config {
         problems.extend(self.security.problems());
         problems.extend(self.bans.problems());
         problems.extend(self.probe.problems(&self.listeners, &self.limits));
+        problems.extend(super::bridges::problems(&self.bridges, &self.limits));
         problems.extend(self.telemetry.problems(&self.admin));
         problems.extend(self.log.problems());
         problems.extend(self.server.problems());

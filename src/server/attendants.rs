@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::bridges::Bridges;
 use super::own_client::OwnClients;
 use super::probe::Probe;
 use super::sinks::Sinks;
@@ -12,6 +13,8 @@ use super::telemetry::{Inbox, Telemetry};
 pub(super) struct Attendants {
     /// Opens the connections of the broker's own clients, once there is one.
     pub(super) own_clients: Option<OwnClients>,
+    /// Pass messages on between this broker and others.
+    pub(super) bridges: Option<Bridges>,
     /// A client of the broker's own, while the broker serves.
     pub(super) probe: Option<Probe>,
     /// Those that send messages to services outside of MQTT, once there is one.

@@ -152,6 +152,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         bans: takes.bans,
         probe: takes.probe,
         sinks: takes.sinks,
+        bridges: takes.bridges,
         telemetry: takes.telemetry,
         log: Log { format: keeps.log.format, ..takes.log },
         admin: config::Admin { journey_steps_max: takes.admin.journey_steps_max, ..keeps.admin },
@@ -175,6 +176,7 @@ mod tests {
         loaded.mqtt.retain_available = false;
         loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
         loaded.probe.enabled = true;
+        loaded.bridges.push(config::Bridge::default());
         loaded.security.password_file = Some("passwords".into());
         loaded.auth.push(config::Provider::new(config::ProviderKind::Certificate));
         loaded.listeners.pop();

@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytestring::ByteString;
 
+use super::bridge_figures::BridgeFigures;
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
 use super::probe_figures::ProbeFigures;
@@ -25,6 +27,7 @@ pub struct Status {
     memory: Mutex<MemoryFigures>,
     probe: Mutex<Option<ProbeFigures>>,
     sinks: Mutex<Vec<Arc<Mutex<SinkFigures>>>>,
+    bridges: Mutex<BTreeMap<Arc<str>, BridgeFigures>>,
     telemetry: Mutex<Option<TelemetryFigures>>,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -97,6 +100,7 @@ impl Status {
             memory: Mutex::default(),
             probe: Mutex::default(),
             sinks: Mutex::default(),
+            bridges: Mutex::default(),
             telemetry: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -142,6 +146,11 @@ impl Status {
         let mut figures: Vec<_> = sinks.iter().map(of).collect();
         figures.sort_by(|one, other| one.name.cmp(&other.name));
         figures
+    }
+
+    /// The state of each bridge, in the order of their names.
+    pub fn bridges(&self) -> Vec<BridgeFigures> {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// What became of the spans of traces; `None` if there were none since the start, because they are off.
@@ -219,6 +228,15 @@ impl Status {
 
     pub(crate) fn publish_sinks(&self, sinks: Vec<Arc<Mutex<SinkFigures>>>) {
         *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
+    }
+
+    pub(crate) fn publish_bridge(&self, figures: BridgeFigures) {
+        let mut bridges = self.bridges.lock().unwrap_or_else(PoisonError::into_inner);
+        bridges.insert(Arc::clone(&figures.name), figures);
+    }
+
+    pub(crate) fn forget_bridge(&self, name: &str) {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     #[cfg(any(test, feature = "otlp"))]

@@ -39,6 +39,7 @@ impl Server {
             ("bans", config.bans != before.bans),
             ("probe", config.probe != before.probe),
             ("sinks", config.sinks != before.sinks),
+            ("bridges", config.bridges != before.bridges),
             ("telemetry", config.telemetry != before.telemetry),
             ("log", config.log != before.log),
         ];
