@@ -81,6 +81,7 @@ pub(crate) use listener::{Https, SecondSocket, SocketFile, bind_unix_socket};
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;
+pub(crate) use own_client::Kind as OwnClientKind;
 pub use probe_figures::{ProbeFigures, ProbeResult};
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
