@@ -177,7 +177,7 @@ impl Bridge {
                 "bridge {name} cannot connect to {address}: {reason}"
             );
         }
-        self.figures.last_error = Some(reason.into());
+        self.figures.failed(&reason, self.status.now());
         self.status.publish_bridge(self.figures.clone());
     }
 }

@@ -130,7 +130,7 @@ impl Bridge {
             BridgeDisconnected { bridge = name, address, reason = &*reason },
             "bridge {name} has lost its connection to {address}: {reason}"
         );
-        self.figures.last_error = Some(reason.into());
+        self.figures.failed(&reason, self.status.now());
         self.tell_state_here("0").await;
     }
 

@@ -31,7 +31,7 @@ use crate::config::Limits;
 
 /// What a client of the broker's own does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::server) enum Kind {
+pub(crate) enum Kind {
     Bridge,
     Sink,
 }
@@ -48,7 +48,7 @@ pub(in crate::server) struct OwnClients {
 
 impl Kind {
     /// The name of the provider that stands for its user.
-    const fn provider(self) -> &'static str {
+    pub(in crate::server) const fn provider(self) -> &'static str {
         match self {
             Self::Bridge => "$bridge",
             Self::Sink => "$sink",
@@ -64,7 +64,7 @@ impl Kind {
     }
 
     /// The Client Identifier of the one with this name.
-    pub(in crate::server) fn client_id(self, name: &str) -> ClientId {
+    pub(crate) fn client_id(self, name: &str) -> ClientId {
         ClientId::from(format!("{}/{name}", self.provider()))
     }
 
