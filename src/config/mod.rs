@@ -44,6 +44,7 @@ mod security;
 mod server;
 mod service_url;
 mod show;
+mod sinks;
 mod socket_mode;
 mod telemetry;
 mod tls;
@@ -84,6 +85,7 @@ pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
+pub use sinks::{Sink, SinkKind, SinkOrder};
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, read_headers, traces_url};
 pub use tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
@@ -119,6 +121,8 @@ pub struct Config {
     pub bans: Bans,
     /// A client of the broker's own that publishes to itself.
     pub probe: Probe,
+    /// Services outside of MQTT that messages are sent on to.
+    pub sinks: Vec<Sink>,
     /// Connections to other brokers that pass messages on.
     pub bridges: Vec<Bridge>,
     /// Traces of messages for an OpenTelemetry collector.
@@ -144,6 +148,7 @@ impl Default for Config {
             user_limits: Vec::new(),
             bans: Bans::default(),
             probe: Probe::default(),
+            sinks: Vec::new(),
             bridges: Vec::new(),
             telemetry: Telemetry::default(),
             log: Log::default(),

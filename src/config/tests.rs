@@ -61,6 +61,8 @@ fn the_reference_file_names_every_setting() {
         known.insert(format!("{list}[0]"));
         known.extend(schema::keys(list).iter().map(|key| format!("{list}[0].{key}")));
     }
+    known.extend(["sinks[0]".to_owned(), "sinks[0].filters[0]".to_owned()]);
+    known.extend(schema::keys("sinks").iter().map(|key| format!("sinks[0].{key}")));
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
     }
@@ -100,6 +102,22 @@ fn every_value_in_the_reference_file_is_the_default() {
     let automatic = config.auto_subscribe.pop().unwrap();
     let default: crate::config::AutoSubscribe = toml::from_str("topic = \"devices/%c/commands\"").unwrap();
     assert_eq!(automatic, default);
+    let sink = config.sinks.pop().unwrap();
+    let default: crate::config::Sink =
+        toml::from_str("name = \"alarms\"\ntype = \"webhook\"\nfilters = [\"alarms/#\"]").unwrap();
+    assert!(sink.url.is_some() && sink.url_file.is_some() && sink.user.is_some());
+    let without_examples = crate::config::Sink {
+        url: None,
+        url_file: None,
+        ca: None,
+        certificate: None,
+        key: None,
+        headers_file: None,
+        secret_file: None,
+        user: None,
+        ..sink
+    };
+    assert_eq!(without_examples, default);
     // They are described by the kind of provider, which has defaults of its own.
     let provider = config.auth.pop().unwrap();
     assert_eq!((provider.kind, provider.label()), (ProviderKind::Jwt, "devices"));

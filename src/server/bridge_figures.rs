@@ -20,6 +20,8 @@ pub struct BridgeFigures {
     pub failures: u64,
     /// Why it is not connected, or was not the last time.
     pub last_error: Option<Arc<str>>,
+    /// When that was.
+    pub last_error_at: Option<Timestamp>,
     /// The messages that have passed.
     pub counts: Counts,
     /// Messages of QoS 1 and 2 in the queue of its Session here; `None`: not known.
@@ -71,12 +73,18 @@ impl BridgeFigures {
             connects: 0,
             failures: 0,
             last_error: None,
+            last_error_at: None,
             counts: Counts::default(),
             queued_messages: None,
             sessions_lost_there: 0,
             sessions_lost_here: 0,
             subscriptions_refused: 0,
         }
+    }
+
+    /// Notes why it is not connected.
+    pub(in crate::server) fn failed(&mut self, reason: &str, now: Timestamp) {
+        (self.last_error, self.last_error_at) = (Some(reason.into()), Some(now));
     }
 
     /// Changes what it does.

@@ -153,6 +153,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         user_limits: takes.user_limits,
         bans: takes.bans,
         probe: takes.probe,
+        sinks: takes.sinks,
         bridges: takes.bridges,
         telemetry: takes.telemetry,
         log: Log { format: keeps.log.format, ..takes.log },

@@ -9,6 +9,7 @@ use super::bridge_figures::BridgeFigures;
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
 use super::probe_figures::ProbeFigures;
+use super::sinks::SinkFigures;
 use super::telemetry_figures::TelemetryFigures;
 use super::traffic::Traffic;
 use crate::auth::{PoolCounts, RemoteCounts};
@@ -25,6 +26,7 @@ pub struct Status {
     services: Mutex<Vec<(ByteString, RemoteCounts)>>,
     memory: Mutex<MemoryFigures>,
     probe: Mutex<Option<ProbeFigures>>,
+    sinks: Mutex<Vec<Arc<Mutex<SinkFigures>>>>,
     bridges: Mutex<BTreeMap<Arc<str>, BridgeFigures>>,
     telemetry: Mutex<Option<TelemetryFigures>>,
     ready: AtomicBool,
@@ -97,6 +99,7 @@ impl Status {
             services: Mutex::default(),
             memory: Mutex::default(),
             probe: Mutex::default(),
+            sinks: Mutex::default(),
             bridges: Mutex::default(),
             telemetry: Mutex::default(),
             ready: AtomicBool::new(false),
@@ -134,6 +137,15 @@ impl Status {
     /// What the probe has seen; `None` if it is not enabled.
     pub fn probe(&self) -> Option<ProbeFigures> {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the sinks of the configuration have done, by their names.
+    pub fn sinks(&self) -> Vec<SinkFigures> {
+        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |sink: &Arc<Mutex<SinkFigures>>| sink.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut figures: Vec<_> = sinks.iter().map(of).collect();
+        figures.sort_by(|one, other| one.name.cmp(&other.name));
+        figures
     }
 
     /// The state of each bridge, in the order of their names.
@@ -212,6 +224,10 @@ impl Status {
 
     pub(crate) fn publish_probe(&self, figures: Option<ProbeFigures>) {
         *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    pub(crate) fn publish_sinks(&self, sinks: Vec<Arc<Mutex<SinkFigures>>>) {
+        *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
     }
 
     pub(crate) fn publish_bridge(&self, figures: BridgeFigures) {

@@ -161,7 +161,8 @@ fn alerts_fire_for_a_full_disk_a_slow_receiver_an_expiring_certificate_a_failing
     if peer::is_chosen() {
         return;
     }
-    let (setup, admin) = with_admin(Setup::new([Transport::Tcp, Transport::Tls]));
+    let setup = Setup::new([Transport::Tcp, Transport::Tls]).set("bridges", BRIDGES).set("sinks", SINKS);
+    let (setup, admin) = with_admin(setup);
     let broker = setup.start();
     let disk = SmallDisk::new("24m");
     let disk_admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -235,4 +236,7 @@ const WATCHED: [&str; 6] = [
     "OnceMQCertificateExpires",
     "OnceMQProbeFailing",
 ];
+/// Nobody listens at these ports.
+const BRIDGES: &str = r#"[{ name = "gone", addresses = ["mqtt://127.0.0.1:1"], topics = [{ filter = "bridged/#" }] }]"#;
+const SINKS: &str = r#"[{ name = "gone", type = "webhook", filters = ["alarms/#"], url = "http://127.0.0.1:1/", allow_private_addresses = true }]"#;
 const HOW_TO_INSTALL: &str = "prometheus and promtool run: `bash tests/run` installs them";
