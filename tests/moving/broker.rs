@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use crate::clock::wait_for;
 use crate::script::Step;
@@ -55,9 +57,14 @@ impl Broker {
 
     /// Starts it; `runs` when all its listeners are open, `stops` if it ends before.
     pub(crate) fn start(&mut self) -> String {
-        if self.kind == Kind::Imported && !self.imported().exists() {
+        if self.kind == Kind::Imported {
             let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-            command.args(["import", "mosquitto"]).arg(&self.tree.config).arg("--out").arg(self.imported());
+            command
+                .args(["import", "mosquitto"])
+                .arg(&self.tree.config)
+                .arg("--out")
+                .arg(self.imported())
+                .arg("--force");
             if !self.run(command).wait().unwrap().success() {
                 return "stops".to_owned();
             }
@@ -67,6 +74,9 @@ impl Broker {
             Some(_) => Some("stops"),
             None => self.is_open().then_some("runs"),
         });
+        // mosquitto opens its ports before it reads certificates.
+        thread::sleep(SETTLING);
+        let started = started.map(|started| if child.try_wait().unwrap().is_some() { "stops" } else { started });
         self.child = Some(child);
         started.unwrap_or("is not open in time").to_owned()
     }
@@ -86,11 +96,6 @@ impl Broker {
     pub(crate) fn restart(&mut self, signal: &str) {
         self.stop(signal);
         assert_eq!(self.start(), "runs", "{}", self.log());
-    }
-
-    /// Whether it was started and did not end by itself.
-    pub(crate) fn runs(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     pub(crate) fn reload(&self) {
@@ -179,6 +184,8 @@ fn listening_ports() -> BTreeSet<u16> {
     tables.iter().flat_map(|table| table.lines().filter_map(listening)).collect()
 }
 
+/// How long a broker may take to end because of what it finds behind its ports.
+const SETTLING: Duration = Duration::from_millis(150);
 /// A state of a socket.
 const LISTEN: &str = "0A";
 

@@ -47,6 +47,7 @@ cases! {
     clientid_prefixes
     default_listener
     dynamic_security
+    files_with_faults
     frigate
     guarded_by_a_plugin
     home_assistant

@@ -15,7 +15,7 @@
 //! | `disconnect NAME`, `cut NAME` (without DISCONNECT), `restart` or `kill` of the broker, which starts again and has no clients then; `stop-remote`, `start-remote` | none |
 //! | `append PATH WORDS` to a file, `replace PATH TEXT TEXT` in one, `reload` by SIGHUP, `pause` for half a second | none |
 //! | `said WORDS` in the broker's log, without regard to case | `yes`, `no` |
-//! | `start`, as the first step, for a broker that does not start | `runs`, `stops` |
+//! | `start`, in a case whose broker does not start at once; where it stops, only `start`, `said`, `append` and `replace` are done | `runs`, `stops` |
 //!
 //! `eventually` before a step repeats it until its outcome is the expected one. A line that follows and begins with `ours =>` has the
 //! outcome with OnceMQ where it differs, and behind ` -- ` the name of the difference in the file `differences`, whose sentence is also in
