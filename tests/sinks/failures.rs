@@ -203,3 +203,19 @@ fn messages_of_qos_0_are_sent_without_an_identity() {
     let body = &service.asked()[0].body;
     assert!(body["id"].is_null() && body["qos"] == 0 && body["user_properties"] == serde_json::json!([]), "{body}");
 }
+
+#[test]
+fn large_messages_that_are_not_taken_wait_on_the_disk() {
+    let service = HttpService::start(|_| Response::Json(503, String::new()));
+    let broker = Broker::start(&sink("alarms", &service.url("/"), "retries_max = 1000"));
+    broker.wait_for_sink("alarms");
+    let mut client = broker.client("c");
+    for number in 0..30 {
+        assert!(client.publish(&format!("alarms/{number}"), vec![b'x'; 1 << 20]));
+    }
+    let in_flight = || broker.api("/clients/%24sink%2Falarms")["in_flight_out"].as_u64().unwrap();
+    wait_for("the window", || (in_flight() > 10).then_some(()));
+    assert!(broker.queued("alarms") == 30 && in_flight() <= 16, "{}", in_flight());
+    service.answer(|_| Response::ok(""));
+    wait_for("the acknowledgements", || (broker.queued("alarms") == 0).then_some(()));
+}
