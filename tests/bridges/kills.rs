@@ -109,6 +109,7 @@ fn between_two_of_ours_qos_2_is_exactly_once_through_kill_9_of_either_side() {
     for settings in ["", "protocol_version = \"3.1.1\""] {
         let there = Node::started(Kind::Oncemq, "");
         let here = Node::started(Kind::Oncemq, &bridge(&there.url(), settings, &TOPICS));
+        here.wait_for_log("bridge_connected");
         let mut brokers = [here, there];
         let mut load = Load::new([&brokers[0], &brokers[1]]);
         load.run_for(Duration::from_millis(500));
@@ -135,6 +136,7 @@ fn with_mosquitto_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
     for settings in ["", "protocol_version = \"3.1.1\""] {
         let there = Node::started(Kind::Mosquitto, "");
         let here = Node::started(Kind::Oncemq, &bridge(&there.url(), settings, &TOPICS));
+        here.wait_for_log("bridge_connected");
         let mut brokers = [here, there];
         let mut load = Load::new([&brokers[0], &brokers[1]]);
         for round in 0..rounds() {

@@ -86,7 +86,6 @@ fn a_reload_starts_ends_and_replaces_only_the_bridges_that_have_changed() {
     let mut publisher = Client::new(here.address, "publisher");
     let mut at_there = Client::subscribed(there.address, "at-there", "#");
     let mut at_here = Client::subscribed(here.address, "at-here", "#");
-    at_here.run_for(crate::SILENCE);
     for topic in ["old/1", "new/1", "s/1", "c/1"] {
         publisher.publish_now(topic, "x", 2, false);
     }
@@ -108,6 +107,7 @@ fn a_reload_starts_ends_and_replaces_only_the_bridges_that_have_changed() {
 fn a_stop_of_either_side_loses_and_doubles_nothing() {
     let mut there = Node::started(Kind::Oncemq, "");
     let mut here = Node::started(Kind::Oncemq, &bridge(&there.url(), "", &["filter = \"a\""]));
+    here.wait_for_log("bridge_connected");
     let mut at_there = Client::subscribed(there.address, "at-there", "a");
     let mut publisher = Client::new(here.address, "publisher");
     let mut expected = Vec::new();

@@ -133,7 +133,7 @@ fn rules_and_passwords_apply_to_a_bridge_on_both_sides() {
     there.configure("");
     let (users, path) = (there.path().join("users"), there.path().display().to_string());
     let mut passwd = std::process::Command::new(env!("CARGO_BIN_EXE_oncemq"));
-    passwd.arg("passwd").arg(&users).arg("site").stdin(std::process::Stdio::piped());
+    passwd.args(["passwd", "--password-stdin", "--create"]).arg(&users).arg("site").stdin(std::process::Stdio::piped());
     let mut child = passwd.spawn().unwrap();
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"secret\n").unwrap();
     assert!(child.wait_with_output().unwrap().status.success());

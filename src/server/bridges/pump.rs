@@ -43,15 +43,18 @@ pub(super) struct Pump {
     /// What arrived before the relay was there.
     early: Vec<(Side, ServerPacket)>,
     sends: Sends,
+    session_present: bool,
+    /// Whether all subscriptions are answered, so that whatever is published from now on passes.
+    is_ready: bool,
     state_topic: Option<TopicName>,
 }
 
 impl Pump {
-    /// Subscribes at both brokers, and tells the other one the state.
+    /// Subscribes at both brokers.
     pub(super) fn new(bridge: &Bridge, pair: Pair) -> Self {
         let (out, inward) = rules(&bridge.settings);
         let (at_here, at_there) = (subscriptions(&out), subscriptions(&inward));
-        let Pair { here, there, terms, keep_alive_here, keep_alive_there, early, .. } = pair;
+        let Pair { here, there, terms, keep_alive_here, keep_alive_there, early, session_present } = pair;
         let seed = getrandom::u64().unwrap_or(1).to_le_bytes();
         let [a, b, c, d, ..] = seed;
         let mut pump = Self {
@@ -64,6 +67,8 @@ impl Pump {
             subscribing_there: Subscribing::new(u16::from_le_bytes([c, d]), false),
             early,
             sends: Vec::new(),
+            session_present,
+            is_ready: false,
             state_topic: bridge.state_topic_there(),
         };
         for packet in pump.subscribing_here.begin(at_here, &bridge.stale_here) {
@@ -72,7 +77,6 @@ impl Pump {
         for packet in pump.subscribing_there.begin(at_there, &bridge.stale_there) {
             pump.there.send(&packet);
         }
-        pump.tell_state("1");
         pump
     }
 
@@ -80,9 +84,11 @@ impl Pump {
     pub(super) async fn run(
         &mut self,
         bridge: &mut Bridge,
+        address: &str,
         stopped: &mut oneshot::Receiver<()>,
     ) -> Result<Finish, BridgeError> {
         let mut notes = Notes::default();
+        bridge.figures.subscriptions_refused = 0;
         for (side, packet) in std::mem::take(&mut self.early) {
             self.handle(side, packet, &mut notes)?;
         }
@@ -90,6 +96,11 @@ impl Pump {
         loop {
             self.take_packets(&mut notes)?;
             bridge.say(&mut notes);
+            if !self.is_ready && self.subscribing_here.is_done() && self.subscribing_there.is_done() {
+                self.is_ready = true;
+                self.tell_state("1");
+                bridge.connected(address, self.session_present).await;
+            }
             let now = Instant::now();
             if now >= tick {
                 tick = now + TICK;
@@ -189,9 +200,13 @@ impl Pump {
         self.relay.counts()
     }
 
+    /// Whether all subscriptions are answered.
+    pub(super) const fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
     fn is_flushed(&self) -> bool {
-        let is_subscribed = self.subscribing_here.is_done() && self.subscribing_there.is_done();
-        is_subscribed && self.here.unsent() == 0 && self.there.unsent() == 0
+        self.is_ready && self.here.unsent() == 0 && self.there.unsent() == 0
     }
 
     /// Publishes the state of the bridge at the other broker.

@@ -79,6 +79,19 @@ impl Bridge {
         }
     }
 
+    /// Says that both connections are open and all subscriptions answered.
+    pub(super) async fn connected(&mut self, address: &str, session_present: bool) {
+        self.figures.connects += 1;
+        self.enter(BridgeState::Connected);
+        let name = &*self.settings.name;
+        let resumed = if session_present { ", and its session there is resumed" } else { "" };
+        log_line!(
+            BridgeConnected { bridge = name, address, session_present },
+            "bridge {name} is connected to {address}{resumed}"
+        );
+        self.tell_state_here("1").await;
+    }
+
     /// Notes whether the Sessions of both brokers fit each other: had this one a Session before, and has the other one resumed its own?
     pub(super) fn compare_sessions(&mut self, had_here: bool, present_there: bool) {
         if had_here == present_there {

@@ -83,10 +83,9 @@ impl Bridge {
                 return Err(false);
             }
         };
-        self.connected(&name, pair.session_present).await;
         let begun = Instant::now();
         let mut pump = Pump::new(self, pair);
-        let ended = pump.run(self, stopped).await;
+        let ended = pump.run(self, &name, stopped).await;
         self.figures.counts = *pump.counts();
         self.status.publish_bridge(self.figures.clone());
         if begun.elapsed() >= LASTING_MIN {
@@ -103,25 +102,16 @@ impl Bridge {
                 Ok(finish)
             }
             Err(error) => {
+                let was_ready = pump.is_ready();
                 // Without DISCONNECT, so that the other broker publishes the state.
                 drop(pump);
-                self.disconnected(&name, &error).await;
-                Err(true)
+                match was_ready {
+                    true => self.disconnected(&name, &error).await,
+                    false => self.failed(&name, &error),
+                }
+                Err(was_ready)
             }
         }
-    }
-
-    async fn connected(&mut self, address: &str, session_present: bool) {
-        self.figures.connects += 1;
-        self.figures.subscriptions_refused = 0;
-        self.enter(BridgeState::Connected);
-        let name = &*self.settings.name;
-        let resumed = if session_present { ", and its session there is resumed" } else { "" };
-        log_line!(
-            BridgeConnected { bridge = name, address, session_present },
-            "bridge {name} is connected to {address}{resumed}"
-        );
-        self.tell_state_here("1").await;
     }
 
     async fn disconnected(&mut self, address: &str, error: &BridgeError) {
