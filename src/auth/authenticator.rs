@@ -248,10 +248,7 @@ impl Authenticator {
         let loaded = self.loaded.load();
         let rules = &loaded.files.rules;
         let by_rules = || loaded.access_away(client_id, user, at);
-        let Some(user) = user else { return by_rules() };
-        if user.is_own() {
-            return rules.access(client_id, Some(user.name));
-        }
+        let Some(user) = user.filter(|user| !user.is_own()) else { return by_rules() };
         let undecided = || Arc::new(Access::undecided());
         match user.provider {
             Some(provider) => match loaded.judge(provider) {

@@ -97,7 +97,12 @@ impl Relay {
                     false => (Side::There, ClientPacket::Pubrel(bare(&ack))),
                 });
             }
-            other => return Err(ended(Side::Here, other)),
+            other @ (ServerPacket::Connack(_)
+            | ServerPacket::Suback(_)
+            | ServerPacket::Unsuback(_)
+            | ServerPacket::Pingresp
+            | ServerPacket::Disconnect(_)
+            | ServerPacket::Auth(_)) => return Err(ended(Side::Here, other)),
         }
         Ok(())
     }
@@ -130,7 +135,12 @@ impl Relay {
                 true => (Side::There, ClientPacket::Pubcomp(success(ack.packet_id))),
                 false => (Side::Here, ClientPacket::Pubrel(bare(&ack))),
             }),
-            other => return Err(ended(Side::There, other)),
+            other @ (ServerPacket::Connack(_)
+            | ServerPacket::Suback(_)
+            | ServerPacket::Unsuback(_)
+            | ServerPacket::Pingresp
+            | ServerPacket::Disconnect(_)
+            | ServerPacket::Auth(_)) => return Err(ended(Side::There, other)),
         }
         Ok(())
     }
@@ -307,13 +317,11 @@ fn size_of_message(publish: &Publish) -> u64 {
 }
 
 fn ended(side: Side, packet: ServerPacket) -> Ended {
-    match packet {
-        ServerPacket::Disconnect(disconnect) => {
-            let Disconnect { reason_code, reason_string, .. } = *disconnect;
-            Ended::Disconnected(side, reason_code, reason_string)
-        }
-        other => Ended::Unexpected(side, other.packet_type()),
+    if let ServerPacket::Disconnect(disconnect) = packet {
+        let Disconnect { reason_code, reason_string, .. } = *disconnect;
+        return Ended::Disconnected(side, reason_code, reason_string);
     }
+    Ended::Unexpected(side, packet.packet_type())
 }
 
 /// Fixed header, lengths, Packet Identifier, Message Expiry Interval.

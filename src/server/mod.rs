@@ -20,6 +20,7 @@ mod connection;
 mod drain;
 mod error;
 mod figures;
+mod handles;
 mod handover;
 pub(crate) mod host;
 mod listener;
@@ -250,36 +251,6 @@ impl Server {
     /// Reloads the configuration and changes its files while the broker runs.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
-    }
-
-    /// The state and counters of the broker, for monitoring.
-    pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status)
-    }
-
-    /// The state that all shards share: the subscription index and the retained messages.
-    pub fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
-    }
-
-    /// The store; `None` if no message is durable.
-    pub fn store(&self) -> Option<Arc<Store>> {
-        self.store.clone()
-    }
-
-    /// The banned addresses and users.
-    pub fn bans(&self) -> Arc<Bans> {
-        Arc::clone(&self.bans)
-    }
-
-    /// Queries to the shards.
-    pub fn queries(&self) -> Queries {
-        Queries::new(Arc::clone(&self.mailboxes))
-    }
-
-    /// Live views of packets and decisions. All clones of one value share their limit.
-    pub fn traces(&self) -> Traces {
-        Traces::new(Arc::clone(&self.mailboxes))
     }
 
     /// The sockets for the admin listener that another process has passed.

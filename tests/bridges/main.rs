@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 #[path = "../clients/certificates.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod certificates;
 mod client;
 mod kills;

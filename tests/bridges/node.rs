@@ -140,6 +140,8 @@ impl Drop for Node {
             drop(child.wait());
         }
         if thread::panicking() {
+            self.directory.disable_cleanup(true);
+            println!("kept: {}", self.path().display());
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];

@@ -130,3 +130,19 @@ fn a_stop_of_either_side_loses_and_doubles_nothing() {
     at_there.run_for(crate::SILENCE);
     assert_eq!(at_there.texts(), expected);
 }
+
+#[test]
+fn a_bridge_with_another_user_keeps_its_queue() {
+    let mut there = Node::started(Kind::Oncemq, "");
+    let topics = ["filter = \"a\""];
+    let here = Node::started(Kind::Oncemq, &bridge(&there.url(), "", &topics));
+    here.wait_for_log("bridge_connected");
+    let mut at_there = Client::subscribed(there.address, "at-there", "a");
+    there.end("KILL");
+    Client::new(here.address, "publisher").publish_now("a", "x", 2, false);
+    here.configure(&bridge(&there.url(), "user = \"other\"", &topics));
+    here.signal("HUP");
+    here.wait_for_log("settings_reloaded");
+    there.start();
+    at_there.expect(&["a x 2"]);
+}

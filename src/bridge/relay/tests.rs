@@ -218,7 +218,7 @@ impl Broker {
     }
 
     fn take(&mut self, packet: ClientPacket, output: &mut VecDeque<ServerPacket>) {
-        match packet {
+        match &packet {
             ClientPacket::Publish(publish) => {
                 let number: u16 = std::str::from_utf8(&publish.message.payload).unwrap().parse().unwrap();
                 let delivered = (number, publish.qos);
@@ -254,7 +254,12 @@ impl Broker {
                 output.push_back(ServerPacket::Pubrel(Ack::new(ack.packet_id, code)));
             }
             ClientPacket::Pubcomp(ack) => drop(self.in_flight.remove(&ack.packet_id.number())),
-            other => panic!("{other:?}"),
+            ClientPacket::Connect(_)
+            | ClientPacket::Subscribe(_)
+            | ClientPacket::Unsubscribe(_)
+            | ClientPacket::Pingreq
+            | ClientPacket::Disconnect(_)
+            | ClientPacket::Auth(_) => panic!("{packet:?}"),
         }
     }
 }
@@ -349,6 +354,34 @@ proptest! {
             for qos in [Qos::AtMostOnce, Qos::ExactlyOnce] {
                 let all = delivered.iter().filter(|(_, of)| *of == qos).count();
                 prop_assert_eq!(all, firsts(delivered, qos).len(), "doubled");
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Whatever two brokers send, in any order.
+    #[test]
+    fn no_packets_cause_a_panic_and_each_is_answered_by_a_bounded_number(
+        parts in prop::collection::vec((any::<bool>(), 0x30_u8..0xF0, prop::collection::vec(any::<u8>(), 0..40)), 0..60),
+    ) {
+        let mut relay = relay(Terms { here_id: Some("me".into()), adds_dedup_id: true, ..terms() });
+        for (is_here, first_byte, body) in parts {
+            let mut decoder = crate::codec::client::ServerDecoder::new(ProtocolVersion::V5, 1_000, 0);
+            decoder.decode(&mut bytes::Bytes::from_static(&[0x20, 3, 0, 0, 0])).unwrap();
+            let length = u8::try_from(body.len()).unwrap();
+            let mut bytes = bytes::Bytes::from([&[first_byte, length][..], &body].concat());
+            let Ok(Some(packet)) = decoder.decode(&mut bytes) else { continue };
+            let held = relay.held.len();
+            let mut sends = Vec::new();
+            let ended = match is_here {
+                true => relay.on_here(packet, Congestion::None, &mut sends),
+                false => relay.on_there(packet, &mut sends),
+            };
+            prop_assert!(sends.len() <= 2 + held);
+            prop_assert!(relay.in_flight.len() <= 4);
+            if ended.is_err() {
+                break;
             }
         }
     }

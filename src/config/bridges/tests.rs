@@ -34,7 +34,8 @@ fn a_bridge_needs_a_name_of_its_own_an_address_and_topics() {
 #[test]
 fn what_contradicts_itself_is_a_problem() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let cases: [(fn(&mut Bridge), &str); 15] = [
+    type Case = (fn(&mut Bridge), &'static str);
+    let cases: [Case; 15] = [
         (|bridge| bridge.ca = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()), "ca"),
         (|bridge| bridge.insecure_no_hostname = true, "insecure_no_hostname"),
         (|bridge| bridge.alpn = Some("mqtt".to_owned()), "alpn"),

@@ -12,7 +12,7 @@ use super::plan::{connect_there, has_qos_2, rules, version};
 use super::state::Bridge;
 use super::transport::{Transport, open};
 use crate::bridge::{BRIDGE_ID, Side, Terms};
-use crate::broker::{Answer, Query};
+use crate::broker::{Answer, Gift, Query};
 use crate::codec::{Ack, ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket};
 use crate::config::{BridgeAddress, BridgeProtocol};
 use crate::routing::ShardId;
@@ -107,10 +107,26 @@ impl Bridge {
         let connack = timeout(HERE_TIMEOUT, connack(&mut link)).await;
         let connack = connack.map_err(|_| BridgeError::NoAnswer)?.map_err(BridgeError::Here)?;
         if connack.reason_code.is_error() {
+            if connack.reason_code == ReasonCode::ClientIdentifierNotValid {
+                self.claim_session().await;
+            }
             let reason = connack.properties.reason_string.as_deref().map(str::to_owned);
             return Err(BridgeError::RefusedHere(connack.reason_code, reason));
         }
         Ok((link, connack))
+    }
+
+    /// Makes the Session here that of the bridge's user, which may have been another one before a reload. Nobody else can have a Session with this
+    /// Client Identifier.
+    async fn claim_session(&self) {
+        let client_id = Kind::Bridge.client_id(&self.settings.name);
+        let owner = Kind::Bridge.owner(self.settings.local_user());
+        for shard in 0..self.queries.shards() {
+            let shard = ShardId(u16::try_from(shard).unwrap_or(u16::MAX));
+            let gift = Gift { client_id: client_id.clone(), owner: owner.clone(), access: None };
+            // The next attempt shows whether it succeeded.
+            let _ = self.queries.ask(shard, Query::Give(Box::new(gift))).await;
+        }
     }
 
     /// Whether this broker has the Session of the bridge.
@@ -188,3 +204,49 @@ const RELEASES_MAX: usize = 1_024;
 const EARLY_MAX: usize = 4_096;
 /// In bytes: properties and identifiers that this broker adds for the bridge.
 const PROPERTIES_MAX: u32 = 128;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::codec::ProtocolVersion;
+
+    /// A broker that answers each PUBREL, and sends a message of its own in between.
+    #[test]
+    fn every_packet_identifier_is_released_and_messages_that_come_meanwhile_are_kept() {
+        let (client, mut server) = tokio::io::duplex(4_096);
+        let answering = async move {
+            server.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+            for number in 1..=u16::MAX {
+                let mut packet = [0; 4];
+                server.read_exact(&mut packet).await.unwrap();
+                let [high, low] = number.to_be_bytes();
+                assert_eq!(packet, [0x62, 2, high, low]);
+                if number == 7 {
+                    server.write_all(b"\x32\x06\x00\x01a\x00\x09\x00\x30\x04\x00\x01b\x00").await.unwrap();
+                }
+                server.write_all(&[0x70, 3, high, low, 0x92]).await.unwrap();
+            }
+            server
+        };
+        let releasing = async {
+            let mut link = PacketLink::new(client, ProtocolVersion::V5, 1_000);
+            assert!(!connack(&mut link).await.unwrap().session_present);
+            let mut early = Vec::new();
+            release_all(&mut link, Side::There, &mut early).await.unwrap();
+            early
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (_server, early) = runtime.block_on(async { tokio::join!(answering, releasing) });
+        let topics: Vec<_> = early
+            .iter()
+            .map(|(side, packet)| {
+                let ServerPacket::Publish(publish) = packet else { panic!("{packet:?}") };
+                (*side, publish.message.topic.as_str().to_owned())
+            })
+            .collect();
+        assert_eq!(topics, [(Side::There, "a".to_owned())]);
+    }
+}

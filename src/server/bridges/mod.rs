@@ -17,6 +17,7 @@ mod identity;
 mod keep_alive;
 mod plan;
 mod pump;
+mod running;
 mod state;
 mod subscribing;
 mod task;
@@ -25,13 +26,10 @@ mod transport;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::thread;
-use std::time::Duration;
 
 use bytestring::ByteString;
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+
+pub(super) use running::Bridges;
 
 use super::Server;
 use super::log::log_line;
@@ -39,26 +37,8 @@ use super::own_client::Kind;
 use crate::broker::{Answer, PageRequest, Query};
 use crate::config::{self, Durability};
 use crate::routing::ShardId;
+use running::{Running, stop_all};
 use state::Bridge;
-
-/// The thread of the bridges, and those that run. It ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Bridges {
-    runtime: Handle,
-    /// Dropping it ends the thread.
-    _stop: oneshot::Sender<()>,
-    here_id: ByteString,
-    running: BTreeMap<String, Running>,
-}
-
-/// A bridge that runs. It ends when this is dropped.
-#[derive(Debug)]
-struct Running {
-    settings: config::Bridge,
-    /// Dropping it ends the bridge.
-    stop: oneshot::Sender<()>,
-    ended: oneshot::Receiver<()>,
-}
 
 impl Server {
     /// Starts, ends and replaces bridges, as the configuration says. One whose settings have not changed stays.
@@ -67,7 +47,7 @@ impl Server {
         let mut bridges = match self.attendants.bridges.take() {
             Some(bridges) => bridges,
             None if self.config.bridges.is_empty() => return,
-            None => match self.start_bridges() {
+            None => match self.bridge_id().and_then(Bridges::start) {
                 Ok(bridges) => bridges,
                 Err(error) => {
                     let reason = &*error.to_string();
@@ -75,21 +55,19 @@ impl Server {
                 }
             },
         };
-        let names: Vec<String> = bridges.running.keys().cloned().collect();
-        let mut earlier = BTreeMap::new();
-        for name in names {
-            let wanted = self.config.bridges.iter().find(|settings| settings.name == name);
-            let is_same = |running: &Running| wanted == Some(&running.settings);
-            if bridges.running.get(&name).is_some_and(is_same) {
-                continue;
-            }
-            if let Some(running) = bridges.running.remove(&name) {
-                earlier.insert(name.clone(), running.stop().await);
-            }
-            if wanted.is_none() {
-                self.status.forget_bridge(&name);
+        let wanted = |name: &str| self.config.bridges.iter().find(|settings| settings.name == name);
+        let (changed, same) = std::mem::take(&mut bridges.running)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(name, running)| wanted(name) != Some(&running.settings));
+        bridges.running = same;
+        let earlier: BTreeMap<_, _> =
+            changed.iter().map(|(name, running)| (name.clone(), running.settings.clone())).collect();
+        stop_all(changed.into_values()).await;
+        for name in earlier.keys() {
+            if wanted(name).is_none() {
+                self.status.forget_bridge(name);
                 log_line!(
-                    BridgeSessionLeft { bridge = &*name },
+                    BridgeSessionLeft { bridge = name.as_str() },
                     "bridge {name} has ended; its session here goes on to collect messages until it is deleted: oncemq forget '$bridge/{name}'"
                 );
             }
@@ -111,29 +89,15 @@ impl Server {
     /// Ends all bridges, in a short time.
     pub(super) async fn stop_bridges(&mut self) {
         let Some(bridges) = self.attendants.bridges.take() else { return };
-        let ending = bridges.running.into_values().map(Running::begin_stop).collect::<Vec<_>>();
-        let all = async {
-            for ended in ending {
-                let _ended_or_not = ended.await;
-            }
-        };
-        let _ended_or_not = timeout(STOP_TIMEOUT, all).await;
+        stop_all(bridges.running.into_values()).await;
     }
 
-    /// Starts the thread.
-    fn start_bridges(&self) -> io::Result<Bridges> {
+    /// How this broker calls itself. From now on it tells bridges that ask.
+    fn bridge_id(&self) -> io::Result<ByteString> {
         let is_stored = self.config.strongest_durability() != Durability::None;
-        let here_id = identity::of(is_stored.then_some(&*self.config.server.data))?;
-        self.shared.set_bridge_id(here_id.clone());
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(RESOLVERS_MAX).build()?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
-        thread::Builder::new().name("bridges".to_owned()).spawn(move || {
-            // An error says that the sender is gone, which is what is waited for.
-            let _ = runtime.block_on(stopped);
-            runtime.shutdown_background();
-        })?;
-        Ok(Bridges { runtime: handle, _stop: stop, here_id, running: BTreeMap::new() })
+        let id = identity::of(is_stored.then_some(&*self.config.server.data))?;
+        self.shared.set_bridge_id(id.clone());
+        Ok(id)
     }
 
     /// The filters to which a bridge is subscribed here.
@@ -155,33 +119,6 @@ impl Server {
     }
 }
 
-impl Running {
-    fn start(runtime: &Handle, bridge: Bridge) -> Self {
-        let settings = bridge.settings.clone();
-        let (stop, stopped) = oneshot::channel();
-        let (ending, ended) = oneshot::channel();
-        runtime.spawn(async move {
-            bridge.run(stopped).await;
-            // Nobody may wait for it any more.
-            let _ = ending.send(());
-        });
-        Self { settings, stop, ended }
-    }
-
-    /// Tells it to end.
-    fn begin_stop(self) -> oneshot::Receiver<()> {
-        drop(self.stop);
-        self.ended
-    }
-
-    /// Ends it, in a short time. Returns what it did.
-    async fn stop(self) -> config::Bridge {
-        let settings = self.settings.clone();
-        let _ended_or_not = timeout(STOP_TIMEOUT, self.begin_stop()).await;
-        settings
-    }
-}
-
 /// The filters here that the settings do not name.
 fn stale(subscribed: &[String], settings: &config::Bridge) -> Vec<String> {
     let wanted = plan::subscriptions(&plan::rules(settings).0);
@@ -199,9 +136,5 @@ fn stale_there(before: &config::Bridge, settings: &config::Bridge) -> Vec<String
     filters(before).into_iter().filter(|filter| !wanted.contains(filter)).collect()
 }
 
-/// A bridge gives up its connections after half of this time.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Threads that ask the name service.
-const RESOLVERS_MAX: usize = 8;
 /// Subscriptions that are asked for at a time.
 const PAGE: usize = 1_000;

@@ -1,9 +1,11 @@
 //! What the parts of a bridge share, and what they say about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use tokio::time::timeout;
 
 use super::error::BridgeError;
 use super::plan::{has_qos_2, rules};
@@ -11,7 +13,7 @@ use super::subscribing::RefusedFilter;
 use crate::bridge::{Counts, Refusal, Side, in_words};
 use crate::broker::{Answer, OperatorMessage, Query, TopicQuery};
 use crate::codec::{Message, Qos};
-use crate::config::{self, BridgeProtocol};
+use crate::config::{self, BridgeProtocol, BridgeStart};
 use crate::routing::ShardId;
 use crate::server::LogEvent;
 use crate::server::bridge_figures::{BridgeFigures, BridgeState};
@@ -100,9 +102,10 @@ impl Bridge {
         if had_here {
             self.must_release_here |= has_qos_2(&rules(&self.settings).1);
         }
-        // At the first connect of a new bridge after a crash, one Session may be there alone.
         let name = &*self.settings.name;
-        if had_here && !self.settings.clean_start {
+        // A lazy bridge has subscribed here before its first connect.
+        let is_new = self.settings.start == BridgeStart::Lazy && self.figures.connects == 0;
+        if had_here && !self.settings.clean_start && !is_new {
             self.figures.sessions_lost_there += 1;
             let reason = "the other broker has no session of the bridge";
             log_line!(BridgeSessionLost { bridge = name, reason }, "bridge {name}: {reason}: messages that were on their way may come twice, and what waited there is lost");
@@ -144,7 +147,8 @@ impl Bridge {
     /// Publishes the figures.
     pub(super) async fn publish(&mut self, counts: Counts) {
         self.figures.counts = counts;
-        self.figures.queued_messages = self.queued().await;
+        // A shard that takes its time must not hold up the messages.
+        self.figures.queued_messages = timeout(QUERY_PATIENCE, self.queued()).await.unwrap_or_default();
         self.status.publish_bridge(self.figures.clone());
     }
 
@@ -201,3 +205,6 @@ const fn whose(side: Side) -> &'static str {
         Side::There => "the other",
     }
 }
+
+/// A shard answers within milliseconds.
+const QUERY_PATIENCE: Duration = Duration::from_millis(100);

@@ -115,10 +115,12 @@ mod tests {
     fn filters_are_sent_in_parts_and_an_identifier_in_use_is_replaced() {
         let mut subscribing = Subscribing::new(u16::MAX, true);
         let packets = subscribing.begin(subscriptions(17), &["old/#".to_owned()]);
-        let ids = packets.iter().map(|packet| match packet {
-            ClientPacket::Subscribe(subscribe) => (subscribe.packet_id.number(), subscribe.subscriptions.len()),
-            ClientPacket::Unsubscribe(unsubscribe) => (unsubscribe.packet_id.number(), unsubscribe.filters.len()),
-            other => panic!("{other:?}"),
+        let ids = packets.iter().map(|packet| {
+            if let ClientPacket::Subscribe(subscribe) = packet {
+                return (subscribe.packet_id.number(), subscribe.subscriptions.len());
+            }
+            let ClientPacket::Unsubscribe(unsubscribe) = packet else { panic!("{packet:?}") };
+            (unsubscribe.packet_id.number(), unsubscribe.filters.len())
         });
         assert_eq!(ids.collect::<Vec<_>>(), [(u16::MAX, 1), (1, 16), (2, 1)]);
         let (refused, again) = subscribing.on_suback(Side::There, &suback(2, vec![ReasonCode::PacketIdentifierInUse]));
