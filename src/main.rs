@@ -24,6 +24,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::Authenticator;
 use oncemq::config::{self, Arguments, Loaded, LogFormat};
+use oncemq::import;
 use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
 
 use cli::{CliCommand, CliError, MqttError, Passwd};
@@ -149,7 +150,7 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     server::exit_on_panic(*format);
     server::use_small_pages();
     let activated = server::activated_sockets()?;
-    let mut loaded = config::load(arguments)?;
+    let mut loaded = import::load(arguments)?;
     *format = loaded.config.log.format;
     let _written_when_dropped = server::init_logging(&loaded.config.log)?;
     let (take_over, sockets) = if take_over { TakeOver::request(&loaded.config)? } else { (None, None) };
@@ -226,6 +227,7 @@ fn check(file: PathBuf) -> anyhow::Result<()> {
     // The exit code is that of all errors of this command.
     let certificates = server::check_certificates(&loaded.config).map_err(|error| anyhow!(error.to_string()))?;
     server::check_telemetry(&loaded.config).map_err(|reason| anyhow!(reason))?;
+    server::check_sinks(&loaded.config).map_err(|reason| anyhow!(reason))?;
     for note in certificates.into_iter().chain(authenticator.notes()).chain(loaded.exposures()) {
         print(&note)?;
     }
@@ -233,6 +235,6 @@ fn check(file: PathBuf) -> anyhow::Result<()> {
 }
 
 fn show(arguments: &Arguments) -> anyhow::Result<()> {
-    let loaded = config::load(arguments)?;
+    let loaded = import::load(arguments)?;
     print(loaded.to_string().trim_end())
 }

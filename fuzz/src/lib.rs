@@ -7,28 +7,33 @@ mod choices;
 mod decode;
 mod encode;
 mod files;
+mod import;
 mod listener;
 mod recovery;
 mod scram;
 mod shadow;
 mod shard;
+mod sink;
 mod store_fetch;
 mod tokens;
 mod user_properties;
 
 /// Every target: its name, its function, and how often the tests call it with mutated seeds.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 19] = [
     Target { name: "acl", run: files::acl, runs: 400 },
     Target { name: "admin", run: admin::admin, runs: 150 },
     Target { name: "config", run: files::config, runs: 400 },
     Target { name: "decode", run: decode::decode, runs: 3_000 },
+    Target { name: "dynsec", run: import::dynsec, runs: 300 },
     Target { name: "encode", run: encode::encode, runs: 3_000 },
+    Target { name: "mosquitto_conf", run: import::conf, runs: 300 },
     Target { name: "opening", run: listener::opening, runs: 2_000 },
     Target { name: "passwords", run: files::passwords, runs: 400 },
     Target { name: "proxy", run: listener::proxy, runs: 5_000 },
     Target { name: "recovery", run: recovery::recovery, runs: 1_000 },
     Target { name: "scram", run: scram::scram, runs: 2_000 },
     Target { name: "shard", run: shard::shard, runs: 1_000 },
+    Target { name: "sink", run: sink::sink, runs: 2_000 },
     Target { name: "store_fetch", run: store_fetch::store_fetch, runs: 1_000 },
     Target { name: "tls_files", run: files::tls, runs: 400 },
     Target { name: "tokens", run: tokens::tokens, runs: 2_000 },

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use oncemq::auth::{AuthError, ExpectationError};
 use oncemq::config::ConfigError;
+use oncemq::import::{ConfError, WriteError};
 
 use crate::tls_client::TlsFilesError;
 
@@ -24,6 +25,12 @@ pub(crate) enum CliError {
     /// A file of expected decisions can't be used.
     #[error(transparent)]
     Expectation(#[from] ExpectationError),
+    /// A configuration of mosquitto can't be read.
+    #[error(transparent)]
+    Import(#[from] ConfError),
+    /// What is made of it can't be written.
+    #[error(transparent)]
+    NotWritten(#[from] WriteError),
     /// A file can't be read or written.
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
@@ -57,6 +64,8 @@ impl CliError {
             | Self::Tls(_)
             | Self::Acl(_)
             | Self::Expectation(_)
+            | Self::Import(_)
+            | Self::NotWritten(_)
             | Self::File { .. } => 2,
             Self::Refused { code: 400 | 413 | 422, .. } => 2,
             Self::Refused { code: 401 | 403 | 404 | 409, .. } | Self::NotDone(_) | Self::Output(_) => 1,

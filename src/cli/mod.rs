@@ -5,16 +5,19 @@
 
 mod acl;
 mod api;
+mod bridges;
 mod broker;
 mod clients;
 mod error;
 mod generate;
+mod import;
 mod message;
 mod mqtt;
 mod output;
 mod passwords;
 mod refusals;
 mod routes;
+mod sinks;
 mod table;
 mod target;
 mod terminal;
@@ -33,13 +36,16 @@ pub(crate) use mqtt::MqttError;
 pub(crate) use passwords::{Passwd, change as change_password};
 pub(crate) use target::TargetArguments;
 
+use bridges::Bridges;
 use broker::{Backup, Reload, StatusCommand};
 use clients::{Client, Clients, Forget, Kick};
 use generate::{Completion, Man};
+use import::Import;
 use message::Message;
 use mqtt::{PublishCommand, SubscribeCommand};
 use refusals::{Acl, Bans, Drops, Refusals};
 use routes::{Retained, Subs, Who};
+use sinks::Sinks;
 use top::Top;
 use trace::Trace;
 use users::Users;
@@ -77,6 +83,10 @@ pub(crate) enum CliCommand {
     Refusals(Refusals),
     /// Show packets and decisions about some clients or topics, live
     Trace(Trace),
+    /// Show the bridges: whether they are connected to the other broker, what has passed, and what fails
+    Bridges(Bridges),
+    /// Show the sinks: what they send to other services, and what fails
+    Sinks(Sinks),
     /// List or lift bans
     Bans(Bans),
     /// List, add and remove users of the password file
@@ -84,6 +94,9 @@ pub(crate) enum CliCommand {
     /// Explain, check and test access rules
     #[command(subcommand)]
     Acl(Acl),
+    /// Move in from another broker
+    #[command(subcommand)]
+    Import(Import),
     /// Read the configuration and the files that it names again
     Reload(Reload),
     /// Make a backup of the store of the running broker
@@ -112,11 +125,14 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Drops(command) => refusals::drops(command),
         CliCommand::Refusals(command) => refusals::refusals(command),
         CliCommand::Trace(command) => trace::run(command),
+        CliCommand::Bridges(command) => bridges::run(command),
+        CliCommand::Sinks(command) => sinks::run(command),
         CliCommand::Bans(command) => refusals::bans(command),
         CliCommand::Users(command) => users::run(command),
         CliCommand::Acl(Acl::Explain(command)) => refusals::explain(command),
         CliCommand::Acl(Acl::Check(command)) => acl::check(command),
         CliCommand::Acl(Acl::Test(command)) => acl::test(command),
+        CliCommand::Import(Import::Mosquitto(command)) => import::mosquitto(&command),
         CliCommand::Reload(command) => broker::reload(command),
         CliCommand::Backup(command) => broker::backup(command),
         CliCommand::Completion(command) => generate::completion(command, &mut definition),
