@@ -45,6 +45,8 @@ pub(crate) enum Trust<'a> {
     System,
     /// Those of this PEM text.
     Only(&'a [u8]),
+    /// These, which several clients share.
+    Shared(&'a Arc<RootCertStore>),
 }
 
 impl<'a> Trust<'a> {
@@ -247,31 +249,38 @@ pub(crate) fn tls_config(trust: Trust<'_>) -> Result<ClientConfig, ClientError> 
 }
 
 fn tls_config_as(trust: Trust<'_>, identity: Identity<'_>) -> Result<ClientConfig, ClientError> {
-    let mut roots = RootCertStore::empty();
-    match trust {
-        Trust::Nobody => {}
-        Trust::System => {
-            // One that is unusable concerns few servers.
-            let found = rustls_native_certs::load_native_certs().certs;
-            if roots.add_parsable_certificates(found).0 == 0 {
-                return Err(ClientError::NoSystemAuthorities);
-            }
-        }
+    let roots = match trust {
+        Trust::Nobody => Arc::new(RootCertStore::empty()),
+        Trust::System => system_authorities()?,
         Trust::Only(pem) => {
+            let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 roots.add(certificate?)?;
             }
             if roots.is_empty() {
                 return Err(ClientError::Empty);
             }
+            Arc::new(roots)
         }
-    }
+        Trust::Shared(roots) => Arc::clone(roots),
+    };
     let builder = ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions()?;
     let builder = builder.with_root_certificates(roots);
     let Some((certificates, key)) = identity else { return Ok(builder.with_no_client_auth()) };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
     let key = PrivateKeyDer::from_pem_slice(key).map_err(ClientError::Identity)?;
     Ok(builder.with_client_auth_cert(chain.map_err(ClientError::Identity)?, key)?)
+}
+
+/// The authorities that the operating system trusts. To read them takes some milliseconds.
+pub(crate) fn system_authorities() -> Result<Arc<RootCertStore>, ClientError> {
+    let mut roots = RootCertStore::empty();
+    // One that is unusable concerns few servers.
+    let found = rustls_native_certs::load_native_certs().certs;
+    if roots.add_parsable_certificates(found).0 == 0 {
+        return Err(ClientError::NoSystemAuthorities);
+    }
+    Ok(Arc::new(roots))
 }
 
 /// An error with what has caused it.

@@ -148,7 +148,7 @@ const fn default_retry_max() -> Duration {
 }
 
 const fn default_retries_max() -> u32 {
-    10 // about a quarter of an hour
+    10 // ten minutes or more
 }
 
 impl Sink {

@@ -64,7 +64,7 @@ impl BridgeState {
 
 impl BridgeFigures {
     /// Those of a bridge that begins.
-    pub(in crate::server) fn new(name: &str, now: Timestamp) -> Self {
+    pub(crate) fn new(name: &str, now: Timestamp) -> Self {
         Self {
             name: name.into(),
             state: BridgeState::Connecting,
@@ -83,7 +83,7 @@ impl BridgeFigures {
     }
 
     /// Notes why it is not connected.
-    pub(in crate::server) fn failed(&mut self, reason: &str, now: Timestamp) {
+    pub(crate) fn failed(&mut self, reason: &str, now: Timestamp) {
         (self.last_error, self.last_error_at) = (Some(reason.into()), Some(now));
     }
 

@@ -45,7 +45,12 @@ impl Server {
                 let loaded = self.load_configuration(&mut report);
                 self.apply(loaded, accepting, &mut report).await;
             }
-            Scope::Files(parts) => self.reload_files(parts, &mut report),
+            Scope::Files(parts) => {
+                self.reload_files(parts, &mut report);
+                if parts.iter().any(|part| part == stamps::SINKS) {
+                    self.apply_sinks().await;
+                }
+            }
         }
         notify(&[sd_notify::NotifyState::Ready]);
         report

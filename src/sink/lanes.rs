@@ -26,8 +26,8 @@ pub(super) struct Entry {
     pub(super) message: Arc<Delivery>,
     /// When it came.
     pub(super) arrived: Timestamp,
-    /// Whether it has a request of its own, because one with others has failed.
-    pub(super) is_alone: bool,
+    /// If it has a request of its own, because one with others was given up: the attempts that count as made.
+    pub(super) alone_after: Option<u32>,
 }
 
 /// The topic, if messages of the same topic wait for each other; otherwise there is one lane.
@@ -53,10 +53,10 @@ impl Lanes {
         self.put(settings, entry, End::Back);
     }
 
-    /// Gives back messages of a request, in their order, to be taken one by one.
-    pub(super) fn give_back(&mut self, settings: &Settings, entries: Vec<Entry>) {
+    /// Gives back messages of a request, in their order, to be taken one by one, as if so many attempts were made with each.
+    pub(super) fn give_back(&mut self, settings: &Settings, entries: Vec<Entry>, attempts: u32) {
         for entry in entries.into_iter().rev() {
-            self.put(settings, Entry { is_alone: true, ..entry }, End::Front);
+            self.put(settings, Entry { alone_after: Some(attempts), ..entry }, End::Front);
         }
     }
 
@@ -87,7 +87,7 @@ impl Lanes {
         while let Some(key) = self.ready.pop_front() {
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             let (messages_before, bytes_before) = (lane.queue.len(), lane.bytes);
-            while !taken.last().is_some_and(|last: &Entry| last.is_alone)
+            while !taken.last().is_some_and(|last: &Entry| last.is_alone())
                 && let Some(entry) = lane.next(settings, (taken.len(), bytes))
             {
                 bytes += entry.message.bytes();
@@ -118,7 +118,7 @@ impl Lanes {
     pub(super) fn due(&self, settings: &Settings) -> Option<Timestamp> {
         let head = self.lanes.get(self.ready.front()?)?.queue.front()?;
         let is_full = self.ready_messages >= settings.batch_max || self.ready_bytes >= settings.batch_bytes_max;
-        Some(if is_full || head.is_alone { Timestamp::default() } else { head.arrived + settings.batch_wait })
+        Some(if is_full || head.is_alone() { Timestamp::default() } else { head.arrived + settings.batch_wait })
     }
 
     /// The messages are in no request any more: what waits for them may go on.
@@ -157,13 +157,19 @@ impl Lanes {
     }
 }
 
+impl Entry {
+    const fn is_alone(&self) -> bool {
+        self.alone_after.is_some()
+    }
+}
+
 impl Lane {
     /// Takes its first message, if that fits a request with so many messages and bytes.
     fn next(&mut self, settings: &Settings, (messages, bytes): (usize, usize)) -> Option<Entry> {
         let head = self.queue.front()?;
         let fits = messages == 0
             || messages < settings.batch_max
-                && !head.is_alone
+                && !head.is_alone()
                 && bytes.saturating_add(head.message.bytes()) <= settings.batch_bytes_max;
         let entry = fits.then(|| self.queue.pop_front())??;
         self.bytes -= entry.message.bytes();

@@ -152,7 +152,7 @@ impl Machine {
             *bytes += message.bytes();
         }
         self.held += 1;
-        self.lanes.push(&self.settings, Entry { message, arrived: now, is_alone: false });
+        self.lanes.push(&self.settings, Entry { message, arrived: now, alone_after: None });
     }
 
     fn on_answered(&mut self, now: Timestamp, id: RequestId, outcome: Outcome, actions: &mut Vec<Action>) {
@@ -170,12 +170,14 @@ impl Machine {
                     self.paused_until = self.paused_until.max(now + pause);
                 }
                 if batch.attempts > self.settings.retries_max {
-                    self.give_up(now, batch, reason, actions);
+                    // Each message has one more attempt, by itself.
+                    self.give_up(now, batch, (reason, self.settings.retries_max), actions);
                 } else {
                     self.wait(now, id, batch, pause);
                 }
             }
-            Outcome::Refused(reason) => self.give_up(now, batch, reason, actions),
+            // What is not to blame has all its attempts.
+            Outcome::Refused(reason) => self.give_up(now, batch, (reason, 0), actions),
         }
     }
 
@@ -199,12 +201,18 @@ impl Machine {
         self.batches.insert(id, batch);
     }
 
-    /// A request is not tried again. Its messages are tried one by one, so that one of them does not take the others with it; a single one
-    /// becomes a dead letter.
-    fn give_up(&mut self, now: Timestamp, mut batch: Batch, reason: Arc<str>, actions: &mut Vec<Action>) {
+    /// A request is not tried again. Its messages are tried one by one, as if so many attempts were made, so that one of them does not take the
+    /// others with it; a single one becomes a dead letter.
+    fn give_up(
+        &mut self,
+        now: Timestamp,
+        mut batch: Batch,
+        (reason, attempts): (Arc<str>, u32),
+        actions: &mut Vec<Action>,
+    ) {
         if batch.entries.len() > 1 {
             let messages: Vec<_> = batch.entries.iter().map(|entry| Arc::clone(&entry.message)).collect();
-            self.lanes.give_back(&self.settings, batch.entries);
+            self.lanes.give_back(&self.settings, batch.entries, attempts);
             return self.lanes.release(&self.settings, messages.iter());
         }
         let becomes_dead_letter = |entry: &Entry| {
@@ -265,9 +273,7 @@ impl Machine {
                 self.counts.retries += 1;
                 self.send(id, actions);
             } else if let Some(entries) = self.lanes.take(&self.settings, now) {
-                // One that was in a failed request before has no further attempts.
-                let is_last = entries.iter().any(|entry| entry.is_alone);
-                let attempts = if is_last { self.settings.retries_max } else { 0 };
+                let attempts = entries.first().and_then(|entry| entry.alone_after).unwrap_or(0);
                 let id = self.new_id();
                 self.batches.insert(id, Batch { entries, attempts, burial: None });
                 self.send(id, actions);

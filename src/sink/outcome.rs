@@ -34,7 +34,7 @@ impl Outcome {
     }
 }
 
-/// The time that a header Retry-After asks for: a number of seconds or a date, at most [`RETRY_AFTER_MAX`]. `None` if it says neither.
+/// The time that a header Retry-After asks for: a number of seconds or a date, at most an hour. `None` if it says neither.
 pub fn retry_after(text: &str, now: WallTime) -> Option<Duration> {
     let text = text.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -22,6 +22,39 @@ fn the_state_of_a_bridge_is_retained_on_both_sides() {
 }
 
 #[test]
+fn messages_wait_for_a_broker_that_was_never_there() {
+    for other in [Kind::Oncemq, Kind::Mosquitto] {
+        let mut there = Node::started(other, "");
+        let mut at_there = Client::subscribed(there.address, "at-there", "r/#");
+        there.end("TERM");
+        let topics = ["filter = \"#\", qos = 2, remote_prefix = \"r/\""];
+        let mut here = Node::new(Kind::Oncemq);
+        here.configure("");
+        here.start();
+        Client::new(here.address, "publisher").publish_now("kept", "before the bridge", 1, true);
+        here.end("KILL");
+        here.configure(&bridge(&there.url(), "", &topics));
+        here.start();
+        here.wait_for_log("bridge_failed");
+        Client::new(here.address, "publisher").publish_now("a", "1", 2, false);
+        // The Session of the bridge is there after a restart, and the retained message still follows.
+        here.end("KILL");
+        here.start();
+        here.wait_for_log_times("bridge_failed", 2);
+        Client::new(here.address, "publisher").publish_now("a", "2", 2, false);
+        there.start();
+        at_there
+            .run_until("all", |client| client.messages.iter().filter(|message| message.topic == "r/a").count() == 2);
+        at_there.run_for(crate::SILENCE);
+        // The retained message may come before or after the client is back there.
+        let (kept, queued): (Vec<String>, Vec<String>) =
+            at_there.texts().into_iter().partition(|text| text.starts_with("r/kept"));
+        assert_eq!(queued, ["r/a 1 2", "r/a 2 2"]);
+        assert!(kept.iter().any(|text| text.starts_with("r/kept before the bridge 1")), "{kept:?}");
+    }
+}
+
+#[test]
 fn a_bridge_fails_over_to_the_next_address() {
     let there = Node::started(Kind::Oncemq, "");
     let dead = Node::new(Kind::Oncemq);

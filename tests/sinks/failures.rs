@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::broker::Broker;
-use crate::deadline::wait_for;
+use crate::deadline::{now, wait_for};
 use crate::http_service::{HttpService, Response};
 use crate::{header, payloads, sink};
 
@@ -154,4 +154,68 @@ fn a_slow_receiver_has_as_many_requests_as_it_should_and_answers_without_end_do_
     assert_eq!(sent, (0..20).map(|number| number.to_string()).collect::<Vec<_>>(), "each once");
     // Connections that the broker has given up may still be open on this side.
     assert!(service.open().1 <= 3 + 2, "{:?}", service.open());
+}
+
+#[test]
+fn a_receiver_that_asks_for_a_pause_gets_it_from_all_topics() {
+    let service = HttpService::start(|asked| match header(asked, "oncemq-attempt").as_deref() {
+        Some("1") if asked.field("payload") == "first" => {
+            Response::Bytes(b"HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n".to_vec())
+        }
+        _ => Response::ok(""),
+    });
+    let broker = Broker::start(&sink("alarms", &service.url("/"), ""));
+    broker.wait_for_sink("alarms");
+    let mut client = broker.client("c");
+    assert!(client.publish("alarms/a", "first"));
+    wait_for("the first request", || (service.asked().len() == 1).then_some(()));
+    broker.wait_for_line("the answer is 429");
+    let begun = now();
+    assert!(client.publish("alarms/b", "other"));
+    wait_for("the acknowledgements", || (broker.queued("alarms") == 0).then_some(()));
+    assert!(begun.elapsed() > Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert_eq!(service.asked().len(), 3);
+}
+
+#[test]
+fn a_dead_letter_that_the_access_rules_refuse_is_said_to_be_lost() {
+    let service = HttpService::start(|_| Response::Json(400, String::new()));
+    let directory = tempfile::tempdir().unwrap();
+    let rules = "topic alarms/#\nuser alarms\ntopic read alarms/#\n";
+    std::fs::write(directory.path().join("acl"), rules).unwrap();
+    let settings = with_dead_letters(&sink("alarms", &service.url("/"), ""));
+    let mut broker = Broker::start_in(directory, &format!("[security]\nacl_file = \"DIR/acl\"\n{settings}"));
+    broker.wait_for_sink("alarms");
+    assert!(broker.client("c").publish("alarms/a", "x"));
+    wait_for("the acknowledgement", || (broker.queued("alarms") == 0 && !service.asked().is_empty()).then_some(()));
+    // The end of the sink tells of what the log has not told yet.
+    broker.stop();
+    broker.wait_for_line("is lost: its dead letter was refused: Not authorized");
+}
+
+#[test]
+fn messages_of_qos_0_are_sent_without_an_identity() {
+    let service = HttpService::start(|_| Response::ok(""));
+    let broker = Broker::start(&sink("alarms", &service.url("/"), "qos = 0"));
+    broker.wait_for_sink("alarms");
+    assert!(broker.client("c").publish("alarms/a", "x"));
+    wait_for("the request", || (service.asked().len() == 1).then_some(()));
+    let body = &service.asked()[0].body;
+    assert!(body["id"].is_null() && body["qos"] == 0 && body["user_properties"] == serde_json::json!([]), "{body}");
+}
+
+#[test]
+fn large_messages_that_are_not_taken_wait_on_the_disk() {
+    let service = HttpService::start(|_| Response::Json(503, String::new()));
+    let broker = Broker::start(&sink("alarms", &service.url("/"), "retries_max = 1000"));
+    broker.wait_for_sink("alarms");
+    let mut client = broker.client("c");
+    for number in 0..30 {
+        assert!(client.publish(&format!("alarms/{number}"), vec![b'x'; 1 << 20]));
+    }
+    let in_flight = || broker.api("/clients/%24sink%2Falarms")["in_flight_out"].as_u64().unwrap();
+    wait_for("the window", || (in_flight() > 10).then_some(()));
+    assert!(broker.queued("alarms") == 30 && in_flight() <= 16, "{}", in_flight());
+    service.answer(|_| Response::ok(""));
+    wait_for("the acknowledgements", || (broker.queued("alarms") == 0).then_some(()));
 }

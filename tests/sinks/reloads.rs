@@ -117,3 +117,20 @@ fn the_access_rules_of_its_user_apply_and_a_refused_subscription_is_asked_for_ag
     assert!(client.publish("alarms/1", "in time"));
     wait_for("the request", || (payloads(&service) == ["in time"]).then_some(()));
 }
+
+#[test]
+fn watched_files_are_read_without_a_reload() {
+    let service = HttpService::start(|_| Response::ok(""));
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("headers"), "X-Key: one\n").unwrap();
+    let settings = sink("alarms", &service.url("/"), "headers_file = \"DIR/headers\"");
+    let broker = Broker::start_in(directory, &format!("watch_files = true\n{settings}"));
+    broker.wait_for_sink("alarms");
+    fs::write(broker.directory.path().join("headers"), "X-Key: two\n").unwrap();
+    wait_for("the second start", || {
+        (broker.log().matches("the sink alarms sends messages to").count() == 2).then_some(())
+    });
+    assert!(broker.client("c").publish("alarms/1", "x"));
+    wait_for("the request", || (service.asked().len() == 1).then_some(()));
+    assert_eq!(header(&service.asked()[0], "x-key").as_deref(), Some("two"));
+}

@@ -40,7 +40,7 @@ impl Bridge {
         let receive_maximum = self.settings.inflight_max.min(limits.receive_maximum);
         let version = version(&self.settings);
         let connect = connect_there(&self.settings, self.has_bridge_bit, (receive_maximum, maximum))?;
-        let had_session_here = self.has_session_here().await?;
+        let had_session_here = !self.is_new_here && self.has_session_here().await?;
         let opening = async {
             let stream = open(address, &self.settings, maximum).await?;
             let mut there = PacketLink::new(stream, version, maximum);
@@ -79,6 +79,7 @@ impl Bridge {
             receive_maximum: connack_here.properties.receive_maximum.unwrap_or(NonZeroU16::MAX),
             adds_dedup_id: self.settings.dedup_id,
         };
+        self.is_new_here = false;
         Ok(Pair {
             here,
             there,
@@ -130,7 +131,7 @@ impl Bridge {
     }
 
     /// Whether this broker has the Session of the bridge.
-    async fn has_session_here(&self) -> Result<bool, BridgeError> {
+    pub(super) async fn has_session_here(&self) -> Result<bool, BridgeError> {
         let client_id = Kind::Bridge.client_id(&self.settings.name);
         for shard in 0..self.queries.shards() {
             let shard = ShardId(u16::try_from(shard).unwrap_or(u16::MAX));

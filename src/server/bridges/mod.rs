@@ -35,6 +35,7 @@ use super::Server;
 use super::log::log_line;
 use super::own_client::Kind;
 use crate::broker::{Answer, PageRequest, Query};
+use crate::codec::RetainHandling;
 use crate::config::{self, Durability};
 use crate::routing::ShardId;
 use running::{Running, stop_all};
@@ -121,7 +122,7 @@ impl Server {
 
 /// The filters here that the settings do not name.
 fn stale(subscribed: &[String], settings: &config::Bridge) -> Vec<String> {
-    let wanted = plan::subscriptions(&plan::rules(settings).0);
+    let wanted = plan::subscriptions(&plan::rules(settings).0, RetainHandling::SendIfNew);
     let is_wanted = |filter: &String| wanted.iter().any(|one| one.filter.to_string() == *filter);
     subscribed.iter().filter(|filter| !is_wanted(filter)).cloned().collect()
 }
@@ -129,7 +130,9 @@ fn stale(subscribed: &[String], settings: &config::Bridge) -> Vec<String> {
 /// The filters at the other broker that only the earlier settings name.
 fn stale_there(before: &config::Bridge, settings: &config::Bridge) -> Vec<String> {
     let filters = |settings: &config::Bridge| {
-        let found = plan::subscriptions(&plan::rules(settings).1).into_iter().map(|one| one.filter.to_string());
+        let found = plan::subscriptions(&plan::rules(settings).1, RetainHandling::SendIfNew)
+            .into_iter()
+            .map(|one| one.filter.to_string());
         found.collect::<Vec<_>>()
     };
     let wanted = filters(settings);

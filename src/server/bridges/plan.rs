@@ -39,8 +39,8 @@ fn rule(topic: &BridgeTopic, (filter, from, to): (String, &str, &str)) -> Option
 }
 
 /// The subscriptions of a bridge for the rules of one direction. Of equal filters, the highest QoS counts: a later SUBSCRIBE would replace the
-/// earlier one.
-pub(super) fn subscriptions(rules: &Rules) -> Vec<Subscription> {
+/// earlier one. `retained` says what is sent of the retained messages that are there.
+pub(super) fn subscriptions(rules: &Rules, retained: RetainHandling) -> Vec<Subscription> {
     let mut found: Vec<Subscription> = Vec::new();
     for rule in &rules.0 {
         let Ok(filter) = Filter::new(rule.filter.as_str().to_owned().into()) else { continue };
@@ -52,8 +52,7 @@ pub(super) fn subscriptions(rules: &Rules) -> Vec<Subscription> {
             // Its own messages don't come back.
             no_local: true,
             retain_as_published: true,
-            // Those that were there before, it has passed on.
-            retain_handling: RetainHandling::SendIfNew,
+            retain_handling: retained,
             ..SubscriptionOptions::new(rule.qos)
         };
         found.push(Subscription { filter, options });
@@ -142,7 +141,9 @@ mod tests {
         );
         let (out, inward) = rules(&bridge);
         let filters = |rules: &Rules| {
-            let texts = subscriptions(rules).into_iter().map(|one| (one.filter.to_string(), one.options.qos.level()));
+            let texts = subscriptions(rules, RetainHandling::SendIfNew)
+                .into_iter()
+                .map(|one| (one.filter.to_string(), one.options.qos.level()));
             texts.collect::<Vec<_>>()
         };
         assert_eq!(filters(&out), [("l/a/#".to_owned(), 1), ("b".to_owned(), 2)]);

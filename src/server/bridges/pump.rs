@@ -17,7 +17,7 @@ use super::state::{Bridge, Notes};
 use super::subscribing::Subscribing;
 use super::transport::Transport;
 use crate::bridge::{Congestion, Counts, Relay, Sends, Side};
-use crate::codec::{ClientPacket, Disconnect, Publish, ReasonCode, ServerPacket};
+use crate::codec::{ClientPacket, Disconnect, Publish, ReasonCode, RetainHandling, ServerPacket};
 use crate::config::BridgeStart;
 use crate::server::packet_link::{LinkError, PacketLink, Reading};
 use crate::topic::TopicName;
@@ -53,7 +53,9 @@ impl Pump {
     /// Subscribes at both brokers.
     pub(super) fn new(bridge: &Bridge, pair: Pair) -> Self {
         let (out, inward) = rules(&bridge.settings);
-        let (at_here, at_there) = (subscriptions(&out), subscriptions(&inward));
+        // A broker that has kept the Session has been sent the retained messages.
+        let retained = if pair.session_present { RetainHandling::SendIfNew } else { RetainHandling::Send };
+        let (at_here, at_there) = (subscriptions(&out, retained), subscriptions(&inward, RetainHandling::SendIfNew));
         let Pair { here, there, terms, keep_alive_here, keep_alive_there, early, session_present } = pair;
         let seed = getrandom::u64().unwrap_or(1).to_le_bytes();
         let [a, b, c, d, ..] = seed;

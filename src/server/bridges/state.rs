@@ -13,7 +13,7 @@ use super::subscribing::RefusedFilter;
 use crate::bridge::{Counts, Refusal, Side, in_words};
 use crate::broker::{Answer, OperatorMessage, Query, TopicQuery};
 use crate::codec::{Message, Qos};
-use crate::config::{self, BridgeProtocol, BridgeStart};
+use crate::config::{self, BridgeProtocol};
 use crate::routing::ShardId;
 use crate::server::LogEvent;
 use crate::server::bridge_figures::{BridgeFigures, BridgeState};
@@ -39,6 +39,8 @@ pub(super) struct Bridge {
     pub(super) has_bridge_bit: bool,
     /// Whether this broker may have Packet Identifiers of a Session that the other one has lost.
     pub(super) must_release_here: bool,
+    /// Whether its Session here was made in this run, and the other broker was not there since.
+    pub(super) is_new_here: bool,
     /// The shard that had the Session here the last time.
     shard: u16,
     /// Which address is tried next.
@@ -75,6 +77,7 @@ impl Bridge {
             figures,
             has_bridge_bit,
             must_release_here: false,
+            is_new_here: false,
             shard: 0,
             next_address: 0,
             attempts: 0,
@@ -103,9 +106,7 @@ impl Bridge {
             self.must_release_here |= has_qos_2(&rules(&self.settings).1);
         }
         let name = &*self.settings.name;
-        // A lazy bridge has subscribed here before its first connect.
-        let is_new = self.settings.start == BridgeStart::Lazy && self.figures.connects == 0;
-        if had_here && !self.settings.clean_start && !is_new {
+        if had_here && !self.settings.clean_start {
             self.figures.sessions_lost_there += 1;
             let reason = "the other broker has no session of the bridge";
             log_line!(BridgeSessionLost { bridge = name, reason }, "bridge {name}: {reason}: messages that were on their way may come twice, and what waited there is lost");

@@ -13,7 +13,7 @@ use super::pump::{Finish, Pump};
 use super::state::{Bridge, Notes};
 use super::subscribing::Subscribing;
 use crate::bridge::Side;
-use crate::codec::{ClientPacket, Connack, Disconnect, ReasonCode, ServerPacket};
+use crate::codec::{ClientPacket, Connack, Disconnect, ReasonCode, RetainHandling, ServerPacket};
 use crate::config::{AddressOrder, BridgeAddress, BridgeProtocol, BridgeStart};
 use crate::server::bridge_figures::BridgeState;
 use crate::server::log::log_line;
@@ -25,6 +25,14 @@ impl Bridge {
         self.publish(self.figures.counts).await;
         self.tell_state_here("0").await;
         let addresses = self.settings.parsed_addresses();
+        // From now on messages wait for the other broker, which may be away.
+        let is_subscribed = select! {
+            result = self.begin_session_here() => result,
+            _ = &mut stopped => return,
+        };
+        if let Err(error) = is_subscribed {
+            self.failed("", &error);
+        }
         loop {
             if self.settings.start == BridgeStart::Lazy {
                 self.enter(BridgeState::Idle);
@@ -140,11 +148,19 @@ impl Bridge {
         }
     }
 
+    /// Subscribes at this broker, if there is no Session of the bridge yet.
+    async fn begin_session_here(&mut self) -> Result<(), BridgeError> {
+        if self.has_session_here().await? { Ok(()) } else { self.subscribe_here().await }
+    }
+
     /// Subscribes at this broker without a connection to the other one.
     async fn subscribe_here(&mut self) -> Result<(), BridgeError> {
-        let (mut link, _) = self.connect_here(&Connack::accepted(false)).await?;
+        let (mut link, connack) = self.connect_here(&Connack::accepted(false)).await?;
+        self.is_new_here |= !connack.session_present;
         let mut subscribing = Subscribing::new(1, self.settings.dedup_id);
-        for packet in subscribing.begin(subscriptions(&rules(&self.settings).0), &self.stale_here) {
+        // The retained messages follow when the other broker is there.
+        let filters = subscriptions(&rules(&self.settings).0, RetainHandling::DoNotSend);
+        for packet in subscribing.begin(filters, &self.stale_here) {
             link.send(&packet);
         }
         let mut notes = Notes::default();

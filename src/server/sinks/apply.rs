@@ -15,8 +15,9 @@ use crate::server::log::log_line;
 /// # Errors
 /// A sink can't run with these settings: the text says why.
 pub fn check_sinks(config: &Config) -> Result<(), String> {
+    let mut system = None;
     for (index, settings) in config.sinks.iter().enumerate() {
-        let checked = Plan::read(settings, config).and_then(|plan| plan.client().map(drop));
+        let checked = Plan::read(settings, config).and_then(|plan| plan.client(&mut system).map(drop));
         checked.map_err(|reason| format!("sinks[{index}]: {reason}"))?;
     }
     Ok(())
@@ -26,6 +27,7 @@ impl Server {
     /// Starts, ends and replaces sinks, as the configuration says. One stays as it is if neither its settings nor its files have changed, or if
     /// a file can't be used.
     pub(in crate::server) async fn apply_sinks(&mut self) {
+        self.stamps.take_sinks(&self.config.sinks);
         let is_first = !self.attendants.sinks_applied;
         self.attendants.sinks_applied = true;
         let tools = Tools { clients: self.own_clients(), queries: self.queries(), clock: self.clock };
@@ -47,12 +49,12 @@ impl Server {
         sinks.end(&removed, End::Retire).await;
         removed.iter().for_each(|name| log_retired(name));
         sinks.keep_figures(&configured);
-        let mut made = Vec::new();
+        let (mut made, mut system) = (Vec::new(), None);
         for settings in &self.config.sinks {
             let sink = &*settings.name;
             let requests = Plan::read(settings, &self.config).and_then(|plan| match sinks.runs(&plan) {
                 true => Ok(None),
-                false => Requests::new(plan).map(Some),
+                false => Requests::new(plan, &mut system).map(Some),
             });
             sinks.note(sink, requests.as_ref().err().map(|reason| &**reason));
             match requests {

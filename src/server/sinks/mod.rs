@@ -24,3 +24,6 @@ mod task;
 pub use apply::check_sinks;
 pub use figures::SinkFigures;
 pub(super) use running::Sinks;
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::http::Uri;
+use tokio_rustls::rustls::RootCertStore;
 
 use crate::config::{self, Config, ServiceUrl, SinkOrder};
-use crate::http_client::{HttpClient, Reach, Resolver, Trust, read_authorities};
+use crate::http_client::{HttpClient, Reach, Resolver, Trust, read_authorities, system_authorities};
 use crate::rewrite::{RewriteAction, RewriteRules, Whose};
 use crate::server::own_client::Kind;
 use crate::sink::{Order, Settings};
@@ -70,12 +71,18 @@ impl Plan {
         })
     }
 
-    /// Sends its requests.
+    /// Sends its requests. `system` are the authorities of the operating system, once a sink has needed them.
     ///
     /// # Errors
     /// A file can't be used: the text says which.
-    pub(super) fn client(&self) -> Result<HttpClient, String> {
-        let trust = Trust::of(self.authorities.as_deref(), self.url.is_encrypted);
+    pub(super) fn client(&self, system: &mut Option<Arc<RootCertStore>>) -> Result<HttpClient, String> {
+        if system.is_none() && self.authorities.is_none() && self.url.is_encrypted {
+            *system = Some(system_authorities().map_err(|error| error.to_string())?);
+        }
+        let trust = match (&self.authorities, system) {
+            (None, Some(system)) if self.url.is_encrypted => Trust::Shared(system),
+            (authorities, _) => Trust::of(authorities.as_deref(), self.url.is_encrypted),
+        };
         let identity = self.identity.as_ref().map(|(certificate, key)| (&**certificate, &**key));
         let reach = if self.settings.allow_private_addresses { Reach::Anywhere } else { Reach::Public };
         let bounds = (self.settings.timeout, usize::from(self.settings.requests_max.get()));

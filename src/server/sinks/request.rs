@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_rustls::rustls::RootCertStore;
 
 use super::plan::Plan;
 use crate::http_client::HttpClient;
@@ -30,10 +31,12 @@ pub(super) struct Answered {
 }
 
 impl Requests {
+    /// `system`: see [`Plan::client`].
+    ///
     /// # Errors
     /// A file can't be used: the text says which.
-    pub(super) fn new(plan: Plan) -> Result<Self, String> {
-        Ok(Self { client: plan.client()?, plan })
+    pub(super) fn new(plan: Plan, system: &mut Option<Arc<RootCertStore>>) -> Result<Self, String> {
+        Ok(Self { client: plan.client(system)?, plan })
     }
 
     pub(super) const fn plan(&self) -> &Plan {

@@ -65,12 +65,10 @@ impl Sink {
     /// The requests that were sent, with the numbers of their messages.
     fn sent(&mut self) -> Vec<(RequestId, Vec<u16>)> {
         let mut sent = Vec::new();
-        self.actions.retain(|action| match action {
-            Action::Send { id, messages, .. } => {
-                sent.push((*id, messages.iter().map(|message| number(message)).collect()));
-                false
-            }
-            _ => true,
+        self.actions.retain(|action| {
+            let Action::Send { id, messages, .. } = action else { return true };
+            sent.push((*id, messages.iter().map(|message| number(message)).collect()));
+            false
         });
         sent
     }
@@ -87,12 +85,10 @@ impl Sink {
 
     fn acknowledged(&mut self) -> Vec<u16> {
         let mut acknowledged = Vec::new();
-        self.actions.retain(|action| match action {
-            Action::Acknowledge(id, _) => {
-                acknowledged.push(id.0.get());
-                false
-            }
-            _ => true,
+        self.actions.retain(|action| {
+            let Action::Acknowledge(id, _) = action else { return true };
+            acknowledged.push(id.0.get());
+            false
         });
         acknowledged
     }
@@ -230,6 +226,37 @@ fn one_message_of_a_batch_does_not_take_the_others_with_it() {
     let Some(Action::Bury { id, .. }) = sink.actions.pop() else { panic!("no dead letter") };
     sink.handle(Event::Buried(id, Stored::Yes));
     assert_eq!(sink.sent().pop().unwrap().1, [3]);
+}
+
+#[test]
+fn after_a_refused_batch_each_message_has_all_its_attempts_and_after_an_exhausted_one_a_last_one() {
+    for (outcome, expected) in [(refused(), 3), (again(), 1)] {
+        let mut sink = Sink::new(Settings { batch_max: 2, batch_wait: SECOND, ..settings() });
+        sink.arrive(&[("a", 1), ("a", 2)]);
+        let id = sink.one_sent();
+        sink.answer(id, outcome);
+        let mut single = loop {
+            match sink.sent().pop() {
+                Some((id, numbers)) if numbers == [1, 2] => sink.answer(id, again()),
+                Some((id, numbers)) => {
+                    assert_eq!(numbers, [1]);
+                    break id;
+                }
+                None => drop(sink.wait()),
+            }
+        };
+        let mut attempts = 1;
+        loop {
+            sink.answer(single, again());
+            if matches!(sink.actions[..], [Action::Bury { .. }]) {
+                break;
+            }
+            sink.wait();
+            single = sink.one_sent();
+            attempts += 1;
+        }
+        assert_eq!(attempts, expected);
+    }
 }
 
 #[test]
@@ -388,7 +415,7 @@ proptest! {
         let names: HashMap<u16, u8> = (1..).zip(topics.iter().copied()).collect();
         let mut next = 1_u16;
         let mut seen = Seen::default();
-        let endless = choices.into_iter().chain(std::iter::repeat((0, 0)).take(2_000));
+        let endless = choices.into_iter().chain(std::iter::repeat_n((0, 0), 2_000));
         for (what, which) in endless {
             while usize::from(next) <= topics.len() && sink.machine.load().0 < window {
                 sink.handle(Event::Arrived(message(&format!("t{}", names[&next]), next)));
@@ -426,7 +453,7 @@ proptest! {
         }
         let mut acknowledged = seen.acknowledged;
         acknowledged.sort_unstable();
-        prop_assert_eq!(acknowledged, (1..=topics.len() as u16).collect::<Vec<_>>(), "each once");
+        prop_assert_eq!(acknowledged, (1..next).collect::<Vec<_>>(), "each once");
         prop_assert_eq!((sink.machine.load(), sink.machine.lanes.len()), ((0, 0), 0));
         let counts = sink.machine.counts();
         prop_assert_eq!(counts.delivered + counts.dead_letters + counts.dropped, topics.len() as u64);
