@@ -298,7 +298,7 @@ impl Pattern {
     }
 }
 
-/// Parses `[read|write|readwrite|deny] FILTER`. A single word is always the filter.
+/// Parses `[read|write|readwrite|deny|deny-read|deny-write] FILTER`. A single word is always the filter.
 fn parse_rule(rest: &str) -> Result<(Effect, AccessAction, &str), AclCause> {
     let (access, filter) = split_word(rest);
     match (access, filter) {
@@ -308,6 +308,8 @@ fn parse_rule(rest: &str) -> Result<(Effect, AccessAction, &str), AclCause> {
         ("write", filter) => Ok((Effect::Allow, AccessAction::Publish, filter)),
         ("readwrite", filter) => Ok((Effect::Allow, AccessAction::Both, filter)),
         ("deny", filter) => Ok((Effect::Deny, AccessAction::Both, filter)),
+        ("deny-read", filter) => Ok((Effect::Deny, AccessAction::Subscribe, filter)),
+        ("deny-write", filter) => Ok((Effect::Deny, AccessAction::Publish, filter)),
         (other, _) => Err(AclCause::UnknownAccess(other.to_owned())),
     }
 }

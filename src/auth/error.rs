@@ -194,7 +194,7 @@ pub enum AclCause {
     #[error("a rule needs a topic filter")]
     NoFilter,
     /// The word before the filter is unknown.
-    #[error("unknown access `{0}`: it must be read, write, readwrite or deny")]
+    #[error("unknown access `{0}`: it must be read, write, readwrite, deny, deny-read or deny-write")]
     UnknownAccess(String),
     /// The filter isn't valid.
     #[error("`{filter}` is not a valid topic filter: {source}")]

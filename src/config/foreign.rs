@@ -21,7 +21,7 @@ pub(super) fn recognize(text: &str) -> Option<String> {
     if start.starts_with("-----BEGIN ") {
         return Some("this is a certificate or a key in PEM, not a configuration".to_owned());
     }
-    let is_yaml = start.starts_with("---") || significant_lines(text).any(|line| is_yaml_line(line));
+    let is_yaml = start.starts_with("---") || significant_lines(text).any(is_yaml_line);
     let is_toml_like = significant_lines(text).any(|line| line.starts_with('[') || line.contains(" = "));
     (is_yaml && !is_toml_like)
         .then(|| "this is YAML, not TOML: oncemq reads TOML, such as configs/oncemq.toml".to_owned())
@@ -49,14 +49,14 @@ fn significant_lines(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether the text has lines, all of this kind.
 fn is_all(text: &str, is: fn(&str) -> bool) -> bool {
-    significant_lines(text).next().is_some() && significant_lines(text).all(|line| is(line))
+    significant_lines(text).next().is_some() && significant_lines(text).all(is)
 }
 
 /// A line of an ACL file.
 fn is_rule(line: &str) -> bool {
     let mut words = line.split_whitespace();
     let (first, second) = (words.next(), words.next().unwrap_or_default());
-    let has_access = ["read", "write", "readwrite", "deny"].contains(&second);
+    let has_access = ["read", "write", "readwrite", "deny", "deny-read", "deny-write"].contains(&second);
     matches!(first, Some("user" | "pattern" | "group" | "member" | "superuser"))
         || (first == Some("topic") && (has_access || words.next().is_none()))
 }

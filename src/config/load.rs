@@ -72,11 +72,11 @@ pub fn load_text(
 /// The environment or the arguments can't be understood.
 pub fn data_override(arguments: &super::Arguments) -> Result<Option<PathBuf>, ConfigError> {
     let overrides = super::environment::read()?.overrides.into_iter().chain(arguments.overrides()?);
-    let data = overrides.filter_map(|change| match change.change {
+    let mut data = overrides.filter_map(|change| match change.change {
         Change::Setting(key, value) if key == "server.data" => Some(PathBuf::from(value)),
         Change::Setting(..) | Change::Listeners(_) | Change::DurabilityRules(_) => None,
     });
-    Ok(data.last())
+    Ok(data.next_back())
 }
 
 /// Loads `file` only, without the environment.

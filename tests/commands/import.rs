@@ -44,7 +44,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn an_import_writes_what_the_broker_accepts_and_the_same_again() {
-    let conf = "listener 1883\nallow_anonymous true\nmax_keepalive 60\nlog_dest syslog\nconnection c\naddress a\ntopic #\nremote_password secret\n";
+    let conf = "listener 1883\nallow_anonymous true\nmax_keepalive 60\nlog_dest syslog\nconnection c\naddress a\ntopic #\nremote_username u\nremote_password secret\n";
     let files = Files::new(conf);
     let report = files.import(&[]).succeeded();
     assert!(report.contains("mosquitto.conf:4: log_dest: the log goes to standard error"), "{report}");

@@ -62,6 +62,17 @@ fn each_client_gets_the_rules_of_its_user_and_the_patterns() {
 }
 
 #[test]
+fn a_denial_can_be_about_one_direction() {
+    let acl = acl("topic readwrite a/#\ntopic deny-write a/b\npattern deny-read a/%c\n");
+    let access = acl.access("c", None);
+    let decides = |topic: &str| {
+        let topic = crate::topic::TopicName::try_from(topic).unwrap();
+        (access.publish(&topic).is_ok(), access.receive(&topic))
+    };
+    assert_eq!(["a/a", "a/b", "a/c"].map(decides), [(true, true), (false, true), (true, false)]);
+}
+
+#[test]
 fn an_empty_file_allows_nothing() {
     assert_eq!(acl("# nothing\n").access("c1", Some("alice")), Access::new(Vec::new()));
 }

@@ -15,8 +15,7 @@ pub(in crate::import) struct Line {
     pub(in crate::import) word: String,
     /// What follows the space after it.
     pub(in crate::import) rest: String,
-    /// Whether it is the first line of its file, or the first one after an `include_dir`: in each file mosquitto begins without a listener, a
-    /// bridge and a plugin, and goes on with those of the main file after `include_dir`.
+    /// Which file it is from: in an included one, mosquitto begins without a listener, a bridge and a plugin.
     pub(in crate::import) depth: Depth,
 }
 
@@ -99,7 +98,7 @@ impl Reader {
                 names.push(name.to_owned());
             }
         }
-        names.sort_by(|one, other| order(one).cmp(&order(other)));
+        names.sort_by_key(|name| order(name));
         for name in names {
             let number = self.included;
             self.included += 1;

@@ -1,5 +1,6 @@
 //! mosquitto.conf as mosquitto 2.0 and 2.1 read it: lines with their places, and the options with their values, by listener and bridge.
 
+mod builder;
 mod check;
 mod error;
 mod lines;
@@ -9,6 +10,7 @@ mod place;
 mod read;
 mod settings;
 mod special;
+mod value;
 
 pub use error::ConfError;
 pub use place::Place;

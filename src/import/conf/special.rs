@@ -1,9 +1,10 @@
 //! Options that begin a listener, a bridge or a plugin, and those with several values.
 
+use super::builder::{Builder, DEFAULT_PORT, needs_bridge, needs_listener};
 use super::lines::Line;
 use super::model::{Bridge, Direction, Plugin, Topic};
 use super::options::PLUGIN_PREFIXES;
-use super::read::{Builder, EMPTY, flag, needs_bridge, needs_listener, number, text};
+use super::value::{EMPTY, flag, number, text};
 use super::{ConfError, Settings, Value};
 use crate::topic::TopicFilter;
 
@@ -335,5 +336,3 @@ fn plugin_option(builder: &mut Builder, line: &Line, words: &[&str]) -> Result<(
 
 /// How nothing is written.
 const NOTHING: &str = "\"\"";
-/// mosquitto's.
-const DEFAULT_PORT: u16 = 1883;

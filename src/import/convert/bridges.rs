@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::document::{Section, Why};
+use super::global::PACKET_SIZE_MIN;
 use super::{Conversion, Outcome, chain};
 use crate::import::conf::{Bridge, Direction, Place, Settings, Topic};
 
@@ -138,6 +139,10 @@ impl Conversion<'_> {
             self.add(Outcome::Carried, at, "remote_username", "user_name of the bridge");
         }
         if let (Some(password), Some(at)) = (settings.text("remote_password"), settings.at("remote_password")) {
+            if !settings.has("remote_username") {
+                self.add(Outcome::Missing, at, "remote_password", "there is no remote_username");
+                return;
+            }
             let path = self.files.add(&format!("bridge-{name}.password"), format!("{password}\n"));
             section.text("password_file", &path.to_string_lossy(), at);
             self.add(Outcome::Carried, at, "remote_password", "password_file of the bridge: a file of its own");
@@ -146,21 +151,19 @@ impl Conversion<'_> {
 
     fn bridge_tls(&mut self, section: &mut Section, settings: &Settings) {
         let is_encrypted = is_encrypted(settings);
-        for (option, setting) in
-            [("bridge_certfile", "certificate"), ("bridge_keyfile", "key"), ("bridge_cafile", "ca")]
-        {
+        let is_pair = settings.has("bridge_certfile") && settings.has("bridge_keyfile");
+        let files = [("bridge_certfile", "certificate"), ("bridge_keyfile", "key"), ("bridge_cafile", "ca")];
+        for (option, setting) in files {
             let (Some(path), Some(at)) = (settings.text(option), settings.at(option)) else { continue };
             if !is_encrypted {
-                self.add(
-                    Outcome::Missing,
-                    at,
-                    option,
-                    "the bridge has no authorities, so mosquitto does not encrypt it",
-                );
-                continue;
+                let text = "the bridge has no authorities, so mosquitto does not encrypt it";
+                self.add(Outcome::Missing, at, option, text);
+            } else if setting != "ca" && !is_pair {
+                self.add(Outcome::Missing, at, option, "a certificate and its key must be set together");
+            } else {
+                section.text(setting, path, at);
+                self.add(Outcome::Carried, at, option, format!("{setting} of the bridge"));
             }
-            section.text(setting, path, at);
-            self.add(Outcome::Carried, at, option, format!("{setting} of the bridge"));
         }
         if let (Some(directory), Some(at)) = (settings.text("bridge_capath"), settings.at("bridge_capath")) {
             let text = chain::bundle(settings.text("bridge_cafile"), directory);
@@ -186,7 +189,7 @@ impl Conversion<'_> {
         }
         if let (Some(name), Some(at)) = (settings.text("bridge_alpn"), settings.at("bridge_alpn")) {
             if is_encrypted {
-                section.texts("alpn", &[name], at);
+                section.text("alpn", name, at);
             }
             self.add(Outcome::Carried, at, "bridge_alpn", "alpn of the bridge");
         }
@@ -195,19 +198,21 @@ impl Conversion<'_> {
     fn connecting(&mut self, section: &mut Section, settings: &Settings) {
         for (option, setting, least) in [("keepalive_interval", "keep_alive", 5), ("idle_timeout", "idle_timeout", 1)] {
             let (Some(seconds), Some(at)) = (settings.number(option), settings.at(option)) else { continue };
-            section.seconds(setting, seconds.max(least), at);
+            section.seconds(setting, seconds.clamp(least, SECONDS_MAX), at);
             self.add(Outcome::Carried, at, option, format!("{setting} of the bridge"));
         }
-        for (option, setting, least) in [
-            ("threshold", "lazy_threshold", 1),
-            ("bridge_receive_maximum", "inflight_max", 1),
-            ("bridge_max_packet_size", "maximum_packet_size", 0),
-        ] {
+        for (option, setting) in [("threshold", "lazy_threshold"), ("bridge_receive_maximum", "inflight_max")] {
             let (Some(number), Some(at)) = (settings.number(option), settings.at(option)) else { continue };
-            if number.max(least) > 0 {
-                section.number(setting, number.max(least), at);
-            }
+            section.number(setting, number.max(1), at);
             self.add(Outcome::Carried, at, option, format!("{setting} of the bridge"));
+        }
+        let option = "bridge_max_packet_size";
+        if let (Some(size), Some(at)) = (settings.number(option), settings.at(option)) {
+            if size > 0 {
+                section.number("maximum_packet_size", size.clamp(PACKET_SIZE_MIN, self.packet_size_max()), at);
+            }
+            let text = "maximum_packet_size of the bridge, at least 256 bytes and at most that of [limits]";
+            self.add(Outcome::Carried, at, option, text);
         }
         if let (Some(is_clean), Some(at)) = (settings.flag("cleansession"), settings.at("cleansession")) {
             section.flag("clean_start", is_clean, at);
@@ -215,8 +220,12 @@ impl Conversion<'_> {
         }
         let option = "bridge_session_expiry_interval";
         if let (Some(seconds), Some(at)) = (settings.number(option), settings.at(option)) {
-            section.seconds("session_expiry", seconds, at);
-            self.add(Outcome::Carried, at, option, "session_expiry of the bridge");
+            if settings.text("bridge_protocol_version") == Some("mqttv50") {
+                section.seconds("session_expiry", seconds, at);
+                self.add(Outcome::Carried, at, option, "session_expiry of the bridge");
+            } else {
+                self.add(Outcome::Missing, at, option, "a session of 3.1.1 does not expire");
+            }
         }
         if let (Some(kind), Some(at)) = (settings.text("start_type"), settings.at("start_type")) {
             section.text("start", kind, at);
@@ -306,5 +315,7 @@ fn client_id(bridge: &Bridge) -> String {
     format!("{}.{}", host.trim(), bridge.name)
 }
 
+/// The longest Keep Alive.
+const SECONDS_MAX: i64 = 65_535;
 /// The longest name of a bridge.
 const NAME_MAX: usize = 64;

@@ -75,13 +75,13 @@ fn is_issuer(issuer: &CertificateDer<'_>, certificate: &CertificateDer<'_>) -> b
     if issuer.subject().as_raw() != certificate.issuer().as_raw() {
         return false;
     }
-    let of_issuer = issuer.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectKeyIdentifier(key) => Some(key.0),
-        _ => None,
+    let of_issuer = issuer.iter_extensions().find_map(|extension| {
+        let ParsedExtension::SubjectKeyIdentifier(key) = extension.parsed_extension() else { return None };
+        Some(key.0)
     });
-    let wanted = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(identifier) => identifier.key_identifier.as_ref().map(|key| key.0),
-        _ => None,
+    let wanted = certificate.iter_extensions().find_map(|extension| {
+        let ParsedExtension::AuthorityKeyIdentifier(identifier) = extension.parsed_extension() else { return None };
+        identifier.key_identifier.as_ref().map(|key| key.0)
     });
     of_issuer.zip(wanted).is_none_or(|(issuer, wanted)| issuer == wanted)
 }

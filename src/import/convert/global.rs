@@ -134,6 +134,15 @@ impl Conversion<'_> {
         }
     }
 
+    /// `limits.maximum_packet_size` as it will be.
+    pub(super) fn packet_size_max(&self) -> i64 {
+        let global = &self.model.global;
+        let of_packets = global.number("max_packet_size").map(|size| size.clamp(PACKET_SIZE_MIN, PACKET_SIZE_MAX));
+        let of_messages = global.number("message_size_limit").filter(|size| *size > 0);
+        let of_messages = of_messages.map(|size| (size + TOPIC_AND_HEADER).min(PACKET_SIZE_MAX));
+        of_packets.into_iter().chain(of_messages).min().unwrap_or(PACKET_SIZE_DEFAULT)
+    }
+
     fn packet_size(&mut self, section: &mut Section) {
         let global = &self.model.global;
         let of_packets = global.number("max_packet_size").zip(global.at("max_packet_size"));
@@ -208,7 +217,8 @@ pub(in crate::import) const DATA: &str = "oncemq";
 /// The least of `limits.memory_max`.
 const MEMORY_MIN: i64 = 32 << 20;
 /// The least and the most of `limits.maximum_packet_size`.
-const PACKET_SIZE_MIN: i64 = 256;
+pub(super) const PACKET_SIZE_MIN: i64 = 256;
 const PACKET_SIZE_MAX: i64 = 268_435_460;
+const PACKET_SIZE_DEFAULT: i64 = 16 << 20;
 /// The longest topic, its length, the Packet Identifier and the fixed header.
 const TOPIC_AND_HEADER: i64 = 65_535 + 2 + 2 + 5;

@@ -198,7 +198,7 @@ fn every_line_has_its_origin() {
 
 #[test]
 fn a_bridge_is_written_with_the_names_of_its_settings() {
-    let text = "connection my bridge\naddresses a.example:8883 b.example:8883\nround_robin true\nbridge_cafile /ca.pem\nbridge_insecure true\n\
+    let text = "connection my bridge\nbridge_alpn mqtt\nbridge_session_expiry_interval 60\nbridge_max_packet_size 99999999\naddresses a.example:8883 b.example:8883\nround_robin true\nbridge_cafile /ca.pem\nbridge_insecure true\n\
                 bridge_protocol_version mqttv50\nremote_clientid me\nremote_username u\nremote_password secret\ncleansession false\n\
                 restart_timeout 3 40\nstart_type lazy\nthreshold 3\nbridge_outgoing_retain false\nkeepalive_interval 30\ntopic a/# both 2 l/ r/\n";
     let files = Files::new(text, &[]);
@@ -212,6 +212,9 @@ fn a_bridge_is_written_with_the_names_of_its_settings() {
         ("protocol_version", "\"5.0\""),
         ("client_id", "\"me\""),
         ("user_name", "\"u\""),
+        ("alpn", "\"mqtt\""),
+        ("session_expiry", "\"60s\""),
+        ("maximum_packet_size", "16777216"),
         ("ca", "\"/ca.pem\""),
         ("insecure_no_hostname", "true"),
         ("keep_alive", "\"30s\""),

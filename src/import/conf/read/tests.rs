@@ -3,6 +3,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::super::model::Direction;
+use super::super::value::number;
 use super::*;
 
 fn model(text: &str) -> Result<Model, String> {

@@ -1,6 +1,7 @@
 //! The file of the dynamic security plugin: clients, groups and roles, made into a password file and an ACL file.
 
 mod flatten;
+mod names;
 mod read;
 mod rules;
 
@@ -12,6 +13,7 @@ use super::sources::{Source, Sources};
 use super::{Conversion, Outcome};
 use crate::auth::is_password_hash;
 use crate::import::conf::{Place, Plugin};
+use names::is_fit;
 use read::{Client, Dynsec};
 
 impl Conversion<'_> {
@@ -83,7 +85,7 @@ impl Conversion<'_> {
             (
                 Outcome::Differs,
                 bound,
-                "bound to a Client Identifier, which is not so here: they may connect with any, and have the rules for their own; \
+                "bound to a Client Identifier, which is not so here: they may connect with any, and have the rules for that one; \
                  `client_id = \"must-be-user-name\"` of a listener binds it to the user name",
             ),
         ] {
@@ -93,11 +95,6 @@ impl Conversion<'_> {
         }
         text
     }
-}
-
-/// Whether a line of a password file and of an ACL file can have the name.
-fn is_fit(name: &str) -> bool {
-    !name.contains(':') && !name.starts_with('#') && rules::is_line(name)
 }
 
 /// The first names, and how many there are beyond.

@@ -1,9 +1,10 @@
 //! The ACL file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::flatten::{Flat, common, flatten, has_placeholder, overlap, widened};
+use super::names::{is_fit, is_line};
 use super::read::{Client, Dynsec, Role, Rule};
 use crate::topic::TopicFilter;
 
@@ -17,7 +18,7 @@ pub(super) fn text(dynsec: &Dynsec) -> (String, Vec<String>) {
     // Of clients with the same roles, what they may do is worked out once. `None`: they are members of the roles.
     let mut known: HashMap<Vec<&str>, Option<Rc<Rights>>> = HashMap::new();
     let mut own = Vec::new();
-    for client in dynsec.clients.iter().filter(|client| super::is_fit(&client.name)) {
+    for client in dynsec.clients.iter().filter(|client| is_fit(&client.name)) {
         let names = dynsec.names(client);
         if let Some(client_id) = client.client_id.as_deref().filter(|_| dynsec.names_the_client_id(&names)) {
             let rights = writer.own_rights(&names).unwrap_or_else(|| Rc::new(writer.rights(&names)));
@@ -46,12 +47,17 @@ pub(super) fn text(dynsec: &Dynsec) -> (String, Vec<String>) {
 struct Rights {
     read: Vec<String>,
     write: Vec<String>,
-    deny: Vec<String>,
-    /// Allowed before, and denied now, because a rule that denies counts first and is about both directions.
+    deny_read: Vec<String>,
+    deny_write: Vec<String>,
+    /// Allowed before, and denied in part now, because a rule that denies counts first.
     lost: Vec<String>,
 }
 
 impl Rights {
+    const fn denies(&self) -> bool {
+        !self.deny_read.is_empty() || !self.deny_write.is_empty()
+    }
+
     /// Those of a client that has this Client Identifier alone: here, it may have any.
     fn with_client_id(&self, client_id: &str) -> Self {
         let is_level = !client_id.contains(['/', '+', '#']) && !has_placeholder(client_id) && is_line(client_id);
@@ -67,10 +73,12 @@ impl Rights {
             filters.iter().filter_map(fill).collect()
         };
         let allowed = is_level.then_some(client_id);
+        let denied = allowed.or(Some("+"));
         Self {
             read: filled(&self.read, allowed),
             write: filled(&self.write, allowed),
-            deny: filled(&self.deny, allowed.or(Some("+"))),
+            deny_read: filled(&self.deny_read, denied),
+            deny_write: filled(&self.deny_write, denied),
             lost: self.lost.clone(),
         }
     }
@@ -102,6 +110,11 @@ impl Dynsec {
         rules.any(|rule| rule.topic.contains(CLIENT_ID))
     }
 
+    /// How many rules the roles have.
+    fn count(&self, names: &[&str]) -> usize {
+        names.iter().filter_map(|name| self.roles.get(*name)).map(Role::len).sum()
+    }
+
     fn rules(&self, names: &[&str], kind: impl Fn(&Role) -> &[Rule]) -> Vec<Rule> {
         let roles = names.iter().filter_map(|name| self.roles.get(*name));
         roles.flat_map(|role| kind(role).iter().cloned()).filter_map(usable).collect()
@@ -111,17 +124,15 @@ impl Dynsec {
 impl Writer<'_> {
     /// What clients with these roles may do, if it is not what each of the roles allows by itself.
     fn own_rights(&mut self, names: &[&str]) -> Option<Rc<Rights>> {
-        let roles = names.iter().filter_map(|name| self.dynsec.roles.get(*name));
-        if roles.map(Role::len).sum::<usize>() > RULES_MAX {
+        if self.dynsec.count(names) > RULES_MAX {
             self.notes
                 .insert(format!("clients with more than {RULES_MAX} rules get none: {} and so on", names.join(", ")));
             return Some(Rc::default());
         }
         let rights = self.rights(names);
         // A rule that denies may be void only because of another role.
-        let is_apart = rights.deny.is_empty()
-            && self.dynsec.default.receive
-            && names.iter().all(|name| self.rights(&[name]).deny.is_empty());
+        let is_apart =
+            !rights.denies() && self.dynsec.default.receive && names.iter().all(|name| !self.rights(&[name]).denies());
         (!is_apart).then(|| Rc::new(rights))
     }
 
@@ -142,22 +153,11 @@ impl Writer<'_> {
             false => common(&wanted, &receive.allow),
         };
         receive.deny.retain(|deny| wanted.iter().any(|allow| overlap(allow, deny)));
-        let of_reading = subscribe.deny.iter().chain(&receive.deny);
-        let mut lost: Vec<String> = send.lost.iter().chain(&subscribe.lost).chain(&receive.lost).cloned().collect();
-        let crossed = |denies: &[String], allows: &[String]| {
-            let crossed = allows.iter().filter(|allow| denies.iter().any(|deny| overlap(allow, deny)));
-            crossed.cloned().collect::<Vec<_>>()
-        };
-        let denied_to_read: Vec<String> = of_reading.cloned().collect();
-        lost.extend(crossed(&send.deny, &read));
-        lost.extend(crossed(&denied_to_read, &send.allow));
-        let mut deny = send.deny;
-        deny.extend(denied_to_read);
-        deny.sort();
-        deny.dedup();
+        let mut lost: Vec<String> = send.lost.into_iter().chain(subscribe.lost).chain(receive.lost).collect();
         lost.sort();
         lost.dedup();
-        Rights { read, write: send.allow, deny, lost }
+        let deny_read = subscribe.deny.into_iter().chain(receive.deny).collect();
+        Rights { read, write: send.allow, deny_read, deny_write: send.deny, lost }
     }
 
     fn about_roles(&mut self) {
@@ -185,7 +185,7 @@ impl Writer<'_> {
         if !rights.lost.is_empty() {
             let lost = rights.lost.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
             self.notes.insert(format!(
-                "{name}: a rule that denies counts before all that allow, and for both directions, so less of these is allowed: {lost}"
+                "{name}: a rule that denies counts before all that allow, so less of these is allowed: {lost}"
             ));
         }
     }
@@ -195,6 +195,10 @@ impl Writer<'_> {
         let group = self.dynsec.anonymous_group.as_ref().and_then(|name| self.dynsec.groups.get(name));
         let Some(group) = group else { return };
         let names: Vec<&str> = group.roles.iter().map(String::as_str).collect();
+        if self.dynsec.count(&names) > RULES_MAX {
+            self.notes.insert(format!("clients without a user name get none of more than {RULES_MAX} rules"));
+            return;
+        }
         let rights = self.rights(&names);
         self.about_denials("clients without a user name", &rights);
         let (denied, allowed) = lines(&rights);
@@ -244,15 +248,24 @@ type Line = (&'static str, String);
 
 /// The lines that deny, and those that allow.
 fn lines(rights: &Rights) -> (Vec<Line>, Vec<Line>) {
-    let denied = rights.deny.iter().map(|filter| ("deny", filter.clone())).collect();
-    let mut allowed = Vec::new();
-    for filter in &rights.read {
-        let access = if rights.write.contains(filter) { "readwrite" } else { "read" };
-        allowed.push((access, filter.clone()));
-    }
-    let only_write = rights.write.iter().filter(|filter| !rights.read.contains(filter));
-    allowed.extend(only_write.map(|filter| ("write", filter.clone())));
+    let denied = joined((&rights.deny_read, &rights.deny_write), ["deny-read", "deny-write", "deny"]);
+    let allowed = joined((&rights.read, &rights.write), ["read", "write", "readwrite"]);
     (denied, allowed)
+}
+
+/// A line for each filter, with the word for one of the lists or for both.
+fn joined((read, write): (&[String], &[String]), words: [&'static str; 3]) -> Vec<Line> {
+    let [of_read, of_write, of_both] = words;
+    let is_read: HashSet<&String> = read.iter().collect();
+    let is_write: HashSet<&String> = write.iter().collect();
+    let mut seen = HashSet::new();
+    let filters = read.iter().chain(write).filter(|filter| seen.insert(*filter));
+    let word = |filter: &String| match (is_read.contains(filter), is_write.contains(filter)) {
+        (true, true) => of_both,
+        (true, false) => of_read,
+        (false, _) => of_write,
+    };
+    filters.map(|filter| (word(filter), filter.clone())).collect()
 }
 
 /// The rule as an ACL file can have it; `None`: it can't. One that denies is widened rather than left out.
@@ -266,11 +279,6 @@ fn usable(rule: Rule) -> Option<Rule> {
     };
     let is_filter = is_line(&topic) && TopicFilter::try_from(topic.as_str()).is_ok();
     (is_filter && !topic.starts_with("$CONTROL")).then_some(Rule { allows, topic })
-}
-
-/// Whether a line of a file can end with the text.
-pub(super) fn is_line(text: &str) -> bool {
-    text.trim() == text && !text.is_empty() && !text.contains(char::is_control)
 }
 
 /// The level that stands for the Client Identifier.
