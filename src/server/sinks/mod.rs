@@ -20,6 +20,7 @@ mod request;
 mod retire;
 mod running;
 mod task;
+mod tools;
 
 pub use apply::check_sinks;
 pub use figures::SinkFigures;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::link::Link;
-use super::running::Tools;
+use super::tools::Tools;
 use crate::broker::{Answer, ClientFilter, ClientPattern, Gift, GiftOutcome, Owner, PageRequest, Query, User};
 use crate::routing::ShardId;
 use crate::server::log::log_line;

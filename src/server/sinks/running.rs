@@ -15,17 +15,7 @@ use super::plan::Plan;
 use super::report::{Reporter, Shared};
 use super::request::Requests;
 use super::task::Task;
-use crate::server::clock::Clock;
-use crate::server::own_client::OwnClients;
-use crate::server::queries::Queries;
-
-/// What every sink needs of the broker.
-#[derive(Debug, Clone)]
-pub(super) struct Tools {
-    pub(super) clients: OwnClients,
-    pub(super) queries: Queries,
-    pub(super) clock: Clock,
-}
+use super::tools::{End, Tools};
 
 /// The sinks that run. They end when this is dropped.
 #[derive(Debug)]
@@ -44,15 +34,6 @@ struct Running {
     plan: Plan,
     stop: oneshot::Sender<End>,
     ended: oneshot::Receiver<()>,
-}
-
-/// What becomes of the Session of a sink that ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// It is resumed by the next one.
-    Stay,
-    /// It ends after a day: the configuration has no such sink any more.
-    Retire,
 }
 
 impl Sinks {

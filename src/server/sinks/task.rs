@@ -16,7 +16,7 @@ use super::link::{Link, NoSession, ended, in_words};
 use super::report::Reporter;
 use super::request::{Answered, Requests};
 use super::retire::{KEPT_SECONDS, give, unwanted};
-use super::running::{End, Tools};
+use super::tools::{End, Tools};
 use crate::codec::{
     Ack, ClientPacket, Message, MessageProperties, MessageProperty, OutgoingPublish, PacketId, Publish, Qos,
     ReasonCode, ServerPacket, Suback,
