@@ -33,7 +33,7 @@ pub(in crate::server) struct OwnClients {
 
 impl Kind {
     /// The name of the provider that stands for its user.
-    const fn provider(self) -> &'static str {
+    pub(in crate::server) const fn provider(self) -> &'static str {
         match self {
             Self::Bridge => "$bridge",
             Self::Sink => "$sink",
