@@ -65,6 +65,7 @@ impl Config {
             }
         }
         found.extend(self.files_of_sinks());
+        found.extend(self.bridge_exposures());
         found.extend(wide_directory("server.data", &server.data));
         if admin.enabled && !admin.address.ip().to_canonical().is_loopback() {
             if admin.metrics_open {
@@ -156,7 +157,7 @@ fn is_reachable(address: &ListenAddress) -> bool {
 }
 
 /// A problem if everybody on this machine has one of these permissions.
-fn open_to_others(key: &str, path: &Path, permissions: u32) -> Option<Problem> {
+pub(super) fn open_to_others(key: &str, path: &Path, permissions: u32) -> Option<Problem> {
     let mode = path.metadata().ok()?.permissions().mode() & 0o777;
     let verb = match (mode & permissions & READ != 0, mode & permissions & WRITE != 0) {
         (_, true) => "changed",
@@ -180,8 +181,8 @@ fn wide_directory(key: &str, path: &Path) -> Option<Problem> {
 }
 
 /// The permissions of others, in the mode of a file.
-const READ: u32 = 0o004;
-const WRITE: u32 = 0o002;
+pub(super) const READ: u32 = 0o004;
+pub(super) const WRITE: u32 = 0o002;
 
 #[cfg(test)]
 mod tests {

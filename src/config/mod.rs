@@ -9,6 +9,7 @@ mod auth;
 mod auth_settings;
 mod bans;
 mod bridge_address;
+mod bridge_exposure;
 mod bridges;
 mod client_identity;
 mod differences;

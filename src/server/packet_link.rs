@@ -74,6 +74,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketLink<S> {
         self.output.len()
     }
 
+    /// Whether the transport has all that was to be sent.
+    pub(in crate::server) fn is_flushed(&self) -> bool {
+        self.output.is_empty() && !self.is_unflushed
+    }
+
     /// When bytes were last sent, and when they were last received; at first, when the connection was opened.
     pub(in crate::server) const fn last_use(&self) -> (Instant, Instant) {
         (self.sent, self.received)
@@ -142,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketLink<S> {
     /// # Errors
     /// The connection ended.
     pub(in crate::server) async fn finish(mut self) -> Result<(), LinkError> {
-        while self.unsent() > 0 || self.is_unflushed {
+        while !self.is_flushed() {
             self.step(Reading::Paused).await?;
         }
         poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await?;

@@ -51,19 +51,21 @@ impl Load {
         }
     }
 
-    /// Waits until everything has arrived, and a while for what comes twice.
-    fn finish(&mut self) {
+    /// Waits until everything has arrived, and a while for what comes twice. `discarded` are those of the first publisher that the other broker
+    /// acknowledged and discarded.
+    fn finish(&mut self, discarded: impl Fn() -> BTreeSet<u32>) {
         let deadline = now() + PATIENCE;
-        let is_complete = |load: &Self| {
-            let received =
-                |side: usize| numbers(&load.subscribers[side], None).into_iter().collect::<BTreeSet<_>>().len();
-            load.publishers.iter().all(Client::is_idle)
-                && received(1) == load.published[0] as usize
-                && received(0) == load.published[1] as usize
-        };
-        while !is_complete(self) {
+        let mut excused = discarded();
+        for step in 1.. {
+            let is_idle = self.publishers.iter().all(Client::is_idle);
+            if is_idle && self.missing(0).is_empty() && self.missing(1).is_subset(&excused) {
+                break;
+            }
             assert!(now() < deadline, "lost: {}", self.report());
             self.step(false);
+            if step % 1_000 == 0 {
+                excused = discarded();
+            }
         }
         let end = now() + Duration::from_secs(1);
         while now() < end {
@@ -71,20 +73,28 @@ impl Load {
         }
     }
 
+    /// The messages that the subscriber of this side has not got.
+    fn missing(&self, side: usize) -> BTreeSet<u32> {
+        let found: BTreeSet<u32> = numbers(&self.subscribers[side], None).into_iter().collect();
+        (0..self.published[1 - side]).filter(|number| !found.contains(number)).collect()
+    }
+
     fn report(&self) -> String {
         let of = |side: usize| {
-            let found: BTreeSet<u32> = numbers(&self.subscribers[side], None).into_iter().collect();
-            let missing: Vec<u32> = (0..self.published[1 - side]).filter(|number| !found.contains(number)).collect();
-            format!("{} published, missing {:?}", self.published[1 - side], missing.iter().take(20).collect::<Vec<_>>())
+            let missing: Vec<u32> = self.missing(side).into_iter().take(20).collect();
+            format!("{} published, missing {missing:?}", self.published[1 - side])
         };
         format!("out: {}; in: {}", of(1), of(0))
     }
 
-    /// Nothing of QoS 2 came twice, and everything came in order.
+    /// Nothing of QoS 2 came twice, and all of it came that is not missing anyhow.
     fn judge(&self, side: usize) {
-        let of_qos_2 = numbers(&self.subscribers[side], Some(2));
-        let expected: Vec<u32> = (0..self.published[1 - side]).filter(|number| number % 2 == 1).collect();
-        assert_eq!(of_qos_2, expected, "QoS 2: doubled, or not in order");
+        let mut of_qos_2 = numbers(&self.subscribers[side], Some(2));
+        of_qos_2.sort_unstable();
+        let missing = self.missing(side);
+        let is_expected = |number: &u32| number % 2 == 1 && !missing.contains(number);
+        let expected: Vec<u32> = (0..self.published[1 - side]).filter(is_expected).collect();
+        assert_eq!(of_qos_2, expected, "QoS 2: doubled");
     }
 
     /// The first arrivals are in order.
@@ -100,6 +110,13 @@ fn numbers(client: &Client, qos: Option<u8>) -> Vec<u32> {
     let is_wanted = |publish: &&Publish| qos.is_none_or(|qos| publish.topic.ends_with(&qos.to_string()));
     let number = |publish: &Publish| std::str::from_utf8(&publish.payload).unwrap().parse().unwrap();
     client.messages.iter().filter(is_wanted).map(number).collect()
+}
+
+/// The messages that mosquitto says it has discarded. They went out first, so their numbers are their Packet Identifiers less one.
+fn discarded(log: &str) -> BTreeSet<u32> {
+    let refused = log.lines().filter(|line| line.contains(" to oncemq-b (m") && line.ends_with("rc151)"));
+    let number = |line: &str| line.split_once("(m")?.1.split_once(',')?.0.parse::<u32>().ok()?.checked_sub(1);
+    refused.filter_map(number).collect()
 }
 
 const TOPICS: [&str; 2] = ["filter = \"out/#\", direction = \"out\"", "filter = \"in/#\", direction = \"in\""];
@@ -120,18 +137,19 @@ fn between_two_of_ours_qos_2_is_exactly_once_through_kill_9_of_either_side() {
             load.run_for(Duration::from_millis(random() % 300));
             which.iter().for_each(|number| brokers[*number].spawn());
         }
-        load.finish();
+        load.finish(BTreeSet::new);
         println!("{settings:?}: {:?} messages, {} kills", load.published, rounds());
         for side in [0, 1] {
             load.judge(side);
             load.judge_order(side, 1);
+            load.judge_order(side, 2);
         }
     }
 }
 
 /// mosquitto 2.0.11 keeps what it has acknowledged in memory, so it is ended by SIGTERM only. It sends a message of QoS 2 again after PUBCOMP, so
-/// what it sends may come twice. And after a restart it finds the queue of its subscriber full and discards messages, which it can tell us by 0x97
-/// in 5.0 and not in 3.1.1; so with 3.1.1 it goes on running.
+/// what it sends may come twice. And it discards messages when the window of its subscriber is full, with the reason 0x97 (151): in 5.0 the bridge
+/// sends these again, and in 3.1.1 they look acknowledged, so only the log of mosquitto tells that they are none of ours.
 #[test]
 fn with_mosquitto_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
     for settings in ["", "protocol_version = \"3.1.1\""] {
@@ -142,16 +160,16 @@ fn with_mosquitto_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
         let mut load = Load::new([&brokers[0], &brokers[1]]);
         for round in 0..rounds() {
             load.run_for(Duration::from_millis(200 + random() % 1_000));
-            let ends_mosquitto = round % 3 == 2 && settings.is_empty();
-            let (which, signal) = if ends_mosquitto { (1, "TERM") } else { (0, "KILL") };
+            let (which, signal) = if round % 3 == 2 { (1, "TERM") } else { (0, "KILL") };
             brokers[which].end(signal);
             load.run_for(Duration::from_millis(random() % 300));
             brokers[which].spawn();
         }
-        load.finish();
+        load.finish(|| if settings.is_empty() { BTreeSet::new() } else { discarded(&brokers[1].log()) });
         println!("{settings:?}: {:?} messages, {} ends", load.published, rounds());
         load.judge(1);
-        for qos in [1, 2] {
+        // With 3.1.1, mosquitto cannot say how many messages it takes at a time, and reorders those beyond them.
+        for qos in [1, 2].into_iter().filter(|_| settings.is_empty()) {
             load.judge_order(1, qos);
         }
     }

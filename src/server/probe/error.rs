@@ -5,6 +5,7 @@ use rustls_pki_types::pem;
 use tokio_rustls::rustls;
 
 use crate::codec::{DecodeError, ReasonCode};
+use crate::server::packet_link::LinkError;
 
 /// Why the probe has no connection.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,15 @@ pub(super) enum ProbeError {
     Protocol(#[from] DecodeError),
     #[error("no answer to the connection in time")]
     Silent,
+}
+
+impl From<LinkError> for ProbeError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Lost(error) => Self::Lost(error),
+            LinkError::Protocol(error) => Self::Protocol(error),
+        }
+    }
 }
 
 /// A Reason Code with the sentence of the broker, if it sent one.

@@ -6,29 +6,24 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::error::{ProbeError, in_words};
 use super::plan::Plan;
 use super::transport::{Transport, open};
-use crate::codec::client::{ServerDecoder, encode_client};
 use crate::codec::{
     Ack, ClientPacket, Connect, Disconnect, EncodedUserProperties, PacketId, ProtocolVersion, Publish, Qos, ReasonCode,
-    ServerPacket, Subscribe, Subscription, SubscriptionOptions, frame_length,
+    ServerPacket, Subscribe, Subscription, SubscriptionOptions,
 };
 use crate::server::bans::Bans;
+use crate::server::packet_link::{PacketLink, Reading};
 use crate::topic::{Filter, TopicName};
 
 /// A connection that is subscribed to the topic of the probe.
 pub(super) struct Link {
-    stream: Box<dyn Transport>,
-    decoder: ServerDecoder,
-    /// At most one packet and one read.
-    input: BytesMut,
-    /// What was not written yet: at most the messages of a round and an answer.
-    output: BytesMut,
+    /// What was not sent yet is at most the messages of a round and an answer.
+    packets: PacketLink<Box<dyn Transport>>,
     topic: TopicName,
     /// The highest QoS that the broker allows.
     maximum_qos: Qos,
@@ -51,10 +46,7 @@ impl Link {
     pub(super) async fn connect(plan: &Plan, bans: &Bans) -> Result<Self, ProbeError> {
         let stream = open(&plan.target, &plan.settings, bans).await?;
         let mut link = Self {
-            stream,
-            decoder: ServerDecoder::new(VERSION, PACKET_MAX.get(), 0),
-            input: BytesMut::new(),
-            output: BytesMut::new(),
+            packets: PacketLink::new(stream, VERSION, PACKET_MAX.get()),
             topic: plan.topic.clone(),
             maximum_qos: Qos::ExactlyOnce,
             keep_alive: None,
@@ -177,45 +169,33 @@ impl Link {
     }
 
     async fn send(&mut self, packet: &ClientPacket) -> Result<(), ProbeError> {
-        encode_client(packet, VERSION, &mut self.output);
+        self.packets.send(packet);
         self.sent = Instant::now();
         self.flush().await
     }
 
-    /// Writes what is left. It can be dropped at any time without a loss.
+    /// Sends what is left. It can be dropped at any time without a loss.
     async fn flush(&mut self) -> Result<(), ProbeError> {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output).await.map_err(ProbeError::Lost)? {
-                0 => return Err(ProbeError::Lost(io::ErrorKind::WriteZero.into())),
-                count => self.output.advance(count),
-            }
+        while !self.packets.is_flushed() {
+            self.packets.step(Reading::Paused).await?;
         }
-        self.stream.flush().await.map_err(ProbeError::Lost)
+        Ok(())
     }
 
     /// Whether the broker does not take what the probe sends.
     pub(super) fn is_stuck(&self) -> bool {
-        !self.output.is_empty()
+        self.packets.unsent() > 0
     }
 
     /// The next packet; DISCONNECT is an error.
     async fn receive_packet(&mut self) -> Result<ServerPacket, ProbeError> {
         loop {
-            let mut frame = match frame_length(&self.input) {
-                Some(length) if length <= self.input.len() => self.input.split_to(length).freeze(),
-                // The beginning of a packet, or bytes that can't be one.
-                _ => Bytes::copy_from_slice(self.input.get(..HEADER_BYTES_MAX).unwrap_or(&self.input)),
-            };
-            match self.decoder.decode(&mut frame)? {
+            match self.packets.next_packet()? {
                 Some(ServerPacket::Disconnect(end)) => {
                     return Err(ProbeError::Disconnected(end.reason_code, text(end.reason_string.as_deref())));
                 }
                 Some(packet) => return Ok(packet),
-                None => {}
-            }
-            self.input.reserve(READ_BYTES);
-            if self.stream.read_buf(&mut self.input).await.map_err(ProbeError::Lost)? == 0 {
-                return Err(ProbeError::Lost(io::ErrorKind::UnexpectedEof.into()));
+                None => self.packets.step(Reading::On).await?,
             }
         }
     }
@@ -225,11 +205,8 @@ impl Link {
         let ending = async {
             let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
             disconnect.session_expiry_interval = Some(0);
-            self.send(&ClientPacket::Disconnect(Box::new(disconnect))).await.ok()?;
-            self.stream.shutdown().await.ok()?;
-            let mut rest = [0; 512];
-            while self.stream.read(&mut rest).await.ok()? > 0 {}
-            Some(())
+            self.packets.send(&ClientPacket::Disconnect(Box::new(disconnect)));
+            self.packets.finish().await
         };
         let _ended_or_not = timeout(FINISH_TIMEOUT, ending).await;
     }
@@ -294,9 +271,6 @@ const SESSION_EXPIRY: u32 = 60;
 const RECEIVE_MAXIMUM: NonZeroU16 = NonZeroU16::new(16).unwrap();
 /// In bytes. A message of the probe has about 100.
 const PACKET_MAX: NonZeroU32 = NonZeroU32::new(64 * 1_024).unwrap();
-const READ_BYTES: usize = 4 * 1_024;
-/// A fixed header.
-const HEADER_BYTES_MAX: usize = 5;
 /// In bytes, as many as a password may have.
 const PASSWORD_MAX: u64 = 65_535;
 /// For the last bytes, and for the broker to close its side.
