@@ -8,6 +8,7 @@ pub mod config;
 mod dense_map;
 pub mod histogram;
 mod http_client;
+pub mod import;
 pub mod rewrite;
 pub mod routing;
 pub mod server;

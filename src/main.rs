@@ -5,6 +5,7 @@ mod cli;
 mod disk;
 mod doctor;
 mod health_command;
+mod import_command;
 mod output;
 mod session_command;
 mod store_command;
@@ -29,6 +30,7 @@ use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
 use cli::{CliCommand, CliError, MqttError, Passwd};
 use doctor::{DoctorCommand, DoctorError};
 use health_command::{HealthCommand, HealthError};
+use import_command::{ImportCommand, ImportError};
 use output::{eprint, print};
 use session_command::SessionCommand;
 use store_command::{StoreCommand, StoreError};
@@ -64,6 +66,9 @@ enum Command {
     /// Check, summarize, back up, restore or upgrade the store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Take over the state of another broker
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Change sessions of the running broker
     #[command(subcommand)]
     Session(SessionCommand),
@@ -104,6 +109,7 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Check { file })) => check(file),
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
+        Some(Command::Import(command)) => import_command::run(command),
         Some(Command::Session(command)) => session_command::run(command).map_err(Into::into),
         Some(Command::Health(command)) => health_command::run(command),
         Some(Command::Verify(command)) => verify::run(command),
@@ -200,6 +206,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     } else if let Some(error) = error.downcast_ref::<AdminError>() {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
+        error.exit_code()
+    } else if let Some(error) = error.downcast_ref::<ImportError>() {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<CliError>() {
         error.exit_code()

@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 26] = [
+const LAYERS: [Layer; 28] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -56,8 +56,10 @@ const LAYERS: [Layer; 26] = [
     Layer::shell("http_client", Ours::Only(&[]), &["mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
+    Layer::shell("import", Ours::Only(BELOW_IMPORT), &["tokio", "mqttbytes"]),
     Layer::shell("admin", Ours::Only(BELOW_ADMIN), &["mqttbytes"]),
     Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
+    Layer::shell("import_command", Ours::Only(&["output"]), &["tokio", "mqttbytes"]),
     Layer::shell("session_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("health_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("token_command", Ours::Any, &["mqttbytes"]),
@@ -91,6 +93,10 @@ const BELOW_SERVER: &[&str] = &[
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
 const BELOW_ADMIN: &[&str] =
     &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
+
+/// State is written as the broker's own records.
+const BELOW_IMPORT: &[&str] =
+    &["server", "broker", "store", "auth", "config", "session", "routing", "codec", "topic", "timestamp"];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];

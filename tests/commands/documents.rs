@@ -51,8 +51,16 @@ fn every_command_of_an_operator_has_examples() {
     let mut sections = Vec::new();
     collect(&[], &mut sections);
     assert!(sections.len() > 25, "{}", sections.len());
-    let without =
-        ["oncemq", "oncemq config", "oncemq store", "oncemq session", "oncemq acl", "oncemq users", "oncemq token"];
+    let without = [
+        "oncemq",
+        "oncemq config",
+        "oncemq store",
+        "oncemq session",
+        "oncemq acl",
+        "oncemq users",
+        "oncemq token",
+        "oncemq import",
+    ];
     for (name, help) in &sections {
         let is_older = ["oncemq config ", "oncemq store ", "oncemq users ", "oncemq token "];
         let is_exempt = without.contains(&&**name) || is_older.iter().any(|older| name.starts_with(older));

@@ -1,0 +1,3 @@
+//! Takes over from other brokers.
+
+pub mod state;
