@@ -89,7 +89,7 @@ fn mosquitto(directory: &Path) -> Broker {
     // As root, mosquitto would become a user who can't write here.
     let text = format!(
         "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nautosave_interval 0\n\
-         max_queued_messages 0\nuser root\nlog_type error\n",
+         max_queued_messages 0\nset_tcp_nodelay true\nuser root\nlog_type error\n",
         address.port(),
         directory.display()
     );
