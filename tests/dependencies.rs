@@ -99,12 +99,14 @@ const ALLOWED: [&str; 10] = [
     "0BSD",
 ];
 /// Those of `digest`, `hmac` and `sha2` are newer in the client of PostgreSQL than in `argon2` and `pbkdf2`.
-const IN_SEVERAL_VERSIONS: [&str; 12] = [
+/// `fallible-iterator` is older in it than in `rusqlite`.
+const IN_SEVERAL_VERSIONS: [&str; 13] = [
     "base64",
     "block-buffer",
     "cpufeatures",
     "crypto-common",
     "digest",
+    "fallible-iterator",
     "getrandom",
     "hashbrown",
     "hmac",

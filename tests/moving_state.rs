@@ -2,7 +2,8 @@
 //! same clients again, message by message.
 //!
 //! `ONCEMQ_MOVING_STATE="100000 1000 1000" cargo test --test moving_state -- --nocapture` does it with as many retained messages, sessions and
-//! messages for each of them, and says how long the import took. `ONCEMQ_MOSQUITTO` names another mosquitto.
+//! messages for each of them, and says how long the import took. `ONCEMQ_MOSQUITTO` names another mosquitto, and `ONCEMQ_MOSQUITTO_PLUGIN` its
+//! persist-sqlite plugin, for a binary with the feature `mosquitto-sqlite`.
 
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "what is tested here is processes in real time")]
@@ -87,8 +88,12 @@ fn mosquitto(directory: &Path) -> Broker {
     let address = free_address();
     let file = directory.join("mosquitto.conf");
     // As root, mosquitto would become a user who can't write here.
+    let store = match plugin() {
+        Some(plugin) => format!("plugin {plugin}\nplugin_opt_flush_period 1"),
+        None => "persistence true\nautosave_interval 0".to_owned(),
+    };
     let text = format!(
-        "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nautosave_interval 0\n\
+        "listener {} 127.0.0.1\nallow_anonymous true\npersistence_location {}/\n{store}\n\
          max_queued_messages 0\nset_tcp_nodelay true\nuser root\nlog_type error\n",
         address.port(),
         directory.display()
@@ -99,6 +104,11 @@ fn mosquitto(directory: &Path) -> Broker {
     let mut command = Command::new(named.as_deref().unwrap_or(usual));
     command.arg("-c").arg(file);
     Broker::start(command, address, &directory.join("mosquitto.txt"))
+}
+
+/// The plugin that saves the state in a database.
+fn plugin() -> Option<String> {
+    std::env::var("ONCEMQ_MOSQUITTO_PLUGIN").ok()
 }
 
 /// What a client does with messages, by its number.
@@ -435,7 +445,8 @@ fn check_retained(address: SocketAddr, count: usize) {
 fn clients_of_mosquitto_continue_where_they_were() {
     let (size, directory) = (Size::chosen(), tempfile::tempdir().unwrap());
     let clients = fill(directory.path(), size);
-    let (file, data) = (directory.path().join("mosquitto.db"), directory.path().join("data"));
+    let name = if plugin().is_some() { "mosquitto.sqlite3" } else { "mosquitto.db" };
+    let (file, data) = (directory.path().join(name), directory.path().join("data"));
     let before = fs::read(&file).unwrap();
     let begun = Instant::now();
     let mut import = Command::new(env!("CARGO_BIN_EXE_oncemq"));

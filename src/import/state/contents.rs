@@ -21,6 +21,8 @@ pub(super) struct Contents {
     pub(super) retained: Vec<u64>,
     /// A number that differs between files: a checksum of what was read.
     pub(super) fingerprint: u32,
+    /// Will Messages, which are not taken over.
+    pub(super) wills: u32,
     by_id: HashMap<Box<[u8]>, u32>,
     by_subscription_ids: HashMap<Box<[u32]>, u32>,
 }

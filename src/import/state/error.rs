@@ -82,11 +82,18 @@ pub enum Fault {
     Foreign(String),
     /// It is the store of the plugin persist-sqlite.
     #[error(
-        "this is an SQLite database, as the plugin persist-sqlite of mosquitto 2.1 writes it, and not a mosquitto.db"
+        "this is an SQLite database, as the plugin persist-sqlite of mosquitto 2.1 writes it; a program that is built with the feature \
+         mosquitto-sqlite reads it"
     )]
     Sqlite,
+    /// It was not closed: a part of it is in another file.
+    #[error("{} exists, so mosquitto is running or was killed; stop it, or start and stop it once", .0.display())]
+    NotClosed(PathBuf),
+    /// The SQLite database can't be read.
+    #[error("the SQLite database can't be read: {0}")]
+    Database(String),
     /// A version that this program does not know.
-    #[error("version {0} of mosquitto.db is not known; versions 2 to 6 are (mosquitto 0.15 to 2.1)")]
+    #[error("version {0} of mosquitto.db is not known; versions 2 to 6 are (mosquitto 1.0 to 2.1)")]
     Version(u32),
     /// A kind of chunk that this program does not know.
     #[error("the chunk at offset {offset} has the unknown kind {kind}")]

@@ -14,6 +14,8 @@ mod options;
 mod plan;
 mod report;
 mod source;
+#[cfg(feature = "mosquitto-sqlite")]
+mod sqlite;
 mod subscriptions;
 mod target;
 mod user_names;
@@ -40,14 +42,12 @@ use write::Writer;
 use crate::timestamp::WallTime;
 
 /// Writes the state that mosquitto saved in `file` to the data directory `data`, which must not exist or be empty. When it returns, everything
-/// is synced.
+/// is synced. The file is a mosquitto.db, or, with the feature `mosquitto-sqlite`, the database of the plugin persist-sqlite.
 ///
 /// # Errors
 /// Whatever the error, the data directory is as it was before.
 pub fn mosquitto_db(file: &Path, data: &Path, options: &Options) -> Result<Report, ImportError> {
-    let (opened, options) = open(file, options)?;
-    let (mut source, contents) = MosquittoDb::open(opened).map_err(|fault| fault.of(file))?;
-    take_over(&mut source, &contents, (file, Some(data)), &options)
+    read(file, Some(data), options)
 }
 
 /// Says what [`mosquitto_db`] would do, and writes nothing.
@@ -55,8 +55,20 @@ pub fn mosquitto_db(file: &Path, data: &Path, options: &Options) -> Result<Repor
 /// # Errors
 /// Those of the file.
 pub fn examine_mosquitto_db(file: &Path, options: &Options) -> Result<Report, ImportError> {
+    read(file, None, options)
+}
+
+fn read(file: &Path, data: Option<&Path>, options: &Options) -> Result<Report, ImportError> {
     let (opened, options) = open(file, options)?;
-    examine(opened, file, &options)
+    match MosquittoDb::open(opened) {
+        Ok((mut source, contents)) => take_over(&mut source, &contents, (file, data), &options),
+        #[cfg(feature = "mosquitto-sqlite")]
+        Err(Fault::Sqlite) => {
+            let (mut source, contents) = sqlite::SqliteStore::open(file).map_err(|fault| fault.of(file))?;
+            take_over(&mut source, &contents, (file, data), &options)
+        }
+        Err(fault) => Err(fault.of(file)),
+    }
 }
 
 /// The same for bytes from anywhere. `file` is their name in errors.

@@ -65,6 +65,8 @@ pub enum RemarkKind {
     IncomingIncomplete,
     /// A retained message that had expired.
     RetainedExpired,
+    /// A Will Message, which only the SQLite store has.
+    Will,
     /// A message whose topic is not valid.
     TopicInvalid,
     /// A message in flight without a Packet Identifier of its own: it is sent as a new one.
@@ -91,6 +93,7 @@ impl RemarkKind {
             Self::MessageMissing => "messages not taken over: they are not in the file",
             Self::IncomingIncomplete => "messages from clients not taken over: their clients send them again",
             Self::RetainedExpired => "retained messages not taken over: they had expired",
+            Self::Will => "Will Messages not taken over: their connections ended with mosquitto",
             Self::TopicInvalid => "messages not taken over: the topic is not a text that MQTT allows",
             Self::IdentifierTaken => {
                 "messages in flight sent as new ones: they had no packet identifier, or that of another message"

@@ -7,4 +7,9 @@ use super::error::Fault;
 pub(super) trait Source {
     /// Reads a message.
     fn content(&mut self, place: &MessagePlace) -> Result<Content, Fault>;
+
+    /// The error for a message that can't be taken over.
+    fn damaged(&self, place: &MessagePlace, what: &'static str) -> Fault {
+        Fault::Damaged { offset: place.place, what }
+    }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::contents::{Content, Contents, MessagePlace};
-use super::error::{Fault, ImportError};
+use super::error::ImportError;
 use super::options::{Options, Users};
 use super::plan::{Incoming, Plan, PlannedDelivery, PlannedSession, seconds};
 use super::report::{RemarkKind, Report};
@@ -61,7 +61,7 @@ impl Writer<'_> {
             }
             let content = source.content(place).map_err(|fault| fault.of(self.file))?;
             let of_clients = from_clients.len() as u64;
-            let Some(message) = self.message(number, place, &content)? else {
+            let Some(message) = self.message(number, place, &content, source)? else {
                 let count = of_this.len() as u64 + of_clients + u64::from(is_retained);
                 self.report.remark_several(RemarkKind::TopicInvalid, count, &content.topic);
                 continue;
@@ -124,8 +124,14 @@ impl Writer<'_> {
     }
 
     /// The message; `None` if its topic is not valid.
-    fn message(&self, number: u32, place: &MessagePlace, content: &Content) -> Result<Option<Message>, ImportError> {
-        let damaged = |what| Fault::Damaged { offset: place.place, what }.of(self.file);
+    fn message(
+        &self,
+        number: u32,
+        place: &MessagePlace,
+        content: &Content,
+        source: &impl Source,
+    ) -> Result<Option<Message>, ImportError> {
+        let damaged = |what| source.damaged(place, what).of(self.file);
         let topic = std::str::from_utf8(&content.topic).ok().and_then(|topic| TopicName::try_from(topic).ok());
         let Some(topic) = topic else { return Ok(None) };
         let properties = MessageProperties::from_bytes(Bytes::copy_from_slice(&content.properties))

@@ -125,3 +125,36 @@ fn the_file_of_a_broker_that_had_nothing_is_empty() {
         assert!(report.to_string().contains("neither sessions nor retained messages"));
     }
 }
+
+/// The database as mosquitto wrote it, but for the size of its pages.
+#[cfg(feature = "mosquitto-sqlite")]
+#[test]
+fn the_database_of_the_plugin_of_mosquitto_is_read() {
+    let now = WallTime((NOW + 2_100) * 1_000);
+    let (report, recovered) =
+        imported(&real("mosquitto-2.1.2.sqlite3"), &Options { now, saved_at: Some(now), ..options() });
+    let text = text(&recovered);
+    assert_eq!(report.format, "SQLite database of mosquitto, version 1.1");
+    for ((client, owner), queue) in [("a5", "nobody"), ("b3", "nobody"), ("u3", "bob")].into_iter().zip(QUEUES) {
+        let (head, of_client) = section(&text, client);
+        assert_eq!(of_client, queue, "{client}\n{text}");
+        assert!(head[0].starts_with(&format!("{client} of {owner}, expiry ")), "{text}");
+    }
+    let mut subscriptions = section(&text, "a5").0.split_off(1);
+    subscriptions.sort_unstable();
+    let expected = [
+        "  filter $share/g/sh/# qos 1 flags [0, 0] id 0",
+        "  filter n/# qos 2 flags [1, 1] id 0",
+        "  filter q/# qos 2 flags [0, 0] id 7",
+    ];
+    assert_eq!(subscriptions, expected, "{text}");
+    assert!(section(&text, "pub").0.contains(&"  received 77"), "{text}");
+    assert!(text.contains("retained ret/1=hello by Some(\"pub\") None expires None properties 22"), "{text}");
+    assert!(text.contains("retained ret/2=expiring by Some(\"pub\") None expires Some(17959"), "{text}");
+}
+
+#[cfg(not(feature = "mosquitto-sqlite"))]
+#[test]
+fn the_database_of_the_plugin_of_mosquitto_is_named() {
+    assert!(failure(&real("mosquitto-2.1.2.sqlite3")).contains("built with the feature mosquitto-sqlite"));
+}
