@@ -5,7 +5,6 @@ mod cli;
 mod disk;
 mod doctor;
 mod health_command;
-mod import_command;
 mod output;
 mod session_command;
 mod store_command;
@@ -25,12 +24,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::Authenticator;
 use oncemq::config::{self, Arguments, Loaded, LogFormat};
+use oncemq::import;
 use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
 
 use cli::{CliCommand, CliError, MqttError, Passwd};
 use doctor::{DoctorCommand, DoctorError};
 use health_command::{HealthCommand, HealthError};
-use import_command::{ImportCommand, ImportError};
 use output::{eprint, print};
 use session_command::SessionCommand;
 use store_command::{StoreCommand, StoreError};
@@ -66,9 +65,6 @@ enum Command {
     /// Check, summarize, back up, restore or upgrade the store
     #[command(subcommand)]
     Store(StoreCommand),
-    /// Take over the state of another broker
-    #[command(subcommand)]
-    Import(ImportCommand),
     /// Change sessions of the running broker
     #[command(subcommand)]
     Session(SessionCommand),
@@ -109,7 +105,6 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Check { file })) => check(file),
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
-        Some(Command::Import(command)) => import_command::run(command),
         Some(Command::Session(command)) => session_command::run(command).map_err(Into::into),
         Some(Command::Health(command)) => health_command::run(command),
         Some(Command::Verify(command)) => verify::run(command),
@@ -155,7 +150,7 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     server::exit_on_panic(*format);
     server::use_small_pages();
     let activated = server::activated_sockets()?;
-    let mut loaded = config::load(arguments)?;
+    let mut loaded = import::load(arguments)?;
     *format = loaded.config.log.format;
     let _written_when_dropped = server::init_logging(&loaded.config.log)?;
     let (take_over, sockets) = if take_over { TakeOver::request(&loaded.config)? } else { (None, None) };
@@ -207,8 +202,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
         error.exit_code()
-    } else if let Some(error) = error.downcast_ref::<ImportError>() {
-        error.exit_code()
     } else if let Some(error) = error.downcast_ref::<CliError>() {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<MqttError>() {
@@ -241,6 +234,6 @@ fn check(file: PathBuf) -> anyhow::Result<()> {
 }
 
 fn show(arguments: &Arguments) -> anyhow::Result<()> {
-    let loaded = config::load(arguments)?;
+    let loaded = import::load(arguments)?;
     print(loaded.to_string().trim_end())
 }

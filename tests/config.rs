@@ -311,13 +311,11 @@ fn passwd_reports_an_error_and_changes_nothing() {
 }
 
 #[test]
-fn a_mosquitto_configuration_is_recognized_with_its_options_and_lines() {
+fn a_mosquitto_configuration_is_recognized_and_says_how_to_use_it() {
     let directory = directory("");
     fs::write(directory.path().join("mosquitto.conf"), "# test\nlistener 1883\nallow_anonymous true\n").unwrap();
-    let expected = "oncemq: mosquitto.conf: this is a configuration of mosquitto, not TOML; oncemq does not read it, and can't import \
-                    it yet: write these settings as configs/oncemq.toml shows\n  \
-                    line 2: listener: [[listeners]] with address = \"ADDRESS:PORT\"\n  \
-                    line 3: allow_anonymous: [security] allow_anonymous\n";
+    let expected = "oncemq: mosquitto.conf: this is a configuration of mosquitto, not TOML: `oncemq import mosquitto FILE --out \
+                    oncemq.toml` makes TOML of it, and `oncemq --mosquitto-conf FILE` starts from it as it is\n";
     for arguments in [&["config", "check", "mosquitto.conf"][..], &["--config", "mosquitto.conf"]] {
         assert_eq!(stderr(&run(&directory, arguments)), expected);
     }

@@ -99,14 +99,12 @@ const ALLOWED: [&str; 10] = [
     "0BSD",
 ];
 /// Those of `digest`, `hmac` and `sha2` are newer in the client of PostgreSQL than in `argon2` and `pbkdf2`.
-/// `fallible-iterator` is older in it than in `rusqlite`.
-const IN_SEVERAL_VERSIONS: [&str; 13] = [
+const IN_SEVERAL_VERSIONS: [&str; 12] = [
     "base64",
     "block-buffer",
     "cpufeatures",
     "crypto-common",
     "digest",
-    "fallible-iterator",
     "getrandom",
     "hashbrown",
     "hmac",

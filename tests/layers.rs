@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 28] = [
+const LAYERS: [Layer; 27] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -55,11 +55,10 @@ const LAYERS: [Layer; 28] = [
     Layer::shell("config", Ours::Only(&["codec", "rewrite", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
     Layer::shell("http_client", Ours::Only(&[]), &["mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
-    Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
     Layer::shell("import", Ours::Only(BELOW_IMPORT), &["tokio", "mqttbytes"]),
+    Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
     Layer::shell("admin", Ours::Only(BELOW_ADMIN), &["mqttbytes"]),
     Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
-    Layer::shell("import_command", Ours::Only(&["output"]), &["tokio", "mqttbytes"]),
     Layer::shell("session_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("health_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("token_command", Ours::Any, &["mqttbytes"]),
@@ -76,8 +75,12 @@ const LAYERS: [Layer; 28] = [
 const BELOW_BROKER: &[&str] = &["session", "routing", "rewrite", "codec", "dense_map", "topic", "timestamp"];
 /// Who a client is and what it may do is decided without a connection or a Session.
 const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topic", "timestamp"];
+/// It makes a configuration, and the files of users and rules that go with it; state is written as the broker's own records.
+const BELOW_IMPORT: &[&str] =
+    &["auth", "broker", "store", "config", "session", "routing", "codec", "topic", "timestamp"];
 /// A Session is reached through its shard alone.
 const BELOW_SERVER: &[&str] = &[
+    "import",
     "auth",
     "broker",
     "store",
@@ -93,10 +96,6 @@ const BELOW_SERVER: &[&str] = &[
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
 const BELOW_ADMIN: &[&str] =
     &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
-
-/// State is written as the broker's own records.
-const BELOW_IMPORT: &[&str] =
-    &["server", "broker", "store", "auth", "config", "session", "routing", "codec", "topic", "timestamp"];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];

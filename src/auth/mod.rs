@@ -69,6 +69,7 @@ pub use password_edit::{
     EditError, Existing, remove_user, remove_user_atomically, set_password, set_password_atomically,
     set_scram_password, users,
 };
+pub use password_file::is_password_hash;
 pub use pool::{Asked, Pool, PoolCounts};
 pub use provider::{Consultation, Cost, Decision, Provider, Refusal, RemoteBounds, Request, Verdict};
 pub use remote::{Notice, RemoteCounts};

@@ -186,6 +186,11 @@ impl StoredHash {
     }
 }
 
+/// Whether a password file can have the text as a hash.
+pub fn is_password_hash(text: &str) -> bool {
+    StoredHash::parse(text).is_ok()
+}
+
 /// The line without surrounding white space; `None` if it is empty or a comment.
 pub(super) fn significant(line: &str) -> Option<&str> {
     let line = line.trim();

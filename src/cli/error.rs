@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use oncemq::auth::{AuthError, ExpectationError};
 use oncemq::config::ConfigError;
+use oncemq::import::state::ImportError;
+use oncemq::import::{ConfError, WriteError};
 
 use crate::tls_client::TlsFilesError;
 
@@ -24,6 +26,15 @@ pub(crate) enum CliError {
     /// A file of expected decisions can't be used.
     #[error(transparent)]
     Expectation(#[from] ExpectationError),
+    /// A configuration of mosquitto can't be read.
+    #[error(transparent)]
+    Import(#[from] ConfError),
+    /// The state of mosquitto can't be taken over.
+    #[error(transparent)]
+    State(#[from] ImportError),
+    /// What is made of it can't be written.
+    #[error(transparent)]
+    NotWritten(#[from] WriteError),
     /// A file can't be read or written.
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
@@ -52,11 +63,14 @@ impl CliError {
     /// what is not done, too.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
+            Self::State(error) => error.exit_code(),
             Self::Config(_)
             | Self::Usage(_)
             | Self::Tls(_)
             | Self::Acl(_)
             | Self::Expectation(_)
+            | Self::Import(_)
+            | Self::NotWritten(_)
             | Self::File { .. } => 2,
             Self::Refused { code: 400 | 413 | 422, .. } => 2,
             Self::Refused { code: 401 | 403 | 404 | 409, .. } | Self::NotDone(_) | Self::Output(_) => 1,

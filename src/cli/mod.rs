@@ -9,6 +9,8 @@ mod broker;
 mod clients;
 mod error;
 mod generate;
+mod import;
+mod import_state;
 mod message;
 mod mqtt;
 mod output;
@@ -36,6 +38,7 @@ pub(crate) use target::TargetArguments;
 use broker::{Backup, Reload, StatusCommand};
 use clients::{Client, Clients, Forget, Kick};
 use generate::{Completion, Man};
+use import::Import;
 use message::Message;
 use mqtt::{PublishCommand, SubscribeCommand};
 use refusals::{Acl, Bans, Drops, Refusals};
@@ -84,6 +87,9 @@ pub(crate) enum CliCommand {
     /// Explain, check and test access rules
     #[command(subcommand)]
     Acl(Acl),
+    /// Move in from another broker
+    #[command(subcommand)]
+    Import(Import),
     /// Read the configuration and the files that it names again
     Reload(Reload),
     /// Make a backup of the store of the running broker
@@ -117,6 +123,8 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Acl(Acl::Explain(command)) => refusals::explain(command),
         CliCommand::Acl(Acl::Check(command)) => acl::check(command),
         CliCommand::Acl(Acl::Test(command)) => acl::test(command),
+        CliCommand::Import(Import::Mosquitto(command)) => import::mosquitto(&command),
+        CliCommand::Import(Import::MosquittoDb(command)) => import_state::run(command),
         CliCommand::Reload(command) => broker::reload(command),
         CliCommand::Backup(command) => broker::backup(command),
         CliCommand::Completion(command) => generate::completion(command, &mut definition),

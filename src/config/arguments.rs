@@ -9,6 +9,9 @@ pub struct Arguments {
     /// Read the configuration from this TOML file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Start from this configuration of mosquitto; `oncemq import mosquitto` shows what becomes of it
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub mosquitto_conf: Option<PathBuf>,
     /// Listen for MQTT over TCP here, replacing all other listeners; can be repeated. A port alone stands for all addresses of the machine
     #[arg(long, value_name = "[ADDR:]PORT")]
     listen: Vec<String>,

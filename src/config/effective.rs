@@ -28,12 +28,12 @@ pub enum Source {
 impl Loaded {
     /// Values without a known origin.
     pub fn of(config: Config) -> Self {
-        Self { config, origins: Default::default() }
+        Self { config, origins: Default::default(), notes: Vec::new() }
     }
 
     /// The same origins with other values: those that apply, where a limit had to be lowered.
     pub fn with_values(&self, config: Config) -> Self {
-        Self { config, origins: self.origins.clone() }
+        Self { config, origins: self.origins.clone(), notes: self.notes.clone() }
     }
 
     /// All settings in the order of the configuration file.
@@ -91,7 +91,7 @@ impl Loaded {
             };
             origins.extend(of_listener.map(moved));
         }
-        Self { config, origins }
+        Self { config, origins, notes: self.notes.clone() }
     }
 }
 

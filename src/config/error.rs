@@ -35,6 +35,20 @@ pub enum ConfigError {
         /// What it is, and what to do.
         text: String,
     },
+    /// A configuration of mosquitto that can't be used. The text names file and line.
+    #[error("{text}")]
+    Mosquitto {
+        /// What is wrong.
+        text: String,
+    },
+    /// A file that is made for the configuration can't be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable {
+        /// Path of the file.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
     /// A flag or an environment variable has an unknown name or an invalid value.
     #[error("{origin}: {text}")]
     Override {

@@ -1,7 +1,5 @@
 //! Recognizes files that are not TOML, to say what they are.
 
-use std::fmt::Write;
-
 /// What a text that is not valid TOML is instead, if it is recognized.
 pub(super) fn recognize(text: &str) -> Option<String> {
     let start = text.trim_start();
@@ -11,8 +9,8 @@ pub(super) fn recognize(text: &str) -> Option<String> {
     if is_all(text, is_password) {
         return Some("this is a password file: name it in a configuration, as [security] password_file".to_owned());
     }
-    if let Some(options) = mosquitto_options(text) {
-        return Some(describe_mosquitto(&options));
+    if is_mosquitto(text) {
+        return Some(MOSQUITTO.to_owned());
     }
     if start.starts_with('{') {
         return Some("this is JSON, not TOML: oncemq reads TOML, such as configs/oncemq.toml".to_owned());
@@ -23,56 +21,35 @@ pub(super) fn recognize(text: &str) -> Option<String> {
     if start.starts_with("-----BEGIN ") {
         return Some("this is a certificate or a key in PEM, not a configuration".to_owned());
     }
-    let is_yaml = start.starts_with("---") || significant_lines(text).any(|(_, line)| is_yaml_line(line));
-    let is_toml_like = significant_lines(text).any(|(_, line)| line.starts_with('[') || line.contains(" = "));
+    let is_yaml = start.starts_with("---") || significant_lines(text).any(|line| is_yaml_line(line));
+    let is_toml_like = significant_lines(text).any(|line| line.starts_with('[') || line.contains(" = "));
     (is_yaml && !is_toml_like)
         .then(|| "this is YAML, not TOML: oncemq reads TOML, such as configs/oncemq.toml".to_owned())
 }
 
-/// The options of mosquitto with their lines, if most of the text consists of them.
-fn mosquitto_options(text: &str) -> Option<Vec<(usize, &str)>> {
-    let mut lines = 0;
-    let mut options = Vec::new();
-    for (number, line) in significant_lines(text) {
-        lines += 1;
+/// Whether most of the text consists of options of mosquitto.
+fn is_mosquitto(text: &str) -> bool {
+    let is_option = |line: &str| {
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let is_option = OPTIONS.contains(&word) || PREFIXES.iter().any(|prefix| word.starts_with(prefix));
-        if is_option && !rest.trim_start().starts_with('=') {
-            options.push((number, word));
-        }
+        let is_known = OPTIONS.contains(&word) || PREFIXES.iter().any(|prefix| word.starts_with(prefix));
+        is_known && !rest.trim_start().starts_with('=')
+    };
+    let (mut lines, mut options) = (0, 0);
+    for line in significant_lines(text) {
+        lines += 1;
+        options += usize::from(is_option(line));
     }
-    (!options.is_empty() && options.len() * 2 > lines).then_some(options)
+    options > 0 && options * 2 > lines
 }
 
-fn describe_mosquitto(options: &[(usize, &str)]) -> String {
-    let mut text = String::from(
-        "this is a configuration of mosquitto, not TOML; oncemq does not read it, and can't import it yet: write these \
-         settings as configs/oncemq.toml shows",
-    );
-    for (line, option) in options.iter().take(LISTED_MAX) {
-        let equivalent = EQUIVALENTS.iter().find(|(name, _)| name == option).map(|(_, equivalent)| *equivalent);
-        // Writing to a String can't fail.
-        let _ = match equivalent {
-            Some(equivalent) => write!(text, "\n  line {line}: {option}: {equivalent}"),
-            None => write!(text, "\n  line {line}: {option}"),
-        };
-    }
-    let rest = options.len().saturating_sub(LISTED_MAX);
-    if rest > 0 {
-        let _ = write!(text, "\n  and {rest} more");
-    }
-    text
-}
-
-/// The lines that are not empty and no comment, with their numbers.
-fn significant_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = (1..).zip(text.lines().map(str::trim));
-    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+/// The lines that are not empty and no comment.
+fn significant_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Whether the text has lines, all of this kind.
 fn is_all(text: &str, is: fn(&str) -> bool) -> bool {
-    significant_lines(text).next().is_some() && significant_lines(text).all(|(_, line)| is(line))
+    significant_lines(text).next().is_some() && significant_lines(text).all(|line| is(line))
 }
 
 /// A line of an ACL file.
@@ -96,64 +73,9 @@ fn is_yaml_line(line: &str) -> bool {
     is_key && (value.is_empty() || value.starts_with(' '))
 }
 
-/// More options are counted only.
-const LISTED_MAX: usize = 40;
-
-/// What takes the place of an option.
-const EQUIVALENTS: [(&str, &str); 52] = [
-    ("listener", "[[listeners]] with address = \"ADDRESS:PORT\""),
-    ("port", "[[listeners]] with address = \"ADDRESS:PORT\""),
-    ("bind_address", "the address of [[listeners]]"),
-    ("protocol", "transport of [[listeners]]: \"tcp\", \"tls\", \"ws\" or \"wss\""),
-    ("certfile", "[listeners.tls] certificate"),
-    ("keyfile", "[listeners.tls] key"),
-    ("cafile", "[listeners.tls] client_ca"),
-    ("crlfile", "[listeners.tls] crl"),
-    ("require_certificate", "[listeners.tls] client_certificate = \"required\""),
-    ("disable_client_cert_date_checks", "[listeners.tls] client_certificate_dates = \"ignored\""),
-    ("use_identity_as_username", "[listeners.tls] identity_as_user_name"),
-    ("use_subject_as_username", "[listeners.tls] identity_as_user_name with identity = \"subject\""),
-    ("use_username_as_clientid", "client_id = \"user-name\" of [[listeners]]"),
-    ("per_listener_settings", "allow_anonymous, password_file and acl_file of [[listeners]]"),
-    ("tls_version", "[listeners.tls] min_version"),
-    ("ciphers", "[listeners.tls] cipher_suites"),
-    ("ciphers_tls1.3", "[listeners.tls] cipher_suites"),
-    ("psk_file", "not supported: the TLS library has no pre-shared keys"),
-    ("psk_hint", "not supported: the TLS library has no pre-shared keys"),
-    ("max_connections", "connections_max of [[listeners]]"),
-    ("global_max_connections", "[limits] connections_max"),
-    ("allow_anonymous", "[security] allow_anonymous"),
-    ("password_file", "[security] password_file"),
-    ("acl_file", "[security] acl_file"),
-    ("persistence", "[server] durability"),
-    ("persistence_location", "[server] data"),
-    ("persistence_file", "needed no more: the store is in [server] data"),
-    ("autosave_interval", "needed no more: every acknowledged message is stored"),
-    ("autosave_on_changes", "needed no more: every acknowledged message is stored"),
-    ("persistent_client_expiration", "[limits] session_expiry_max"),
-    ("sys_interval", "[mqtt] sys_interval"),
-    ("retain_available", "[mqtt] retain_available"),
-    ("max_qos", "[mqtt] maximum_qos"),
-    ("max_keepalive", "[limits] keep_alive_max"),
-    ("max_packet_size", "[limits] maximum_packet_size"),
-    ("message_size_limit", "[limits] maximum_packet_size"),
-    ("max_inflight_messages", "[limits] inflight_messages_max"),
-    ("max_queued_messages", "[limits] queued_messages_max"),
-    ("max_queued_bytes", "[limits] queued_bytes_max"),
-    ("max_topic_alias", "[limits] topic_alias_maximum"),
-    ("max_topic_alias_broker", "[limits] topic_alias_maximum_outgoing"),
-    ("auto_id_prefix", "[mqtt] assigned_client_id_prefix"),
-    ("log_type", "[log] level"),
-    ("log_dest", "needed no more: the log goes to standard error"),
-    ("log_timestamp", "needed no more: every line of the log has the time"),
-    ("log_timestamp_format", "needed no more: every line of the log has the time"),
-    ("connection_messages", "[log] level"),
-    ("pid_file", "needed no more: see configs/oncemq.service"),
-    ("user", "needed no more: see configs/oncemq.service"),
-    ("socket_domain", "the address of [[listeners]]"),
-    ("set_tcp_nodelay", "needed no more: it is always set"),
-    ("queue_qos0_messages", "not supported: QoS 0 messages are not queued"),
-];
+/// What to do with a configuration of mosquitto.
+const MOSQUITTO: &str = "this is a configuration of mosquitto, not TOML: `oncemq import mosquitto FILE --out oncemq.toml` makes TOML of it, \
+                         and `oncemq --mosquitto-conf FILE` starts from it as it is";
 
 /// The beginnings of the options that plugins define.
 const PREFIXES: [&str; 2] = ["auth_opt_", "plugin_opt_"];
@@ -313,30 +235,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mosquitto_configuration_is_recognized_with_its_options_and_lines() {
-        let text = "# a comment\nlistener 1883\n\nallow_anonymous true\npersistence true\n  persistence_location /var/lib/\nwhat ever\n";
-        let description = recognize(text).unwrap();
-        assert!(description.starts_with("this is a configuration of mosquitto, not TOML; oncemq does not read it"));
-        for line in [
-            "\n  line 2: listener: [[listeners]] with address",
-            "\n  line 4: allow_anonymous: [security] allow_anonymous",
-            "\n  line 5: persistence: [server] durability",
-            "\n  line 6: persistence_location: [server] data",
-        ] {
-            assert!(description.contains(line), "{description}");
-        }
-        assert!(!description.contains("what"));
-        assert!(recognize("connection bridge\naddress 192.0.2.1\ntopic # both 1\n").unwrap().contains("line 3: topic"));
-    }
-
-    #[test]
-    fn a_long_list_of_options_is_cut() {
-        let description = recognize(&"topic # out 1\n".repeat(LISTED_MAX + 7)).unwrap();
-        assert!(description.ends_with("\n  and 7 more"), "{description}");
-        assert_eq!(description.lines().count(), LISTED_MAX + 2);
-    }
-
-    #[test]
     fn other_formats_are_recognized() {
         for (text, name) in [
             ("{\"listeners\": []}", "JSON"),
@@ -346,7 +244,8 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\n", "PEM"),
             ("# rules\ntopic read a/#\nuser alice\ntopic b\npattern write %c\n", "[security] acl_file"),
             ("alice:$7$101$abc$def\n", "[security] password_file"),
-            ("user mosquitto\nlistener 1883\n", "mosquitto"),
+            ("user mosquitto\nlistener 1883\n", "oncemq import mosquitto"),
+            ("# a comment\nlistener 1883\n\n  persistence_location /var/lib/\nwhat ever\n", "oncemq import mosquitto"),
             ("plugin /usr/lib/p.so\nplugin_opt_backend files\nauth_opt_log_level debug\n", "mosquitto"),
         ] {
             assert!(recognize(text).unwrap().contains(name), "{text}");
@@ -363,8 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_equivalent_is_of_a_known_option() {
-        assert!(EQUIVALENTS.iter().all(|(name, _)| OPTIONS.contains(name)));
+    fn the_options_are_sorted() {
         assert!(OPTIONS.is_sorted());
     }
 

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::explain;
 use super::foreign::recognize;
-use super::locate::{line_and_column, places};
+use super::locate::{Place, line_and_column, places};
 use super::nearest::nearest;
 use super::origin::{Change, Origin, Override};
 use super::schema::{LISTS, settings};
@@ -16,14 +16,21 @@ pub struct Loaded {
     /// The values.
     pub config: Config,
     pub(super) origins: BTreeMap<String, Origin>,
+    /// See [`notes`](Self::notes).
+    pub(super) notes: Vec<String>,
 }
 
 /// Reads `file`, if given, applies `overrides` in order, and validates the result.
 fn load_layers(file: Option<&Path>, overrides: Vec<Override>) -> Result<Loaded, ConfigError> {
-    let mut loaded = match file {
+    let loaded = match file {
         Some(path) => read_file(path)?,
-        None => Loaded { config: Config::default(), origins: BTreeMap::new() },
+        None => Loaded::of(Config::default()),
     };
+    apply_layers(loaded, overrides)
+}
+
+/// Applies `overrides` in order, and validates the result.
+fn apply_layers(mut loaded: Loaded, overrides: Vec<Override>) -> Result<Loaded, ConfigError> {
     for change in overrides {
         loaded.apply(change)?;
     }
@@ -44,6 +51,34 @@ pub fn load(arguments: &super::Arguments) -> Result<Loaded, ConfigError> {
     load_layers(file.as_deref(), overrides)
 }
 
+/// Loads a text that was made of the file at `path`, with the environment and the arguments over it. `origin` says where a line of it comes from.
+///
+/// # Errors
+/// Those of [`load()`].
+pub fn load_text(
+    (path, text): (&Path, &str),
+    origin: impl Fn(usize) -> Origin,
+    arguments: &super::Arguments,
+) -> Result<Loaded, ConfigError> {
+    let places = places(text);
+    let loaded = read_text_of(path, text, places, |start| origin(line_and_column(text, start).0))?;
+    let overrides = super::environment::read()?.overrides.into_iter().chain(arguments.overrides()?).collect();
+    apply_layers(loaded, overrides)
+}
+
+/// The data directory that the environment or the arguments name, in the place of that of a file.
+///
+/// # Errors
+/// The environment or the arguments can't be understood.
+pub fn data_override(arguments: &super::Arguments) -> Result<Option<PathBuf>, ConfigError> {
+    let overrides = super::environment::read()?.overrides.into_iter().chain(arguments.overrides()?);
+    let data = overrides.filter_map(|change| match change.change {
+        Change::Setting(key, value) if key == "server.data" => Some(PathBuf::from(value)),
+        Change::Setting(..) | Change::Listeners(_) | Change::DurabilityRules(_) => None,
+    });
+    Ok(data.last())
+}
+
 /// Loads `file` only, without the environment.
 pub fn load_file(file: &Path) -> Result<Loaded, ConfigError> {
     load_layers(Some(file), Vec::new())
@@ -53,6 +88,16 @@ impl Loaded {
     /// The origin of the value of `key`, such as `limits.connections_max` or `listeners[0].address`.
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+
+    /// What is to be said once about where the values come from: options of mosquitto that are not honoured.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The same with these notes.
+    pub fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 
     /// [`Config::exposures`], each as a line with its origin.
@@ -115,15 +160,25 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
     {
         return Err(ConfigError::Foreign { path: path.to_owned(), text });
     }
-    let config: Config =
-        toml::from_str(&text).map_err(|error| ConfigError::in_file(path.to_owned(), &text, &places, &error))?;
     let origin = |start| Origin::File { path: path.to_owned(), line: line_and_column(&text, start).0 };
+    read_text_of(path, &text, places, origin)
+}
+
+/// Reads the text of a file. `origin` says where what begins at a byte of it comes from.
+fn read_text_of(
+    path: &Path,
+    text: &str,
+    places: Vec<Place>,
+    origin: impl Fn(usize) -> Origin,
+) -> Result<Loaded, ConfigError> {
+    let config: Config =
+        toml::from_str(text).map_err(|error| ConfigError::in_file(path.to_owned(), text, &places, &error))?;
     let sections = super::schema::sections();
     // The header of a section sets nothing. The header of a list entry does: its missing settings have no other origin.
     let is_value = |path: &str| !sections.contains(&path) || LISTS.contains(&path);
     let values = places.into_iter().filter(|place| is_value(&place.path));
     let origins = values.map(|place| (place.path, origin(place.start))).collect();
-    Ok(Loaded { config, origins })
+    Ok(Loaded { config, origins, notes: Vec::new() })
 }
 
 /// Reads the file as text, without a byte order mark.

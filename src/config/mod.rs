@@ -65,7 +65,7 @@ pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
 pub use listeners::{ClientCertificate, Listener, ProxyProtocol, ProxyTls, Tls, WebSocketSubprotocol};
-pub use load::{Loaded, load, load_file};
+pub use load::{Loaded, data_override, load, load_file, load_text};
 pub use log::{Log, LogFormat, LogLevel};
 pub use log_format::early_log_format;
 pub use mount_points::{MountTemplate, Unfillable, UserMountPoint};

@@ -28,6 +28,7 @@ pub(crate) use compact_map::CompactMap;
 
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect, Judgement, RuleSource};
 pub use listing::{ListedFilter, ListedSubscription, ListingScope, SubscriptionPlace};
+pub(crate) use overlap::{covers, intersection};
 pub use receiver::{Delivery, Receiver};
 pub(crate) use retained::RetainedUsers;
 pub use retained::{

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Whether `outer` matches every topic that `inner` matches.
-pub(super) fn covers(outer: &[&str], inner: &[&str]) -> bool {
+pub(crate) fn covers(outer: &[&str], inner: &[&str]) -> bool {
     if starts_with_wildcard(outer) && starts_with_dollar(inner) {
         return false; // [MQTT-4.7.2-1]
     }
@@ -21,7 +21,7 @@ pub(super) fn covers(outer: &[&str], inner: &[&str]) -> bool {
 }
 
 /// The filter that matches exactly the topics that both filters match; `None` if there are none.
-pub(super) fn intersection<'a>(left: &[&'a str], right: &[&'a str]) -> Option<Vec<&'a str>> {
+pub(crate) fn intersection<'a>(left: &[&'a str], right: &[&'a str]) -> Option<Vec<&'a str>> {
     let dollar_apart = |one, other| starts_with_wildcard(one) && starts_with_dollar(other);
     if dollar_apart(left, right) || dollar_apart(right, left) {
         return None; // [MQTT-4.7.2-1]

@@ -25,6 +25,13 @@ pub(super) fn log_exposures(config: &Config) {
     }
 }
 
+/// Warns of options of mosquitto that are not honoured, but for those of which it has warned before.
+pub(super) fn log_notes(notes: &[String], before: &[String]) {
+    for note in notes.iter().filter(|note| !before.contains(note)) {
+        log_line!(OptionNotHonoured { reason = &**note }, "{note}");
+    }
+}
+
 fn json(listener: &Listener, address: Option<SocketAddr>) -> String {
     let url = url(listener, address);
     let fields = [("listener", (*listener.label()).into()), ("url", url.as_str().into())];

@@ -234,6 +234,7 @@ impl Server {
 
     /// Loads the configuration again at a reload, from the same files and arguments, which have given `loaded`.
     pub fn reloading(self, arguments: Arguments, loaded: Loaded) -> Self {
+        announce::log_notes(loaded.notes(), &[]);
         let server = Self { arguments: Some(arguments), loaded, ..self };
         server.publish_configuration();
         server

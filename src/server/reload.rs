@@ -31,6 +31,7 @@ use super::listener::Acceptor;
 use super::log::log_line;
 use super::{Server, notify, resources};
 use crate::config::{self, Config, Limits, Loaded, Log, Mqtt};
+use crate::import;
 
 impl Server {
     /// Reads what `scope` says again, and applies it.
@@ -53,9 +54,10 @@ impl Server {
     /// Loads the configuration again, from the same files and arguments. After an error it is the one in force.
     fn load_configuration(&self, report: &mut ReloadReport) -> Loaded {
         let Some(arguments) = &self.arguments else { return self.loaded.clone() };
-        match config::load(arguments) {
+        match import::load(arguments) {
             Ok(loaded) => {
                 report.add("configuration", PartResult::of(loaded.config != self.loaded.config));
+                super::announce::log_notes(loaded.notes(), self.loaded.notes());
                 loaded
             }
             Err(error) => {

@@ -6,6 +6,7 @@ mod contract;
 mod doctor;
 mod documents;
 mod events;
+mod import;
 mod killed;
 mod messages;
 mod operate;

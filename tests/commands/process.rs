@@ -56,7 +56,7 @@ impl Broker {
         Self::spawn(command, directory, mqtt)
     }
 
-    fn spawn(mut command: Command, directory: TempDir, mqtt: SocketAddr) -> Self {
+    pub(crate) fn spawn(mut command: Command, directory: TempDir, mqtt: SocketAddr) -> Self {
         let log = File::create(directory.path().join("output")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 
 use super::error::ImportError;
 use crate::broker::{Record, RecordKey};
-use crate::server::store_directory;
 use crate::store::{self, Entry, Hooks, Key, Level, Options, Room, Store, Urgency};
 
 /// A data directory that is being written. Dropping it removes what was written, unless it was [finished](Self::finish).
@@ -51,7 +50,7 @@ impl Target {
             Err(error) => return Err(failed(error)),
         };
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(data).map_err(failed)?;
-        let mut incomplete = store_directory(data).into_os_string();
+        let mut incomplete = data.join(STORE).into_os_string();
         incomplete.push(INCOMPLETE_SUFFIX);
         let (progress, data, incomplete) = (Arc::new(Progress::default()), data.to_owned(), PathBuf::from(incomplete));
         let mut target = Self { data, incomplete, is_new, store: None, progress, ticket: 0, batch: (0, 0) };
@@ -124,7 +123,7 @@ impl Target {
 
     fn rename(&self) -> io::Result<()> {
         self.give_to_owner()?;
-        fs::rename(&self.incomplete, store_directory(&self.data))?;
+        fs::rename(&self.incomplete, self.data.join(STORE))?;
         File::open(&self.data)?.sync_all()?;
         match self.data.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
@@ -192,6 +191,8 @@ fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
     keys.iter().map(|key| Key { group: key.group, kind: key.kind, id: key.id }).collect()
 }
 
+/// The directory of the store in a data directory, for which the server looks.
+const STORE: &str = "log";
 const DIRECTORY_MODE: u32 = 0o700;
 /// As that of incomplete copies of `oncemq store`.
 const INCOMPLETE_SUFFIX: &str = ".new";

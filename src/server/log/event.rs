@@ -105,6 +105,7 @@ events! {
     BackupFailed "backup_failed" ERROR Broker ["reason"]
     FileNoted "file_noted" WARN Broker ["reason"]
     Exposed "exposed" WARN Broker ["setting" "reason"]
+    OptionNotHonoured "option_not_honoured" WARN Broker ["reason"]
     WatchdogStarted "watchdog_started" INFO Broker []
     WatchdogShort "watchdog_short" WARN Broker []
     WatchdogSilent "watchdog_silent" WARN Broker []

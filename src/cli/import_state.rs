@@ -1,23 +1,15 @@
-//! `oncemq import`: takes over the state of another broker.
+//! `oncemq import mosquitto-db`: the state of mosquitto, made into a data directory of ours.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::{Subcommand, ValueEnum};
-
+use clap::ValueEnum;
 use oncemq::import::state::{self, Options, Users};
 use oncemq::timestamp::WallTime;
 
-pub(crate) use oncemq::import::state::ImportError;
-
+use super::error::CliError;
 use crate::output::print;
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImportCommand {
-    /// Make a data directory of the state that mosquitto has saved; mosquitto must be stopped
-    MosquittoDb(MosquittoDb),
-}
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -52,8 +44,7 @@ enum UsersArgument {
     Ignored,
 }
 
-pub(crate) fn run(command: ImportCommand) -> anyhow::Result<()> {
-    let ImportCommand::MosquittoDb(command) = command;
+pub(super) fn run(command: MosquittoDb) -> Result<(), CliError> {
     let MosquittoDb { file, data, dry_run, users, leave_out, persistent_client_expiration } = command;
     let users = match users {
         UsersArgument::Stored => Users::Stored,
@@ -63,12 +54,14 @@ pub(crate) fn run(command: ImportCommand) -> anyhow::Result<()> {
     let options = Options { now: now(), saved_at: None, users, left_out, persistent_client_expiration };
     let Some(data) = data.filter(|_| !dry_run) else {
         let report = state::examine_mosquitto_db(&file, &options)?;
-        return print(report.to_string().trim_end());
+        let _printed = print(report.to_string().trim_end());
+        return Ok(());
     };
     let report = state::mosquitto_db(&file, &data, &options)?;
-    print(report.to_string().trim_end())?;
     let data = fs::canonicalize(&data).unwrap_or(data);
-    print(&format!("The data directory {} is complete and synced.", data.display()))
+    // Standard output may be closed: the state is taken over without it.
+    let _printed = print(&format!("{report}The data directory {} is complete and synced.", data.display()));
+    Ok(())
 }
 
 fn now() -> WallTime {
