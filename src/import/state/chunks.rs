@@ -32,13 +32,12 @@ pub(super) const fn has_structures(version: u32) -> bool {
     version >= 5
 }
 
-/// The size of the numbers of messages, in bytes.
-pub(super) fn id_size(version: u32, mut fields: Fields<'_>) -> Option<u8> {
+/// Whether the file was saved at the end of mosquitto, and the size of the numbers of messages, in bytes.
+pub(super) fn configuration(version: u32, mut fields: Fields<'_>) -> Option<(bool, u8)> {
     if has_structures(version) {
         fields.native_u64()?;
     }
-    fields.u8()?; // whether it was written at the end
-    fields.u8()
+    Some((fields.u8()? != 0, fields.u8()?))
 }
 
 /// The number and the expiry time at the start of a message.

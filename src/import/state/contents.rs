@@ -21,6 +21,8 @@ pub(super) struct Contents {
     pub(super) retained: Vec<u64>,
     /// A number that differs between files: a checksum of what was read.
     pub(super) fingerprint: u32,
+    /// Whether mosquitto went on after it saved this.
+    pub(super) is_interim: bool,
     /// Will Messages, which are not taken over.
     pub(super) wills: u32,
     by_id: HashMap<Box<[u8]>, u32>,

@@ -134,8 +134,11 @@ impl<S: Read + Seek> Scan<S> {
         self.read(length.ok_or(damaged("it is longer than its parts can be"))?)?;
         let (version, fields) = (self.version, Fields(&self.buffer));
         let read = match kind {
-            CONFIGURATION => match chunks::id_size(version, fields) {
-                Some(8) => Some(()),
+            CONFIGURATION => match chunks::configuration(version, fields) {
+                Some((is_final, 8)) => {
+                    contents.is_interim = !is_final;
+                    Some(())
+                }
                 Some(_) => return Err(damaged("the numbers of messages have not 8 bytes")),
                 None => None,
             },

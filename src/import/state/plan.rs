@@ -72,6 +72,7 @@ pub(super) fn plan(contents: &Contents, options: &Options, report: &mut Report) 
         planner.client(place, client, of_client)?;
     }
     planner.retained()?;
+    planner.report.remark_several(RemarkKind::Interim, u64::from(contents.is_interim), &[]);
     planner.report.remark_several(RemarkKind::Will, u64::from(contents.wills), &[]);
     let mut plan = planner.plan;
     plan.deliveries.sort_unstable_by_key(|delivery| (delivery.message, delivery.session, delivery.sequence));

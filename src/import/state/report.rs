@@ -41,6 +41,8 @@ pub struct Remark {
 /// What a [`Remark`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RemarkKind {
+    /// mosquitto went on after it saved the file.
+    Interim,
     /// The Session Expiry Interval had passed.
     SessionExpired,
     /// The Session ended with its connection.
@@ -81,6 +83,7 @@ impl RemarkKind {
     /// What happened to them.
     pub const fn text(self) -> &'static str {
         match self {
+            Self::Interim => "file that was saved while mosquitto ran: what happened since then is not in it",
             Self::SessionExpired => "sessions not taken over: their expiry had passed",
             Self::SessionEnded => "sessions not taken over: they ended with their connection",
             Self::SessionLeftOut => "sessions not taken over: left out by name",

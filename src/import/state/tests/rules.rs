@@ -173,6 +173,18 @@ fn what_is_lost_is_counted_and_named() {
 }
 
 #[test]
+fn a_file_that_was_saved_while_mosquitto_ran_is_named() {
+    for (version, place) in [(3, 29), (6, 39)] {
+        let mut db = Db::new(version);
+        assert_eq!(db.bytes[place..place + 2], [1, 8]);
+        db.bytes[place] = 0;
+        let (report, _) = imported(&db.bytes, &options());
+        let kinds: Vec<_> = report.remarks.iter().map(|remark| (remark.kind, remark.count)).collect();
+        assert_eq!(kinds, [(RemarkKind::Interim, 1)], "version {version}");
+    }
+}
+
+#[test]
 fn the_time_since_mosquitto_saved_counts() {
     let now = i64::try_from(NOW).unwrap();
     let expiry = |expiry, limit| {
