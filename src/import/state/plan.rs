@@ -162,12 +162,12 @@ impl Planner<'_> {
     /// Plans the messages of the last session.
     fn queue(&mut self, session: &Session, messages: &[ClientMessage]) -> Result<(), Fault> {
         let (mut sent, mut waiting) = (Vec::new(), Vec::new());
+        let name = self.last_name().to_owned();
         for message in messages {
             if message.is(ClientMessage::INCOMING) {
                 self.incoming(message)?;
                 continue;
             }
-            let name = self.last_name().to_owned();
             let is_released = message.qos == 2 && message.state == State::Released;
             let is_sent = is_released || message.state == State::Sent || message.is(ClientMessage::DUP);
             let place = self.contents.message(message.store_id);

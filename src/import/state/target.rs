@@ -153,8 +153,9 @@ impl Drop for Target {
         if self.incomplete.as_os_str().is_empty() {
             return;
         }
-        // The error that led here is reported.
+        // The error that led here is reported. The directory was empty, so a store in it is this one.
         let _ = fs::remove_dir_all(&self.incomplete);
+        let _ = fs::remove_dir_all(self.data.join(STORE));
         if self.is_new {
             let _ = fs::remove_dir(&self.data);
         }
@@ -169,16 +170,21 @@ impl Progress {
 
     /// Waits until this ticket is stable.
     fn wait(&self, ticket: u64, store: &Store, directory: &Path) -> Result<(), ImportError> {
-        let mut state = self.lock();
         loop {
-            let failure = state.1.clone().or_else(|| store.poisoned());
-            if let Some(cause) = failure.or_else(|| store.has_ended().then(|| "its thread has ended".to_owned())) {
+            // Not under the lock: the thread of the store takes it, and may hold locks of its own.
+            if let Some(cause) =
+                store.poisoned().or_else(|| store.has_ended().then(|| "its thread has ended".to_owned()))
+            {
+                return Err(ImportError::Failed { directory: directory.to_owned(), cause });
+            }
+            let state = self.lock();
+            if let Some(cause) = state.1.clone() {
                 return Err(ImportError::Failed { directory: directory.to_owned(), cause });
             }
             if state.0 >= ticket {
                 return Ok(());
             }
-            state = self.changed.wait_timeout(state, CHECK_INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+            drop(self.changed.wait_timeout(state, CHECK_INTERVAL));
         }
     }
 
