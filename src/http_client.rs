@@ -2,6 +2,8 @@
 //!
 //! It follows no redirect, trusts the authorities of a file or of the operating system, and keeps a few connections for the next requests.
 
+mod resolver;
+
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,15 +20,19 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+pub(crate) use resolver::{Reach, Resolver};
 
 /// Sends requests. Each has to be polled within a tokio runtime, always the same one.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Body>,
+    reach: Reach,
     headers: HeaderMap,
 }
 
@@ -39,6 +45,8 @@ pub(crate) enum Trust<'a> {
     System,
     /// Those of this PEM text.
     Only(&'a [u8]),
+    /// These, which several clients share.
+    Shared(&'a Arc<RootCertStore>),
 }
 
 impl<'a> Trust<'a> {
@@ -72,13 +80,17 @@ pub(crate) enum ClientError {
     Tls(#[from] rustls::Error),
     #[error("a header has a name or a value that can't be sent")]
     Header,
+    #[error("the certificate or its key: {0}")]
+    Identity(pem::Error),
 }
+
+/// The PEM texts of a certificate with its chain, and of its private key, by which servers know the broker.
+pub(crate) type Identity<'a> = Option<(&'a [u8], &'a [u8])>;
 
 /// A whole answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "they matter to the export of traces alone"))]
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -88,6 +100,8 @@ pub(crate) struct Answer {
 pub(crate) enum RequestError {
     #[error("{0}")]
     NotSent(String),
+    #[error("no answer in time")]
+    Late,
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
     #[error("the answer is cut short")]
@@ -101,12 +115,23 @@ impl HttpClient {
         headers: &[(String, String)],
         (connect_timeout, idle_max): (Duration, usize),
     ) -> Result<Self, ClientError> {
-        let mut http = HttpConnector::new();
+        Self::with_resolver((trust, None), headers, (connect_timeout, idle_max), Resolver::new(Reach::Anywhere))
+    }
+
+    /// The same, with what servers know the broker by, and with the addresses that it may connect to.
+    pub(crate) fn with_resolver(
+        (trust, identity): (Trust<'_>, Identity<'_>),
+        headers: &[(String, String)],
+        (connect_timeout, idle_max): (Duration, usize),
+        resolver: Resolver,
+    ) -> Result<Self, ClientError> {
+        let reach = resolver.reach();
+        let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(connect_timeout));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(trust)?)
+            .with_tls_config(tls_config_as(trust, identity)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
@@ -116,7 +141,7 @@ impl HttpClient {
             .pool_max_idle_per_host(idle_max)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
-        Ok(Self { client, headers: own_headers(headers)? })
+        Ok(Self { client, reach, headers: own_headers(headers)? })
     }
 
     /// Posts a body of this type, and reads an answer of the same type of at most `answer_max` bytes.
@@ -134,6 +159,27 @@ impl HttpClient {
         read(self.send(request).await?, answer_max).await
     }
 
+    /// Posts JSON with these headers, and returns the status and the headers of the answer, if they come within this time. Its body is read up to
+    /// [`REST_BYTES_MAX`] and for [`REST_TIME_MAX`], so that the connection can be used again, and is not kept.
+    pub(crate) async fn deliver(
+        &self,
+        uri: &Uri,
+        (headers, body): (HeaderMap, Bytes),
+        within: Duration,
+    ) -> Result<(StatusCode, HeaderMap), RequestError> {
+        let request = || {
+            let mut request = self.request(Method::POST, uri, ("application/json", Body::from(body.clone())));
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.headers_mut().extend(headers.clone());
+            request
+        };
+        let sending = timeout(within, self.send(request)).await;
+        let (head, rest) = sending.unwrap_or_else(|_| Err(RequestError::Late))?.into_parts();
+        // What is longer, slower or broken ends the connection; the status has come.
+        let _read_or_not = timeout(REST_TIME_MAX, to_bytes(Body::new(rest), REST_BYTES_MAX)).await;
+        Ok((head.status, head.headers))
+    }
+
     /// Gets an answer in JSON of at most `answer_max` bytes.
     pub(crate) async fn get(&self, uri: &Uri, answer_max: usize) -> Result<Answer, RequestError> {
         let request = || self.request(Method::GET, uri, ("application/json", Body::empty()));
@@ -143,14 +189,21 @@ impl HttpClient {
     /// Sends a request; once more if that fails while it waits for the answer, because a server may close a connection that it has kept when
     /// the request is on its way.
     async fn send(&self, request: impl Fn() -> Request<Body>) -> Result<Response<Incoming>, RequestError> {
-        let first = match self.client.request(request()).await {
+        let request = || {
+            let request = request();
+            self.reach
+                .check_literal(request.uri())
+                .map(|()| request)
+                .map_err(|error| RequestError::NotSent(error.to_string()))
+        };
+        let first = match self.client.request(request()?).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
         if first.is_connect() {
             return Err(RequestError::NotSent(causes(&first)));
         }
-        self.client.request(request()).await.map_err(|error| RequestError::NotSent(causes(&error)))
+        self.client.request(request()?).await.map_err(|error| RequestError::NotSent(causes(&error)))
     }
 
     fn request(&self, method: Method, uri: &Uri, (accept, body): (&'static str, Body)) -> Request<Body> {
@@ -192,27 +245,42 @@ fn own_headers(further: &[(String, String)]) -> Result<HeaderMap, ClientError> {
 
 /// TLS with servers that these authorities certify.
 pub(crate) fn tls_config(trust: Trust<'_>) -> Result<ClientConfig, ClientError> {
-    let mut roots = RootCertStore::empty();
-    match trust {
-        Trust::Nobody => {}
-        Trust::System => {
-            // One that is unusable concerns few servers.
-            let found = rustls_native_certs::load_native_certs().certs;
-            if roots.add_parsable_certificates(found).0 == 0 {
-                return Err(ClientError::NoSystemAuthorities);
-            }
-        }
+    tls_config_as(trust, None)
+}
+
+fn tls_config_as(trust: Trust<'_>, identity: Identity<'_>) -> Result<ClientConfig, ClientError> {
+    let roots = match trust {
+        Trust::Nobody => Arc::new(RootCertStore::empty()),
+        Trust::System => system_authorities()?,
         Trust::Only(pem) => {
+            let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 roots.add(certificate?)?;
             }
             if roots.is_empty() {
                 return Err(ClientError::Empty);
             }
+            Arc::new(roots)
         }
-    }
+        Trust::Shared(roots) => Arc::clone(roots),
+    };
     let builder = ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let builder = builder.with_root_certificates(roots);
+    let Some((certificates, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(ClientError::Identity)?;
+    Ok(builder.with_client_auth_cert(chain.map_err(ClientError::Identity)?, key)?)
+}
+
+/// The authorities that the operating system trusts. To read them takes some milliseconds.
+pub(crate) fn system_authorities() -> Result<Arc<RootCertStore>, ClientError> {
+    let mut roots = RootCertStore::empty();
+    // One that is unusable concerns few servers.
+    let found = rustls_native_certs::load_native_certs().certs;
+    if roots.add_parsable_certificates(found).0 == 0 {
+        return Err(ClientError::NoSystemAuthorities);
+    }
+    Ok(Arc::new(roots))
 }
 
 /// An error with what has caused it.
@@ -240,5 +308,8 @@ fn provider() -> CryptoProvider {
 const IDLE_MAX: Duration = Duration::from_secs(4);
 /// The head of an answer, and what is read of its body at once.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Of the body of an answer of which the status alone matters.
+const REST_BYTES_MAX: usize = 64 << 10;
+const REST_TIME_MAX: Duration = Duration::from_secs(1);
 /// The bundle of an operating system has a few hundred KiB.
 const AUTHORITIES_BYTES_MAX: u64 = 4 << 20;

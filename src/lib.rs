@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod bridge;
 pub mod broker;
 pub mod codec;
 pub mod config;
@@ -9,10 +10,12 @@ mod dense_map;
 pub mod histogram;
 mod http_client;
 pub mod import;
+mod private_address;
 pub mod rewrite;
 pub mod routing;
 pub mod server;
 pub mod session;
+pub mod sink;
 pub mod store;
 pub mod timestamp;
 pub mod topic;

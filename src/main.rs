@@ -227,6 +227,7 @@ fn check(file: PathBuf) -> anyhow::Result<()> {
     // The exit code is that of all errors of this command.
     let certificates = server::check_certificates(&loaded.config).map_err(|error| anyhow!(error.to_string()))?;
     server::check_telemetry(&loaded.config).map_err(|reason| anyhow!(reason))?;
+    server::check_sinks(&loaded.config).map_err(|reason| anyhow!(reason))?;
     for note in certificates.into_iter().chain(authenticator.notes()).chain(loaded.exposures()) {
         print(&note)?;
     }

@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 27] = [
+const LAYERS: [Layer; 30] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -51,9 +51,12 @@ const LAYERS: [Layer; 27] = [
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
+    Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
-    Layer::shell("config", Ours::Only(&["codec", "rewrite", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
-    Layer::shell("http_client", Ours::Only(&[]), &["mqttbytes"]),
+    Layer::pure("private_address", &[], &[]),
+    Layer::shell("config", Ours::Only(BELOW_CONFIG), &["tokio", "mqttbytes"]),
+    Layer::shell("http_client", Ours::Only(&["private_address"]), &["mqttbytes"]),
+    Layer::pure("sink", &["codec", "topic", "timestamp"], SINK_CRATES),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
     Layer::shell("import", Ours::Only(BELOW_IMPORT), &["tokio", "mqttbytes"]),
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
@@ -73,6 +76,8 @@ const LAYERS: [Layer; 27] = [
 
 /// Topics and their rules, and one client at a time.
 const BELOW_BROKER: &[&str] = &["session", "routing", "rewrite", "codec", "dense_map", "topic", "timestamp"];
+/// Plain data about what can be set.
+const BELOW_CONFIG: &[&str] = &["codec", "private_address", "rewrite", "topic", "timestamp"];
 /// Who a client is and what it may do is decided without a connection or a Session.
 const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topic", "timestamp"];
 /// It makes a configuration, and the files of users and rules that go with it; state is written as the broker's own records.
@@ -82,12 +87,14 @@ const BELOW_IMPORT: &[&str] =
 const BELOW_SERVER: &[&str] = &[
     "import",
     "auth",
+    "bridge",
     "broker",
     "store",
     "config",
     "http_client",
     "routing",
     "rewrite",
+    "sink",
     "codec",
     "histogram",
     "topic",
@@ -95,7 +102,7 @@ const BELOW_SERVER: &[&str] = &[
 ];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
 const BELOW_ADMIN: &[&str] =
-    &["server", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
+    &["server", "bridge", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];
@@ -107,6 +114,9 @@ const ROUTING_CRATES: &[&str] =
 /// The random number generator has no source of randomness: its seed is given.
 const SHARED_CRATES: &[&str] =
     &["bytes", "bytestring", "foldhash", "hashbrown", "rand_chacha", "slab", "smallvec", "thiserror"];
+
+/// With the form of a request's body, and the algorithm of its signature.
+const SINK_CRATES: &[&str] = &["base64", "bytes", "bytestring", "pbkdf2", "rand_chacha", "serde", "serde_json", "sha2"];
 
 /// Modules of std through which the world is reached.
 const OUTSIDE_WORLD: [&str; 8] = ["env", "fs", "io", "net", "os", "process", "thread", "time"];

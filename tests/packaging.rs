@@ -284,7 +284,8 @@ fn check_settings(settings: &str) {
     fs::write(path("acl.conf"), blocks(&read("docs/CONFIGURATION.md"), "text").concat()).unwrap();
     fs::write(path("issuer.pem"), signing_key.public_key_pem()).unwrap();
     fs::write(path("secret"), "0123456789abcdef0123456789abcdef").unwrap();
-    for headers in ["auth-headers", "telemetry-headers"] {
+    fs::write(path("alarms-secret"), "0123456789abcdef\n").unwrap();
+    for headers in ["auth-headers", "telemetry-headers", "alarms-headers"] {
         fs::write(path(headers), "Authorization: Bearer secret\n").unwrap();
     }
     // In the manifests, "users" is a folder with a file of this name; in the documents there is a password of the probe.
@@ -311,6 +312,7 @@ fn the_settings_in_the_documents_are_valid() {
     topics.iter().for_each(|settings| check_settings(settings));
     let providers = blocks(&read("docs/AUTHENTICATION.md"), "toml");
     assert!(providers.len() > 2, "{}", providers.len());
+    blocks(&read("docs/SINKS.md"), "toml").iter().for_each(|settings| check_settings(settings));
     providers.iter().for_each(|settings| check_settings(settings));
 }
 

@@ -32,6 +32,7 @@ impl Broker {
         );
         if let Some(address) = web_socket {
             settings += &format!("[[listeners]]\naddress = \"{address}\"\ntransport = \"ws\"\n");
+            settings += &bridges_and_sinks(mqtt);
         }
         fs::write(directory.path().join("oncemq.toml"), settings).unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
@@ -90,6 +91,22 @@ impl Drop for Broker {
     }
 }
 
+/// A bridge to the broker itself, one to nobody, and a sink to nobody.
+fn bridges_and_sinks(mqtt: SocketAddr) -> String {
+    let bridge = |name: &str, address: SocketAddr| {
+        format!(
+            "[[bridges]]\nname = \"{name}\"\naddresses = [\"mqtt://{address}\"]\nnotifications = false\nbackoff_min = \"100ms\"\n\
+             [[bridges.topics]]\nfilter = \"bridged/#\"\nremote_prefix = \"copy/\"\n"
+        )
+    };
+    let url = format!("http://{}/", free_address());
+    let sink = format!(
+        "[[sinks]]\nname = \"alarms\"\ntype = \"webhook\"\nfilters = [\"alarms/#\"]\nurl = \"{url}\"\n\
+         allow_private_addresses = true\nretries_max = 100000\nretry_max = \"1s\"\n"
+    );
+    bridge("self", mqtt) + &bridge("gone", free_address()) + &sink
+}
+
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -114,8 +131,9 @@ fn every_view_fits_three_widths_in_light_and_dark_and_works_by_keyboard() {
     Broker::start(true).check("layout");
 }
 
-/// Everything is allowed but one topic.
-const RULES: &str = "topic readwrite #\ntopic deny secret/#\n";
+/// Everything is allowed but one topic, and the bridges and the sink have what is theirs.
+const RULES: &str = "topic readwrite #\ntopic deny secret/#\n\
+                     user self\ntopic read bridged/#\nuser gone\ntopic read bridged/#\nuser alarms\ntopic read alarms/#\n";
 /// Each part takes some ten seconds; the gate runs on loaded machines, too.
 const PATIENCE_SECONDS: &str = "180";
 const HOW_TO_INSTALL: &str = "`bash tests/run` installs chromium, node, playwright-core and mqtt.js";

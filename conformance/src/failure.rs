@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use crate::wire::Version;
+
 /// Why a case did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -57,4 +59,10 @@ pub fn check(condition: bool, expected: impl Into<String>, came: impl Into<Strin
 /// Fails unless `came` is `expected`; `what` names it: `check_equal("the RETAIN flag", message.retain, false)?`.
 pub fn check_equal<A: PartialEq<B> + Debug, B: Debug>(what: &str, came: A, expected: B) -> Outcome {
     check(came == expected, format!("{what} is {expected:?}"), format!("{what} is {came:?}"))
+}
+
+/// Fails unless a message came at this QoS, the lower of what was published and what was granted. A higher one violates the statement that says so.
+pub fn check_qos(version: Version, came: u8, expected: u8) -> Outcome {
+    let statement = (came > expected).then_some(if version.is_v5() { "MQTT-3.8.4-8" } else { "MQTT-3.8.4-6" });
+    check_equal("the QoS", came, expected).map_err(|failure| failure.or_of(statement))
 }

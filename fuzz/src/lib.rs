@@ -14,12 +14,13 @@ mod recovery;
 mod scram;
 mod shadow;
 mod shard;
+mod sink;
 mod store_fetch;
 mod tokens;
 mod user_properties;
 
 /// Every target: its name, its function, and how often the tests call it with mutated seeds.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "acl", run: files::acl, runs: 400 },
     Target { name: "admin", run: admin::admin, runs: 150 },
     Target { name: "config", run: files::config, runs: 400 },
@@ -34,6 +35,7 @@ pub const TARGETS: [Target; 19] = [
     Target { name: "recovery", run: recovery::recovery, runs: 1_000 },
     Target { name: "scram", run: scram::scram, runs: 2_000 },
     Target { name: "shard", run: shard::shard, runs: 1_000 },
+    Target { name: "sink", run: sink::sink, runs: 2_000 },
     Target { name: "store_fetch", run: store_fetch::store_fetch, runs: 1_000 },
     Target { name: "tls_files", run: files::tls, runs: 400 },
     Target { name: "tokens", run: tokens::tokens, runs: 2_000 },

@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::disk::DiskSpace;
 use super::metric::{Metric, Source};
 use super::metrics::metrics;
+use super::queues::Queues;
 use super::snapshot::{BrokerHandles, Process, Snapshot};
 use crate::histogram::LatencyHistogram;
 
@@ -14,22 +17,23 @@ pub(super) struct Exporter {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     disk: DiskSpace,
+    queues: Arc<Queues>,
 }
 
 impl Exporter {
-    pub(super) fn new(handles: BrokerHandles, disk: DiskSpace) -> Self {
+    pub(super) fn new(handles: BrokerHandles, disk: DiskSpace, queues: Arc<Queues>) -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         for Metric { name, help, .. } in metrics().filter(|metric| !is_own(metric)) {
             // The kind given here has no effect: the recorder uses the kind of the registered metric.
             recorder.describe_gauge((*name).into(), None, (*help).into());
         }
-        Self { handles, recorder, handle, disk }
+        Self { handles, recorder, handle, disk, queues }
     }
 
     /// The current values of all metrics, as text.
     pub(super) fn render(&self) -> String {
-        let snapshot = Snapshot::of(&self.handles, Process::read(), self.disk.figures());
+        let snapshot = Snapshot::of(&self.handles, Process::read(), self.disk.figures(), &self.queues);
         for metric in metrics() {
             self.publish_metric(metric, &snapshot);
         }
@@ -119,11 +123,12 @@ fn escaped(value: &str) -> String {
 
 const METADATA: Metadata<'static> = Metadata::new("oncemq", Level::INFO, None);
 
-/// Whether a metric has a series from the start: the others have one for each value of their labels, such as the providers that ask a service.
+/// Whether a metric has a series from the start: the others have one for each value of their labels, such as the providers that ask a service, and sinks.
 #[cfg(test)]
 pub(super) fn has_series_at_start(metric: &Metric) -> bool {
     let is_one_for_all = !matches!(metric.source, Source::Outcomes(_) | Source::Histograms(_));
-    is_one_for_all && !metric.labels.contains(&"provider")
+    let of_configured = ["provider", "bridge", "sink"];
+    is_one_for_all && !of_configured.iter().any(|label| metric.labels.contains(label))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The table of all metrics.
 
+mod bridges;
 mod broker;
 mod errors;
 mod latency;
+mod own;
 mod probe;
 mod saturation;
 mod services;
+mod sinks;
 mod telemetry;
 mod traffic;
 
@@ -22,6 +25,8 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
         probe::METRICS,
         services::METRICS,
         telemetry::METRICS,
+        sinks::METRICS,
+        bridges::METRICS,
     ];
     tables.into_iter().flatten()
 }

@@ -21,6 +21,7 @@ mod metric;
 mod metrics;
 mod page;
 mod peer;
+mod queues;
 mod rates;
 mod routes;
 mod snapshot;
@@ -243,13 +244,15 @@ async fn serve(
     };
     let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
     let (rates, disk) = (Arc::clone(&state.rates), DiskSpace::new(handles.data.clone()));
-    let exporter = Arc::new(Exporter::new(handles, disk.clone()));
+    let queues = Arc::clone(&state.queues);
+    let exporter = Arc::new(Exporter::new(handles, disk.clone(), Arc::clone(&queues)));
     let router = router(exporter, (state, access), settings.metrics_open, guard);
     let tls = tcp.as_ref().and_then(|bound| bound.tls.clone());
     select! {
         served = serve_tcp(tcp, router.clone()) => served,
         served = serve_socket(socket, router) => served,
         () = run_upkeep(&disk, &rates, tls) => Ok(()),
+        () = queues.measure() => Ok(()),
         _ = stopped => Ok(()),
     }
 }

@@ -106,7 +106,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// All files.
-const FILES: [File; 31] = [
+const FILES: [File; 32] = [
     File::html("/", include_bytes!("page/index.html")),
     File::css("/page/style.css", include_bytes!("page/style.css")),
     File::svg("/page/icon.svg", include_bytes!("page/icon.svg")),
@@ -119,6 +119,7 @@ const FILES: [File; 31] = [
     File::script("/page/metrics.js", include_bytes!("page/metrics.js")),
     File::script("/page/pages.js", include_bytes!("page/pages.js")),
     File::script("/page/views/bans.js", include_bytes!("page/views/bans.js")),
+    File::script("/page/views/bridges.js", include_bytes!("page/views/bridges.js")),
     File::script("/page/views/client.js", include_bytes!("page/views/client.js")),
     File::script("/page/views/clients.js", include_bytes!("page/views/clients.js")),
     File::script("/page/views/configuration.js", include_bytes!("page/views/configuration.js")),

@@ -6,17 +6,18 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::disk::DiskFigures;
+use super::queues::{Own, Queues};
 use crate::broker::{Counters, OutcomeKind, RefusedAction, Shared};
 use crate::codec::ReasonCode;
 use crate::config::Durability;
 use crate::histogram::LatencyHistogram;
 use crate::server::process::{self, Memory};
 use crate::server::{
-    AdmissionCounts, Bans, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult, Queries, Reloader,
-    RemoteCounts, ShardSnapshot, SpanResult, Status, TelemetryFigures, Traces, Traffic,
+    AdmissionCounts, Bans, BridgeFigures, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult,
+    Queries, Reloader, RemoteCounts, ShardSnapshot, SinkFigures, SpanResult, Status, TelemetryFigures, Traces, Traffic,
 };
 use crate::store::{Stats, Store, Timing};
-use crate::timestamp::WallTime;
+use crate::timestamp::{Timestamp, WallTime};
 
 /// The parts of the broker that the admin listener reads.
 #[derive(Debug, Clone)]
@@ -69,7 +70,10 @@ pub(super) struct Snapshot {
     probe: Option<ProbeFigures>,
     telemetry: Option<TelemetryFigures>,
     services: Vec<(ByteString, RemoteCounts)>,
+    pub(super) bridges: Vec<Own<BridgeFigures>>,
+    pub(super) sinks: Vec<Own<SinkFigures>>,
     now: WallTime,
+    clock: Timestamp,
 }
 
 /// What the operating system says about the process.
@@ -93,7 +97,7 @@ impl Process {
 }
 
 impl Snapshot {
-    pub(super) fn of(handles: &BrokerHandles, process: Process, disk: DiskFigures) -> Self {
+    pub(super) fn of(handles: &BrokerHandles, process: Process, disk: DiskFigures, queues: &Queues) -> Self {
         let shards = handles.status.shards();
         Self {
             counters: shards.iter().fold(Counters::default(), |sum, shard| sum + shard.counters),
@@ -114,8 +118,16 @@ impl Snapshot {
             probe: handles.status.probe(),
             telemetry: handles.status.telemetry(),
             services: handles.status.services(),
+            bridges: queues.bridges(),
+            sinks: queues.sinks(),
+            clock: handles.status.now(),
             now: handles.status.wall_now(),
         }
+    }
+
+    /// The seconds since a time of the broker's clock.
+    pub(super) fn seconds_since(&self, since: Timestamp) -> f64 {
+        self.clock.since(since).as_secs_f64()
     }
 
     /// The sum of `count` over all shards.

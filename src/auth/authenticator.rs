@@ -248,7 +248,7 @@ impl Authenticator {
         let loaded = self.loaded.load();
         let rules = &loaded.files.rules;
         let by_rules = || loaded.access_away(client_id, user, at);
-        let Some(user) = user else { return by_rules() };
+        let Some(user) = user.filter(|user| !user.is_own()) else { return by_rules() };
         let undecided = || Arc::new(Access::undecided());
         match user.provider {
             Some(provider) => match loaded.judge(provider) {
@@ -352,6 +352,9 @@ impl Authenticator {
         proof: Option<Fingerprint>,
         current: &Arc<Access>,
     ) -> Renewal {
+        if let Some(user) = user.filter(Account::is_own) {
+            return Renewal::Stays(self.access_of_own(client_id, user.name));
+        }
         let loaded = self.loaded.load();
         let rules = loaded.rules_of(listener);
         let by_rules = || rules.access(client_id, user.map(|user| user.name));

@@ -39,6 +39,7 @@ mod jwt;
 mod listener_rules;
 mod loaded;
 mod mounts;
+mod own;
 mod password;
 mod password_edit;
 mod password_file;
@@ -65,6 +66,7 @@ pub use expectations::{AclRules, Expectation, ExpectationCause, ExpectationError
 pub use fingerprint::Fingerprint;
 pub use job::{Answer, Waiting};
 pub use loaded::Generation;
+pub use own::is_own_provider;
 pub use password_edit::{
     EditError, Existing, remove_user, remove_user_atomically, set_password, set_password_atomically,
     set_scram_password, users,

@@ -118,6 +118,11 @@ impl Pool {
         self.workers.authenticator.access(client_id, user)
     }
 
+    /// The access rights of a client of the broker's own: see [`Authenticator::access_of_own`].
+    pub fn access_of_own(&self, client_id: &ClientId, user: &str) -> Arc<Access> {
+        self.workers.authenticator.access_of_own(client_id, user)
+    }
+
     /// The access rights to publish what a client has sent earlier: see [`Authenticator::access_to_publish`].
     pub fn access_to_publish(&self, client_id: &ClientId, user: Option<Account<'_>>, topic: &TopicName) -> Arc<Access> {
         self.workers.authenticator.access_to_publish(client_id, user, topic)

@@ -91,6 +91,7 @@ impl Shard {
 
     fn client_view(&self, entry: &SessionSlot) -> ClientView {
         let (queued_messages, queued_bytes) = entry.session.queued();
+        let limits = self.limits.of(entry.subscriber.limits_class());
         let connection = entry.connection.and_then(|id| self.connection_view(id));
         let dropped = DropReason::ALL.into_iter().map(|reason| (reason, entry.incidents.dropped(reason)));
         ClientView {
@@ -103,6 +104,8 @@ impl Shard {
             subscriptions: self.shared.directory.subscription_count_of(entry.subscriber.key),
             queued_messages,
             queued_bytes,
+            queued_messages_max: limits.queued_messages_max,
+            queued_bytes_max: limits.queued_bytes_max,
             in_flight_messages: entry.session.in_flight(),
             in_flight_in: entry.session.in_flight_in(),
             dropped: dropped.filter(|(_, count)| *count > 0).collect(),

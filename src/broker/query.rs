@@ -219,6 +219,10 @@ pub struct ClientView {
     pub queued_messages: usize,
     /// Bytes of these messages.
     pub queued_bytes: usize,
+    /// The greatest number of messages in its queue.
+    pub queued_messages_max: usize,
+    /// The greatest number of bytes in its queue.
+    pub queued_bytes_max: usize,
     /// Messages sent on this connection and not acknowledged.
     pub in_flight_messages: u32,
     /// QoS 1 and 2 messages received on this connection whose acknowledgement is not complete.

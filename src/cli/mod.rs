@@ -5,6 +5,7 @@
 
 mod acl;
 mod api;
+mod bridges;
 mod broker;
 mod clients;
 mod error;
@@ -17,6 +18,7 @@ mod output;
 mod passwords;
 mod refusals;
 mod routes;
+mod sinks;
 mod table;
 mod target;
 mod terminal;
@@ -35,6 +37,7 @@ pub(crate) use mqtt::MqttError;
 pub(crate) use passwords::{Passwd, change as change_password};
 pub(crate) use target::TargetArguments;
 
+use bridges::Bridges;
 use broker::{Backup, Reload, StatusCommand};
 use clients::{Client, Clients, Forget, Kick};
 use generate::{Completion, Man};
@@ -43,6 +46,7 @@ use message::Message;
 use mqtt::{PublishCommand, SubscribeCommand};
 use refusals::{Acl, Bans, Drops, Refusals};
 use routes::{Retained, Subs, Who};
+use sinks::Sinks;
 use top::Top;
 use trace::Trace;
 use users::Users;
@@ -80,6 +84,10 @@ pub(crate) enum CliCommand {
     Refusals(Refusals),
     /// Show packets and decisions about some clients or topics, live
     Trace(Trace),
+    /// Show the bridges: whether they are connected to the other broker, what has passed, and what fails
+    Bridges(Bridges),
+    /// Show the sinks: what they send to other services, and what fails
+    Sinks(Sinks),
     /// List or lift bans
     Bans(Bans),
     /// List, add and remove users of the password file
@@ -118,6 +126,8 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Drops(command) => refusals::drops(command),
         CliCommand::Refusals(command) => refusals::refusals(command),
         CliCommand::Trace(command) => trace::run(command),
+        CliCommand::Bridges(command) => bridges::run(command),
+        CliCommand::Sinks(command) => sinks::run(command),
         CliCommand::Bans(command) => refusals::bans(command),
         CliCommand::Users(command) => users::run(command),
         CliCommand::Acl(Acl::Explain(command)) => refusals::explain(command),

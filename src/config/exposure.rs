@@ -64,6 +64,7 @@ impl Config {
                 found.push(Problem::new(&format!("auth[{index}].tls"), text));
             }
         }
+        found.extend(self.files_of_sinks());
         found.extend(wide_directory("server.data", &server.data));
         if admin.enabled && !admin.address.ip().to_canonical().is_loopback() {
             if admin.metrics_open {
@@ -76,6 +77,23 @@ impl Config {
             }
         }
         found.extend(admin.key.as_deref().and_then(|path| open_to_others("admin.key", path, READ | WRITE)));
+        found
+    }
+
+    fn files_of_sinks(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        for (index, sink) in self.sinks.iter().enumerate() {
+            for (setting, path, permissions) in [
+                ("url_file", &sink.url_file, READ | WRITE),
+                ("headers_file", &sink.headers_file, READ | WRITE),
+                ("secret_file", &sink.secret_file, READ | WRITE),
+                ("key", &sink.key, READ | WRITE),
+                ("ca", &sink.ca, WRITE),
+            ] {
+                let key = format!("sinks[{index}].{setting}");
+                found.extend(path.as_deref().and_then(|path| open_to_others(&key, path, permissions)));
+            }
+        }
         found
     }
 

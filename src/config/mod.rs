@@ -8,6 +8,8 @@ mod arguments;
 mod auth;
 mod auth_settings;
 mod bans;
+mod bridge_address;
+mod bridges;
 mod client_identity;
 mod differences;
 mod durability_rules;
@@ -42,6 +44,7 @@ mod security;
 mod server;
 mod service_url;
 mod show;
+mod sinks;
 mod socket_mode;
 mod telemetry;
 mod tls;
@@ -58,6 +61,8 @@ pub use admin::Admin;
 pub use arguments::{Arguments, DataArguments, LocationArguments};
 pub use auth::{Provider, ProviderKind, TokenAlgorithm, TokenFrom};
 pub use bans::Bans;
+pub use bridge_address::{BridgeAddress, BridgeAddressError};
+pub use bridges::{AddressOrder, Bridge, BridgeDirection, BridgeProtocol, BridgeRetain, BridgeStart, BridgeTopic};
 pub use client_identity::{CertificateIdentity, ClientIdRule};
 pub use durability_rules::DurabilityRule;
 pub use effective::{Setting, Source};
@@ -80,6 +85,7 @@ pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
+pub use sinks::{Sink, SinkKind, SinkOrder};
 pub use socket_mode::SocketMode;
 pub use telemetry::{SamplingRatio, Telemetry, read_headers, traces_url};
 pub use tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
@@ -115,6 +121,10 @@ pub struct Config {
     pub bans: Bans,
     /// A client of the broker's own that publishes to itself.
     pub probe: Probe,
+    /// Services outside of MQTT that messages are sent on to.
+    pub sinks: Vec<Sink>,
+    /// Connections to other brokers that pass messages on.
+    pub bridges: Vec<Bridge>,
     /// Traces of messages for an OpenTelemetry collector.
     pub telemetry: Telemetry,
     /// The log on standard error.
@@ -138,6 +148,8 @@ impl Default for Config {
             user_limits: Vec::new(),
             bans: Bans::default(),
             probe: Probe::default(),
+            sinks: Vec::new(),
+            bridges: Vec::new(),
             telemetry: Telemetry::default(),
             log: Log::default(),
             admin: Admin::default(),

@@ -4,8 +4,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{
-    Admin, AutoSubscribe, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, NamedCertificate, Probe, Provider,
-    ProxyTls, Security, Server, Telemetry, Tls, TopicRewrite, UserLimit,
+    Admin, AutoSubscribe, Bans, Bridge, BridgeTopic, Config, DurabilityRule, Limits, Listener, Log, Mqtt,
+    NamedCertificate, Probe, Provider, ProxyTls, Security, Server, Sink, Telemetry, Tls, TopicRewrite, UserLimit,
 };
 
 /// The sections, in the order of [`Config`].
@@ -31,6 +31,9 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "user_limits" => fields::<UserLimit>(),
         "bans" => fields::<Bans>(),
         "probe" => fields::<Probe>(),
+        "sinks" => fields::<Sink>(),
+        "bridges" => fields::<Bridge>(),
+        "bridges.topics" => fields::<BridgeTopic>(),
         "telemetry" => fields::<Telemetry>(),
         "log" => fields::<Log>(),
         "admin" => fields::<Admin>(),
@@ -39,8 +42,8 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
 }
 
 /// The sections that are lists.
-pub(super) const LISTS: [&str; 6] =
-    ["durability_rules", "listeners", "auth", "topic_rewrite", "auto_subscribe", "user_limits"];
+pub(super) const LISTS: [&str; 8] =
+    ["durability_rules", "listeners", "auth", "topic_rewrite", "auto_subscribe", "user_limits", "sinks", "bridges"];
 
 /// Every setting outside the lists, such as `limits.connections_max`.
 pub(super) fn settings() -> impl Iterator<Item = String> {
@@ -101,6 +104,8 @@ mod tests {
             "user_limits",
             "bans",
             "probe",
+            "sinks",
+            "bridges",
             "telemetry",
             "log",
             "admin",

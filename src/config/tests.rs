@@ -53,11 +53,16 @@ fn the_reference_file_names_every_setting() {
     known.extend(schema::keys("auth").iter().map(|key| format!("auth[0].{key}")));
     known.extend(["user_limits[0]".to_owned(), "user_limits[0].users[0]".to_owned()]);
     known.extend(schema::keys("user_limits").iter().map(|key| format!("user_limits[0].{key}")));
+    known.extend(["bridges[0]", "bridges[0].addresses[0]", "bridges[0].topics[0]"].map(str::to_owned));
+    known.extend(schema::keys("bridges").iter().map(|key| format!("bridges[0].{key}")));
+    known.extend(schema::keys("bridges.topics").iter().map(|key| format!("bridges[0].topics[0].{key}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
     for list in ["topic_rewrite", "auto_subscribe"] {
         known.insert(format!("{list}[0]"));
         known.extend(schema::keys(list).iter().map(|key| format!("{list}[0].{key}")));
     }
+    known.extend(["sinks[0]".to_owned(), "sinks[0].filters[0]".to_owned()]);
+    known.extend(schema::keys("sinks").iter().map(|key| format!("sinks[0].{key}")));
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
     }
@@ -73,10 +78,46 @@ fn every_value_in_the_reference_file_is_the_default() {
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
     assert_eq!(config.user_limits.pop().unwrap().users, ["sensor-*"]);
+    let bridge = config.bridges.pop().unwrap();
+    assert_eq!(bridge.topics, [toml::from_str("filter = \"sensors/#\"").unwrap()]);
+    let without_default = crate::config::Bridge {
+        name: "cloud".to_owned(),
+        addresses: bridge.addresses.clone(),
+        client_id: bridge.client_id.clone(),
+        user_name: bridge.user_name.clone(),
+        password_file: bridge.password_file.clone(),
+        ca: bridge.ca.clone(),
+        certificate: bridge.certificate.clone(),
+        key: bridge.key.clone(),
+        server_name: bridge.server_name.clone(),
+        alpn: bridge.alpn.clone(),
+        maximum_packet_size: bridge.maximum_packet_size,
+        user: bridge.user.clone(),
+        notification_topic: bridge.notification_topic.clone(),
+        topics: bridge.topics.clone(),
+        ..crate::config::Bridge::default()
+    };
+    assert_eq!(bridge, without_default);
     assert_eq!(config.topic_rewrite.pop().map(|rule| rule.compile().is_ok()), Some(true));
     let automatic = config.auto_subscribe.pop().unwrap();
     let default: crate::config::AutoSubscribe = toml::from_str("topic = \"devices/%c/commands\"").unwrap();
     assert_eq!(automatic, default);
+    let sink = config.sinks.pop().unwrap();
+    let default: crate::config::Sink =
+        toml::from_str("name = \"alarms\"\ntype = \"webhook\"\nfilters = [\"alarms/#\"]").unwrap();
+    assert!(sink.url.is_some() && sink.url_file.is_some() && sink.user.is_some());
+    let without_examples = crate::config::Sink {
+        url: None,
+        url_file: None,
+        ca: None,
+        certificate: None,
+        key: None,
+        headers_file: None,
+        secret_file: None,
+        user: None,
+        ..sink
+    };
+    assert_eq!(without_examples, default);
     // They are described by the kind of provider, which has defaults of its own.
     let provider = config.auth.pop().unwrap();
     assert_eq!((provider.kind, provider.label()), (ProviderKind::Jwt, "devices"));

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::nearest::nearest;
-use super::{Config, ListenAddress, Listener, Problem, ProviderKind, topics};
+use super::{Config, ListenAddress, Listener, Problem, ProviderKind, sinks, topics};
 
 impl Config {
     /// All contradictions, and all files that can't be read; empty if the configuration can be used.
@@ -11,6 +11,7 @@ impl Config {
         problems.extend(self.security.problems());
         problems.extend(self.bans.problems());
         problems.extend(self.probe.problems(&self.listeners, &self.limits));
+        problems.extend(super::bridges::problems(&self.bridges, &self.limits));
         problems.extend(self.telemetry.problems(&self.admin));
         problems.extend(self.log.problems());
         problems.extend(self.server.problems());
@@ -27,6 +28,7 @@ impl Config {
         problems.extend(super::user_limits::problems(&self.user_limits, &self.provider_names()));
         let labels: Vec<String> = self.listeners.iter().map(|listener| listener.label().into_owned()).collect();
         problems.extend(topics::problems(&self.topic_rewrite, &self.auto_subscribe, &labels));
+        problems.extend(sinks::problems(&self.sinks));
         problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());
         problems.extend(self.names_used_twice());

@@ -7,6 +7,7 @@ mod clock;
 mod data;
 mod descriptors;
 mod finding;
+mod hosts;
 mod kernel;
 mod open;
 mod ports;
@@ -30,7 +31,7 @@ use running::Running;
   oncemq doctor --json | jq '.findings[] | select(.severity == \"error\")'
 
 Run it as the user of the broker: others can't see all. It looks at the data directory and its disk, descriptors, ports, certificates, clock,
-memory, the unit of systemd, what is open to others, and asks the broker if it runs. It changes nothing; to measure the disk it writes
+memory, the unit of systemd, what is open to others, the names of the hosts of bridges and sinks, and asks the broker if it runs. It changes nothing; to measure the disk it writes
 256 KiB to a new file beside the data, which has no name and is gone at the end. Exit codes: 0 no errors, 1 errors, 2 the command line
 can't be right.")]
 pub(crate) struct DoctorCommand {
@@ -82,6 +83,7 @@ fn examine(location: LocationArguments) -> Findings {
     systemd::examine(config, &mut findings);
     clock::examine(&mut findings);
     kernel::examine(config, &running, &mut findings);
+    hosts::examine(config, &mut findings);
     findings
 }
 

@@ -5,12 +5,16 @@ use super::Server;
 impl Server {
     /// Starts, ends or replaces them, as the configuration says.
     pub(super) async fn apply_attendants(&mut self) {
+        self.apply_sinks().await;
         self.apply_probe().await;
         self.apply_telemetry().await;
+        self.apply_bridges().await;
     }
 
-    /// Ends the probe, which would fail from now on, the traces, and readiness.
+    /// Ends the sinks, the bridges and the probe, which would fail from now on, the traces, and readiness.
     pub(super) async fn begin_stop(&mut self) {
+        self.stop_sinks().await;
+        self.stop_bridges().await;
         self.stop_probe().await;
         self.stop_telemetry().await;
         self.status.set_stopping();

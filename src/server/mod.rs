@@ -12,17 +12,22 @@ mod auth_services;
 mod authentication;
 mod bans;
 mod bind;
+mod bridge_figures;
+mod bridges;
 mod client_ids;
 mod clock;
 mod connection;
 mod drain;
 mod error;
 mod figures;
+mod handles;
 mod handover;
 pub(crate) mod host;
 mod listener;
 mod log;
 mod memory;
+mod own_client;
+mod packet_link;
 mod probe;
 mod probe_figures;
 pub(crate) mod process;
@@ -34,6 +39,7 @@ mod resources;
 mod settings;
 mod shard;
 mod shutdown;
+mod sinks;
 mod start_shards;
 mod status;
 mod store;
@@ -61,6 +67,7 @@ use tokio::time::interval;
 pub use crate::auth::RemoteCounts;
 pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
+pub use bridge_figures::{BridgeFigures, BridgeState};
 pub use clock::is_synchronized;
 pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};
@@ -75,12 +82,14 @@ pub(crate) use listener::{Https, SecondSocket, SocketFile, bind_unix_socket};
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;
+pub(crate) use own_client::Kind as OwnClientKind;
 pub use probe_figures::{ProbeFigures, ProbeResult};
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
 pub use resources::connections_for;
 pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
+pub use sinks::{SinkFigures, check_sinks};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
 pub use telemetry::check_telemetry;
@@ -243,36 +252,6 @@ impl Server {
     /// Reloads the configuration and changes its files while the broker runs.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
-    }
-
-    /// The state and counters of the broker, for monitoring.
-    pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status)
-    }
-
-    /// The state that all shards share: the subscription index and the retained messages.
-    pub fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
-    }
-
-    /// The store; `None` if no message is durable.
-    pub fn store(&self) -> Option<Arc<Store>> {
-        self.store.clone()
-    }
-
-    /// The banned addresses and users.
-    pub fn bans(&self) -> Arc<Bans> {
-        Arc::clone(&self.bans)
-    }
-
-    /// Queries to the shards.
-    pub fn queries(&self) -> Queries {
-        Queries::new(Arc::clone(&self.mailboxes))
-    }
-
-    /// Live views of packets and decisions. All clones of one value share their limit.
-    pub fn traces(&self) -> Traces {
-        Traces::new(Arc::clone(&self.mailboxes))
     }
 
     /// The sockets for the admin listener that another process has passed.

@@ -45,7 +45,12 @@ impl Server {
                 let loaded = self.load_configuration(&mut report);
                 self.apply(loaded, accepting, &mut report).await;
             }
-            Scope::Files(parts) => self.reload_files(parts, &mut report),
+            Scope::Files(parts) => {
+                self.reload_files(parts, &mut report);
+                if parts.iter().any(|part| part == stamps::SINKS) {
+                    self.apply_sinks().await;
+                }
+            }
         }
         notify(&[sd_notify::NotifyState::Ready]);
         report
@@ -153,6 +158,8 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         user_limits: takes.user_limits,
         bans: takes.bans,
         probe: takes.probe,
+        sinks: takes.sinks,
+        bridges: takes.bridges,
         telemetry: takes.telemetry,
         log: Log { format: keeps.log.format, ..takes.log },
         admin: config::Admin { journey_steps_max: takes.admin.journey_steps_max, ..keeps.admin },
@@ -176,6 +183,7 @@ mod tests {
         loaded.mqtt.retain_available = false;
         loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
         loaded.probe.enabled = true;
+        loaded.bridges.push(config::Bridge::default());
         loaded.security.password_file = Some("passwords".into());
         loaded.auth.push(config::Provider::new(config::ProviderKind::Certificate));
         loaded.listeners.pop();

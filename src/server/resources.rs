@@ -14,7 +14,9 @@ pub(super) fn fit(config: &mut Config, shards: usize) {
 }
 
 fn fit_connections(config: &mut Config, files: Option<u64>, shards: usize) {
-    let Some(files) = files else { return };
+    let Some(files) = files.map(|files| files.saturating_sub(FILES_PER_BRIDGE * config.bridges.len() as u64)) else {
+        return;
+    };
     let configured = config.limits.connections_max;
     let effective = configured.min(connections_for(files, shards, config.listeners.len()));
     if effective < configured {
@@ -55,6 +57,8 @@ fn fit_packets(config: &mut Config) {
 /// Descriptors for what is not a connection: standard streams, the store with its segments, spare files and readers (25), the admin
 /// listener and its connections (56), a backup (6), reloaded files, runtimes and signals.
 const FILES_RESERVED: usize = 112;
+/// Descriptors for both ends of the connection of a bridge to this broker, the one to the other broker, and a file or a further attempt.
+const FILES_PER_BRIDGE: u64 = 4;
 /// Descriptors for the runtime of a shard.
 const FILES_PER_SHARD: usize = 4;
 /// A listening socket has a second descriptor for a process that takes over, and a third while it is passed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authentication::PublisherRights;
+use super::own_client::Kind;
 use crate::auth;
 use crate::broker::{
     AnonymousSessions, AutoSubscription, DelayedLimits, Durability, DurabilityRule, ListenerTerms, QueueHead,
@@ -97,7 +98,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         journey_steps_max: config.admin.journey_steps_max,
         traced_per_million: telemetry.endpoint.as_ref().map(|_| telemetry.sampling_ratio.per_million()),
         listeners: config.listeners.iter().map(listener_terms).collect(),
-        user_limits: UserLimits::new(config.user_limits.iter().map(user_limit).collect()),
+        user_limits: UserLimits::new(config.user_limits.iter().map(user_limit).chain(of_sinks(config)).collect()),
     }
 }
 
@@ -134,6 +135,17 @@ fn user_limit(limit: &config::UserLimit) -> UserLimit {
         queued_messages_max: limit.queued_messages_max,
         queued_bytes_max: limit.queued_bytes_max.and_then(|bytes| bytes.try_into().ok()),
     }
+}
+
+/// What sinks have in memory while their services don't take it. An entry of the configuration for the user of a sink precedes it.
+fn of_sinks(config: &Config) -> Option<UserLimit> {
+    let of_all = config.limits.inflight_bytes_max.and_then(bytes);
+    (!config.sinks.is_empty()).then(|| UserLimit {
+        users: vec!["*".to_owned()],
+        provider: Some(Kind::Sink.provider().into()),
+        inflight_bytes_max: Some(of_all.map_or(SINK_BYTES_MAX, |bytes| bytes.min(SINK_BYTES_MAX))),
+        ..UserLimit::default()
+    })
 }
 
 /// `None` for an invalid topic filter, which the configuration rejects.
@@ -194,6 +206,9 @@ fn keep_alive(duration: Duration) -> NonZeroU16 {
     let seconds = u16::try_from(seconds(duration)).unwrap_or(u16::MAX);
     NonZeroU16::new(seconds).unwrap_or(NonZeroU16::MIN)
 }
+
+/// The bytes of the messages that a sink has taken and not acknowledged, from which on it gets no further one.
+const SINK_BYTES_MAX: NonZeroUsize = NonZeroUsize::new(16 << 20).unwrap();
 
 #[cfg(test)]
 mod tests {

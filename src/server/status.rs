@@ -1,12 +1,15 @@
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytestring::ByteString;
 
+use super::bridge_figures::BridgeFigures;
 use super::clock::{Clock, wall_time};
 use super::memory::MemoryFigures;
 use super::probe_figures::ProbeFigures;
+use super::sinks::SinkFigures;
 use super::telemetry_figures::TelemetryFigures;
 use super::traffic::Traffic;
 use crate::auth::{PoolCounts, RemoteCounts};
@@ -23,6 +26,8 @@ pub struct Status {
     services: Mutex<Vec<(ByteString, RemoteCounts)>>,
     memory: Mutex<MemoryFigures>,
     probe: Mutex<Option<ProbeFigures>>,
+    sinks: Mutex<Vec<Arc<Mutex<SinkFigures>>>>,
+    bridges: Mutex<BTreeMap<Arc<str>, BridgeFigures>>,
     telemetry: Mutex<Option<TelemetryFigures>>,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -94,6 +99,8 @@ impl Status {
             services: Mutex::default(),
             memory: Mutex::default(),
             probe: Mutex::default(),
+            sinks: Mutex::default(),
+            bridges: Mutex::default(),
             telemetry: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -130,6 +137,20 @@ impl Status {
     /// What the probe has seen; `None` if it is not enabled.
     pub fn probe(&self) -> Option<ProbeFigures> {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the sinks of the configuration have done, by their names.
+    pub fn sinks(&self) -> Vec<SinkFigures> {
+        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |sink: &Arc<Mutex<SinkFigures>>| sink.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut figures: Vec<_> = sinks.iter().map(of).collect();
+        figures.sort_by(|one, other| one.name.cmp(&other.name));
+        figures
+    }
+
+    /// The state of each bridge, in the order of their names.
+    pub fn bridges(&self) -> Vec<BridgeFigures> {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// What became of the spans of traces; `None` if there were none since the start, because they are off.
@@ -203,6 +224,19 @@ impl Status {
 
     pub(crate) fn publish_probe(&self, figures: Option<ProbeFigures>) {
         *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    pub(crate) fn publish_sinks(&self, sinks: Vec<Arc<Mutex<SinkFigures>>>) {
+        *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
+    }
+
+    pub(crate) fn publish_bridge(&self, figures: BridgeFigures) {
+        let mut bridges = self.bridges.lock().unwrap_or_else(PoisonError::into_inner);
+        bridges.insert(Arc::clone(&figures.name), figures);
+    }
+
+    pub(crate) fn forget_bridge(&self, name: &str) {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     #[cfg(any(test, feature = "otlp"))]

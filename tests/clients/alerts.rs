@@ -139,7 +139,8 @@ fn promtool_has_no_objection_to_the_metrics_the_rules_and_the_configuration() {
     if peer::is_chosen() {
         return;
     }
-    let (setup, admin) = with_admin(Setup::new([Transport::Tcp, Transport::Tls]).access("topic read a\n"));
+    let setup = Setup::new([Transport::Tcp, Transport::Tls]).access("topic read a\n").set("sinks", SINKS);
+    let (setup, admin) = with_admin(setup);
     let broker = setup.start();
     // Something of everything: refused, dropped, acknowledged, disconnected.
     let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V5, "client"));
@@ -161,14 +162,19 @@ fn alerts_fire_for_a_full_disk_a_slow_receiver_an_expiring_certificate_a_failing
     if peer::is_chosen() {
         return;
     }
-    let (setup, admin) = with_admin(Setup::new([Transport::Tcp, Transport::Tls]));
+    // The access rules refuse its topic.
+    let (setup, probed_admin) = probe::probed(Setup::default().access("topic readwrite other/#\n"));
+    let probed = setup.start();
+    let bridge = format!(
+        "[{{ name = \"a\", addresses = [\"mqtt://{}\"], topics = [{{ filter = \"bridged/#\" }}] }}]",
+        probed.address()
+    );
+    let setup = Setup::new([Transport::Tcp, Transport::Tls]).set("bridges", &bridge).set("sinks", SINKS);
+    let (setup, admin) = with_admin(setup);
     let broker = setup.start();
     let disk = SmallDisk::new("24m");
     let disk_admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let full = full_disk::Broker::start_with_admin(&disk, &disk_admin.to_string());
-    // The access rules refuse its topic.
-    let (setup, probed_admin) = probe::probed(Setup::default().access("topic readwrite other/#\n"));
-    let _probed = setup.start();
     let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let targets =
         [("served", admin.address()), ("full", disk_admin), ("probed", probed_admin.address()), ("gone", nobody)];
@@ -235,4 +241,6 @@ const WATCHED: [&str; 6] = [
     "OnceMQCertificateExpires",
     "OnceMQProbeFailing",
 ];
+/// Nobody listens there.
+const SINKS: &str = r#"[{ name = "gone", type = "webhook", filters = ["alarms/#"], url = "http://127.0.0.1:1/", allow_private_addresses = true }]"#;
 const HOW_TO_INSTALL: &str = "prometheus and promtool run: `bash tests/run` installs them";

@@ -33,6 +33,8 @@ pub(crate) struct Asked {
     pub(crate) head: String,
     /// The body, if it is JSON.
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Asked {
@@ -155,7 +157,7 @@ fn serve(state: &State, stream: impl Read + Write) -> std::io::Result<()> {
             head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
         let mut body = vec![0; length.unwrap_or(0)];
         stream.read_exact(&mut body)?;
-        let asked = Asked { head, body: serde_json::from_slice(&body).unwrap_or_default() };
+        let asked = Asked { head, body: serde_json::from_slice(&body).unwrap_or_default(), bytes: body };
         let answer = Arc::clone(&*state.answer.lock().unwrap_or_else(PoisonError::into_inner));
         state.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
         if !respond(stream.get_mut(), answer(&asked))? {

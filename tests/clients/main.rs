@@ -39,6 +39,7 @@ mod front_ends;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+#[expect(dead_code, reason = "the tests of sinks use more of it")]
 mod http_service;
 #[cfg(test)]
 mod key_sets;

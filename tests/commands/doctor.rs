@@ -153,6 +153,20 @@ fn a_data_directory_that_cannot_be_used_is_an_error() {
 }
 
 #[test]
+fn names_of_other_brokers_and_services_are_resolved() {
+    let directory = configured(
+        "[[bridges]]\nname = \"cloud\"\naddresses = [\"mqtt://nobody.invalid\", \"mqtt://192.0.2.1\"]\n\
+         [[bridges.topics]]\nfilter = \"a\"\n\
+         [[sinks]]\nname = \"alarms\"\ntype = \"webhook\"\nfilters = [\"a\"]\nurl = \"http://localhost:1/\"\n\
+         allow_private_addresses = true\n",
+    );
+    let (found, code) = examine(&directory);
+    assert_eq!((code, about(&found, "bridges and sinks").len()), (0, 2), "{found}");
+    assert_found(&found, "bridges and sinks", "warning", "(bridge cloud)");
+    assert_found(&found, "bridges and sinks", "ok", "localhost can be resolved (sink alarms)");
+}
+
+#[test]
 fn certificates_are_judged_by_their_days() {
     let directory = tempfile::tempdir().unwrap();
     let certificate = |days: u64, name: &str| {

@@ -230,6 +230,37 @@ async function checkWhatHappened(page, problems, clients) {
   await assertClean(page, problems);
 }
 
+async function checkBridges(page, problems, clients) {
+  await clients.publisher.publishAsync("alarms/1", MARKUP, { qos: 1 });
+  await clients.publisher.publishAsync("bridged/1", MARKUP, { qos: 1 });
+  const { bridges, sinks } = await eventually(async () => {
+    const answers = { ...(await api("GET", "bridges")), ...(await api("GET", "sinks")) };
+    assert.equal(answers.sinks[0].state, "failing");
+    assert.equal(answers.bridges[0].out.messages, 1);
+    assert.notEqual(answers.bridges[1].last_error, null);
+    return answers;
+  });
+  await go(page, "#/bridges", "Bridges and sinks");
+  assert.deepEqual(await column(page, "Name"), [...bridges, ...sinks].map(({ name }) => name));
+  assert.deepEqual(await column(page, "State"), ["connected", "not connected", "failing"]);
+  assert.deepEqual(await column(page, "Last error"), ["–", bridges[1].last_error, sinks[0].last_error]);
+  assert.deepEqual(await column(page, "Out"), ["1", "0"]);
+  await page.locator("main td a", { hasText: /^self$/ }).click();
+  await page.locator("main h1", { hasText: "Bridge self" }).waitFor();
+  assert.equal(await fact(page, "State").innerText(), "connected");
+  assert.equal(await fact(page, "Address").innerText(), bridges[0].address);
+  assert.match(await fact(page, "To the other broker").innerText(), /^1, /);
+  assert.match(await page.locator("main pre").innerText(), /"remote_prefix": "copy\/"/);
+  await go(page, "#/bridges/bridge/gone", "gone");
+  assert.equal(await fact(page, "Last error").innerText(), bridges[1].last_error);
+  await go(page, "#/bridges/sink/alarms", "alarms");
+  assert.equal(await fact(page, "State").innerText(), "failing");
+  assert.equal(await fact(page, "Last error").innerText(), sinks[0].last_error);
+  await page.locator("main a", { hasText: "Session and queue" }).click();
+  await page.locator("main h1", { hasText: "$sink/alarms" }).waitFor();
+  await assertClean(page, problems);
+}
+
 async function checkMqtt(page, problems, clients) {
   await go(page, "#/mqtt", "Subscribe and publish");
   assert.equal(await page.inputValue("main input[name=url]"), WEB_SOCKET_URL);
@@ -321,6 +352,7 @@ async function operator(browser) {
   await checkClients(page, problems);
   await checkTopics(page, problems);
   await checkWhatHappened(page, problems, clients);
+  await checkBridges(page, problems, clients);
   await checkMqtt(page, problems, clients);
   await checkChanges(page, problems);
   await checkAdmin(page, problems);

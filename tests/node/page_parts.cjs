@@ -20,6 +20,9 @@ const VIEWS = [
   ["trace", "Trace"],
   ["explain", "Access rules"],
   ["store", "Store"],
+  ["bridges", "Bridges and sinks"],
+  ["bridges/bridge/self", "self"],
+  ["bridges/sink/alarms", "alarms"],
   ["bans", "Bans"],
   ["configuration", "Configuration"],
   ["mqtt", "Subscribe and publish"],
@@ -34,6 +37,7 @@ const EMPTY = {
   drops: "No message was dropped since the start of the broker.",
   refusals: "Nothing was refused since the start of the broker.",
   bans: "Nobody is banned.",
+  bridges: "The configuration has no sinks.",
   trace: "A trace needs the role operator.",
 };
 

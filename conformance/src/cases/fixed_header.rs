@@ -3,7 +3,7 @@
 use super::carrier::Carrier;
 use crate::case::{Case, Feature};
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check, check_equal};
+use crate::failure::{Failure, Outcome, check, check_equal, check_qos};
 use crate::wire::bytes::{frame, prefixed};
 use crate::wire::kind::Kind;
 use crate::wire::{Ack, Auth, Encode, Publish, Subscribe, Unsubscribe, property};
@@ -130,7 +130,7 @@ fn every_packet_of_the_broker(cx: &mut Context) -> Outcome {
     for qos in 0..=2 {
         client.publish(Publish::new(&topic, "payload").qos(qos))?;
         let message = client.expect_message(&topic, "payload")?;
-        check_equal("the QoS", message.qos, qos)?;
+        check_qos(cx.version(), message.qos, qos)?;
     }
     client.unsubscribe(&topic)?;
     client.ping()?;

@@ -127,7 +127,7 @@ impl Client {
     pub fn subscribe_with(&mut self, mut subscribe: Subscribe) -> Result<Suback, Failure> {
         let packet_id = *subscribe.packet_id.get_or_insert_with(|| self.next_packet_id());
         self.send(&subscribe)?;
-        self.expect_suback(packet_id)
+        self.expect_suback(packet_id).map_err(|failure| failure.or_of(Some("MQTT-3.8.4-1")))
     }
 
     /// Unsubscribes from one Topic Filter.
@@ -139,7 +139,7 @@ impl Client {
     pub fn unsubscribe_with(&mut self, mut unsubscribe: Unsubscribe) -> Result<Unsuback, Failure> {
         let packet_id = *unsubscribe.packet_id.get_or_insert_with(|| self.next_packet_id());
         self.send(&unsubscribe)?;
-        self.expect_unsuback(packet_id)
+        self.expect_unsuback(packet_id).map_err(|failure| failure.or_of(Some("MQTT-3.10.4-4")))
     }
 
     /// Sends PINGREQ and receives PINGRESP, which proves that the broker has read all earlier packets.

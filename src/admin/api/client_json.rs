@@ -54,6 +54,9 @@ pub(super) struct ClientJson {
     subscriptions: usize,
     queued_messages: usize,
     queued_bytes: usize,
+    /// The greatest number of messages in its queue, and of bytes; `limits.queue_overflow` says what happens beyond.
+    queued_messages_max: usize,
+    queued_bytes_max: usize,
     in_flight_messages: u32,
     /// The same as `not_authorized` in `dropped`.
     not_authorized_messages: u32,
@@ -152,6 +155,8 @@ impl ClientJson {
             subscriptions: view.subscriptions,
             queued_messages: view.queued_messages,
             queued_bytes: view.queued_bytes,
+            queued_messages_max: view.queued_messages_max,
+            queued_bytes_max: view.queued_bytes_max,
             in_flight_messages: view.in_flight_messages,
         }
     }

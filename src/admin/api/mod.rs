@@ -10,6 +10,7 @@
 
 mod access;
 mod bans;
+mod bridges;
 mod client_changes;
 mod client_history;
 mod client_json;
@@ -24,6 +25,7 @@ mod logs;
 mod message_journey;
 mod messages;
 mod overview;
+mod own_queue;
 mod parameters;
 mod publish;
 mod refusals;
@@ -31,6 +33,7 @@ mod reload;
 mod retained;
 mod router;
 mod routes;
+mod sinks;
 mod state;
 mod store;
 mod subscriptions;

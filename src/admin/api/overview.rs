@@ -13,7 +13,8 @@ use super::table::Routes;
 use crate::admin::rates::PerSecond;
 use crate::admin::time::rfc_3339;
 use crate::broker::{Counters, MemoryLevel};
-use crate::server::process;
+use crate::server::{BridgeState, Status, process};
+use crate::timestamp::Timestamp;
 
 pub(super) fn viewer_routes() -> Routes {
     Routes::new().add(__path_overview, overview)
@@ -119,6 +120,7 @@ fn warnings(state: &ApiState) -> Vec<String> {
     if lost > 0 {
         warnings.push(format!("the audit log lacks {lost} lines that could not be written"));
     }
+    warnings.extend(of_bridges_and_sinks(status));
     let now = i64::try_from(status.wall_now().0 / 1_000).unwrap_or(i64::MAX);
     for certificate in status.certificates() {
         match certificate.expires.saturating_sub(now) {
@@ -138,6 +140,43 @@ fn warnings(state: &ApiState) -> Vec<String> {
     warnings
 }
 
+/// What bridges and sinks can't do, and have not been able to for some time.
+fn of_bridges_and_sinks(status: &Status) -> Vec<String> {
+    let now = status.now();
+    let lasting =
+        |since: Timestamp| Some(now.since(since)).filter(|time| *time > TROUBLE_MIN).map(|time| time.as_secs());
+    let mut troubles = Vec::new();
+    for bridge in status.bridges() {
+        let (name, reason) = (&bridge.name, bridge.last_error.as_deref().unwrap_or("no attempt has ended yet"));
+        if let Some(seconds) = lasting(bridge.since).filter(|_| bridge.state == BridgeState::Connecting) {
+            troubles.push(format!("bridge {name} has not been connected for {seconds} s: {reason}"));
+        }
+        if bridge.subscriptions_refused > 0 {
+            troubles.push(format!("{} subscriptions of bridge {name} are refused", bridge.subscriptions_refused));
+        }
+    }
+    for sink in status.sinks() {
+        let (name, reason) = (&sink.name, sink.reason.as_deref().unwrap_or_default());
+        if let Some(reason) = &sink.unavailable {
+            troubles.push(format!("sink {name} can't run with its settings: {reason}"));
+        } else if let Some(seconds) = sink.failing_since.and_then(lasting) {
+            troubles.push(format!("sink {name} has delivered nothing for {seconds} s: {reason}"));
+        }
+        if let Some(reason) = &sink.refused {
+            troubles.push(format!("sink {name} does not get all messages: {reason}"));
+        }
+    }
+    if let Some(more) = troubles.len().checked_sub(TROUBLES_MAX).filter(|more| *more > 0) {
+        troubles.truncate(TROUBLES_MAX);
+        troubles.push(format!("{more} more warnings about bridges and sinks: see GET /bridges and /sinks"));
+    }
+    troubles
+}
+
+/// A bridge or sink that is well again within this time was hardly missed.
+const TROUBLE_MIN: Duration = Duration::from_secs(60);
+/// Warnings about bridges and sinks that are listed.
+const TROUBLES_MAX: usize = 10;
 /// Shards publish their figures once a second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 const DAY: i64 = 24 * 3_600;

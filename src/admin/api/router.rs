@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
 use super::{
-    bans, client_changes, client_history, clients, config, drops, explain, messages, overview, publish, refusals,
-    reload, retained, routes, store, subscriptions, tokens, trace, users, whoami,
+    bans, bridges, client_changes, client_history, clients, config, drops, explain, messages, overview, publish,
+    refusals, reload, retained, routes, sinks, store, subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
 
@@ -42,6 +42,8 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, messages::viewer_routes()),
         (Role::Operator, trace::operator_routes()),
         (Role::Viewer, overview::viewer_routes()),
+        (Role::Viewer, bridges::viewer_routes()),
+        (Role::Viewer, sinks::viewer_routes()),
         (Role::Viewer, store::viewer_routes()),
         (Role::Admin, store::admin_routes()),
         (Role::Admin, tokens::admin_routes()),

@@ -4,6 +4,7 @@ use tokio::sync::Semaphore;
 
 use crate::admin::audit::Audit;
 use crate::admin::backups::Backups;
+use crate::admin::queues::Queues;
 use crate::admin::rates::Rates;
 use crate::admin::snapshot::BrokerHandles;
 use crate::admin::token_file::TokenFile;
@@ -39,6 +40,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) tokens: TokenFile,
     /// How much happens per second.
     pub(in crate::admin) rates: Arc<Rates>,
+    /// What waits in the Sessions of bridges and sinks.
+    pub(in crate::admin) queues: Arc<Queues>,
     /// Who changed what.
     pub(in crate::admin) audit: Arc<Audit>,
 }
@@ -58,6 +61,11 @@ impl ApiState {
             backups: Arc::new(Backups::new(handles)),
             tokens: TokenFile::new(&handles.data),
             rates: Arc::new(Rates::new(Arc::clone(&handles.status))),
+            queues: Arc::new(Queues::new(
+                Arc::clone(&handles.status),
+                Arc::clone(&handles.shared),
+                handles.queries.clone(),
+            )),
             audit: Arc::new(Audit::new(&handles.data, Arc::clone(&handles.status))),
         }
     }

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::header::AUTHORIZATION;
@@ -24,7 +24,7 @@ use crate::admin::token_file::TokenFile;
 use crate::admin::tokens::Tokens;
 use crate::admin::{AdminListener, BrokerHandles, SOCKET};
 use crate::config::{self, Role};
-use crate::server::{CertificateExpiry, ShardSnapshot};
+use crate::server::{BridgeFigures, CertificateExpiry, ShardSnapshot, SinkFigures};
 use crate::timestamp::Timestamp;
 
 /// A running admin listener with a data directory of its own.
@@ -291,6 +291,46 @@ fn what_needs_attention_is_in_the_overview() {
     for text in ["is stopping", "a shard has been silent", "listener tls expires in 3 days", "lacks 1 lines"] {
         assert!(warnings.contains(text), "{text}: {warnings}");
     }
+}
+
+#[test]
+fn bridges_and_sinks_that_fail_for_long_are_in_the_overview_and_the_list_is_bounded() {
+    let failing = |count: usize| {
+        Api::with(
+            |_| (),
+            move |parts| {
+                parts.status.publish_certificates(Vec::new());
+                let now = parts.status.now();
+                let long_ago = Timestamp(now.0 - 90_000);
+                for number in 0..count {
+                    let mut bridge = BridgeFigures::new(&format!("b{number}"), long_ago);
+                    bridge.failed("no route", now);
+                    parts.status.publish_bridge(bridge);
+                }
+                parts.status.publish_bridge(BridgeFigures::new("young", now));
+                let sink = |name: &str, failing_since, refused: Option<&str>| {
+                    let (name, refused, reason) = (name.into(), refused.map(Into::into), Some("it is 503".into()));
+                    Arc::new(Mutex::new(SinkFigures { name, failing_since, refused, reason, ..SinkFigures::default() }))
+                };
+                parts.status.publish_sinks(vec![
+                    sink("alarms", Some(long_ago), Some("the subscription to a was refused")),
+                    sink("young", Some(now), None),
+                ]);
+            },
+        )
+    };
+    let warnings = |api: &Api| api.local("GET /api/v1/overview", "").json()["warnings"].clone();
+    let few = warnings(&failing(1));
+    let few: Vec<&str> = few.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    assert!(few[0].starts_with("bridge b0 has not been connected for 9") && few[0].ends_with(": no route"), "{few:?}");
+    assert!(
+        few[1].starts_with("sink alarms has delivered nothing for 9") && few[1].ends_with(": it is 503"),
+        "{few:?}"
+    );
+    assert_eq!(few[2..], ["sink alarms does not get all messages: the subscription to a was refused"]);
+    let many = warnings(&failing(100));
+    assert_eq!(many.as_array().unwrap().len(), 11);
+    assert_eq!(many[10], "92 more warnings about bridges and sinks: see GET /bridges and /sinks");
 }
 
 #[test]

@@ -4,6 +4,7 @@ import { isLoggedIn, login, logout, whenLoggedOut } from "./api.js";
 import * as collector from "./collector.js";
 import { button, element, failed, fill, hash, loading, visible } from "./dom.js";
 import * as bans from "./views/bans.js";
+import * as bridges from "./views/bridges.js";
 import * as client from "./views/client.js";
 import * as clients from "./views/clients.js";
 import * as configuration from "./views/configuration.js";
@@ -36,6 +37,7 @@ const VIEWS = [
   ]],
   ["Broker", [
     ["store", "Store", "k", store],
+    ["bridges", "Bridges and sinks", "n", bridges],
     ["bans", "Bans", "b", bans],
     ["configuration", "Configuration", "i", configuration],
   ]],

@@ -98,7 +98,7 @@ impl HttpBackend {
         let body = serde_json::to_vec(question).map_err(|error| BackendFault::Invalid(error.to_string()))?;
         let answer = self.client.post(uri, ("application/json", body.into()), ANSWER_BYTES_MAX).await;
         let answer = answer.map_err(|error| match error {
-            RequestError::NotSent(_) => BackendFault::Unreachable(error.to_string()),
+            RequestError::NotSent(_) | RequestError::Late => BackendFault::Unreachable(error.to_string()),
             RequestError::TooLarge(_) | RequestError::CutShort => BackendFault::Invalid(error.to_string()),
         })?;
         match answer.status {

@@ -8,13 +8,19 @@ use crate::broker::shard::Shard;
 use crate::codec::{Connect, UserProperties, prefix_within};
 
 impl Shard {
-    /// What the client asked to be told about itself: nothing, or at most five properties, all of a bounded size.
+    /// What the client asked to be told about itself: nothing, or at most six properties, all of a bounded size.
     pub(in crate::broker) fn explanation(&self, id: ConnectionId, slot: usize, connect: &Connect) -> UserProperties {
+        let mut told = UserProperties::new();
+        if let Some(id) =
+            self.shared.bridge_id().filter(|_| connect.properties.user_properties.contains(BRIDGE_ID, "ask"))
+        {
+            told.push(property(BRIDGE_ID, id.clone()));
+        }
         if !asks(connect) {
-            return UserProperties::new();
+            return told;
         }
         let settings = &self.settings;
-        let mut told: UserProperties = vec![property("durability", settings.durability.name())];
+        told.push(property("durability", settings.durability.name()));
         if !settings.durability_rules.is_empty() {
             told.push(property("durability-rules", settings.durability_rules.len().to_string()));
         }
@@ -44,5 +50,7 @@ fn property(name: &'static str, value: impl Into<ByteString>) -> (ByteString, By
     (ByteString::from_static(name), value.into())
 }
 
+/// With the value `ask` in CONNECT: a bridge wants to know how this broker calls itself.
+const BRIDGE_ID: &str = "bridge-id";
 /// Maximum length of the name in the property `user`, in bytes.
 const USER_LENGTH_MAX: usize = 256;

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytestring::ByteString;
 
 use crate::broker::counters::Counters;
 use crate::broker::delayed::quota::{Amount, DelayedQuota};
@@ -46,6 +48,8 @@ pub struct Shared {
     /// The greatest number of clients that were connected at the same time.
     connected_max: AtomicU64,
     process: Mutex<ProcessFigures>,
+    /// How this broker calls itself among brokers that bridges connect; not set: it has no bridges.
+    bridge_id: OnceLock<ByteString>,
 }
 
 /// What the shards can't know by themselves about the process they run in.
@@ -82,6 +86,7 @@ impl Shared {
             events: AtomicU64::new(0),
             connected_max: AtomicU64::new(0),
             process: Mutex::default(),
+            bridge_id: OnceLock::new(),
         }
     }
 
@@ -105,6 +110,17 @@ impl Shared {
     /// Sets the number of this run, which must differ from that of every other run: message identities begin with it.
     pub fn of_run(self, run: u64) -> Self {
         Self { run, ..self }
+    }
+
+    /// Sets how this broker calls itself among brokers that bridges connect. It has no effect if it is set.
+    pub fn set_bridge_id(&self, id: ByteString) {
+        // A broker has one name.
+        let _ = self.bridge_id.set(id);
+    }
+
+    /// How this broker calls itself among brokers that bridges connect.
+    pub fn bridge_id(&self) -> Option<&ByteString> {
+        self.bridge_id.get()
     }
 
     /// The number of retained messages, and their bytes.

@@ -22,7 +22,8 @@ impl Shard {
     ) -> (Result<Publication, Unpublished>, Option<Ticket>) {
         let (qos, retain) = (*qos, *retain);
         let everything = Access::everything();
-        let operator = SysPublisher { client_id: None, access: &everything, is_bridge: false };
+        // The states of the broker's own bridges take this way, too.
+        let operator = SysPublisher { client_id: None, access: &everything, is_bridge: true };
         if let Err(refusal) = self.judge_publish(operator, &message.topic, message.payload.len()) {
             return (Err(Unpublished::Refused(refusal.sentence.to_string())), None);
         }

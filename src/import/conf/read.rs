@@ -77,6 +77,11 @@ impl Builder {
         let (at, word) = (&line.at, &line.word);
         self.has_security |= rule.scope == Scope::Security;
         let name = canonical(rule.name);
+        if name == "protocol" && value == Value::Text("mqtt".to_owned()) && self.current.listener.is_none() {
+            // The add-on of Home Assistant begins with it, before its listeners: up to 2.0 it opens no port of its own.
+            self.model.done.push((at.clone(), "it is what a listener is without it, and makes none"));
+            return Ok(());
+        }
         let settings = match rule.scope {
             Scope::Security if self.model.per_listener.is_some() => self.begun(at, word)?,
             Scope::Global | Scope::Security | Scope::Special => &mut self.model.global,

@@ -281,7 +281,7 @@ fn dynamic_security_is_two_files() {
     let config = files.config();
     let read = |path: Option<PathBuf>| fs::read_to_string(path.unwrap()).unwrap();
     assert_eq!(read(config.security.password_file), format!("pump:{hash}\n"));
-    assert_eq!(read(config.security.acl_file), "\ngroup role device\nmember pump\npattern write t/%c\n");
+    assert_eq!(read(config.security.acl_file), "\ngroup client pump\nmember pump\ntopic write t/p1\n");
     let report = files.converted().report.to_string();
     for text in ["disabled, so they are left out: add", ": old", ": none", "bound to a Client Identifier"] {
         assert!(report.contains(text), "{report}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::admission::Permit;
 use super::endpoint::Endpoint;
 use super::socket::AcceptedSocket;
+use crate::broker::VerifiedUser;
 
 /// An accepted connection of which no byte has been read.
 #[derive(Debug)]
@@ -41,6 +42,11 @@ impl Origin {
     /// When it was accepted, as the time since the start of the broker's clock.
     pub(in crate::server) const fn accepted_at(&self) -> Duration {
         self.accepted_at
+    }
+
+    /// Who the client is, if it is one of the broker's own.
+    pub(in crate::server) fn own_user(&self) -> Option<&Arc<VerifiedUser>> {
+        self.endpoint.own_user()
     }
 
     /// The name of the listener.

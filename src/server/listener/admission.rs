@@ -36,6 +36,8 @@ pub(in crate::server) struct Permit {
     admission: Arc<Admission>,
     endpoint: Arc<Endpoint>,
     address: Option<IpAddr>,
+    /// Whether the connection counts against the limits.
+    is_counted: bool,
 }
 
 /// The limit that refused a connection.
@@ -116,7 +118,12 @@ impl Admission {
             return Err(self.refuse(Refused::Listener));
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(Permit { admission: Arc::clone(self), endpoint: Arc::clone(endpoint), address: None })
+        Ok(Permit { admission: Arc::clone(self), endpoint: Arc::clone(endpoint), address: None, is_counted: true })
+    }
+
+    /// Admits a client of the broker's own, which counts against no limit.
+    pub(in crate::server) fn admit_own(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Permit {
+        Permit { admission: Arc::clone(self), endpoint: Arc::clone(endpoint), address: None, is_counted: false }
     }
 
     /// Counts a call of accept(2) that failed.
@@ -189,6 +196,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
         self.endpoint.state.connections.fetch_sub(1, Ordering::Relaxed);
         let Some(address) = self.address else { return };

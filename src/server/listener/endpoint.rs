@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::Stream;
 use super::tls::{Certificates, Presented, TlsError};
+use crate::broker::VerifiedUser;
 use crate::config::{self, Transport};
 
 /// One listener: its settings and certificates. A reload of other settings replaces it; connections keep the one that accepted them.
@@ -20,6 +21,8 @@ pub(in crate::server) struct Endpoint {
     pub(super) connect_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) state: Arc<ListenerState>,
+    /// Who its clients are, if it has no socket and only the broker's own clients reach it.
+    own: Option<Arc<VerifiedUser>>,
 }
 
 /// What a listener has in common with its predecessors of other settings.
@@ -109,6 +112,20 @@ impl Endpoint {
         Ok(next)
     }
 
+    /// The endpoint of a client of the broker's own, called `name`, who is `user`. It is no listener of the configuration: it has no socket, no
+    /// limits of its own, and no reload closes it.
+    pub(in crate::server) fn own(name: String, user: VerifiedUser, limits: &config::Limits) -> Self {
+        let address = config::ListenAddress::Unix(name.as_str().into());
+        let mut settings = config::Listener::new(address);
+        (settings.name, settings.transport) = (Some(name), Transport::Unix);
+        Self { own: Some(Arc::new(user)), ..Self::with(settings, limits, None, Arc::default()) }
+    }
+
+    /// Who its clients are without an authentication; `None`: a provider decides.
+    pub(super) fn own_user(&self) -> Option<&Arc<VerifiedUser>> {
+        self.own.as_ref()
+    }
+
     fn with(
         settings: config::Listener,
         limits: &config::Limits,
@@ -122,6 +139,7 @@ impl Endpoint {
             connect_timeout: limits.connect_timeout,
             write_timeout: limits.write_timeout,
             state,
+            own: None,
             settings,
         }
     }

@@ -39,11 +39,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Ok((Self { frames, unread: Bytes::new() }, opening))
     }
 
-    /// Opens a WebSocket as a client, at this path.
-    pub(in crate::server) async fn connect(stream: S, path: &str) -> io::Result<Self> {
-        let uri = format!("ws://localhost{path}").parse().map_err(|_| invalid("the path can't be in a URL"))?;
+    /// Opens a WebSocket as a client, at this path of a host, which may have a port.
+    pub(in crate::server) async fn connect(
+        stream: S,
+        (host, path): (&str, &str),
+        maximum_packet_size: u32,
+    ) -> io::Result<Self> {
+        let uri = format!("ws://{host}{path}").parse().map_err(|_| invalid("the path can't be in a URL"))?;
         let request = ClientRequestBuilder::new(uri).with_sub_protocol("mqtt");
-        let opened = client_async_with_config(request, stream, Some(config(MESSAGE_MAX_MIN))).await;
+        let message_max = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX).max(MESSAGE_MAX_MIN);
+        let opened = client_async_with_config(request, stream, Some(config(message_max))).await;
         let (frames, _) = opened.map_err(io_error)?;
         Ok(Self { frames, unread: Bytes::new() })
     }

@@ -60,7 +60,7 @@ async fn shake_hands<S: Transport>(
 
 async fn open_websocket<S: Transport>(stream: S, target: &Target) -> Result<Box<dyn Transport>, ProbeError> {
     match &target.websocket_path {
-        Some(path) => Ok(Box::new(WebSocket::connect(stream, path).await.map_err(ProbeError::Lost)?)),
+        Some(path) => Ok(Box::new(WebSocket::connect(stream, ("localhost", path), 0).await.map_err(ProbeError::Lost)?)),
         None => Ok(Box::new(stream)),
     }
 }

@@ -38,6 +38,8 @@ impl Server {
             ("user_limits", config.user_limits != before.user_limits),
             ("bans", config.bans != before.bans),
             ("probe", config.probe != before.probe),
+            ("sinks", config.sinks != before.sinks),
+            ("bridges", config.bridges != before.bridges),
             ("telemetry", config.telemetry != before.telemetry),
             ("log", config.log != before.log),
         ];

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Listener, Provider, Security};
+use crate::config::{Config, Listener, Provider, Security, Sink};
 
 /// Files that are read together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) struct Part {
 
 /// The name of the part with the password file and the ACL file.
 pub(super) const ACCESS: &str = "access";
+/// That with the files of all sinks.
+pub(super) const SINKS: &str = "sinks";
 
 impl Part {
     /// The password files, the ACL files, and those of the providers.
@@ -39,6 +41,14 @@ impl Part {
         let of_clients = tls.client_ca.iter().chain(&tls.crl).map(PathBuf::as_path);
         let files = own.chain(of_clients).map(Path::to_path_buf).collect();
         Some(Self { name: format!("certificates of {}", listener.label()), files })
+    }
+
+    fn sinks(sinks: &[Sink]) -> Self {
+        let of = |sink: &'_ Sink| {
+            [&sink.url_file, &sink.headers_file, &sink.secret_file, &sink.ca, &sink.certificate, &sink.key]
+                .map(Option::clone)
+        };
+        Self { name: SINKS.to_owned(), files: sinks.iter().flat_map(of).flatten().collect() }
     }
 }
 
@@ -71,6 +81,11 @@ impl Stamps {
         self.read.insert(part.name.clone(), stamps.clone()) != Some(stamps)
     }
 
+    /// Notes that the caller reads the files of these sinks next.
+    pub(in crate::server) fn take_sinks(&mut self, sinks: &[Sink]) {
+        self.take(&Part::sinks(sinks));
+    }
+
     /// The names of the parts whose files differ from those that were read, and not from those at the last call.
     pub(super) fn changed(&mut self, parts: Vec<Part>) -> Vec<String> {
         // What is not there any more, such as a removed listener, is forgotten.
@@ -92,7 +107,8 @@ impl Stamps {
 /// The parts with files.
 pub(super) fn parts(config: &Config) -> Vec<Part> {
     let access = Part::access(&config.security, &config.auth, &config.listeners);
-    config.listeners.iter().filter_map(Part::certificates).chain([access]).collect()
+    let sinks = Part::sinks(&config.sinks);
+    config.listeners.iter().filter_map(Part::certificates).chain([access, sinks]).collect()
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {

@@ -18,6 +18,7 @@ pub(in crate::server) use tasks::ClosedConnection;
 use crate::auth;
 use crate::broker::{
     Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, RecoveredDelayed, RecoveredSession, Shard, Shared,
+    VerifiedUser,
 };
 use crate::codec::{ServerPacket, encode};
 use crate::routing::ShardId;
@@ -56,6 +57,8 @@ pub(in crate::server) struct Driver {
     authentication: Arc<auth::Pool>,
     /// The connections whose authentication waits. Removing one cancels its request.
     logins: HashMap<ConnectionId, Login>,
+    /// The connections of the broker's own clients, and who they are.
+    own: HashMap<ConnectionId, Arc<VerifiedUser>>,
     bans: Arc<Bans>,
     mailboxes: Arc<[Mailbox]>,
     outbox: Outbox,
@@ -168,6 +171,7 @@ impl Driver {
             store: parts.store,
             authentication: parts.authentication,
             logins: HashMap::new(),
+            own: HashMap::new(),
             bans: parts.bans,
             outbox: Outbox::new(parts.id, Arc::clone(&parts.mailboxes)),
             mailboxes: parts.mailboxes,

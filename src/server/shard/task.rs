@@ -214,6 +214,9 @@ fn begin(driver: &Rc<RefCell<Driver>>, established: Established, origin: &Origin
             driver.borrow_mut().set_certificates(connection.id(), certificates);
         }
         driver.borrow_mut().set_accepted(connection.id(), origin.accepted_at());
+        if let Some(user) = origin.own_user() {
+            driver.borrow_mut().set_own(connection.id(), Arc::clone(user));
+        }
         let driver = Rc::clone(driver);
         spawn_local(ConnectionTask { driver, phase: Phase::Open(connection), _permit: permit });
     }

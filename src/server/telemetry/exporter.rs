@@ -150,7 +150,7 @@ impl Failure {
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::NotSent(_) | RequestError::CutShort => Self::temporary(error),
+            RequestError::NotSent(_) | RequestError::Late | RequestError::CutShort => Self::temporary(error),
             RequestError::TooLarge(_) => Self { reason: error.to_string(), again: None },
         }
     }

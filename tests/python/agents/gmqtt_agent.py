@@ -1,6 +1,7 @@
 """gmqtt."""
 
 import asyncio
+import ssl
 
 import gmqtt
 
@@ -35,7 +36,12 @@ class Client:
         self.client.publish(topic, payload, qos=qos, retain=retain)
 
     async def disconnect(self):
-        await self.client.disconnect()
+        try:
+            await self.client.disconnect()
+        except ssl.SSLError as error:
+            # An acknowledgement of the broker may cross the close_notify of the client.
+            if error.reason != "APPLICATION_DATA_AFTER_CLOSE_NOTIFY":
+                raise
 
 
 async def main():

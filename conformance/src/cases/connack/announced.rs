@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check, check_equal};
+use crate::failure::{Failure, Outcome, check, check_equal, check_qos};
 use crate::wire::bytes::{prefixed, variable_byte_integer};
 use crate::wire::{Connect, Filter, Publish, Subscribe, Value, Will, property};
 
@@ -66,7 +66,7 @@ pub(super) fn maximum_qos(cx: &mut Context) -> Outcome {
         } else {
             publisher.publish(Publish::new(&topic, format!("{qos}")).qos(qos))?;
             let message = subscriber.expect_message(&topic, format!("{qos}"))?;
-            check_equal("the QoS", message.qos, qos)?;
+            check_qos(cx.version(), message.qos, qos)?;
         }
     }
     Ok(())
@@ -102,7 +102,7 @@ pub(super) fn will_qos(cx: &mut Context) -> Outcome {
         } else {
             cx.connect(connect)?.abandon();
             let will = subscriber.expect_message(&topic, "gone")?;
-            check_equal("the QoS", will.qos, qos)?;
+            check_qos(cx.version(), will.qos, qos)?;
         }
     }
     Ok(())

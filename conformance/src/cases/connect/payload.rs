@@ -2,7 +2,7 @@
 
 use super::refusal::{expect_refusal, expect_refused, with_credentials};
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check_equal};
+use crate::failure::{Failure, Outcome, check_equal, check_qos};
 use crate::wire::bytes::{frame, prefixed};
 use crate::wire::kind::Kind;
 use crate::wire::{Connect, Encode, Utf8, Will, property};
@@ -45,7 +45,7 @@ pub(super) fn order_of_fields(cx: &mut Context) -> Outcome {
     };
     client.abandon();
     let will = subscriber.expect_message(&topic, "gone")?;
-    check_equal("the QoS", will.qos, 1)?;
+    check_qos(cx.version(), will.qos, 1)?;
     let content_type = will.properties.text(property::CONTENT_TYPE).map(crate::wire::Text::to_text);
     check_equal("the Content Type", content_type.as_deref(), cx.version().pick(None, Some("text")))
 }

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check_equal};
+use crate::failure::{Failure, Outcome, check_equal, check_qos};
 use crate::wire::{AckKind, Encode, Publish, property};
 
 /// Publishes all messages in one write, so that they are in flight together, and then waits for the responses. Those may come in any order:
@@ -55,6 +55,7 @@ pub(in crate::cases) fn one_qos(cx: &mut Context) -> Outcome {
             for subscriber in &mut subscribers {
                 let came = receive(subscriber, count.into())?;
                 let expected: Vec<(u8, u8)> = (0..count).map(|number| (qos.min(granted), number)).collect();
+                came.iter().try_for_each(|(at, _)| check_qos(cx.version(), *at, qos.min(granted)))?;
                 check_equal("the QoS and number of each message", came, expected)?;
             }
         }
@@ -71,6 +72,7 @@ pub(in crate::cases) fn mixed_qos(cx: &mut Context) -> Outcome {
     let publish = |number| Publish::new(&topic, &[number]).qos(number % 3);
     publish_all(&mut publisher, (0..count).map(publish).collect())?;
     let came = receive(&mut subscriber, count.into())?;
+    came.iter().try_for_each(|(at, number)| check_qos(cx.version(), *at, number % 3))?;
     for qos in 0..3 {
         let came: Vec<u8> = came.iter().filter(|(at, _)| *at == qos).map(|(_, number)| *number).collect();
         let expected: Vec<u8> = (0..count).filter(|number| number % 3 == qos).collect();
@@ -90,6 +92,7 @@ pub(in crate::cases) fn different_sizes(cx: &mut Context) -> Outcome {
         let publish = |(number, size): (u8, usize)| Publish::new(&topic, vec![number; size]).qos(qos);
         publish_all(&mut publisher, (0..count).zip(SIZES.into_iter().cycle()).map(publish).collect())?;
         let came = receive(&mut subscriber, count.into())?;
+        came.iter().try_for_each(|(at, _)| check_qos(cx.version(), *at, qos))?;
         check_equal("the messages", came, (0..count).map(|number| (qos, number)).collect::<Vec<_>>())?;
     }
     Ok(())
@@ -128,6 +131,7 @@ pub(in crate::cases) fn while_away(cx: &mut Context) -> Outcome {
         publish_all(&mut publisher, (0..count).map(publish).collect())?;
         away = cx.connect(connect.clone())?;
         let came = receive(&mut away, count.into())?;
+        came.iter().try_for_each(|(at, _)| check_qos(cx.version(), *at, qos))?;
         check_equal("the messages", came, (0..count).map(|number| (qos, number)).collect::<Vec<_>>())?;
         away.expect_silence_after(&mut publisher)?;
     }

@@ -34,7 +34,10 @@ pub(super) fn none_before_connack(cx: &mut Context) -> Outcome {
             Some(Packet::Connack(connack)) => connack.reason >= 0x80,
             Some(_) => false,
         };
-        check(is_refusal, "a refusing CONNACK, or the end of the connection", format!("{answer:?}"))?;
+        // Who accepts the CONNECT violates another statement.
+        let statement = matches!(answer, Some(Packet::Connack(_))).then_some("MQTT-3.1.4-1");
+        check(is_refusal, "a refusing CONNACK, or the end of the connection", format!("{answer:?}"))
+            .map_err(|failure| failure.or_of(statement))?;
         let then = if answer.is_some() { client.receive_or_close()? } else { None };
         check(then.is_none(), "the end of the connection", format!("{then:?}"))?;
     }

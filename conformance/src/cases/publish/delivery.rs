@@ -1,7 +1,7 @@
 //! The response to a PUBLISH, and the receivers of the message.
 
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check_equal};
+use crate::failure::{Failure, Outcome, check_equal, check_qos};
 use crate::wire::kind::Kind;
 use crate::wire::packet::Packet;
 use crate::wire::{Ack, Connect, Publish, Subscribe, Unsubscribe, Version, property};
@@ -54,7 +54,7 @@ pub(in crate::cases) fn payloads(cx: &mut Context) -> Outcome {
         for qos in 0..=2 {
             publisher.publish(Publish::new(&topic, &payload).qos(qos))?;
             let message = subscriber.expect_message(&topic, &payload)?;
-            check_equal("the QoS", message.qos, qos)?;
+            check_qos(cx.version(), message.qos, qos)?;
         }
     }
     subscriber.expect_silence_after(&mut publisher)
@@ -111,7 +111,7 @@ pub(in crate::cases) fn both_versions(cx: &mut Context) -> Outcome {
         for subscriber in [&mut here, &mut there] {
             for _ in 0..2 {
                 let message = subscriber.expect_message(&topic, "both")?;
-                check_equal("the QoS", message.qos, qos)?;
+                check_qos(cx.version(), message.qos, qos)?;
             }
         }
     }

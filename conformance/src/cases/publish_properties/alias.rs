@@ -1,7 +1,7 @@
 //! Topic Aliases in both directions.
 
 use crate::context::Context;
-use crate::failure::{Outcome, check_equal};
+use crate::failure::{Outcome, check_equal, check_qos};
 use crate::wire::{Publish, property};
 
 fn maximum(cx: &Context) -> u32 {
@@ -141,7 +141,7 @@ pub(in crate::cases) fn of_the_server(cx: &mut Context) -> Outcome {
                 for topic in &topics {
                     publisher.publish(Publish::new(topic, topic).qos(qos))?;
                     let message = subscriber.expect_message(topic, topic)?;
-                    check_equal("the QoS", message.qos, qos)?;
+                    check_qos(cx.version(), message.qos, qos)?;
                 }
             }
             subscriber.disconnect()?;

@@ -27,6 +27,9 @@ fn received_in_every_way(cx: &mut Context, message: &Publish) -> Result<Vec<Publ
     // It subscribed at QoS 1; the server may drop QoS 0 messages for it.
     let waiting = client.messages_until_marker(&mut publisher)?;
     let waiting: Vec<Publish> = waiting.into_iter().filter(|message| message.qos > 0).collect();
+    let came = format!("{} of them", waiting.len());
+    check(waiting.len() <= 2, "at most two messages above QoS 0", came)
+        .map_err(|failure| failure.of("MQTT-3.8.4-8"))?;
     check_equal("the number of messages that have waited", waiting.len(), 2)?;
     received.extend(waiting);
     client.disconnect()?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check, check_equal};
+use crate::failure::{Failure, Outcome, check, check_equal, check_qos};
 use crate::wire::kind::Kind;
 use crate::wire::packet::Packet;
 use crate::wire::{Ack, Publish, property};
@@ -193,7 +193,7 @@ pub(in crate::cases) fn ownership(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(away)?;
     for qos in 1..=2u8 {
         let message = client.expect_message(&topic, [qos])?;
-        check_equal("the QoS", message.qos, qos)?;
+        check_qos(cx.version(), message.qos, qos)?;
     }
     client.expect_silence_after(&mut cx.client("publisher")?)
 }

@@ -3,7 +3,7 @@
 use super::broker::restart;
 use crate::broker::Signal;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check_equal};
+use crate::failure::{Failure, Outcome, check_equal, check_qos};
 use crate::wire::{Ack, AckKind, Packet, Publish, Value, property};
 
 const SIGNALS: [Signal; 2] = [Signal::Term, Signal::Kill];
@@ -44,7 +44,7 @@ pub(super) fn waiting(cx: &mut Context) -> Outcome {
         for qos in [1, 2] {
             for number in 0..MESSAGES {
                 let message = client.expect_message(&topic, [number])?;
-                check_equal("the QoS", message.qos, qos)?;
+                check_qos(cx.version(), message.qos, qos)?;
             }
         }
         client.expect_silence_after(&mut cx.client("publisher")?)?;

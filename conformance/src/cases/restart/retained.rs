@@ -3,7 +3,7 @@
 use super::broker::restart;
 use crate::broker::Signal;
 use crate::context::Context;
-use crate::failure::{Outcome, check_equal};
+use crate::failure::{Outcome, check_equal, check_qos};
 use crate::wire::Publish;
 
 pub(super) fn kept(cx: &mut Context) -> Outcome {
@@ -23,7 +23,7 @@ pub(super) fn kept(cx: &mut Context) -> Outcome {
             reader.subscribe(topic, 1)?;
             let message = reader.expect_message(topic, payload)?;
             check_equal("the RETAIN flag", message.retain, true)?;
-            check_equal("the QoS", message.qos, 1)?;
+            check_qos(cx.version(), message.qos, 1)?;
         }
         reader.expect_silence_after(&mut cx.client("publisher")?)?;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::broker::restart;
 use crate::broker::Signal;
 use crate::context::Context;
-use crate::failure::{Outcome, check_equal};
+use crate::failure::{Outcome, check_equal, check_qos};
 use crate::wire::{Disconnect, Filter, Publish, Subscribe, property};
 
 const SIGNALS: [Signal; 2] = [Signal::Term, Signal::Kill];
@@ -29,7 +29,7 @@ pub(super) fn subscriptions(cx: &mut Context) -> Outcome {
             publisher.publish(Publish::new(cx.topic(name), name).qos(1))?;
             if name != "gone" {
                 let message = client.expect_message(&cx.topic(name), name)?;
-                check_equal("the QoS", message.qos, qos)?;
+                check_qos(cx.version(), message.qos, qos)?;
             }
         }
         client.disconnect()?;

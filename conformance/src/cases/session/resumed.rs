@@ -1,7 +1,7 @@
 //! Subscriptions and messages of a resumed Session.
 
 use crate::context::Context;
-use crate::failure::{Outcome, check, check_equal};
+use crate::failure::{Outcome, check, check_equal, check_qos};
 use crate::wire::{Filter, Publish, Subscribe, property};
 
 pub(super) fn subscriptions(cx: &mut Context) -> Outcome {
@@ -24,7 +24,7 @@ pub(super) fn subscriptions(cx: &mut Context) -> Outcome {
             publisher.publish(Publish::new(cx.topic(name), name).qos(1))?;
             if name != "gone" {
                 let message = client.expect_message(&cx.topic(name), name)?;
-                check_equal("the QoS", message.qos, qos)?;
+                check_qos(cx.version(), message.qos, qos)?;
             }
         }
         client.disconnect()?;
@@ -87,7 +87,7 @@ pub(super) fn waiting_messages(cx: &mut Context) -> Outcome {
         for qos in 1..=qos_max {
             for number in 0..MESSAGES {
                 let message = client.expect_message(&topic, [number])?;
-                check_equal("the QoS", message.qos, qos)?;
+                check_qos(cx.version(), message.qos, qos)?;
             }
         }
         client.expect_silence_after(&mut publisher)?;
@@ -108,7 +108,7 @@ pub(super) fn qos_0_messages(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(lasting)?;
     let mut message = client.expect_publish()?;
     if message.payload == "may be dropped" {
-        check_equal("the QoS", message.qos, 0)?;
+        check_qos(cx.version(), message.qos, 0)?;
         message = client.expect_publish()?;
     }
     check(message.payload == "is kept" && message.qos == 1, "the message at QoS 1", format!("{message:?}"))?;

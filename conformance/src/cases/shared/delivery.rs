@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::share::share;
 use crate::client::Client;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check, check_equal};
+use crate::failure::{Failure, Outcome, check, check_equal, check_qos};
 use crate::wire::{Ack, Connect, Publish};
 
 pub(super) fn granted_qos(cx: &mut Context) -> Outcome {
@@ -18,7 +18,7 @@ pub(super) fn granted_qos(cx: &mut Context) -> Outcome {
         for published in 0..3 {
             publisher.publish(Publish::new(&topic, "payload").qos(published))?;
             let message = client.expect_message(&topic, "payload")?;
-            check_equal("the QoS", message.qos, published.min(granted))?;
+            check_qos(cx.version(), message.qos, published.min(granted))?;
         }
     }
     client.expect_silence_after(&mut publisher)
@@ -40,7 +40,7 @@ pub(super) fn granted_qos_of_each(cx: &mut Context) -> Outcome {
     for (member, granted) in &mut members {
         for message in member.messages_until_marker(&mut publisher)? {
             let number: u8 = message.payload.to_text().parse().unwrap_or_default();
-            check_equal("the QoS", message.qos, (number % 3).min(*granted))?;
+            check_qos(cx.version(), message.qos, (number % 3).min(*granted))?;
             came += 1;
         }
     }

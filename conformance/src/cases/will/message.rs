@@ -2,7 +2,7 @@
 
 use super::super::connect::expect_refused;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check, check_equal};
+use crate::failure::{Failure, Outcome, check, check_equal, check_qos};
 use crate::wire::{Filter, Text, Utf8, Value, Will, property};
 
 pub(super) fn qos(cx: &mut Context) -> Outcome {
@@ -15,7 +15,7 @@ pub(super) fn qos(cx: &mut Context) -> Outcome {
             let connect = cx.connecting("willing").will(Will::new(&topic, payload).qos(qos));
             cx.connect(connect)?.abandon();
             let will = subscriber.expect_message(&topic, payload)?;
-            check_equal("the QoS", will.qos, qos.min(granted))?;
+            check_qos(cx.version(), will.qos, qos.min(granted))?;
             check_equal("DUP", will.dup, false)?;
         }
     }

@@ -38,6 +38,10 @@ fn an_option_without_a_listener_makes_the_default_one() {
     assert_eq!(model.listeners[0].port, Some(1883));
     let model = self::model("max_connections 5\n").unwrap();
     assert!(!model.listens);
+    let model = self::model("protocol mqtt\nlistener 1883\n").unwrap();
+    assert_eq!((model.listeners.len(), model.listeners[0].is_implied()), (1, false), "the default says nothing");
+    let model = self::model("protocol websockets\nlistener 1884\n").unwrap();
+    assert_eq!(model.listeners.len(), 2);
     let model = self::model("port 1885\nbind_address ::1\nmax_connections 5\n").unwrap();
     assert_eq!((model.listeners[0].port, model.listeners[0].address.as_deref()), (Some(1885), Some("::1")));
     assert_eq!(model.listeners.len(), 1);

@@ -83,8 +83,8 @@ impl Conversion<'_> {
             (
                 Outcome::Differs,
                 bound,
-                "bound to a Client Identifier, which is not so here: they may connect with any; `client_id = \"must-be-user-name\"` \
-                                       of a listener binds it to the user name",
+                "bound to a Client Identifier, which is not so here: they may connect with any, and have the rules for their own; \
+                 `client_id = \"must-be-user-name\"` of a listener binds it to the user name",
             ),
         ] {
             if !names.is_empty() {

@@ -19,6 +19,11 @@ pub(super) fn text(dynsec: &Dynsec) -> (String, Vec<String>) {
     let mut own = Vec::new();
     for client in dynsec.clients.iter().filter(|client| super::is_fit(&client.name)) {
         let names = dynsec.names(client);
+        if let Some(client_id) = client.client_id.as_deref().filter(|_| dynsec.names_the_client_id(&names)) {
+            let rights = writer.own_rights(&names).unwrap_or_else(|| Rc::new(writer.rights(&names)));
+            own.push((client, Rc::new(rights.with_client_id(client_id))));
+            continue;
+        }
         let rights = known.entry(names.clone()).or_insert_with(|| writer.own_rights(&names));
         match rights {
             Some(rights) => own.push((client, Rc::clone(rights))),
@@ -46,6 +51,31 @@ struct Rights {
     lost: Vec<String>,
 }
 
+impl Rights {
+    /// Those of a client that has this Client Identifier alone: here, it may have any.
+    fn with_client_id(&self, client_id: &str) -> Self {
+        let is_level = !client_id.contains(['/', '+', '#']) && !has_placeholder(client_id) && is_line(client_id);
+        let filled = |filters: &[String], instead: Option<&str>| -> Vec<String> {
+            let fill = |filter: &String| match (filter.split('/').any(|level| level == CLIENT_ID), instead) {
+                (false, _) => Some(filter.clone()),
+                (true, None) => None,
+                (true, Some(instead)) => {
+                    let levels = filter.split('/').map(|level| if level == CLIENT_ID { instead } else { level });
+                    Some(levels.collect::<Vec<_>>().join("/"))
+                }
+            };
+            filters.iter().filter_map(fill).collect()
+        };
+        let allowed = is_level.then_some(client_id);
+        Self {
+            read: filled(&self.read, allowed),
+            write: filled(&self.write, allowed),
+            deny: filled(&self.deny, allowed.or(Some("+"))),
+            lost: self.lost.clone(),
+        }
+    }
+}
+
 struct Writer<'a> {
     dynsec: &'a Dynsec,
     text: String,
@@ -63,6 +93,13 @@ impl Dynsec {
             }
         }
         names
+    }
+
+    /// Whether a rule of these roles has the Client Identifier in it.
+    fn names_the_client_id(&self, names: &[&str]) -> bool {
+        let roles = names.iter().filter_map(|name| self.roles.get(*name));
+        let mut rules = roles.flat_map(|role| role.send.iter().chain(&role.receive).chain(&role.subscribe));
+        rules.any(|rule| rule.topic.contains(CLIENT_ID))
     }
 
     fn rules(&self, names: &[&str], kind: impl Fn(&Role) -> &[Rule]) -> Vec<Rule> {
@@ -236,6 +273,8 @@ pub(super) fn is_line(text: &str) -> bool {
     text.trim() == text && !text.is_empty() && !text.contains(char::is_control)
 }
 
+/// The level that stands for the Client Identifier.
+const CLIENT_ID: &str = "%c";
 /// What the ACL file accepts for a client.
 const RULES_MAX: usize = 4_096;
 /// All topics of clients, and what the broker says about itself.

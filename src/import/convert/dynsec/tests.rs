@@ -202,6 +202,30 @@ fn roles_are_groups_and_names_are_filled_in() {
 }
 
 #[test]
+fn client_that_is_bound_to_an_identifier_gets_no_more_with_another_one() {
+    let topic = |text: &str| TopicName::try_from(text).unwrap();
+    for bound in ["u-7", "+", "a/b", "%u", " "] {
+        let text = json!({
+            "clients": [{"username": "u", "clientid": bound, "roles": [{"rolename": "r"}]}, {"username": "v", "roles": [{"rolename": "r"}]}],
+            "roles": [{"rolename": "r", "acls": [
+                {"acltype": "publishClientSend", "topic": "a/%c/#", "allow": true},
+                {"acltype": "publishClientSend", "topic": "own/%u", "allow": true},
+                {"acltype": "publishClientSend", "topic": "b/%c", "allow": false},
+                {"acltype": "publishClientSend", "topic": "b/#", "allow": true},
+            ]}],
+        });
+        let dynsec = Dynsec::parse(&text.to_string()).unwrap();
+        for client_id in ["u-7", "other", "u"] {
+            let bound_one = access(&dynsec, Some("u"), client_id);
+            assert_eq!(bound_one.publish(&topic("a/u-7/x")).is_ok(), bound == "u-7", "{bound} as {client_id}");
+            assert!(bound_one.publish(&topic("a/other/x")).is_err() && bound_one.publish(&topic("a/u/x")).is_err());
+            assert!(bound_one.publish(&topic("own/u")).is_ok() && bound_one.publish(&topic("b/u-7")).is_err());
+        }
+        assert!(access(&dynsec, Some("v"), "other").publish(&topic("a/other/x")).is_ok(), "nothing binds it");
+    }
+}
+
+#[test]
 fn names_that_a_file_can_not_have_add_no_line() {
     let text = json!({
         "clients": [{"username": "a\nuser b\nsuperuser", "roles": [{"rolename": "r"}]}, {"username": "c", "roles": [{"rolename": "r"}]}],

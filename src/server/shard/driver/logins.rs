@@ -8,11 +8,14 @@ use tokio::time::sleep;
 
 use super::Driver;
 use crate::auth::{self, Asked, Source};
-use crate::broker::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Report};
+use crate::broker::{
+    AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Report, VerifiedUser,
+};
 use crate::codec::ReasonCode;
 use crate::server::authentication;
 use crate::server::bans::Subject;
 use crate::server::client_ids::rule;
+use crate::server::own_client;
 use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::Mail;
 
@@ -21,6 +24,13 @@ impl Driver {
     pub(super) fn authenticate(&mut self, connection: ConnectionId, request: AuthenticationRequest) {
         let is_connect = request.step == AuthenticationStep::Connect;
         let now = self.reading.now;
+        if let Some(user) = self.own.get(&connection) {
+            let outcome = own_client::granted(user, &request, &self.authentication);
+            return self.answers.push_back(Event::Authenticated { connection, outcome });
+        }
+        if own_client::is_reserved(&request.client_id) {
+            return self.answers.push_back(refused(connection, ReasonCode::ClientIdentifierNotValid, RESERVED));
+        }
         let Some(peer) = self.shard.peer(connection) else { return };
         let is_own = self.bans.is_own(peer.address);
         let is_answer = request.step == AuthenticationStep::Continue;
@@ -47,6 +57,11 @@ impl Driver {
         } else {
             self.delay(connection, delay, Login::Delayed(Box::new(request)));
         }
+    }
+
+    /// Notes that a connection is that of a client of the broker's own.
+    pub(in crate::server) fn set_own(&mut self, connection: ConnectionId, user: Arc<VerifiedUser>) {
+        self.own.insert(connection, user);
     }
 
     /// Gets the verdict at once if no provider blocks. Otherwise the answer arrives as [`Mail::Authenticated`].
@@ -143,6 +158,7 @@ impl Driver {
     pub(super) fn note_end(&self, report: &Report) {
         if let Report::Disconnected { client, lost: Some(lost), .. } = report
             && !self.bans.is_own(client.address)
+            && !client.client_id.as_ref().is_some_and(own_client::is_reserved)
         {
             let source = Source::of(client.address.map(|address| address.ip()));
             self.bans.ended(source, lost.verified_user.as_ref(), lost.lasted, self.reading.now);
@@ -164,5 +180,7 @@ fn refused(connection: ConnectionId, reason_code: ReasonCode, cause: &'static st
     Event::Authenticated { connection, outcome }
 }
 
+/// The cause for a CONNECT from outside with the Client Identifier of a client of the broker's own.
+const RESERVED: &str = "the Client Identifier is reserved for clients of the broker's own";
 /// The cause for an AUTH that no provider has asked for.
 const NOT_ASKED: &str = "AUTH 0x18 without an authentication that continues";

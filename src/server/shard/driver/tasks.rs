@@ -67,6 +67,7 @@ impl Driver {
     /// Removes a connection and cancels the check of its password.
     fn forget(&mut self, connection: ConnectionId) -> Option<Entry> {
         self.logins.remove(&connection);
+        self.own.remove(&connection);
         let entry = self.connections.close(connection)?;
         if entry.input_held > 0 {
             self.memory.change_input(entry.input_held, 0);

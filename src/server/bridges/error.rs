@@ -1,0 +1,59 @@
+use std::io;
+use std::path::PathBuf;
+
+use rustls_pki_types::pem;
+use tokio_rustls::rustls;
+
+use crate::bridge::{Ended, in_words};
+use crate::codec::ReasonCode;
+use crate::server::packet_link::LinkError;
+
+/// Why a bridge is not connected.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BridgeError {
+    #[error("cannot connect: {0}")]
+    Unreachable(io::Error),
+    #[error("TLS: {0}")]
+    Handshake(io::Error),
+    #[error("WebSocket: {0}")]
+    WebSocket(io::Error),
+    #[error("cannot read {}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("cannot use {}: {source}", path.display())]
+    Pem { path: PathBuf, source: pem::Error },
+    #[error("{} contains no certificate", path.display())]
+    Empty { path: PathBuf },
+    #[error("the operating system has no trusted authorities: name a file with ca")]
+    NoSystemAuthorities,
+    #[error("cannot use the certificates: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("cannot verify certificates: {0}")]
+    Verifier(#[from] rustls::client::VerifierBuilderError),
+    #[error("{0:?} is not a name for TLS")]
+    ServerName(String),
+    #[error("no address is valid")]
+    NoAddress,
+    #[error("the other broker refused the connection: {}", in_words(*.0, .1.as_deref()))]
+    Refused(ReasonCode, Option<String>),
+    #[error("this broker refused the connection: {}", in_words(*.0, .1.as_deref()))]
+    RefusedHere(ReasonCode, Option<String>),
+    #[error("the other broker: {0}")]
+    There(LinkError),
+    #[error("this broker: {0}")]
+    Here(LinkError),
+    #[error("{0}")]
+    Ended(#[from] Ended),
+    #[error("no answer within {0} s")]
+    Silent(u64),
+    #[error("the shards do not answer")]
+    NoAnswer,
+    #[error("the other broker sent too much before the bridge was ready")]
+    TooMuch,
+}
+
+impl BridgeError {
+    /// Whether an old broker may have ended the connection because it does not know the bridge bit.
+    pub(super) fn may_be_the_bridge_bit(&self) -> bool {
+        matches!(self, Self::Refused(ReasonCode::UnsupportedProtocolVersion, _) | Self::There(LinkError::Lost(_)))
+    }
+}

@@ -1,0 +1,181 @@
+//! What an operator sees and changes.
+
+use crate::client::Client;
+use crate::node::{Kind, Node};
+use crate::passing::bridge;
+
+#[test]
+fn the_state_of_a_bridge_is_retained_on_both_sides() {
+    for other in [Kind::Oncemq, Kind::Mosquitto] {
+        let there = Node::started(other, "");
+        let mut here = Node::started(Kind::Oncemq, &bridge(&there.url(), "", &["filter = \"a\""]));
+        here.wait_for_log("bridge_connected");
+        let topic = "$SYS/broker/connection/oncemq-b/state";
+        let mut watchers = [&here, &there].map(|broker| Client::subscribed(broker.address, "watcher", topic));
+        for watcher in &mut watchers {
+            watcher.run_until("state 1", |client| client.texts().last().is_some_and(|text| text.contains(" 1 ")));
+        }
+        here.end("KILL");
+        watchers[1].run_until("state 0", |client| client.texts().last().is_some_and(|text| text.contains(" 0 ")));
+        drop(here);
+    }
+}
+
+#[test]
+fn messages_wait_for_a_broker_that_was_never_there() {
+    for other in [Kind::Oncemq, Kind::Mosquitto] {
+        let mut there = Node::started(other, "");
+        let mut at_there = Client::subscribed(there.address, "at-there", "r/#");
+        there.end("TERM");
+        let topics = ["filter = \"#\", qos = 2, remote_prefix = \"r/\""];
+        let mut here = Node::new(Kind::Oncemq);
+        here.configure("");
+        here.start();
+        Client::new(here.address, "publisher").publish_now("kept", "before the bridge", 1, true);
+        here.end("KILL");
+        here.configure(&bridge(&there.url(), "", &topics));
+        here.start();
+        here.wait_for_log("bridge_failed");
+        Client::new(here.address, "publisher").publish_now("a", "1", 2, false);
+        // The Session of the bridge is there after a restart, and the retained message still follows.
+        here.end("KILL");
+        here.start();
+        here.wait_for_log_times("bridge_failed", 2);
+        Client::new(here.address, "publisher").publish_now("a", "2", 2, false);
+        there.start();
+        at_there
+            .run_until("all", |client| client.messages.iter().filter(|message| message.topic == "r/a").count() == 2);
+        at_there.run_for(crate::SILENCE);
+        // The retained message may come before or after the client is back there.
+        let (kept, queued): (Vec<String>, Vec<String>) =
+            at_there.texts().into_iter().partition(|text| text.starts_with("r/kept"));
+        assert_eq!(queued, ["r/a 1 2", "r/a 2 2"]);
+        assert!(kept.iter().any(|text| text.starts_with("r/kept before the bridge 1")), "{kept:?}");
+    }
+}
+
+#[test]
+fn a_bridge_fails_over_to_the_next_address() {
+    let there = Node::started(Kind::Oncemq, "");
+    let dead = Node::new(Kind::Oncemq);
+    let text =
+        bridge("URL", "", &["filter = \"a\""]).replace("\"URL\"", &format!("{:?}, {:?}", dead.url(), there.url()));
+    let here = Node::started(Kind::Oncemq, &text);
+    here.wait_for_log("bridge_connected");
+    assert!(here.log().contains("bridge_failed"));
+    let mut at_there = Client::subscribed(there.address, "at-there", "a");
+    Client::new(here.address, "publisher").publish_now("a", "x", 2, false);
+    at_there.expect(&["a x 2"]);
+}
+
+#[test]
+fn a_lazy_bridge_connects_when_messages_are_queued_and_leaves_when_there_are_none() {
+    let there = Node::started(Kind::Oncemq, "");
+    let settings = "start = \"lazy\"\nlazy_threshold = 3\nidle_timeout = \"1s\"";
+    let here = Node::started(Kind::Oncemq, &bridge(&there.url(), settings, &["filter = \"a\""]));
+    let mut at_there = Client::subscribed(there.address, "at-there", "a");
+    let mut publisher = Client::new(here.address, "publisher");
+    here.wait_for_log("client_connected");
+    publisher.run_for(crate::SILENCE); // the bridge has subscribed
+    for number in 0..2 {
+        publisher.publish_now("a", &number.to_string(), 1, false);
+    }
+    publisher.run_for(std::time::Duration::from_millis(1_500));
+    assert!(!here.log().contains("bridge_connected"));
+    publisher.publish_now("a", "2", 1, false);
+    at_there.expect(&["a 0 1", "a 1 1", "a 2 1"]);
+    there.wait_for_log("client_disconnected");
+    for number in 3..6 {
+        publisher.publish_now("a", &number.to_string(), 1, false);
+    }
+    at_there.run_until("three more", |client| client.messages.len() == 6);
+    here.wait_for_log_times("bridge_connected", 2);
+}
+
+#[test]
+fn a_bridge_that_starts_once_does_not_come_back() {
+    let mut there = Node::started(Kind::Oncemq, "");
+    let here = Node::started(Kind::Oncemq, &bridge(&there.url(), "start = \"once\"", &["filter = \"a\""]));
+    here.wait_for_log("bridge_connected");
+    there.end("KILL");
+    here.wait_for_log("bridge_disconnected");
+    there.start();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(here.log().matches("bridge_connected").count(), 1);
+}
+
+#[test]
+fn a_reload_starts_ends_and_replaces_only_the_bridges_that_have_changed() {
+    let there = Node::started(Kind::Oncemq, "");
+    let named = |name: &str, filter: &str| {
+        bridge(&there.url(), "", &[&format!("filter = {filter:?}, direction = \"both\"")])
+            .replace("\"b\"", &format!("{name:?}"))
+    };
+    let here = Node::started(Kind::Oncemq, &format!("{}{}", named("stays", "s/#"), named("changes", "old/#")));
+    here.wait_for_log_times("bridge_connected", 2);
+    here.configure(&format!("{}{}{}", named("stays", "s/#"), named("changes", "new/#"), named("comes", "c/#")));
+    here.signal("HUP");
+    here.wait_for_log_times("bridge_connected", 4);
+    let mut publisher = Client::new(here.address, "publisher");
+    let mut at_there = Client::subscribed(there.address, "at-there", "#");
+    let mut at_here = Client::subscribed(here.address, "at-here", "#");
+    for topic in ["old/1", "new/1", "s/1", "c/1"] {
+        publisher.publish_now(topic, "x", 2, false);
+    }
+    at_there.expect(&["new/1 x 2", "s/1 x 2", "c/1 x 2"]);
+    for topic in ["old/2", "new/2"] {
+        at_there.publish_now(topic, "y", 2, false);
+    }
+    at_here.expect(&["old/1 x 2", "new/1 x 2", "s/1 x 2", "c/1 x 2", "new/2 y 2"]);
+    assert_eq!(here.log().matches("bridge stays is connected").count(), 1);
+    here.configure(&named("stays", "s/#"));
+    here.signal("HUP");
+    here.wait_for_log_times("bridge_session_left", 2);
+    publisher.publish_now("s/2", "x", 2, false);
+    at_there.run_until("s/2", |client| client.texts().contains(&"s/2 x 2".to_owned()));
+    assert_eq!(here.log().matches("bridge stays is connected").count(), 1);
+}
+
+#[test]
+fn a_stop_of_either_side_loses_and_doubles_nothing() {
+    let mut there = Node::started(Kind::Oncemq, "");
+    let mut here = Node::started(Kind::Oncemq, &bridge(&there.url(), "", &["filter = \"a\""]));
+    here.wait_for_log("bridge_connected");
+    let mut at_there = Client::subscribed(there.address, "at-there", "a");
+    let mut publisher = Client::new(here.address, "publisher");
+    let mut expected = Vec::new();
+    for number in 0..60 {
+        publisher.publish_now("a", &number.to_string(), 2, false);
+        expected.push(format!("a {number} 2"));
+        match number {
+            20 => {
+                here.end("TERM");
+                here.start();
+            }
+            40 => {
+                there.end("TERM");
+                there.start();
+            }
+            _ => {}
+        }
+    }
+    at_there.run_until("all messages", |client| client.messages.len() >= 60);
+    at_there.run_for(crate::SILENCE);
+    assert_eq!(at_there.texts(), expected);
+}
+
+#[test]
+fn a_bridge_with_another_user_keeps_its_queue() {
+    let mut there = Node::started(Kind::Oncemq, "");
+    let topics = ["filter = \"a\""];
+    let here = Node::started(Kind::Oncemq, &bridge(&there.url(), "", &topics));
+    here.wait_for_log("bridge_connected");
+    let mut at_there = Client::subscribed(there.address, "at-there", "a");
+    there.end("KILL");
+    Client::new(here.address, "publisher").publish_now("a", "x", 2, false);
+    here.configure(&bridge(&there.url(), "user = \"other\"", &topics));
+    here.signal("HUP");
+    here.wait_for_log("settings_reloaded");
+    there.start();
+    at_there.expect(&["a x 2"]);
+}
