@@ -80,8 +80,9 @@ const BELOW_BROKER: &[&str] = &["session", "routing", "rewrite", "codec", "dense
 const BELOW_CONFIG: &[&str] = &["codec", "private_address", "rewrite", "topic", "timestamp"];
 /// Who a client is and what it may do is decided without a connection or a Session.
 const BELOW_AUTH: &[&str] = &["config", "http_client", "routing", "codec", "topic", "timestamp"];
-/// It makes a configuration, and the files of users and rules that go with it.
-const BELOW_IMPORT: &[&str] = &["auth", "config", "routing", "codec", "topic", "timestamp"];
+/// It makes a configuration, and the files of users and rules that go with it; state is written as the broker's own records.
+const BELOW_IMPORT: &[&str] =
+    &["auth", "broker", "store", "config", "session", "routing", "codec", "topic", "timestamp"];
 /// A Session is reached through its shard alone.
 const BELOW_SERVER: &[&str] = &[
     "import",

@@ -9,6 +9,7 @@ mod encode;
 mod files;
 mod import;
 mod listener;
+mod mosquitto_db;
 mod recovery;
 mod scram;
 mod shadow;
@@ -19,7 +20,7 @@ mod tokens;
 mod user_properties;
 
 /// Every target: its name, its function, and how often the tests call it with mutated seeds.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "acl", run: files::acl, runs: 400 },
     Target { name: "admin", run: admin::admin, runs: 150 },
     Target { name: "config", run: files::config, runs: 400 },
@@ -27,6 +28,7 @@ pub const TARGETS: [Target; 19] = [
     Target { name: "dynsec", run: import::dynsec, runs: 300 },
     Target { name: "encode", run: encode::encode, runs: 3_000 },
     Target { name: "mosquitto_conf", run: import::conf, runs: 300 },
+    Target { name: "mosquitto_db", run: mosquitto_db::mosquitto_db, runs: 3_000 },
     Target { name: "opening", run: listener::opening, runs: 2_000 },
     Target { name: "passwords", run: files::passwords, runs: 400 },
     Target { name: "proxy", run: listener::proxy, runs: 5_000 },

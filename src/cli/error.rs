@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use oncemq::auth::{AuthError, ExpectationError};
 use oncemq::config::ConfigError;
+use oncemq::import::state::ImportError;
 use oncemq::import::{ConfError, WriteError};
 
 use crate::tls_client::TlsFilesError;
@@ -28,6 +29,9 @@ pub(crate) enum CliError {
     /// A configuration of mosquitto can't be read.
     #[error(transparent)]
     Import(#[from] ConfError),
+    /// The state of mosquitto can't be taken over.
+    #[error(transparent)]
+    State(#[from] ImportError),
     /// What is made of it can't be written.
     #[error(transparent)]
     NotWritten(#[from] WriteError),
@@ -59,6 +63,7 @@ impl CliError {
     /// what is not done, too.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
+            Self::State(error) => error.exit_code(),
             Self::Config(_)
             | Self::Usage(_)
             | Self::Tls(_)

@@ -6,12 +6,15 @@ use clap::Subcommand;
 use oncemq::import::{self, Existing, Outcome, Terms};
 
 use super::error::CliError;
+use super::import_state::MosquittoDb;
 use crate::output::print;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Import {
     /// Make a configuration of mosquitto's: listeners, TLS, users, access rules, limits and bridges
     Mosquitto(Mosquitto),
+    /// Make a data directory of the state that mosquitto has saved; mosquitto must be stopped
+    MosquittoDb(MosquittoDb),
 }
 
 #[derive(Debug, clap::Args)]

@@ -11,6 +11,7 @@ mod clients;
 mod error;
 mod generate;
 mod import;
+mod import_state;
 mod message;
 mod mqtt;
 mod output;
@@ -133,6 +134,7 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Acl(Acl::Check(command)) => acl::check(command),
         CliCommand::Acl(Acl::Test(command)) => acl::test(command),
         CliCommand::Import(Import::Mosquitto(command)) => import::mosquitto(&command),
+        CliCommand::Import(Import::MosquittoDb(command)) => import_state::run(command),
         CliCommand::Reload(command) => broker::reload(command),
         CliCommand::Backup(command) => broker::backup(command),
         CliCommand::Completion(command) => generate::completion(command, &mut definition),

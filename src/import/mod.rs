@@ -1,11 +1,12 @@
 //! Moving in from mosquitto: its configuration, read as it reads it, and made into one of ours.
 //!
 //! `conf/` knows mosquitto.conf, and `convert/` what becomes of each option. Both `oncemq import mosquitto` and `oncemq --mosquitto-conf` use
-//! them. Nothing of mosquitto's is changed.
+//! them. `state/` takes over what mosquitto has saved. Nothing of mosquitto's is changed.
 
 mod conf;
 mod convert;
 mod load;
+pub mod state;
 mod write;
 
 use std::path::Path;
