@@ -8,11 +8,11 @@ use tokio::time::timeout;
 
 use super::error::BridgeError;
 use super::keep_alive::KeepAlive;
-use super::plan::{connect_there, has_qos_2, rules, version};
+use super::plan::{MARK_OF_NEW, connect_there, has_qos_2, rules, version};
 use super::state::Bridge;
 use super::transport::{Transport, open};
 use crate::bridge::{BRIDGE_ID, Side, Terms};
-use crate::broker::{Answer, Gift, Query};
+use crate::broker::{Answer, Gift, PAGE_MAX, PageRequest, Query};
 use crate::codec::{Ack, ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket};
 use crate::config::{BridgeAddress, BridgeProtocol};
 use crate::routing::ShardId;
@@ -129,15 +129,23 @@ impl Bridge {
         }
     }
 
-    /// Whether this broker has the Session of the bridge.
+    /// Whether this broker has the Session of the bridge, and that was connected to the other broker before.
     async fn has_session_here(&self) -> Result<bool, BridgeError> {
         let client_id = Kind::Bridge.client_id(&self.settings.name);
         for shard in 0..self.queries.shards() {
             let shard = ShardId(u16::try_from(shard).unwrap_or(u16::MAX));
-            match self.queries.ask(shard, Query::Client(client_id.clone())).await {
-                Ok(Answer::Client(Some(_))) => return Ok(true),
-                Ok(_) => {}
-                Err(_) => return Err(BridgeError::NoAnswer),
+            let mut from = Some(0);
+            while let Some(next) = from {
+                let query = Query::Subscriptions(client_id.clone(), PageRequest { from: next, limit: PAGE_MAX });
+                let answer = self.queries.ask(shard, query).await.map_err(|_| BridgeError::NoAnswer)?;
+                let Answer::Subscriptions(Some(page)) = answer else { break };
+                if page.entries.iter().any(|entry| entry.subscription.filter.to_string() == MARK_OF_NEW) {
+                    return Ok(false);
+                }
+                from = page.next;
+                if from.is_none() {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)

@@ -43,22 +43,26 @@ fn rule(topic: &BridgeTopic, (filter, from, to): (String, &str, &str)) -> Option
 pub(super) fn subscriptions(rules: &Rules) -> Vec<Subscription> {
     let mut found: Vec<Subscription> = Vec::new();
     for rule in &rules.0 {
-        let Ok(filter) = Filter::new(rule.filter.as_str().to_owned().into()) else { continue };
-        if let Some(same) = found.iter_mut().find(|subscription| subscription.filter == filter) {
-            same.options.qos = same.options.qos.max(rule.qos);
-            continue;
+        let Some(new) = subscription(rule.filter.as_str(), rule.qos) else { continue };
+        match found.iter_mut().find(|subscription| subscription.filter == new.filter) {
+            Some(same) => same.options.qos = same.options.qos.max(rule.qos),
+            None => found.push(new),
         }
-        let options = SubscriptionOptions {
-            // Its own messages don't come back.
-            no_local: true,
-            retain_as_published: true,
-            // Those that were there before, it has passed on.
-            retain_handling: RetainHandling::SendIfNew,
-            ..SubscriptionOptions::new(rule.qos)
-        };
-        found.push(Subscription { filter, options });
     }
     found
+}
+
+/// A subscription of a bridge.
+pub(super) fn subscription(filter: &str, qos: Qos) -> Option<Subscription> {
+    let options = SubscriptionOptions {
+        // Its own messages don't come back.
+        no_local: true,
+        retain_as_published: true,
+        // Those that were there before, it has passed on.
+        retain_handling: RetainHandling::SendIfNew,
+        ..SubscriptionOptions::new(qos)
+    };
+    Some(Subscription { filter: Filter::new(filter.to_owned().into()).ok()?, options })
 }
 
 /// Whether messages of QoS 2 may pass in this direction.
@@ -122,6 +126,8 @@ fn password(path: &Path) -> Result<Bytes, BridgeError> {
     Ok(Bytes::copy_from_slice(line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
+/// A Session here that was made before the first connect to the other broker has a subscription to this topic, up to that connect.
+pub(super) const MARK_OF_NEW: &str = "$bridge/new";
 /// In bytes, as many as a password may have.
 const PASSWORD_MAX: u64 = 65_535;
 

@@ -13,7 +13,7 @@ use super::subscribing::RefusedFilter;
 use crate::bridge::{Counts, Refusal, Side, in_words};
 use crate::broker::{Answer, OperatorMessage, Query, TopicQuery};
 use crate::codec::{Message, Qos};
-use crate::config::{self, BridgeProtocol, BridgeStart};
+use crate::config::{self, BridgeProtocol};
 use crate::routing::ShardId;
 use crate::server::LogEvent;
 use crate::server::bridge_figures::{BridgeFigures, BridgeState};
@@ -103,9 +103,7 @@ impl Bridge {
             self.must_release_here |= has_qos_2(&rules(&self.settings).1);
         }
         let name = &*self.settings.name;
-        // A lazy bridge has subscribed here before its first connect.
-        let is_new = self.settings.start == BridgeStart::Lazy && self.figures.connects == 0;
-        if had_here && !self.settings.clean_start && !is_new {
+        if had_here && !self.settings.clean_start {
             self.figures.sessions_lost_there += 1;
             let reason = "the other broker has no session of the bridge";
             log_line!(BridgeSessionLost { bridge = name, reason }, "bridge {name}: {reason}: messages that were on their way may come twice, and what waited there is lost");

@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::BridgeError;
-use super::plan::{rules, subscriptions};
+use super::plan::{MARK_OF_NEW, rules, subscription, subscriptions};
 use super::pump::{Finish, Pump};
 use super::state::{Bridge, Notes};
 use super::subscribing::Subscribing;
 use crate::bridge::Side;
-use crate::codec::{ClientPacket, Connack, Disconnect, ReasonCode, ServerPacket};
+use crate::codec::{ClientPacket, Connack, Disconnect, Qos, ReasonCode, ServerPacket};
 use crate::config::{AddressOrder, BridgeAddress, BridgeProtocol, BridgeStart};
 use crate::server::bridge_figures::BridgeState;
 use crate::server::log::log_line;
@@ -25,6 +25,11 @@ impl Bridge {
         self.publish(self.figures.counts).await;
         self.tell_state_here("0").await;
         let addresses = self.settings.parsed_addresses();
+        // What is published from now on waits for the other broker. A failure shows at the connect, too.
+        select! {
+            _ = self.subscribe_here() => {}
+            _ = &mut stopped => return,
+        }
         loop {
             if self.settings.start == BridgeStart::Lazy {
                 self.enter(BridgeState::Idle);
@@ -142,9 +147,15 @@ impl Bridge {
 
     /// Subscribes at this broker without a connection to the other one.
     async fn subscribe_here(&mut self) -> Result<(), BridgeError> {
-        let (mut link, _) = self.connect_here(&Connack::accepted(false)).await?;
+        let (mut link, connack) = self.connect_here(&Connack::accepted(false)).await?;
         let mut subscribing = Subscribing::new(1, self.settings.dedup_id);
-        for packet in subscribing.begin(subscriptions(&rules(&self.settings).0), &self.stale_here) {
+        let mut wanted = subscriptions(&rules(&self.settings).0);
+        if !connack.session_present {
+            wanted.extend(subscription(MARK_OF_NEW, Qos::AtMostOnce));
+            self.stale_here.push(MARK_OF_NEW.to_owned());
+        }
+        let stale: Vec<String> = self.stale_here.iter().filter(|filter| *filter != MARK_OF_NEW).cloned().collect();
+        for packet in subscribing.begin(wanted, &stale) {
             link.send(&packet);
         }
         let mut notes = Notes::default();
