@@ -11,12 +11,15 @@ use crate::topic::Filter;
 
 impl Shard {
     /// Makes the subscriptions that the operator wants for a client that has connected. One whose topic the client's names cannot be a part of,
-    /// or that the access rules deny, is not made.
+    /// or that the access rules deny, is not made. Clients of the broker's own get none.
     pub(super) fn auto_subscribe(&mut self, slot: usize, id: ConnectionId, turn: &mut Turn<'_>) {
         if self.settings.auto_subscriptions.is_empty() {
             return;
         }
-        let Some(connection) = self.connection(id) else { return };
+        let Some(connection) = self.connection(id).filter(|connection| !connection.identity.owner.is_of_broker())
+        else {
+            return;
+        };
         let (whose, listener) = (whose(connection), &connection.identity.peer.listener);
         let is_for = |one: &&AutoSubscription| {
             let of_user = |users: &[Arc<str>]| users.iter().any(|user| whose.user == Some(user));

@@ -130,6 +130,11 @@ impl Owner {
         }
     }
 
+    /// Whether it is a client of the broker's own, such as a bridge: the configuration names no provider with a `$`.
+    pub fn is_of_broker(&self) -> bool {
+        self.provider().is_some_and(|provider| provider.starts_with('$'))
+    }
+
     /// The name under which what its clients send is counted and compared: the verified user name, or the Client Identifier without one, behind
     /// the mount point and the provider. It is stored with each `dedup-id`. That of the default provider of password files has neither,
     /// as in the stores of earlier versions.

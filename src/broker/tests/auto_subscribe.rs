@@ -120,5 +120,6 @@ fn names_access_rules_users_and_listeners_decide_who_gets_it() {
     assert_eq!(filters(&mut harness, named("x", Some("alice"))), "UNSUBACK 1 00 11 00 11 00 11");
     assert_eq!(filters(&mut harness, named("x", Some("bob"))), "UNSUBACK 1 11 11 00 11 11 11");
     assert_eq!(filters(&mut harness, named("x", None)), "UNSUBACK 1 11 11 00 11 11 11");
+    assert_eq!(filters(&mut harness, named("x", Some("$bridge:alice"))), "UNSUBACK 1 11 11 11 11 11 11");
     assert_eq!(filters(&mut harness, named("+", None)), "UNSUBACK 1 11 11 11 11 11 11", "no wildcard by a name");
 }
