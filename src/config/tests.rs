@@ -78,46 +78,12 @@ fn every_value_in_the_reference_file_is_the_default() {
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
     assert_eq!(config.user_limits.pop().unwrap().users, ["sensor-*"]);
-    let bridge = config.bridges.pop().unwrap();
-    assert_eq!(bridge.topics, [toml::from_str("filter = \"sensors/#\"").unwrap()]);
-    let without_default = crate::config::Bridge {
-        name: "cloud".to_owned(),
-        addresses: bridge.addresses.clone(),
-        client_id: bridge.client_id.clone(),
-        user_name: bridge.user_name.clone(),
-        password_file: bridge.password_file.clone(),
-        ca: bridge.ca.clone(),
-        certificate: bridge.certificate.clone(),
-        key: bridge.key.clone(),
-        server_name: bridge.server_name.clone(),
-        alpn: bridge.alpn.clone(),
-        maximum_packet_size: bridge.maximum_packet_size,
-        user: bridge.user.clone(),
-        notification_topic: bridge.notification_topic.clone(),
-        topics: bridge.topics.clone(),
-        ..crate::config::Bridge::default()
-    };
-    assert_eq!(bridge, without_default);
+    assert_bridge_is_default(config.bridges.pop().unwrap());
     assert_eq!(config.topic_rewrite.pop().map(|rule| rule.compile().is_ok()), Some(true));
     let automatic = config.auto_subscribe.pop().unwrap();
     let default: crate::config::AutoSubscribe = toml::from_str("topic = \"devices/%c/commands\"").unwrap();
     assert_eq!(automatic, default);
-    let sink = config.sinks.pop().unwrap();
-    let default: crate::config::Sink =
-        toml::from_str("name = \"alarms\"\ntype = \"webhook\"\nfilters = [\"alarms/#\"]").unwrap();
-    assert!(sink.url.is_some() && sink.url_file.is_some() && sink.user.is_some());
-    let without_examples = crate::config::Sink {
-        url: None,
-        url_file: None,
-        ca: None,
-        certificate: None,
-        key: None,
-        headers_file: None,
-        secret_file: None,
-        user: None,
-        ..sink
-    };
-    assert_eq!(without_examples, default);
+    assert_sink_is_default(config.sinks.pop().unwrap());
     // They are described by the kind of provider, which has defaults of its own.
     let provider = config.auth.pop().unwrap();
     assert_eq!((provider.kind, provider.label()), (ProviderKind::Jwt, "devices"));
@@ -151,6 +117,48 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert!(config.mqtt.server_reference.take().is_some());
     assert!(config.mqtt.dead_letter_topic.take().is_some());
     assert_eq!(config, Config::default());
+}
+
+/// But for settings without a default, which have an example value.
+fn assert_bridge_is_default(bridge: crate::config::Bridge) {
+    assert_eq!(bridge.topics, [toml::from_str("filter = \"sensors/#\"").unwrap()]);
+    let without_default = crate::config::Bridge {
+        name: "cloud".to_owned(),
+        addresses: bridge.addresses.clone(),
+        client_id: bridge.client_id.clone(),
+        user_name: bridge.user_name.clone(),
+        password_file: bridge.password_file.clone(),
+        ca: bridge.ca.clone(),
+        certificate: bridge.certificate.clone(),
+        key: bridge.key.clone(),
+        server_name: bridge.server_name.clone(),
+        alpn: bridge.alpn.clone(),
+        maximum_packet_size: bridge.maximum_packet_size,
+        user: bridge.user.clone(),
+        notification_topic: bridge.notification_topic.clone(),
+        topics: bridge.topics.clone(),
+        ..crate::config::Bridge::default()
+    };
+    assert_eq!(bridge, without_default);
+}
+
+/// But for settings without a default, which have an example value.
+fn assert_sink_is_default(sink: crate::config::Sink) {
+    let default: crate::config::Sink =
+        toml::from_str("name = \"alarms\"\ntype = \"webhook\"\nfilters = [\"alarms/#\"]").unwrap();
+    assert!(sink.url.is_some() && sink.url_file.is_some() && sink.user.is_some());
+    let without_examples = crate::config::Sink {
+        url: None,
+        url_file: None,
+        ca: None,
+        certificate: None,
+        key: None,
+        headers_file: None,
+        secret_file: None,
+        user: None,
+        ..sink
+    };
+    assert_eq!(without_examples, default);
 }
 
 #[test]
