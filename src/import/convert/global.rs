@@ -40,8 +40,8 @@ impl Conversion<'_> {
                 self.add(Outcome::Carried, at, "persistence", text);
             } else {
                 section.text("durability", "none", at);
-                let text = "[server] durability = \"none\": little is written; sessions and retained messages survive a restart";
-                self.add(Outcome::Differs, at, "persistence", text);
+                let text = "[server] durability = \"none\": nothing survives a restart";
+                self.add(Outcome::Carried, at, "persistence", text);
             }
         }
         self.document.push_filled(section);
@@ -155,7 +155,8 @@ impl Conversion<'_> {
         let Some((bytes, at)) = of_messages else { return };
         let with_topic = (bytes + TOPIC_AND_HEADER).min(PACKET_SIZE_MAX);
         if bytes == 0 {
-            self.add(Outcome::Carried, at, "message_size_limit", "there is no limit of payloads");
+            let text = "a packet has 16 MiB at most: [limits] maximum_packet_size";
+            self.add(Outcome::Differs, at, "message_size_limit", text);
         } else if of_packets.is_some_and(|(packet, _)| packet <= with_topic) {
             self.add(Outcome::Differs, at, "message_size_limit", "max_packet_size is the lower limit");
         } else {
