@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use oncemq::import::{self, Existing, Outcome, Terms};
+use oncemq::import::{self, Existing, Outcome, SavedState, Terms};
 
 use super::error::CliError;
-use super::import_state::MosquittoDb;
+use super::import_state::{self, MosquittoDb};
 use crate::output::print;
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,7 @@ pub(crate) enum Import {
 #[command(after_help = "Examples:
   oncemq import mosquitto /etc/mosquitto/mosquitto.conf --out oncemq.toml
   oncemq config check oncemq.toml
+  oncemq import mosquitto /etc/mosquitto/mosquitto.conf --out oncemq.toml --data /var/lib/oncemq
 
 It writes FILE, files that it names into FILE.d, and FILE.report, which it prints, too. All of them are readable by their owner only. Nothing of
 mosquitto's is changed; the same files give the same result. The exit code is 1 if something that keeps clients out can't be carried over: the
@@ -31,7 +32,8 @@ pub(crate) struct Mosquitto {
     /// The configuration to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The data directory of the new broker: [server] data
+    /// The data directory of the new broker: [server] data. It gets the state that mosquitto has saved, and must not exist or be empty then;
+    /// mosquitto must be stopped
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Replace files that exist and have other contents
@@ -41,17 +43,38 @@ pub(crate) struct Mosquitto {
 
 pub(super) fn mosquitto(Mosquitto { conf, out, data, force }: &Mosquitto) -> Result<(), CliError> {
     let out = absolute(out)?;
+    let data = data.as_deref().map(absolute).transpose()?;
     let title = format!("Made of {} by `oncemq import mosquitto`.", conf.display());
     let terms = Terms { files: import::beside(&out), data: data.clone(), title };
     let converted = import::mosquitto(conf, &terms)?;
     import::write(&converted, &out, if *force { Existing::Replaced } else { Existing::Kept })?;
     let _printed = print(converted.report.to_string().trim_end());
+    if let Some(saved) = &converted.state {
+        state(saved, data.as_deref())?;
+    }
     let guards = converted.report.of(Outcome::Guards).count();
     match guards {
         0 => Ok(()),
         1 => Err(CliError::NotDone("an option that keeps clients out is not carried over: see above".to_owned())),
         _ => Err(CliError::NotDone(format!("{guards} options that keep clients out are not carried over: see above"))),
     }
+}
+
+/// Takes over the state that mosquitto has saved, if there is a data directory for it.
+fn state(saved: &SavedState, data: Option<&Path>) -> Result<(), CliError> {
+    let file = saved.file.display();
+    let said = match (saved.file.exists(), data) {
+        (true, Some(data)) => {
+            let _printed = print("");
+            return import_state::of_configuration(saved, data);
+        }
+        (true, None) => {
+            format!("\nThe state in {file} is not taken over: --data DIR writes it to the data directory DIR.")
+        }
+        (false, _) => format!("\nNo state is taken over: there is no {file}."),
+    };
+    let _printed = print(&said);
+    Ok(())
 }
 
 /// The path from the root, because the configuration names files beside it.

@@ -1,10 +1,11 @@
 //! `oncemq import mosquitto-db`: the state of mosquitto, made into a data directory of ours.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::ValueEnum;
+use oncemq::import::SavedState;
 use oncemq::import::state::{self, Options, Users};
 use oncemq::timestamp::WallTime;
 
@@ -57,8 +58,21 @@ pub(super) fn run(command: MosquittoDb) -> Result<(), CliError> {
         let _printed = print(report.to_string().trim_end());
         return Ok(());
     };
-    let report = state::mosquitto_db(&file, &data, &options)?;
-    let data = fs::canonicalize(&data).unwrap_or(data);
+    take_over(&file, &data, &options)
+}
+
+/// Takes over the state that a mosquitto with a known configuration has saved.
+pub(super) fn of_configuration(saved: &SavedState, data: &Path) -> Result<(), CliError> {
+    let users = if saved.verifies_users { Users::Stored } else { Users::Ignored };
+    let left_out = saved.bridges.clone();
+    let persistent_client_expiration = saved.persistent_client_expiration;
+    let options = Options { now: now(), saved_at: None, users, left_out, persistent_client_expiration };
+    take_over(&saved.file, data, &options)
+}
+
+fn take_over(file: &Path, data: &Path, options: &Options) -> Result<(), CliError> {
+    let report = state::mosquitto_db(file, data, options)?;
+    let data = fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
     // Standard output may be closed: the state is taken over without it.
     let _printed = print(&format!("{report}The data directory {} is complete and synced.", data.display()));
     Ok(())

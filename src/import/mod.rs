@@ -12,7 +12,7 @@ mod write;
 use std::path::Path;
 
 pub use conf::{ConfError, Place};
-pub use convert::{Converted, Finding, GeneratedFile, Outcome, Report, Terms};
+pub use convert::{Converted, Finding, GeneratedFile, Outcome, Report, SavedState, Terms};
 pub use load::load;
 pub use write::{Existing, WriteError, beside, write};
 

@@ -67,6 +67,27 @@ fn an_import_writes_what_the_broker_accepts_and_the_same_again() {
 }
 
 #[test]
+fn with_a_data_directory_the_state_that_mosquitto_has_saved_is_taken_over() {
+    let files = Files::new("");
+    let location = files.path("p");
+    let bridge = "connection c\naddress 127.0.0.1\ntopic # out\n";
+    files.write("mosquitto.conf", &format!("persistence true\npersistence_location {}/\n{bridge}", location.display()));
+    let data = files.path("data");
+    let arguments = ["--data", data.to_str().unwrap()];
+    assert!(files.import(&arguments).succeeded().contains("No state is taken over: there is no "));
+    assert!(!data.exists());
+
+    fs::create_dir(&location).unwrap();
+    let saved = include_bytes!("../../src/import/state/tests/mosquitto-2.0.11.db");
+    fs::write(location.join("mosquitto.db"), saved).unwrap();
+    assert!(files.import(&["--force"]).succeeded().contains("mosquitto.db is not taken over: --data DIR"));
+    let report = files.import(&["--force", arguments[0], arguments[1]]).succeeded();
+    assert!(report.contains("10 queued messages") && report.contains("0   of these, of a user"), "{report}");
+    assert!(data.join("log").is_dir());
+    files.import(&arguments).failed(2, "exists and is not an empty directory");
+}
+
+#[test]
 fn what_is_no_configuration_of_mosquitto_is_refused_and_nothing_is_written() {
     for (text, expected) in [
         ("# nothing\n", "there is no option of mosquitto in it"),

@@ -310,7 +310,7 @@ fn is_encrypted(settings: &Settings) -> bool {
 }
 
 /// The Client Identifier that mosquitto takes at the remote broker if none is configured.
-fn client_id(bridge: &Bridge) -> String {
+pub(super) fn client_id(bridge: &Bridge) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}.{}", host.trim(), bridge.name)
 }

@@ -12,6 +12,7 @@ mod outcome;
 mod passwords;
 mod report;
 mod rules;
+mod saved;
 mod sources;
 mod tls;
 
@@ -25,6 +26,7 @@ use files::Files;
 pub use files::GeneratedFile;
 pub(super) use global::DATA;
 pub use report::{Finding, Outcome, Report};
+pub use saved::SavedState;
 
 /// What the result depends on beside the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Converted {
     pub files: Vec<GeneratedFile>,
     /// What became of each line.
     pub report: Report,
+    /// The state that mosquitto saves, if it does.
+    pub state: Option<SavedState>,
 }
 
 /// What is being made.
@@ -110,7 +114,8 @@ impl Conversion<'_> {
         let order: HashMap<&Place, usize> = lines.map(|(number, (at, _))| (at, number)).collect();
         self.report.sort(|at| order.get(at).copied().unwrap_or(usize::MAX));
         let text = self.document.render(&self.terms.title);
-        Converted { text, files: self.files.done(), report: self.report }
+        let state = saved::saved_state(self.model);
+        Converted { text, files: self.files.done(), report: self.report, state }
     }
 }
 
