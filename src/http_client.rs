@@ -91,6 +91,7 @@ pub(crate) type Identity<'a> = Option<(&'a [u8], &'a [u8])>;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "they matter to the export of traces alone"))]
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
