@@ -223,6 +223,10 @@ impl Connected<'_> {
         let reason = || Arc::from(format!("its dead letter was refused: {}", in_words(ack.reason_code, details)));
         let is_final = FINAL.contains(&ack.reason_code);
         let stored = match ack.reason_code.is_error() {
+            // Nobody has it: it is lost like one that was refused.
+            false if ack.reason_code == ReasonCode::NoMatchingSubscribers => {
+                Stored::Never(Arc::from("nobody is subscribed to the dead letter topic"))
+            }
             false => Stored::Yes,
             true if is_final => Stored::Never(reason()),
             true => Stored::No(reason()),
