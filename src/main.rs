@@ -24,7 +24,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::Authenticator;
 use oncemq::config::{self, Arguments, Loaded, LogFormat};
-use oncemq::import;
+use oncemq::import::{self, Generated};
 use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
 
 use cli::{CliCommand, CliError, MqttError, Passwd};
@@ -150,7 +150,7 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     server::exit_on_panic(*format);
     server::use_small_pages();
     let activated = server::activated_sockets()?;
-    let mut loaded = import::load(arguments)?;
+    let mut loaded = import::load(arguments, Generated::Replaced)?;
     *format = loaded.config.log.format;
     let _written_when_dropped = server::init_logging(&loaded.config.log)?;
     let (take_over, sockets) = if take_over { TakeOver::request(&loaded.config)? } else { (None, None) };
@@ -235,6 +235,6 @@ fn check(file: PathBuf) -> anyhow::Result<()> {
 }
 
 fn show(arguments: &Arguments) -> anyhow::Result<()> {
-    let loaded = import::load(arguments)?;
+    let loaded = import::load(arguments, Generated::Unwritten)?;
     print(loaded.to_string().trim_end())
 }

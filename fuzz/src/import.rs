@@ -3,7 +3,7 @@
 use std::fs;
 
 use oncemq::config::load_file;
-use oncemq::import::{self, Outcome, Terms};
+use oncemq::import::{self, FileNames, Outcome, Terms};
 use tempfile::TempDir;
 
 thread_local! {
@@ -34,7 +34,7 @@ fn import_of(text: &[u8], rules: &str) {
     DIRECTORY.with(|directory| {
         let path = |name: &str| directory.path().join(name);
         fs::write(path("mosquitto.conf"), text).expect("write a temporary file");
-        let terms = Terms { files: path("files"), data: None, title: "Fuzzed.".to_owned() };
+        let terms = Terms { files: path("files"), names: FileNames::Plain, data: None, title: "Fuzzed.".to_owned() };
         let converted = match import::mosquitto(&path("mosquitto.conf"), &terms) {
             Ok(converted) => converted,
             Err(error) => return assert!(!error.to_string().is_empty()),

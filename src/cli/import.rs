@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use oncemq::import::{self, Existing, Outcome, SavedState, Terms};
+use oncemq::import::{self, Existing, FileNames, Outcome, SavedState, Terms};
 
 use super::error::CliError;
 use super::import_state::{self, MosquittoDb};
@@ -45,12 +45,17 @@ pub(super) fn mosquitto(Mosquitto { conf, out, data, force }: &Mosquitto) -> Res
     let out = absolute(out)?;
     let data = data.as_deref().map(absolute).transpose()?;
     let title = format!("Made of {} by `oncemq import mosquitto`.", conf.display());
-    let terms = Terms { files: import::beside(&out), data: data.clone(), title };
+    let terms = Terms { files: import::beside(&out), names: FileNames::Plain, data: data.clone(), title };
     let converted = import::mosquitto(conf, &terms)?;
     import::write(&converted, &out, if *force { Existing::Replaced } else { Existing::Kept })?;
     let _printed = print(converted.report.to_string().trim_end());
-    if let Some(saved) = &converted.state {
-        state(saved, data.as_deref())?;
+    match &converted.state {
+        Some(saved) => state(saved, data.as_deref())?,
+        None if data.is_some() => {
+            let text = "\nNo state is taken over: persistence is off. The database of the plugin persist-sqlite: oncemq import mosquitto-db.";
+            let _printed = print(text);
+        }
+        None => {}
     }
     let guards = converted.report.of(Outcome::Guards).count();
     match guards {
@@ -64,6 +69,10 @@ pub(super) fn mosquitto(Mosquitto { conf, out, data, force }: &Mosquitto) -> Res
 fn state(saved: &SavedState, data: Option<&Path>) -> Result<(), CliError> {
     let file = saved.file.display();
     let said = match (saved.file.exists(), data) {
+        (true, Some(_)) if saved.has_mount_points => {
+            let text = "has no mount points, so the sessions of listeners with mount_point can't be told from others: the state is not taken over";
+            return Err(CliError::NotDone(format!("{file} {text}")));
+        }
         (true, Some(data)) => {
             let _printed = print("");
             return import_state::of_configuration(saved, data);

@@ -12,8 +12,8 @@ mod write;
 use std::path::Path;
 
 pub use conf::{ConfError, Place};
-pub use convert::{Converted, Finding, GeneratedFile, Outcome, Report, SavedState, Terms};
-pub use load::load;
+pub use convert::{Converted, FileNames, Finding, GeneratedFile, Outcome, Report, SavedState, Terms};
+pub use load::{Generated, load};
 pub use write::{Existing, WriteError, beside, write};
 
 /// Makes a configuration of ours of mosquitto's. It reads the files that it names, and writes none. The same files give the same result.

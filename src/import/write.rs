@@ -57,15 +57,22 @@ pub fn write(converted: &Converted, out: &Path, existing: Existing) -> Result<()
     files.iter().try_for_each(|(path, contents)| replace(path, contents).map_err(failed(path)))
 }
 
-/// Writes these files to a directory that has no others, creating it if it isn't there.
-pub(super) fn replace_directory(directory: &Path, files: &[GeneratedFile]) -> Result<(), WriteError> {
-    if files.is_empty() && !directory.exists() {
+/// Writes these files to a directory, creating it if it isn't there.
+pub(super) fn add_files(directory: &Path, files: &[GeneratedFile]) -> Result<(), WriteError> {
+    if files.is_empty() {
         return Ok(());
     }
     create_directory(directory).map_err(failed(directory))?;
-    for file in files {
+    files.iter().try_for_each(|file| {
         let path = directory.join(&file.name);
-        replace(&path, &file.contents).map_err(failed(&path))?;
+        replace(&path, &file.contents).map_err(failed(&path))
+    })
+}
+
+/// Removes all files of a directory but these.
+pub(super) fn remove_others(directory: &Path, files: &[GeneratedFile]) -> Result<(), WriteError> {
+    if !directory.exists() {
+        return Ok(());
     }
     for entry in fs::read_dir(directory).map_err(failed(directory))?.flatten() {
         let is_known = files.iter().any(|file| entry.file_name().to_str() == Some(&*file.name));

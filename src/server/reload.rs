@@ -31,7 +31,7 @@ use super::listener::Acceptor;
 use super::log::log_line;
 use super::{Server, notify, resources};
 use crate::config::{self, Config, Limits, Loaded, Log, Mqtt};
-use crate::import;
+use crate::import::{self, Generated};
 
 impl Server {
     /// Reads what `scope` says again, and applies it.
@@ -59,7 +59,7 @@ impl Server {
     /// Loads the configuration again, from the same files and arguments. After an error it is the one in force.
     fn load_configuration(&self, report: &mut ReloadReport) -> Loaded {
         let Some(arguments) = &self.arguments else { return self.loaded.clone() };
-        match import::load(arguments) {
+        match import::load(arguments, Generated::Added) {
             Ok(loaded) => {
                 report.add("configuration", PartResult::of(loaded.config != self.loaded.config));
                 super::announce::log_notes(loaded.notes(), self.loaded.notes());

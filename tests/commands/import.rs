@@ -141,6 +141,30 @@ fn a_broker_starts_from_mosquittos_configuration_and_reloads_it() {
     assert!(log().contains("clientid_prefixes: "), "{}", log());
 }
 
+#[test]
+fn a_refused_reload_leaves_the_files_of_the_configuration_in_force() {
+    let mqtt = free_address();
+    let head = format!("listener {} 127.0.0.1\nallow_anonymous true\n", mqtt.port());
+    let bridge = "connection c\naddress 127.0.0.1:1\ntopic #\nremote_username u\nremote_password secret\n";
+    let files = Files::new(&format!("{head}{bridge}"));
+    let mut command = oncemq();
+    let (conf, data) = (files.path("mosquitto.conf"), files.path("data"));
+    command.arg("--mosquitto-conf").arg(&conf).args(["--admin", "off", "--data"]).arg(&data);
+    let broker = Broker::spawn(command, tempfile::tempdir().unwrap(), mqtt);
+    let generated = || {
+        let entries = fs::read_dir(data.join("mosquitto")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let before = generated();
+    assert_eq!(before.len(), 1, "{before:?}");
+    run(["config", "show", "--mosquitto-conf", conf.to_str().unwrap(), "--data", data.to_str().unwrap()]).succeeded();
+    files.write("mosquitto.conf", &format!("{head}certfile {0}/none\nkeyfile {0}/none\n", data.display()));
+    reload(&broker);
+    let log = || fs::read_to_string(broker.directory.path().join("output")).unwrap();
+    wait_for("the refusal", || log().contains("kept the previous configuration: "));
+    assert_eq!(generated(), before);
+}
+
 fn reload(broker: &Broker) {
     assert!(Command::new("kill").args(["-HUP", &broker.id().to_string()]).status().unwrap().success());
 }

@@ -170,8 +170,12 @@ impl Conversion<'_> {
             if !text.is_empty() {
                 let path = self.files.add("bridge-authorities.pem", text);
                 section.text("ca", &path.to_string_lossy(), at);
+                let text = "ca of the bridge: a copy of the certificates in one file";
+                self.add(Outcome::Differs, at, "bridge_capath", text);
+            } else if settings.flag("bridge_tls_use_os_certs") != Some(true) && !settings.has("bridge_cafile") {
+                let text = "no certificate can be read there, and without one the bridge would trust the authorities of the system";
+                self.add(Outcome::Guards, at, "bridge_capath", text);
             }
-            self.add(Outcome::Differs, at, "bridge_capath", "ca of the bridge: a copy of the certificates in one file");
         }
         if let Some(at) = settings.at("bridge_tls_use_os_certs") {
             self.add(
@@ -297,9 +301,9 @@ impl Conversion<'_> {
     }
 }
 
-/// The user of a bridge on our side.
+/// The user of a bridge on our side: no password file can have this name.
 fn user(name: &str) -> String {
-    format!("bridge-{name}")
+    format!("bridge:{name}")
 }
 
 /// Whether mosquitto encrypts the bridge: it does if it knows authorities.

@@ -23,7 +23,7 @@ use super::conf::{Model, Place};
 use document::{Document, Text};
 use files::Files;
 
-pub use files::GeneratedFile;
+pub use files::{FileNames, GeneratedFile};
 pub(super) use global::DATA;
 pub use report::{Finding, Outcome, Report};
 pub use saved::SavedState;
@@ -33,6 +33,8 @@ pub use saved::SavedState;
 pub struct Terms {
     /// The directory where generated files will be.
     pub files: PathBuf,
+    /// How they are named.
+    pub names: FileNames,
     /// The data directory of ours, if it is not one in mosquitto's `persistence_location`.
     pub data: Option<PathBuf>,
     /// The first line of the configuration.
@@ -85,7 +87,7 @@ pub(super) fn convert(model: &Model, terms: &Terms) -> Converted {
         terms,
         report: Report::default(),
         document: Document::default(),
-        files: Files::new(&terms.files),
+        files: Files::new(&terms.files, terms.names),
         guarded: Guarded::default(),
     };
     conversion.outcomes();

@@ -1,7 +1,5 @@
 //! Password files: which lines mosquitto skips that we refuse.
 
-use std::fs;
-
 use super::sources::Source;
 use super::{Conversion, Outcome};
 
@@ -10,7 +8,7 @@ impl Conversion<'_> {
     pub(super) fn password_file(&mut self, source: &Source) -> String {
         let Source { path, at, option } = source;
         // What can't be read is said when the configuration is checked.
-        let skipped = fs::read_to_string(path).ok().and_then(|text| without_skipped(&text));
+        let skipped = self.files.text(path).ok().and_then(|text| without_skipped(&text));
         let Some(text) = skipped else {
             self.add(Outcome::Carried, at, option, "the file is used as it is");
             return path.clone();

@@ -1,7 +1,5 @@
 //! ACL files: what mosquitto decides differently.
 
-use std::fs;
-
 use super::sources::Source;
 use super::{Conversion, Outcome};
 
@@ -9,7 +7,7 @@ impl Conversion<'_> {
     /// The path of the ACL file that we can use: the same, or that of a copy in which the bridges may do what they may in mosquitto.
     pub(super) fn acl_file(&mut self, source: &Source, users: Users) -> String {
         let Source { path, at, option } = source;
-        let text = fs::read_to_string(path);
+        let text = self.files.text(path);
         let contents = text.as_deref().unwrap_or_default();
         let is_same = "the rules are used as they are: a subscription that gives nothing is refused";
         self.add(Outcome::Carried, at, option, is_same);

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::bridges::client_id;
-use crate::import::conf::{Bridge, Model};
+use super::sources::verifies_all;
+use crate::import::conf::{Bridge, Model, Settings};
 
 /// The state that mosquitto saves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedState {
     /// Its file, which is there if mosquitto has saved it.
     pub file: PathBuf,
-    /// Whether mosquitto verifies its users: the user name of a session is that of its owner then.
+    /// Whether mosquitto verifies the users of all its clients: the user name of a session is that of its owner then.
     pub verifies_users: bool,
+    /// Whether a listener has a mount point, which the state does not name.
+    pub has_mount_points: bool,
     /// The Client Identifiers that its bridges have on its side.
     pub bridges: BTreeSet<String>,
     /// `persistent_client_expiration` in seconds.
@@ -27,12 +30,12 @@ pub(super) fn saved_state(model: &Model) -> Option<SavedState> {
     }
     let name = global.text("persistence_file").unwrap_or("mosquitto.db");
     let file = global.text("persistence_location").map_or_else(|| PathBuf::from(name), |at| Path::new(at).join(name));
-    let verifies = |option: &str| {
-        let is_set = |text: Option<&str>, flag: Option<bool>| text.is_some() || flag == Some(true);
-        is_set(global.text(option), global.flag(option))
-            || model.listeners.iter().any(|one| is_set(one.settings.text(option), one.settings.flag(option)))
+    let verify = |settings: &Settings| {
+        let options = ["password_file", "use_identity_as_username", "use_subject_as_username", "psk_file"];
+        options.into_iter().any(|option| settings.text(option).is_some() || settings.flag(option) == Some(true))
     };
-    let options = ["password_file", "use_identity_as_username", "use_subject_as_username", "psk_file"];
+    let of_all = verify(global) && model.per_listener.is_none() || model.plugins.iter().any(verifies_all);
+    let verifies_each = !model.listeners.is_empty() && model.listeners.iter().all(|one| verify(&one.settings));
     let local_id = |bridge: &Bridge| {
         let remote = bridge.settings.text("remote_clientid").map_or_else(|| client_id(bridge), str::to_owned);
         bridge.settings.text("local_clientid").map_or_else(|| format!("local.{remote}"), str::to_owned)
@@ -40,7 +43,8 @@ pub(super) fn saved_state(model: &Model) -> Option<SavedState> {
     let expiration = global.number("persistent_client_expiration");
     Some(SavedState {
         file,
-        verifies_users: options.into_iter().any(verifies) || !model.plugins.is_empty(),
+        verifies_users: of_all || verifies_each,
+        has_mount_points: model.listeners.iter().any(|one| one.settings.has("mount_point")),
         bridges: model.bridges.iter().map(local_id).collect(),
         persistent_client_expiration: expiration.and_then(|seconds| u32::try_from(seconds).ok()),
     })

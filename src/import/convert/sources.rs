@@ -149,6 +149,12 @@ impl Conversion<'_> {
     }
 }
 
+/// Whether a plugin verifies the users of all clients.
+pub(super) fn verifies_all(plugin: &Plugin) -> bool {
+    let verifies = matches!(known(&plugin.path), Known::DynamicSecurity | Known::PasswordFile | Known::Other);
+    plugin.is_global && verifies
+}
+
 fn known(path: &str) -> Known {
     match Path::new(path).file_stem().and_then(|name| name.to_str()).unwrap_or_default() {
         "mosquitto_dynamic_security" => Known::DynamicSecurity,

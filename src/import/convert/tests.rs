@@ -24,7 +24,7 @@ impl Files {
     }
 
     fn converted(&self) -> Converted {
-        let terms = Terms { files: self.path("files"), data: None, title: "Made.".to_owned() };
+        let terms = Terms { files: self.path("files"), names: FileNames::Plain, data: None, title: "Made.".to_owned() };
         let model = conf::read(&self.path("mosquitto.conf")).unwrap();
         let converted = convert(&model, &terms);
         assert_eq!(convert(&model, &terms), converted, "it is the same again");
@@ -223,7 +223,7 @@ fn a_bridge_is_written_with_the_names_of_its_settings() {
         ("lazy_threshold", "3"),
         ("backoff_min", "\"3s\""),
         ("backoff_max", "\"40s\""),
-        ("user", "\"bridge-my\""),
+        ("user", "\"bridge:my\""),
         ("notification_topic", "\"$SYS/broker/connection/me/state\""),
     ] {
         assert_eq!(bridge[key].to_string(), expected, "{key}");
@@ -241,7 +241,44 @@ fn bridges_may_do_everything_although_there_are_rules() {
     let text = "listener 1\nacl_file DIR/acl\nconnection c\naddress a\ntopic #\n";
     let files = Files::new(text, &[("acl", "topic read a")]);
     let converted = files.converted();
-    assert_eq!(converted.files[0].contents, "topic read a\nuser bridge-c\nsuperuser\n");
+    assert_eq!(converted.files[0].contents, "topic read a\nuser bridge:c\nsuperuser\n");
+}
+
+#[test]
+fn rules_of_dynamic_security_are_those_of_now_with_a_bridge_too() {
+    let json = |topic: &str| {
+        format!(
+            r#"{{"clients":[{{"username":"bob","roles":[{{"rolename":"r"}}]}}],"roles":[{{"rolename":"r","acls":[{{"acltype":"publishClientSend","topic":"{topic}","allow":true}}]}}],"groups":[],"defaultACLAccess":{{"publishClientSend":false}}}}"#
+        )
+    };
+    let text = "listener 1\nplugin /usr/lib/mosquitto_dynamic_security.so\nplugin_opt_config_file DIR/dynsec.json\nconnection c\n\
+                address a\ntopic #\n";
+    let files = Files::new(text, &[("dynsec.json", &json("secret/#"))]);
+    let rules = |files: &Files| {
+        let acl = files.config().security.acl_file.unwrap();
+        fs::read_to_string(acl).unwrap()
+    };
+    let before = rules(&files);
+    assert!(before.contains("secret/#") && before.ends_with("user bridge:c\nsuperuser\n"), "{before}");
+    fs::write(files.path("dynsec.json"), json("harmless/#")).unwrap();
+    let after = rules(&files);
+    assert!(!after.contains("secret/#") && after.contains("harmless/#") && after.contains("bridge:c"), "{after}");
+}
+
+#[test]
+fn user_names_of_sessions_count_where_all_listeners_verify_them() {
+    let verifies = |conf: &str| {
+        let files = Files::new(&format!("{conf}persistence true\n"), &[("p", PASSWORDS)]);
+        files.converted().state.unwrap().verifies_users
+    };
+    assert!(verifies("listener 1\npassword_file DIR/p\n"));
+    assert!(verifies("per_listener_settings true\nlistener 1\npassword_file DIR/p\n"));
+    assert!(!verifies(
+        "per_listener_settings true\nlistener 1\npassword_file DIR/p\nlistener 2\nallow_anonymous true\n"
+    ));
+    assert!(!verifies("listener 1\nallow_anonymous true\n"));
+    let files = Files::new("persistence false\n", &[]);
+    assert_eq!(files.converted().state, None);
 }
 
 #[test]
