@@ -179,8 +179,9 @@ fn the_algorithm_of_an_unsupported_key_is_named() {
         let error = files.identity_error(&format!("{name}.pem"), &format!("{name}.key"));
         says(&error, &format!("{name}.key"), &[word, "supported are RSA", "openssl genpkey"]);
     }
-    let ca = files.error(&clients("secp256k1.pem", ""));
-    says(&ca, "secp256k1.pem", &["certificate 1 (line 1)", "the curve secp256k1", "not supported"]);
+    files.issue_with_key("authority", "ec -pkeyopt ec_paramgen_curve:secp256k1", "ca", "-extfile authority");
+    let ca = files.error(&clients("authority.pem", ""));
+    says(&ca, "authority.pem", &["certificate 1 (line 1)", "the curve secp256k1", "not supported"]);
 }
 
 #[test]
@@ -204,7 +205,8 @@ fn every_supported_form_of_a_key_and_a_certificate_is_read() {
     ] {
         assert_eq!(files.notes(&identity(certificate, key)), "oncemq.toml is valid\n");
     }
-    assert_eq!(files.notes(&clients("bom.pem", "")), "oncemq.toml is valid\n");
+    files.write("bom-ca.pem", [b"\xEF\xBB\xBF".to_vec(), files.read("ca.pem")].concat());
+    assert_eq!(files.notes(&clients("bom-ca.pem", "")), "oncemq.toml is valid\n");
 }
 
 #[test]
@@ -434,6 +436,56 @@ fn a_v1_server_certificate_is_served_and_a_v1_client_certificate_refused_in_plai
     assert!(!broker.accepts(&files, "v1.pem", "v1.key"));
     wait_for_log(&files, "the client's certificate is X.509 v1");
     wait_for_log(&files, "extendedKeyUsage = clientAuth");
+}
+
+#[test]
+fn a_file_of_authorities_with_certificates_of_others_is_noted_or_refused() {
+    let files = Files::new();
+    files.write("not-ca", "basicConstraints = CA:FALSE\n");
+    files.write("no-sign", "basicConstraints = CA:TRUE\nkeyUsage = cRLSign\n");
+    for (name, options, fault) in [
+        ("v1", "", "it is X.509 v1 and not self-signed"),
+        ("leaf", "-extfile client", "it has no basicConstraints with CA:TRUE"),
+        ("not", "-extfile not-ca", "its basicConstraints have CA:FALSE"),
+        ("lists", "-extfile no-sign", "its keyUsage lacks keyCertSign"),
+    ] {
+        files.issue(name, "ca", options);
+        let of = format!("certificate 1 (line 1), of `CN={name}`, is not that of an authority: {fault}");
+        let file = format!("{name}.pem");
+        says(
+            &files.error(&clients(&file, "")),
+            &file,
+            &["has no certificate of an authority", &of, "openssl req -x509"],
+        );
+        files.join("both.pem", &[&file, "ca.pem"]);
+        let notes = files.notes(&clients("both.pem", ""));
+        assert!(notes.contains(&format!("both.pem: {of}: what its key signs is refused")), "{notes}");
+    }
+    // What a device signs with its key is refused, with its certificate in the chain and without.
+    files.issue("admin", "leaf", "-extfile client");
+    files.join("admin.chain", &["admin.pem", "leaf.pem"]);
+    files.join("both.pem", &["ca.pem", "leaf.pem"]);
+    files.config(&clients("both.pem", ""));
+    let broker = Broker::start(&files);
+    wait_for_log(&files, "both.pem: certificate 2 (line ");
+    assert!(broker.accepts(&files, "leaf.pem", "leaf.key"));
+    assert!(!broker.accepts(&files, "admin.pem", "admin.key"));
+    assert!(!broker.accepts(&files, "admin.chain", "admin.key"));
+}
+
+#[test]
+fn authorities_of_tutorials_and_below_others_sign_client_certificates() {
+    let files = Files::new();
+    // Without extensions, a certificate is of X.509 version 1.
+    files.openssl("req -new -newkey rsa:2048 -nodes -keyout root.key -out root.csr -subj /CN=root");
+    files.openssl("x509 -req -days 365 -in root.csr -signkey root.key -out root.pem");
+    files.write("plain", "basicConstraints = CA:TRUE\n");
+    files.issue("below", "ca", "-extfile plain");
+    for authority in ["root", "below"] {
+        files.issue("client", authority, "-extfile client");
+        files.config(&clients(&format!("{authority}.pem"), ""));
+        assert!(Broker::start(&files).accepts(&files, "client.pem", "client.key"), "{authority}");
+    }
 }
 
 const CA_CONFIG: &str = "[ca]\ndefault_ca = d\n[d]\ndatabase = index\ncrlnumber = number\ndefault_md = sha256\n\

@@ -1,4 +1,5 @@
 mod algorithm;
+mod authorities;
 mod by_name;
 mod client_identity;
 mod contents;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -166,6 +167,57 @@ fn an_expired_certificate_is_resumed_where_dates_are_ignored_and_refused_after_a
         let (error, _) = connect().unwrap_err();
         assert!(error.contains("revoked"), "{error}");
     }
+}
+
+/// Writes `admin.pem` and `admin.key`, signed by the key of the client `sensor`.
+fn sign_with_the_key_of_sensor(authority: &Authority) {
+    let params = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    };
+    let sensor = KeyPair::from_pem(&fs::read_to_string(authority.path("sensor.key")).unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let admin = params("admin").signed_by(&key, &Issuer::new(params("sensor"), sensor)).unwrap();
+    fs::write(authority.path("admin.pem"), admin.pem()).unwrap();
+    fs::write(authority.path("admin.key"), key.serialize_pem()).unwrap();
+}
+
+#[test]
+fn a_client_whose_certificate_is_in_the_file_of_authorities_cannot_sign_others() {
+    let authority = Authority::new();
+    sign_with_the_key_of_sensor(&authority);
+    let write = |files: &[&str]| {
+        let text: String = files.iter().map(|file| fs::read_to_string(authority.path(file)).unwrap()).collect();
+        fs::write(authority.path("clients.pem"), text).unwrap();
+    };
+    write(&["sensor.pem", "ca.pem"]);
+    let tls =
+        Tls { client_ca: Some(authority.path("clients.pem")), crl: None, ..authority.tls(ClientCertificate::Required) };
+    let notes = check(&tls, Transport::Tls).unwrap().join("\n");
+    assert!(
+        notes.contains("clients.pem: certificate 1 (line 1), of `CN=sensor`, is not that of an authority"),
+        "{notes}"
+    );
+    assert!(!notes.contains("certificate 2"), "{notes}");
+    let certificates = Certificates::load(tls).unwrap();
+    let connect = |name: &str| {
+        let client = Arc::new(authority.client(Some(name), ALL_VERSIONS));
+        shake(&certificates, &client, "localhost").map(|shaken| shaken.identity)
+    };
+    let refused = |name: &str| {
+        let (error, _) = connect(name).unwrap_err();
+        assert!(error.contains("not signed by an authority in client_ca"), "{error}");
+    };
+    refused("admin");
+    assert_eq!(connect("sensor").unwrap().as_deref(), Some("sensor"));
+
+    // Without an authority the file is an error, and what was read before stays.
+    write(&["sensor.pem", "revoked.pem"]);
+    let error = certificates.reload().unwrap_err().to_string();
+    assert!(error.contains("clients.pem: has no certificate of an authority: certificate 1 (line 1)"), "{error}");
+    refused("admin");
+    assert_eq!(connect("sensor").unwrap().as_deref(), Some("sensor"));
 }
 
 #[test]

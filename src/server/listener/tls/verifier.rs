@@ -8,15 +8,14 @@ use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Version};
 
-use super::algorithm;
+use super::authorities;
 use super::contents::Contents;
 use super::dates::IgnoredDates;
 use super::error::TlsError;
-use super::identity::parse_all;
 use super::notes::Notes;
 use crate::config::{CertificateDates, ClientCertificate, CrlCheck, ExpiredCrl, Tls};
 
@@ -58,7 +57,7 @@ pub(super) fn read(files: &Tls, provider: &Arc<CryptoProvider>, notes: &mut Note
     if files.client_certificate == ClientCertificate::None {
         return Ok(Read { verifier: Arc::new(NoClientAuth), authorities: Vec::new(), lists: Vec::new() });
     }
-    let (roots, authorities) = authorities(files, provider)?;
+    let (roots, authorities) = authorities::read(files, provider, notes)?;
     let roots = Arc::new(roots);
     let lists = match &files.crl {
         Some(path) => {
@@ -104,38 +103,6 @@ pub(super) fn read(files: &Tls, provider: &Arc<CryptoProvider>, notes: &mut Note
 fn unusable(files: &Tls, error: &impl std::fmt::Display) -> TlsError {
     let path = files.crl.as_ref().or(files.client_ca.as_ref()).cloned().unwrap_or_default();
     TlsError::File { path, problem: format!("can't be used: {error}") }
-}
-
-/// The authorities in `client_ca`.
-fn authorities(
-    files: &Tls,
-    provider: &CryptoProvider,
-) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
-    let file = Contents::read(files.client_ca.as_ref().ok_or(TlsError::NoClientCa)?)?;
-    let certificates = file.certificates()?;
-    for (index, certificate) in parse_all(&file, &certificates)?.iter().enumerate() {
-        let name = algorithm::name(certificate.public_key().raw).unwrap_or("an unknown algorithm");
-        let is_used =
-            |identifier: &[u8]| certificate.public_key().raw.windows(identifier.len()).any(|part| part == identifier);
-        let algorithms = provider.signature_verification_algorithms.all;
-        let is_supported =
-            name == "RSA" || algorithms.iter().any(|algorithm| is_used(algorithm.public_key_alg_id().as_ref()));
-        if !is_supported {
-            let problem = format!(
-                "{} is for {name}, which is not supported; supported are {}",
-                file.place(index),
-                algorithm::SUPPORTED
-            );
-            return Err(file.problem(&problem));
-        }
-    }
-    let mut roots = RootCertStore::empty();
-    for (index, certificate) in certificates.iter().enumerate() {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| file.problem(&format!("{} can't be used: {error}", file.place(index))))?;
-    }
-    Ok((roots, certificates))
 }
 
 impl ClientCertVerifier for ClientVerifier {
