@@ -47,7 +47,11 @@ impl Server {
         let own = self.own_clients();
         let mut bridges = match self.attendants.bridges.take() {
             Some(bridges) => bridges,
-            None if self.config.bridges.is_empty() => return,
+            None if self.config.bridges.is_empty() => {
+                // A bridge of another broker may ask. One that gets no name goes without.
+                let _ = self.bridge_id();
+                return;
+            }
             None => match self.bridge_id().and_then(Bridges::start) {
                 Ok(bridges) => bridges,
                 Err(error) => {
@@ -95,6 +99,10 @@ impl Server {
 
     /// How this broker calls itself. From now on it tells bridges that ask.
     fn bridge_id(&self) -> io::Result<ByteString> {
+        // One that is not stored must stay the same when a reload adds the first bridge.
+        if let Some(id) = self.shared.bridge_id() {
+            return Ok(id.clone());
+        }
         let is_stored = self.config.strongest_durability() != Durability::None;
         let id = identity::of(is_stored.then_some(&*self.config.server.data))?;
         self.shared.set_bridge_id(id.clone());
