@@ -17,6 +17,7 @@ fn terms() -> Terms {
         there_id: None,
         here_id: None,
         receive_maximum: std::num::NonZeroU16::new(4).unwrap(),
+        maximum_packet_size_here: None,
         adds_dedup_id: false,
     }
 }
@@ -127,6 +128,29 @@ fn the_largest_packet_that_the_other_broker_takes_passes() {
     };
     // Fixed header 2, topic 3, identifier 2, property length 1.
     assert_eq!((of(100, 92), of(100, 93)), (Side::There, Side::Here));
+}
+
+#[test]
+fn a_message_too_large_for_this_broker_is_acknowledged_and_the_next_one_passes() {
+    for (version, code) in
+        [(ProtocolVersion::V5, ReasonCode::ImplementationSpecificError), (ProtocolVersion::V3_1_1, ReasonCode::Success)]
+    {
+        let mut relay = relay(Terms { version, maximum_packet_size_here: Some(100), ..terms() });
+        let large = |qos, number| ServerPacket::Publish(publish("a", vec![0; 93], qos, number));
+        let refused = Ack::new(id(1), code);
+        let sends = there(&mut relay, large(Qos::AtLeastOnce, 1));
+        assert_eq!(sends, [(Side::There, ClientPacket::Puback(refused.clone()))]);
+        let sends = there(&mut relay, large(Qos::ExactlyOnce, 1));
+        assert_eq!(sends, [(Side::There, ClientPacket::Pubrec(refused))]);
+        if version == ProtocolVersion::V3_1_1 {
+            let sends = there(&mut relay, ServerPacket::Pubrel(success(id(1))));
+            assert_eq!(sends, [(Side::There, ClientPacket::Pubcomp(success(id(1))))]);
+        }
+        assert_eq!(there(&mut relay, large(Qos::AtMostOnce, 1)), []);
+        assert_eq!((relay.counts().dropped, relay.counts().messages_in), ([0, 0, 3, 0], 0));
+        let fitting = publish("a", vec![0; 92], Qos::ExactlyOnce, 1);
+        assert_eq!(only_publish(there(&mut relay, ServerPacket::Publish(fitting))).packet_id, Some(id(1)));
+    }
 }
 
 #[test]

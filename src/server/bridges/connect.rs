@@ -77,6 +77,9 @@ impl Bridge {
             there_id: ids.map(|(_, id)| id.clone()),
             here_id: Some(self.here_id.clone()).filter(|_| self.settings.protocol_version == BridgeProtocol::V5),
             receive_maximum: connack_here.properties.receive_maximum.unwrap_or(NonZeroU16::MAX),
+            maximum_packet_size_here: Some(
+                connack_here.properties.maximum_packet_size.map_or(limits.maximum_packet_size, u32::from),
+            ),
             adds_dedup_id: self.settings.dedup_id,
         };
         self.is_new_here = false;
