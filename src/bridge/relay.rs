@@ -21,6 +21,8 @@ pub struct Relay {
     inward: Rules,
     /// Messages of QoS 2 that went to the other broker at QoS 1.
     lowered: HashSet<PacketId>,
+    /// Messages of QoS 2 that went to this broker at QoS 1.
+    lowered_in: HashSet<PacketId>,
     /// Messages of QoS 2 from this broker of which the other one knows nothing, up to their PUBREL.
     settled: HashSet<PacketId>,
     /// The same from the other broker.
@@ -45,6 +47,7 @@ impl Relay {
             out,
             inward,
             lowered: HashSet::new(),
+            lowered_in: HashSet::new(),
             settled: HashSet::new(),
             settled_in: HashSet::new(),
             in_flight: HashSet::new(),
@@ -75,7 +78,15 @@ impl Relay {
             ServerPacket::Puback(ack) => {
                 self.judge(Side::Here, &ack)?;
                 self.in_flight.remove(&ack.packet_id);
-                sends.push((Side::There, ClientPacket::Puback(bare(&ack))));
+                let packet = if self.lowered_in.remove(&ack.packet_id) {
+                    if !ack.reason_code.is_error() {
+                        self.settled_in.insert(ack.packet_id);
+                    }
+                    ClientPacket::Pubrec(bare(&ack))
+                } else {
+                    ClientPacket::Puback(bare(&ack))
+                };
+                sends.push((Side::There, packet));
                 self.release(sends);
             }
             ServerPacket::Pubrec(ack) => {
@@ -249,9 +260,13 @@ impl Relay {
         self.counts.messages_in += 1;
         let bytes = size_of_message(&packet);
         self.counts.bytes_in += bytes;
-        if qos == Qos::AtMostOnce {
+        if packet.qos == Qos::AtMostOnce {
             sends.push((Side::Here, ClientPacket::Publish(packet)));
+            self.settle(Side::There, (qos, packet_id), ReasonCode::Success, sends);
             return Ok(());
+        }
+        if packet.qos < qos {
+            self.lowered_in.extend(packet_id);
         }
         self.held_bytes += usize::try_from(bytes).unwrap_or(usize::MAX);
         self.held.push_back(packet);
@@ -268,11 +283,12 @@ impl Relay {
             identity: Identity::Absent,
         };
         let properties = on_the_way(&publish.message.properties, hops).map_err(|_| Dropped::Looped)?;
+        let qos = publish.qos.min(self.terms.maximum_qos_here);
         let packet = Publish {
-            dup: publish.dup,
-            qos: publish.qos,
-            retain: publish.retain && keeps_retain,
-            packet_id: publish.packet_id,
+            dup: publish.dup && qos > Qos::AtMostOnce,
+            qos,
+            retain: publish.retain && keeps_retain && self.terms.retain_available_here,
+            packet_id: publish.packet_id.filter(|_| qos > Qos::AtMostOnce),
             message_expiry_interval: publish.message_expiry_interval,
             ..Publish::new(topic, publish.message.payload.clone()).with_properties(properties)
         };

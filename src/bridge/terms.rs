@@ -34,6 +34,10 @@ pub struct Terms {
     pub receive_maximum: NonZeroU16,
     /// Maximum Packet Size of this broker.
     pub maximum_packet_size_here: Option<u32>,
+    /// Maximum QoS of this broker.
+    pub maximum_qos_here: Qos,
+    /// Whether this broker has retained messages.
+    pub retain_available_here: bool,
     /// Whether messages to the other broker get a `dedup-id`.
     pub adds_dedup_id: bool,
 }

@@ -18,6 +18,8 @@ fn terms() -> Terms {
         here_id: None,
         receive_maximum: std::num::NonZeroU16::new(4).unwrap(),
         maximum_packet_size_here: None,
+        maximum_qos_here: Qos::ExactlyOnce,
+        retain_available_here: true,
         adds_dedup_id: false,
     }
 }
@@ -92,6 +94,32 @@ fn retain_is_cleared_and_qos_lowered_where_the_other_broker_has_neither() {
     let sends = here(&mut relay, ServerPacket::Publish(publish("a", "x", Qos::AtLeastOnce, 8)));
     assert!(matches!(&sends[0], (Side::There, ClientPacket::Publish(sent)) if sent.packet_id.is_none()), "{sends:?}");
     assert_eq!(sends[1], (Side::Here, ClientPacket::Puback(success(id(8)))));
+}
+
+#[test]
+fn retain_is_cleared_and_qos_lowered_where_this_broker_has_neither() {
+    let mut relay = relay(Terms { maximum_qos_here: Qos::AtLeastOnce, retain_available_here: false, ..terms() });
+    let message = OutgoingPublish { retain: true, ..publish("a", "x", Qos::ExactlyOnce, 7) };
+    let sent = only_publish(there(&mut relay, ServerPacket::Publish(message)));
+    assert_eq!((sent.qos, sent.retain, sent.packet_id), (Qos::AtLeastOnce, false, Some(id(7))));
+    let sends = here(&mut relay, ServerPacket::Puback(success(id(7))));
+    assert_eq!(sends, [(Side::There, ClientPacket::Pubrec(success(id(7))))]);
+    let sends = there(&mut relay, ServerPacket::Pubrel(success(id(7))));
+    assert_eq!(sends, [(Side::There, ClientPacket::Pubcomp(success(id(7))))]);
+    let mut relay = self::relay(Terms { maximum_qos_here: Qos::AtMostOnce, ..terms() });
+    for (qos, answer) in [
+        (Qos::AtLeastOnce, ClientPacket::Puback(success(id(8)))),
+        (Qos::ExactlyOnce, ClientPacket::Pubrec(success(id(8)))),
+    ] {
+        let sends = there(&mut relay, ServerPacket::Publish(publish("a", "x", qos, 8)));
+        assert!(
+            matches!(&sends[0], (Side::Here, ClientPacket::Publish(sent)) if sent.packet_id.is_none()),
+            "{sends:?}"
+        );
+        assert_eq!(sends[1..], [(Side::There, answer)]);
+    }
+    let sends = there(&mut relay, ServerPacket::Pubrel(success(id(8))));
+    assert_eq!(sends, [(Side::There, ClientPacket::Pubcomp(success(id(8))))]);
 }
 
 #[test]

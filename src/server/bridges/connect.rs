@@ -80,6 +80,8 @@ impl Bridge {
             maximum_packet_size_here: Some(
                 connack_here.properties.maximum_packet_size.map_or(limits.maximum_packet_size, u32::from),
             ),
+            maximum_qos_here: connack_here.properties.maximum_qos,
+            retain_available_here: connack_here.properties.retain_available,
             adds_dedup_id: self.settings.dedup_id,
         };
         self.is_new_here = false;

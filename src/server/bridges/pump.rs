@@ -55,7 +55,11 @@ impl Pump {
         let (out, inward) = rules(&bridge.settings);
         // A broker that has kept the Session has been sent the retained messages.
         let retained = if pair.session_present { RetainHandling::SendIfNew } else { RetainHandling::Send };
-        let (at_here, at_there) = (subscriptions(&out, retained), subscriptions(&inward, RetainHandling::SendIfNew));
+        let (at_here, mut at_there) =
+            (subscriptions(&out, retained), subscriptions(&inward, RetainHandling::SendIfNew));
+        for subscription in &mut at_there {
+            subscription.options.qos = subscription.options.qos.min(pair.terms.maximum_qos_here);
+        }
         let Pair { here, there, terms, keep_alive_here, keep_alive_there, early, session_present } = pair;
         let seed = getrandom::u64().unwrap_or(1).to_le_bytes();
         let [a, b, c, d, ..] = seed;
