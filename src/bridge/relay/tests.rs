@@ -164,7 +164,7 @@ fn a_message_too_large_for_this_broker_is_acknowledged_and_the_next_one_passes()
         [(ProtocolVersion::V5, ReasonCode::ImplementationSpecificError), (ProtocolVersion::V3_1_1, ReasonCode::Success)]
     {
         let mut relay = relay(Terms { version, maximum_packet_size_here: Some(100), ..terms() });
-        let large = |qos, number| ServerPacket::Publish(publish("a", vec![0; 93], qos, number));
+        let large = |qos, number| ServerPacket::Publish(publish("a", vec![0; 95], qos, number));
         let refused = Ack::new(id(1), code);
         let sends = there(&mut relay, large(Qos::AtLeastOnce, 1));
         assert_eq!(sends, [(Side::There, ClientPacket::Puback(refused.clone()))]);
