@@ -192,3 +192,19 @@ fn what_is_published_before_the_other_broker_is_there_for_the_first_time_waits_f
     late.expect(&["a x 2 retained"]);
     assert!(!here.log().contains("bridge_session_lost"));
 }
+
+/// Neither takes the Will of the bridge, nor what exceeds its own Maximum QoS.
+#[test]
+fn messages_pass_between_brokers_that_have_less_than_qos_2_and_retained_messages() {
+    let there = Node::started(Kind::Oncemq, "retain_available = false\nmaximum_qos = 0\n");
+    let mut at_there = Client::subscribed(there.address, "at-there", "a");
+    let topics = ["filter = \"a\"", "filter = \"in\", direction = \"in\""];
+    let settings = bridge(&there.url(), "", &topics);
+    let here = Node::started(Kind::Oncemq, &format!("[mqtt]\nretain_available = false\nmaximum_qos = 1\n{settings}"));
+    here.wait_for_log("bridge_connected");
+    Client::new(here.address, "publisher").publish_now("a", "x", 1, false);
+    at_there.expect(&["a x 0"]);
+    let mut at_here = Client::subscribed(here.address, "at-here", "in");
+    Client::new(there.address, "publisher").publish_now("in", "y", 0, false);
+    at_here.expect(&["in y 0"]);
+}

@@ -39,7 +39,8 @@ impl Bridge {
         let maximum = self.settings.maximum_packet_size.unwrap_or(limits.maximum_packet_size);
         let receive_maximum = self.settings.inflight_max.min(limits.receive_maximum);
         let version = version(&self.settings);
-        let connect = connect_there(&self.settings, self.has_bridge_bit, (receive_maximum, maximum))?;
+        let mut connect = connect_there(&self.settings, self.has_bridge_bit, (receive_maximum, maximum))?;
+        connect.will = connect.will.filter(|_| self.has_will);
         let had_session_here = !self.is_new_here && self.has_session_here().await?;
         let opening = async {
             let stream = open(address, &self.settings, maximum).await?;

@@ -37,6 +37,8 @@ pub(super) struct Bridge {
     pub(super) figures: BridgeFigures,
     /// Whether CONNECT has the bridge bit.
     pub(super) has_bridge_bit: bool,
+    /// Whether CONNECT has a Will, unless the settings say otherwise.
+    pub(super) has_will: bool,
     /// Whether this broker may have Packet Identifiers of a Session that the other one has lost.
     pub(super) must_release_here: bool,
     /// Whether its Session here was made in this run, and the other broker was not there since.
@@ -76,6 +78,7 @@ impl Bridge {
             stale_there,
             figures,
             has_bridge_bit,
+            has_will: true,
             must_release_here: false,
             is_new_here: false,
             shard: 0,

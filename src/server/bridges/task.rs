@@ -86,6 +86,7 @@ impl Bridge {
                 {
                     self.has_bridge_bit = !self.has_bridge_bit;
                 }
+                self.has_will &= !error.may_be_the_will();
                 self.next_address = self.next_address.wrapping_add(1);
                 self.failed(&name, &error);
                 return Err(false);
