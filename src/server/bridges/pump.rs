@@ -57,8 +57,11 @@ impl Pump {
         let (out, inward) = rules(&bridge.settings);
         // A broker that has kept the Session has been sent the retained messages.
         let retained = if pair.session_present { RetainHandling::SendIfNew } else { RetainHandling::Send };
-        let (at_here, mut at_there) =
+        let (mut at_here, mut at_there) =
             (subscriptions(&out, retained), subscriptions(&inward, RetainHandling::SendIfNew));
+        for subscription in at_here.iter_mut().filter(|one| bridge.owed.contains(&one.filter)) {
+            subscription.options.retain_handling = RetainHandling::Send;
+        }
         for subscription in &mut at_there {
             subscription.options.qos = subscription.options.qos.min(pair.terms.maximum_qos_here);
         }
@@ -108,6 +111,7 @@ impl Pump {
             bridge.say(&mut notes);
             if !self.is_ready && self.subscribing_here.is_done() && self.subscribing_there.is_done() {
                 self.is_ready = true;
+                bridge.owed.clear();
                 self.tell_state("1");
                 bridge.connected(address, self.session_present).await;
             }
