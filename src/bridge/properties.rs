@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 
+use crate::codec::limits::STRING_LENGTH_MAX;
 use crate::codec::{MessageProperties, MessageProperty};
 
 /// Who a message passes on its way.
@@ -26,7 +27,7 @@ pub(super) enum Identity {
     Deduplicates,
 }
 
-/// A message that has passed one of the brokers that it must not have passed, or too many.
+/// A message that has passed one of the brokers that it must not have passed, or more than its property has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Looped;
 
@@ -62,11 +63,19 @@ pub(super) fn on_the_way(properties: &MessageProperties, hops: Hops<'_>) -> Resu
     if !passed.is_empty() && (passed.split(',').any(is_refused) || passed.split(',').count() >= HOPS_MAX) {
         return Err(Looped);
     }
+    let mut via = passed.into_owned();
     if let Some(from) = hops.from {
-        let via = if passed.is_empty() { from.to_owned() } else { format!("{passed},{from}") };
+        if !via.is_empty() {
+            via.push(',');
+        }
+        via.push_str(from);
+    }
+    // Such a string would be cut short on its way, and the names at its end be lost.
+    if via.len() > STRING_LENGTH_MAX {
+        return Err(Looped);
+    }
+    if !via.is_empty() {
         kept.push(user_property(VIA, via.into()));
-    } else if !passed.is_empty() {
-        kept.push(user_property(VIA, passed.into_owned().into()));
     }
     if let Some(id) = message_id.filter(|_| hops.identity == Identity::Deduplicates) {
         kept.push(user_property(DEDUP_ID, id));
@@ -125,5 +134,14 @@ mod tests {
         assert_eq!(on_the_way(&of(&[("bridge-via", "x"), ("bridge-via", "you")]), HOPS), Err(Looped));
         assert!(on_the_way(&of(&[("bridge-via", &["x"; 15].join(","))]), HOPS).is_ok());
         assert_eq!(on_the_way(&of(&[("bridge-via", &["x"; 16].join(","))]), HOPS), Err(Looped));
+    }
+    #[test]
+    fn a_name_that_has_no_room_does_not_get_lost() {
+        let name = "x".repeat(STRING_LENGTH_MAX - 3);
+        assert!(on_the_way(&of(&[("bridge-via", &name)]), HOPS).is_ok());
+        assert_eq!(on_the_way(&of(&[("bridge-via", &format!("{name}x"))]), HOPS), Err(Looped));
+        let nameless = Hops { from: None, ..HOPS };
+        assert!(on_the_way(&of(&[("bridge-via", &name), ("bridge-via", "yy")]), nameless).is_ok());
+        assert_eq!(on_the_way(&of(&[("bridge-via", &name), ("bridge-via", "yyy")]), nameless), Err(Looped));
     }
 }

@@ -9,7 +9,9 @@ use super::rules::Rules;
 use super::terms::{Congestion, Counts, Dropped, Ended, HELD_BYTES_MAX, Refusal, Side, Terms};
 use crate::codec::client::encode_client;
 use crate::codec::limits::PACKET_SIZE_MAX;
-use crate::codec::{Ack, ClientPacket, Disconnect, OutgoingPublish, PacketId, Publish, Qos, ReasonCode, ServerPacket};
+use crate::codec::{
+    Ack, ClientPacket, Disconnect, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
+};
 
 /// Passes packets on between two connections. Packets for a broker are to be sent in the order of their list.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Relay {
     inward: Rules,
     /// Messages of QoS 2 that went to the other broker at QoS 1.
     lowered: HashSet<PacketId>,
+    /// Messages of QoS 2 that went to this broker at QoS 1.
+    lowered_in: HashSet<PacketId>,
     /// Messages of QoS 2 from this broker of which the other one knows nothing, up to their PUBREL.
     settled: HashSet<PacketId>,
     /// The same from the other broker.
@@ -43,6 +47,7 @@ impl Relay {
             out,
             inward,
             lowered: HashSet::new(),
+            lowered_in: HashSet::new(),
             settled: HashSet::new(),
             settled_in: HashSet::new(),
             in_flight: HashSet::new(),
@@ -73,7 +78,15 @@ impl Relay {
             ServerPacket::Puback(ack) => {
                 self.judge(Side::Here, &ack)?;
                 self.in_flight.remove(&ack.packet_id);
-                sends.push((Side::There, ClientPacket::Puback(bare(&ack))));
+                let packet = if self.lowered_in.remove(&ack.packet_id) {
+                    if !ack.reason_code.is_error() {
+                        self.settled_in.insert(ack.packet_id);
+                    }
+                    ClientPacket::Pubrec(bare(&ack))
+                } else {
+                    ClientPacket::Puback(bare(&ack))
+                };
+                sends.push((Side::There, packet));
                 self.release(sends);
             }
             ServerPacket::Pubrec(ack) => {
@@ -156,7 +169,7 @@ impl Relay {
                     Dropped::TooLarge => ReasonCode::ImplementationSpecificError,
                     Dropped::Unmapped | Dropped::Looped | Dropped::Congested => ReasonCode::Success,
                 };
-                return self.settle(qos, packet_id, code, sends);
+                return self.settle(Side::Here, (qos, packet_id), code, sends);
             }
         };
         self.counts.messages_out += 1;
@@ -166,7 +179,7 @@ impl Relay {
         match (qos, lowest, packet_id) {
             (Qos::ExactlyOnce, Qos::AtLeastOnce, Some(id)) => _ = self.lowered.insert(id),
             (Qos::AtLeastOnce | Qos::ExactlyOnce, Qos::AtMostOnce, _) => {
-                self.settle(qos, packet_id, ReasonCode::Success, sends);
+                self.settle(Side::Here, (qos, packet_id), ReasonCode::Success, sends);
             }
             _ => {}
         }
@@ -192,32 +205,39 @@ impl Relay {
             message_expiry_interval: publish.message_expiry_interval,
             ..Publish::new(topic, publish.message.payload.clone()).with_properties(properties)
         };
-        if self.fits(&packet) { Ok(packet) } else { Err(Dropped::TooLarge) }
+        self.fitting(packet, Side::There)
     }
 
-    /// Whether the other broker takes a packet of this size.
-    fn fits(&self, publish: &Publish) -> bool {
-        let maximum = self.terms.maximum_packet_size.map_or(PACKET_SIZE_MAX, |maximum| maximum as usize);
+    /// The same packet, if this side takes one of its size.
+    fn fitting(&self, publish: Publish, side: Side) -> Result<Publish, Dropped> {
+        let (version, maximum) = match side {
+            Side::Here => (ProtocolVersion::V5, self.terms.maximum_packet_size_here),
+            Side::There => (self.terms.version, self.terms.maximum_packet_size),
+        };
+        let maximum = maximum.map_or(PACKET_SIZE_MAX, |maximum| maximum as usize);
         let message = &publish.message;
         let parts = message.topic.as_str().len() + message.payload.len() + message.properties.encoded_len();
         if parts + OVERHEAD_MAX <= maximum {
-            return true;
+            return Ok(publish);
         }
         let mut encoded = BytesMut::new();
-        encode_client(&ClientPacket::Publish(publish.clone()), self.terms.version, &mut encoded);
-        encoded.len() <= maximum
+        encode_client(&ClientPacket::Publish(publish.clone()), version, &mut encoded);
+        if encoded.len() <= maximum { Ok(publish) } else { Err(Dropped::TooLarge) }
     }
 
-    /// Acknowledges a message of this broker that the other one does not get.
-    fn settle(&mut self, qos: Qos, packet_id: Option<PacketId>, code: ReasonCode, sends: &mut Sends) {
+    /// Acknowledges a message of this side that the other one does not get.
+    fn settle(&mut self, side: Side, (qos, packet_id): (Qos, Option<PacketId>), code: ReasonCode, sends: &mut Sends) {
         let Some(id) = packet_id else { return };
         if qos == Qos::AtLeastOnce {
-            return sends.push((Side::Here, ClientPacket::Puback(Ack::new(id, code))));
+            return sends.push((side, ClientPacket::Puback(Ack::new(id, code))));
         }
         if !code.is_error() {
-            self.settled.insert(id);
+            match side {
+                Side::Here => self.settled.insert(id),
+                Side::There => self.settled_in.insert(id),
+            };
         }
-        sends.push((Side::Here, ClientPacket::Pubrec(Ack::new(id, code))));
+        sends.push((side, ClientPacket::Pubrec(Ack::new(id, code))));
     }
 
     fn publish_in(&mut self, publish: OutgoingPublish, sends: &mut Sends) -> Result<(), Ended> {
@@ -226,23 +246,27 @@ impl Relay {
             Ok(packet) => packet,
             Err(reason) => {
                 self.count_dropped(reason);
-                match (qos, packet_id) {
-                    (Qos::AtLeastOnce, Some(id)) => sends.push((Side::There, ClientPacket::Puback(success(id)))),
-                    (Qos::ExactlyOnce, Some(id)) => {
-                        self.settled_in.insert(id);
-                        sends.push((Side::There, ClientPacket::Pubrec(success(id))));
+                // In 3.1.1 there is no refusal.
+                let code = match reason {
+                    Dropped::TooLarge if self.terms.version == ProtocolVersion::V5 => {
+                        ReasonCode::ImplementationSpecificError
                     }
-                    _ => {}
-                }
+                    Dropped::TooLarge | Dropped::Unmapped | Dropped::Looped | Dropped::Congested => ReasonCode::Success,
+                };
+                self.settle(Side::There, (qos, packet_id), code, sends);
                 return Ok(());
             }
         };
         self.counts.messages_in += 1;
         let bytes = size_of_message(&packet);
         self.counts.bytes_in += bytes;
-        if qos == Qos::AtMostOnce {
+        if packet.qos == Qos::AtMostOnce {
             sends.push((Side::Here, ClientPacket::Publish(packet)));
+            self.settle(Side::There, (qos, packet_id), ReasonCode::Success, sends);
             return Ok(());
+        }
+        if packet.qos < qos {
+            self.lowered_in.extend(packet_id);
         }
         self.held_bytes += usize::try_from(bytes).unwrap_or(usize::MAX);
         self.held.push_back(packet);
@@ -259,14 +283,16 @@ impl Relay {
             identity: Identity::Absent,
         };
         let properties = on_the_way(&publish.message.properties, hops).map_err(|_| Dropped::Looped)?;
-        Ok(Publish {
-            dup: publish.dup,
-            qos: publish.qos,
-            retain: publish.retain && keeps_retain,
-            packet_id: publish.packet_id,
+        let qos = publish.qos.min(self.terms.maximum_qos_here);
+        let packet = Publish {
+            dup: publish.dup && qos > Qos::AtMostOnce,
+            qos,
+            retain: publish.retain && keeps_retain && self.terms.retain_available_here,
+            packet_id: publish.packet_id.filter(|_| qos > Qos::AtMostOnce),
             message_expiry_interval: publish.message_expiry_interval,
             ..Publish::new(topic, publish.message.payload.clone()).with_properties(properties)
-        })
+        };
+        self.fitting(packet, Side::Here)
     }
 
     /// Sends messages to this broker as far as its Receive Maximum allows. [MQTT-3.3.4-7]

@@ -32,6 +32,12 @@ pub struct Terms {
     pub here_id: Option<ByteString>,
     /// Receive Maximum of this broker.
     pub receive_maximum: NonZeroU16,
+    /// Maximum Packet Size of this broker.
+    pub maximum_packet_size_here: Option<u32>,
+    /// Maximum QoS of this broker.
+    pub maximum_qos_here: Qos,
+    /// Whether this broker has retained messages.
+    pub retain_available_here: bool,
     /// Whether messages to the other broker get a `dedup-id`.
     pub adds_dedup_id: bool,
 }
@@ -52,7 +58,7 @@ pub enum Dropped {
     Unmapped,
     /// It has passed this broker or the other one before.
     Looped,
-    /// It exceeds the Maximum Packet Size of the other broker.
+    /// It exceeds the Maximum Packet Size of the broker that it goes to.
     TooLarge,
     /// It has QoS 0, and the other broker does not take what it is sent.
     Congested,

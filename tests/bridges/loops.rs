@@ -38,6 +38,27 @@ fn three_brokers_in_a_ring_get_each_message_once() {
     }
 }
 
+/// The one in the middle has no bridges of its own, and still is named in the way of each message.
+#[test]
+fn a_ring_through_a_broker_without_bridges_brings_nothing_back_to_it() {
+    let mut brokers = [(); 3].map(|()| Node::new(Kind::Oncemq));
+    let all = ["filter = \"#\", direction = \"both\""];
+    let to_middle = |number| bridge(&brokers[1].url(), &format!("client_id = \"from-{number}\""), &all);
+    let across = bridge(&brokers[2].url(), "client_id = \"across\"", &all).replace("name = \"b\"", "name = \"across\"");
+    let configurations = [to_middle(0) + &across, String::new(), to_middle(2)];
+    for (broker, configuration) in brokers.iter().zip(configurations) {
+        broker.configure(&configuration);
+    }
+    brokers.iter_mut().for_each(Node::start);
+    brokers[0].wait_for_log_times("bridge_connected", 2);
+    brokers[2].wait_for_log("bridge_connected");
+    let mut clients = brokers.each_ref().map(|broker| Client::subscribed(broker.address, "watcher", "#"));
+    clients[1].publish_now("a", "x", 1, false);
+    for (client, expected) in clients.iter_mut().zip([&["a x 1", "a x 1"][..], &["a x 1"], &["a x 1", "a x 1"]]) {
+        client.expect(expected);
+    }
+}
+
 /// Each message has two ways to the other broker, and none back.
 #[test]
 fn two_brokers_that_both_bridge_both_ways_do_not_loop() {

@@ -181,6 +181,27 @@ fn a_bridge_with_another_user_keeps_its_queue() {
 }
 
 #[test]
+fn a_filter_that_a_reload_adds_while_the_other_broker_is_away_has_a_queue() {
+    let mut there = Node::started(Kind::Oncemq, "");
+    let here = Node::started(Kind::Oncemq, &bridge(&there.url(), "", &["filter = \"a\""]));
+    here.wait_for_log("bridge_connected");
+    let mut at_there = Client::subscribed(there.address, "at-there", "b");
+    there.end("KILL");
+    let mut publisher = Client::new(here.address, "publisher");
+    publisher.publish_now("b", "kept", 1, true);
+    here.configure(&bridge(&there.url(), "", &["filter = \"a\"", "filter = \"b\""]));
+    here.signal("HUP");
+    here.wait_for_log("settings_reloaded");
+    publisher.run_for(crate::SILENCE);
+    publisher.publish_now("b", "x", 2, false);
+    there.start();
+    at_there.run_until("both", |client| {
+        let has = |start: &str| client.texts().iter().any(|text| text.starts_with(start));
+        has("b x 2") && has("b kept 1")
+    });
+}
+
+#[test]
 fn what_is_published_before_the_other_broker_is_there_for_the_first_time_waits_for_it() {
     let mut there = Node::new(Kind::Oncemq);
     there.configure("");
@@ -198,4 +219,20 @@ fn what_is_published_before_the_other_broker_is_there_for_the_first_time_waits_f
         late.texts()
     );
     assert!(!here.log().contains("bridge_session_lost"));
+}
+
+/// Neither takes the Will of the bridge, nor what exceeds its own Maximum QoS.
+#[test]
+fn messages_pass_between_brokers_that_have_less_than_qos_2_and_retained_messages() {
+    let there = Node::started(Kind::Oncemq, "retain_available = false\nmaximum_qos = 0\n");
+    let mut at_there = Client::subscribed(there.address, "at-there", "a");
+    let topics = ["filter = \"a\"", "filter = \"in\", direction = \"in\""];
+    let settings = bridge(&there.url(), "", &topics);
+    let here = Node::started(Kind::Oncemq, &format!("[mqtt]\nretain_available = false\nmaximum_qos = 1\n{settings}"));
+    here.wait_for_log("bridge_connected");
+    Client::new(here.address, "publisher").publish_now("a", "x", 1, false);
+    at_there.expect(&["a x 0"]);
+    let mut at_here = Client::subscribed(here.address, "at-here", "in");
+    Client::new(there.address, "publisher").publish_now("in", "y", 0, false);
+    at_here.expect(&["in y 0"]);
 }

@@ -17,6 +17,9 @@ fn terms() -> Terms {
         there_id: None,
         here_id: None,
         receive_maximum: std::num::NonZeroU16::new(4).unwrap(),
+        maximum_packet_size_here: None,
+        maximum_qos_here: Qos::ExactlyOnce,
+        retain_available_here: true,
         adds_dedup_id: false,
     }
 }
@@ -94,6 +97,32 @@ fn retain_is_cleared_and_qos_lowered_where_the_other_broker_has_neither() {
 }
 
 #[test]
+fn retain_is_cleared_and_qos_lowered_where_this_broker_has_neither() {
+    let mut relay = relay(Terms { maximum_qos_here: Qos::AtLeastOnce, retain_available_here: false, ..terms() });
+    let message = OutgoingPublish { retain: true, ..publish("a", "x", Qos::ExactlyOnce, 7) };
+    let sent = only_publish(there(&mut relay, ServerPacket::Publish(message)));
+    assert_eq!((sent.qos, sent.retain, sent.packet_id), (Qos::AtLeastOnce, false, Some(id(7))));
+    let sends = here(&mut relay, ServerPacket::Puback(success(id(7))));
+    assert_eq!(sends, [(Side::There, ClientPacket::Pubrec(success(id(7))))]);
+    let sends = there(&mut relay, ServerPacket::Pubrel(success(id(7))));
+    assert_eq!(sends, [(Side::There, ClientPacket::Pubcomp(success(id(7))))]);
+    let mut relay = self::relay(Terms { maximum_qos_here: Qos::AtMostOnce, ..terms() });
+    for (qos, answer) in [
+        (Qos::AtLeastOnce, ClientPacket::Puback(success(id(8)))),
+        (Qos::ExactlyOnce, ClientPacket::Pubrec(success(id(8)))),
+    ] {
+        let sends = there(&mut relay, ServerPacket::Publish(publish("a", "x", qos, 8)));
+        assert!(
+            matches!(&sends[0], (Side::Here, ClientPacket::Publish(sent)) if sent.packet_id.is_none()),
+            "{sends:?}"
+        );
+        assert_eq!(sends[1..], [(Side::There, answer)]);
+    }
+    let sends = there(&mut relay, ServerPacket::Pubrel(success(id(8))));
+    assert_eq!(sends, [(Side::There, ClientPacket::Pubcomp(success(id(8))))]);
+}
+
+#[test]
 fn what_does_not_pass_is_acknowledged_and_counted_by_reason() {
     let terms =
         Terms { maximum_packet_size: Some(100), here_id: Some("me".into()), there_id: Some("you".into()), ..terms() };
@@ -127,6 +156,29 @@ fn the_largest_packet_that_the_other_broker_takes_passes() {
     };
     // Fixed header 2, topic 3, identifier 2, property length 1.
     assert_eq!((of(100, 92), of(100, 93)), (Side::There, Side::Here));
+}
+
+#[test]
+fn a_message_too_large_for_this_broker_is_acknowledged_and_the_next_one_passes() {
+    for (version, code) in
+        [(ProtocolVersion::V5, ReasonCode::ImplementationSpecificError), (ProtocolVersion::V3_1_1, ReasonCode::Success)]
+    {
+        let mut relay = relay(Terms { version, maximum_packet_size_here: Some(100), ..terms() });
+        let large = |qos, number| ServerPacket::Publish(publish("a", vec![0; 95], qos, number));
+        let refused = Ack::new(id(1), code);
+        let sends = there(&mut relay, large(Qos::AtLeastOnce, 1));
+        assert_eq!(sends, [(Side::There, ClientPacket::Puback(refused.clone()))]);
+        let sends = there(&mut relay, large(Qos::ExactlyOnce, 1));
+        assert_eq!(sends, [(Side::There, ClientPacket::Pubrec(refused))]);
+        if version == ProtocolVersion::V3_1_1 {
+            let sends = there(&mut relay, ServerPacket::Pubrel(success(id(1))));
+            assert_eq!(sends, [(Side::There, ClientPacket::Pubcomp(success(id(1))))]);
+        }
+        assert_eq!(there(&mut relay, large(Qos::AtMostOnce, 1)), []);
+        assert_eq!((relay.counts().dropped, relay.counts().messages_in), ([0, 0, 3, 0], 0));
+        let fitting = publish("a", vec![0; 92], Qos::ExactlyOnce, 1);
+        assert_eq!(only_publish(there(&mut relay, ServerPacket::Publish(fitting))).packet_id, Some(id(1)));
+    }
 }
 
 #[test]

@@ -39,7 +39,8 @@ impl Bridge {
         let maximum = self.settings.maximum_packet_size.unwrap_or(limits.maximum_packet_size);
         let receive_maximum = self.settings.inflight_max.min(limits.receive_maximum);
         let version = version(&self.settings);
-        let connect = connect_there(&self.settings, self.has_bridge_bit, (receive_maximum, maximum))?;
+        let mut connect = connect_there(&self.settings, self.has_bridge_bit, (receive_maximum, maximum))?;
+        connect.will = connect.will.filter(|_| self.has_will);
         let had_session_here = !self.is_new_here && self.has_session_here().await?;
         let opening = async {
             let stream = open(address, &self.settings, maximum).await?;
@@ -77,6 +78,11 @@ impl Bridge {
             there_id: ids.map(|(_, id)| id.clone()),
             here_id: Some(self.here_id.clone()).filter(|_| self.settings.protocol_version == BridgeProtocol::V5),
             receive_maximum: connack_here.properties.receive_maximum.unwrap_or(NonZeroU16::MAX),
+            maximum_packet_size_here: Some(
+                connack_here.properties.maximum_packet_size.map_or(limits.maximum_packet_size, u32::from),
+            ),
+            maximum_qos_here: connack_here.properties.maximum_qos,
+            retain_available_here: connack_here.properties.retain_available,
             adds_dedup_id: self.settings.dedup_id,
         };
         self.is_new_here = false;

@@ -56,4 +56,20 @@ impl BridgeError {
     pub(super) fn may_be_the_bridge_bit(&self) -> bool {
         matches!(self, Self::Refused(ReasonCode::UnsupportedProtocolVersion, _) | Self::There(LinkError::Lost(_)))
     }
+    /// Whether the other broker may have refused the connection because of the Will, which is retained and has a QoS.
+    pub(super) const fn may_be_the_will(&self) -> bool {
+        matches!(self, Self::Refused(ReasonCode::RetainNotSupported | ReasonCode::QosNotSupported, _))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_will_is_given_up_only_where_it_is_the_reason() {
+        let is_will = |code| BridgeError::Refused(code, None).may_be_the_will();
+        assert!(is_will(ReasonCode::RetainNotSupported) && is_will(ReasonCode::QosNotSupported));
+        assert!(!is_will(ReasonCode::NotAuthorized));
+    }
 }

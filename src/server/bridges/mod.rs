@@ -34,10 +34,12 @@ pub(super) use running::Bridges;
 use super::Server;
 use super::log::log_line;
 use super::own_client::Kind;
+use super::queries::Queries;
 use crate::broker::{Answer, PageRequest, Query};
-use crate::codec::RetainHandling;
+use crate::codec::{RetainHandling, Subscription};
 use crate::config::{self, Durability};
 use crate::routing::ShardId;
+use crate::topic::Filter;
 use running::{Running, stop_all};
 use state::Bridge;
 
@@ -47,7 +49,11 @@ impl Server {
         let own = self.own_clients();
         let mut bridges = match self.attendants.bridges.take() {
             Some(bridges) => bridges,
-            None if self.config.bridges.is_empty() => return,
+            None if self.config.bridges.is_empty() => {
+                // A bridge of another broker may ask. One that gets no name goes without.
+                let _ = self.bridge_id();
+                return;
+            }
             None => match self.bridge_id().and_then(Bridges::start) {
                 Ok(bridges) => bridges,
                 Err(error) => {
@@ -77,7 +83,7 @@ impl Server {
             if bridges.running.contains_key(&settings.name) {
                 continue;
             }
-            let stale_here = stale(&self.subscribed(&settings.name).await, settings);
+            let stale_here = stale(&subscribed(&self.queries(), &settings.name).await, settings);
             let stale_there = earlier.get(&settings.name).map(|before| stale_there(before, settings));
             let parts = (own.clone(), self.queries(), self.status());
             let stale = (stale_here, stale_there.unwrap_or_default());
@@ -95,36 +101,41 @@ impl Server {
 
     /// How this broker calls itself. From now on it tells bridges that ask.
     fn bridge_id(&self) -> io::Result<ByteString> {
+        // One that is not stored must stay the same when a reload adds the first bridge.
+        if let Some(id) = self.shared.bridge_id() {
+            return Ok(id.clone());
+        }
         let is_stored = self.config.strongest_durability() != Durability::None;
         let id = identity::of(is_stored.then_some(&*self.config.server.data))?;
         self.shared.set_bridge_id(id.clone());
         Ok(id)
     }
+}
 
-    /// The filters to which a bridge is subscribed here.
-    async fn subscribed(&self, name: &str) -> Vec<String> {
-        let (client_id, queries) = (Kind::Bridge.client_id(name), self.queries());
-        let mut filters = Vec::new();
-        for shard in 0..queries.shards() {
-            let shard = ShardId(u16::try_from(shard).unwrap_or(u16::MAX));
-            let mut from = Some(0);
-            while let Some(next) = from.take() {
-                let query = Query::Subscriptions(client_id.clone(), PageRequest { from: next, limit: PAGE });
-                if let Ok(Answer::Subscriptions(Some(page))) = queries.ask(shard, query).await {
-                    filters.extend(page.entries.iter().map(|entry| entry.subscription.filter.to_string()));
-                    from = page.next;
-                }
+/// The subscriptions of a bridge here.
+async fn subscribed(queries: &Queries, name: &str) -> Vec<Subscription> {
+    let client_id = Kind::Bridge.client_id(name);
+    let mut found = Vec::new();
+    for shard in 0..queries.shards() {
+        let shard = ShardId(u16::try_from(shard).unwrap_or(u16::MAX));
+        let mut from = Some(0);
+        while let Some(next) = from.take() {
+            let query = Query::Subscriptions(client_id.clone(), PageRequest { from: next, limit: PAGE });
+            if let Ok(Answer::Subscriptions(Some(page))) = queries.ask(shard, query).await {
+                found.extend(page.entries.into_iter().map(|entry| entry.subscription));
+                from = page.next;
             }
         }
-        filters
     }
+    found
 }
 
 /// The filters here that the settings do not name.
-fn stale(subscribed: &[String], settings: &config::Bridge) -> Vec<String> {
+fn stale(subscribed: &[Subscription], settings: &config::Bridge) -> Vec<String> {
     let wanted = plan::subscriptions(&plan::rules(settings).0, RetainHandling::SendIfNew);
-    let is_wanted = |filter: &String| wanted.iter().any(|one| one.filter.to_string() == *filter);
-    subscribed.iter().filter(|filter| !is_wanted(filter)).cloned().collect()
+    let is_wanted = |filter: &Filter| wanted.iter().any(|one| one.filter == *filter);
+    let stale = subscribed.iter().filter(|subscription| !is_wanted(&subscription.filter));
+    stale.map(|subscription| subscription.filter.to_string()).collect()
 }
 
 /// The filters at the other broker that only the earlier settings name.

@@ -60,6 +60,23 @@ pub(super) fn subscriptions(rules: &Rules, retained: RetainHandling) -> Vec<Subs
     found
 }
 
+/// What is to be subscribed here before the other broker is there, and the filters whose retained messages it has not been sent: those of
+/// which there is no subscription yet, or only one that was made in this way. The others have been sent, so they are asked for only if they are new.
+pub(super) fn lacking(subscribed: &[Subscription], rules: &Rules) -> (Vec<Subscription>, Vec<Filter>) {
+    let (mut lacking, mut owed) = (Vec::new(), Vec::new());
+    for mut wanted in subscriptions(rules, RetainHandling::DoNotSend) {
+        let found = subscribed.iter().find(|one| one.filter == wanted.filter).map(|one| one.options);
+        match found.map(|options| options.retain_handling) {
+            None | Some(RetainHandling::DoNotSend) => owed.push(wanted.filter.clone()),
+            Some(_) => wanted.options.retain_handling = RetainHandling::SendIfNew,
+        }
+        if found.is_none_or(|options| options.qos != wanted.options.qos) {
+            lacking.push(wanted);
+        }
+    }
+    (lacking, owed)
+}
+
 /// Whether messages of QoS 2 may pass in this direction.
 pub(super) fn has_qos_2(rules: &Rules) -> bool {
     rules.0.iter().any(|rule| rule.qos == Qos::ExactlyOnce)
@@ -149,6 +166,24 @@ mod tests {
         assert_eq!(filters(&out), [("l/a/#".to_owned(), 1), ("b".to_owned(), 2)]);
         assert_eq!(filters(&inward), [("r/a/#".to_owned(), 1), ("c".to_owned(), 0)]);
         assert_eq!((out.0.len(), has_qos_2(&out), has_qos_2(&inward)), (3, true, false));
+    }
+
+    #[test]
+    fn filters_that_are_new_or_have_another_qos_are_subscribed_before_the_other_broker_is_there() {
+        let (out, _) = rules(&bridge("topics = [{ filter = \"a\" }, { filter = \"b\" }, { filter = \"c\" }]"));
+        let texts = |(lacking, owed): (Vec<Subscription>, Vec<Filter>)| {
+            let lacking = lacking.iter().map(|one| (one.filter.to_string(), one.options.retain_handling));
+            (lacking.collect::<Vec<_>>(), owed.iter().map(Filter::to_string).collect::<Vec<_>>())
+        };
+        let mut stored = subscriptions(&out, RetainHandling::SendIfNew);
+        assert_eq!(texts(lacking(&stored, &out)), (vec![], vec![]));
+        stored[1].options.retain_handling = RetainHandling::DoNotSend;
+        stored[2].options.qos = Qos::AtMostOnce;
+        let again = ("c".to_owned(), RetainHandling::SendIfNew);
+        assert_eq!(texts(lacking(&stored, &out)), (vec![again.clone()], vec!["b".to_owned()]));
+        stored.remove(0);
+        let new = ("a".to_owned(), RetainHandling::DoNotSend);
+        assert_eq!(texts(lacking(&stored, &out)), (vec![new, again], vec!["a".to_owned(), "b".to_owned()]));
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(super) struct Pump {
     /// Whether all subscriptions are answered, so that whatever is published from now on passes.
     is_ready: bool,
     state_topic: Option<TopicName>,
+    /// Whether the other broker has retained messages.
+    retain_available: bool,
 }
 
 impl Pump {
@@ -55,8 +57,16 @@ impl Pump {
         let (out, inward) = rules(&bridge.settings);
         // A broker that has kept the Session has been sent the retained messages.
         let retained = if pair.session_present { RetainHandling::SendIfNew } else { RetainHandling::Send };
-        let (at_here, at_there) = (subscriptions(&out, retained), subscriptions(&inward, RetainHandling::SendIfNew));
+        let (mut at_here, mut at_there) =
+            (subscriptions(&out, retained), subscriptions(&inward, RetainHandling::SendIfNew));
+        for subscription in at_here.iter_mut().filter(|one| bridge.owed.contains(&one.filter)) {
+            subscription.options.retain_handling = RetainHandling::Send;
+        }
+        for subscription in &mut at_there {
+            subscription.options.qos = subscription.options.qos.min(pair.terms.maximum_qos_here);
+        }
         let Pair { here, there, terms, keep_alive_here, keep_alive_there, early, session_present } = pair;
+        let retain_available = terms.retain_available;
         let seed = getrandom::u64().unwrap_or(1).to_le_bytes();
         let [a, b, c, d, ..] = seed;
         let mut pump = Self {
@@ -72,6 +82,7 @@ impl Pump {
             session_present,
             is_ready: false,
             state_topic: bridge.state_topic_there(),
+            retain_available,
         };
         for packet in pump.subscribing_here.begin(at_here, &bridge.stale_here) {
             pump.here.send(&packet);
@@ -100,6 +111,7 @@ impl Pump {
             bridge.say(&mut notes);
             if !self.is_ready && self.subscribing_here.is_done() && self.subscribing_there.is_done() {
                 self.is_ready = true;
+                bridge.owed.clear();
                 self.tell_state("1");
                 bridge.connected(address, self.session_present).await;
             }
@@ -214,7 +226,8 @@ impl Pump {
     /// Publishes the state of the bridge at the other broker.
     fn tell_state(&mut self, state: &'static str) {
         if let Some(topic) = self.state_topic.clone() {
-            let publish = Publish { retain: true, ..Publish::new(topic, Bytes::from_static(state.as_bytes())) };
+            let retain = self.retain_available;
+            let publish = Publish { retain, ..Publish::new(topic, Bytes::from_static(state.as_bytes())) };
             self.there.send(&ClientPacket::Publish(publish));
         }
     }

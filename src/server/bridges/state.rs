@@ -21,7 +21,7 @@ use crate::server::log::{Whom, allows, log_line};
 use crate::server::own_client::{Kind, OwnClients};
 use crate::server::queries::Queries;
 use crate::server::status::Status;
-use crate::topic::TopicName;
+use crate::topic::{Filter, TopicName};
 
 /// A bridge.
 pub(super) struct Bridge {
@@ -34,9 +34,15 @@ pub(super) struct Bridge {
     /// Filters of earlier settings, at this broker and at the other one.
     pub(super) stale_here: Vec<String>,
     pub(super) stale_there: Vec<String>,
+    /// Whether it has subscribed here, so that messages wait for the other broker.
+    pub(super) is_subscribed_here: bool,
+    /// Filters here whose retained messages the other broker has not been sent.
+    pub(super) owed: Vec<Filter>,
     pub(super) figures: BridgeFigures,
     /// Whether CONNECT has the bridge bit.
     pub(super) has_bridge_bit: bool,
+    /// Whether CONNECT has a Will, unless the settings say otherwise.
+    pub(super) has_will: bool,
     /// Whether this broker may have Packet Identifiers of a Session that the other one has lost.
     pub(super) must_release_here: bool,
     /// Whether its Session here was made in this run, and the other broker was not there since.
@@ -74,8 +80,11 @@ impl Bridge {
             here_id,
             stale_here,
             stale_there,
+            is_subscribed_here: false,
+            owed: Vec::new(),
             figures,
             has_bridge_bit,
+            has_will: true,
             must_release_here: false,
             is_new_here: false,
             shard: 0,

@@ -8,12 +8,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::BridgeError;
-use super::plan::{rules, subscriptions};
+use super::plan::{lacking, rules};
 use super::pump::{Finish, Pump};
 use super::state::{Bridge, Notes};
+use super::subscribed;
 use super::subscribing::Subscribing;
 use crate::bridge::Side;
-use crate::codec::{ClientPacket, Connack, Disconnect, ReasonCode, RetainHandling, ServerPacket};
+use crate::codec::{ClientPacket, Connack, Disconnect, ReasonCode, ServerPacket, Subscription};
 use crate::config::{AddressOrder, BridgeAddress, BridgeProtocol, BridgeStart};
 use crate::server::bridge_figures::BridgeState;
 use crate::server::log::log_line;
@@ -25,15 +26,12 @@ impl Bridge {
         self.publish(self.figures.counts).await;
         self.tell_state_here("0").await;
         let addresses = self.settings.parsed_addresses();
-        // From now on messages wait for the other broker, which may be away.
-        let is_subscribed = select! {
-            result = self.begin_session_here() => result,
-            _ = &mut stopped => return,
-        };
-        if let Err(error) = is_subscribed {
-            self.failed("", &error);
-        }
         loop {
+            // From now on messages wait for the other broker, which may be away.
+            select! {
+                () = self.begin_session_here() => {}
+                _ = &mut stopped => break,
+            }
             if self.settings.start == BridgeStart::Lazy {
                 self.enter(BridgeState::Idle);
                 select! {
@@ -86,6 +84,7 @@ impl Bridge {
                 {
                     self.has_bridge_bit = !self.has_bridge_bit;
                 }
+                self.has_will &= !error.may_be_the_will();
                 self.next_address = self.next_address.wrapping_add(1);
                 self.failed(&name, &error);
                 return Err(false);
@@ -134,8 +133,12 @@ impl Bridge {
 
     /// Subscribes at this broker, and waits until enough messages are queued there.
     async fn until_queued(&mut self) {
-        while let Err(error) = self.subscribe_here().await {
-            self.failed("", &error);
+        self.is_subscribed_here = false;
+        loop {
+            self.begin_session_here().await;
+            if self.is_subscribed_here {
+                break;
+            }
             sleep(self.pause(1)).await;
         }
         loop {
@@ -148,19 +151,30 @@ impl Bridge {
         }
     }
 
-    /// Subscribes at this broker, if there is no Session of the bridge yet.
-    async fn begin_session_here(&mut self) -> Result<(), BridgeError> {
-        if self.has_session_here().await? { Ok(()) } else { self.subscribe_here().await }
+    /// Subscribes at this broker, unless that has been done: to what a Session does not have, which may be all.
+    async fn begin_session_here(&mut self) {
+        if self.is_subscribed_here {
+            return;
+        }
+        match self.subscribe_lacking_here().await {
+            Ok(()) => self.is_subscribed_here = true,
+            Err(error) => self.failed("", &error),
+        }
     }
 
-    /// Subscribes at this broker without a connection to the other one.
-    async fn subscribe_here(&mut self) -> Result<(), BridgeError> {
+    async fn subscribe_lacking_here(&mut self) -> Result<(), BridgeError> {
+        let stored = subscribed(&self.queries, &self.settings.name).await;
+        let (lacking, owed) = lacking(&stored, &rules(&self.settings).0);
+        self.owed = owed;
+        if lacking.is_empty() && self.has_session_here().await? { Ok(()) } else { self.subscribe_here(lacking).await }
+    }
+
+    /// Makes these subscriptions at this broker without a connection to the other one.
+    async fn subscribe_here(&mut self, lacking: Vec<Subscription>) -> Result<(), BridgeError> {
         let (mut link, connack) = self.connect_here(&Connack::accepted(false)).await?;
         self.is_new_here |= !connack.session_present;
         let mut subscribing = Subscribing::new(1, self.settings.dedup_id);
-        // The retained messages follow when the other broker is there.
-        let filters = subscriptions(&rules(&self.settings).0, RetainHandling::DoNotSend);
-        for packet in subscribing.begin(filters, &self.stale_here) {
+        for packet in subscribing.begin(lacking, &self.stale_here) {
             link.send(&packet);
         }
         let mut notes = Notes::default();
