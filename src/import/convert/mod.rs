@@ -13,6 +13,7 @@ mod passwords;
 mod report;
 mod rules;
 mod saved;
+mod saved_state;
 mod sources;
 mod tls;
 
@@ -26,7 +27,7 @@ use files::Files;
 pub use files::{FileNames, GeneratedFile};
 pub(super) use global::DATA;
 pub use report::{Finding, Outcome, Report};
-pub use saved::SavedState;
+pub use saved_state::SavedState;
 
 /// What the result depends on beside the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl Conversion<'_> {
         let order: HashMap<&Place, usize> = lines.map(|(number, (at, _))| (at, number)).collect();
         self.report.sort(|at| order.get(at).copied().unwrap_or(usize::MAX));
         let text = self.document.render(&self.terms.title);
-        let state = saved::saved_state(self.model);
+        let state = self.saved_state();
         Converted { text, files: self.files.done(), report: self.report, state }
     }
 }
