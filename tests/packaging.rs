@@ -270,12 +270,16 @@ fn check_settings(settings: &str) {
     let path = |name: &str| directory.path().join(name);
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = authority.self_signed(&signing_key).unwrap();
     for folder in ["", "secrets", "users", "tls"] {
         fs::create_dir_all(path(folder)).unwrap();
-        for certificate in
-            ["server.crt", "ca.crt", "tls.crt", "plant.example.com.crt", "auth-ca.pem", "telemetry-ca.pem"]
-        {
+        for certificate in ["server.crt", "tls.crt", "plant.example.com.crt"] {
             fs::write(path(folder).join(certificate), cert.pem()).unwrap();
+        }
+        for certificate in ["ca.crt", "auth-ca.pem", "telemetry-ca.pem"] {
+            fs::write(path(folder).join(certificate), authority.pem()).unwrap();
         }
         for key in ["server.key", "tls.key", "plant.example.com.key"] {
             fs::write(path(folder).join(key), signing_key.serialize_pem()).unwrap();
@@ -285,6 +289,7 @@ fn check_settings(settings: &str) {
     fs::write(path("issuer.pem"), signing_key.public_key_pem()).unwrap();
     fs::write(path("secret"), "0123456789abcdef0123456789abcdef").unwrap();
     fs::write(path("alarms-secret"), "0123456789abcdef\n").unwrap();
+    fs::write(path("cloud-password"), "secret\n").unwrap();
     for headers in ["auth-headers", "telemetry-headers", "alarms-headers"] {
         fs::write(path(headers), "Authorization: Bearer secret\n").unwrap();
     }

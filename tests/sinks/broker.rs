@@ -108,8 +108,8 @@ impl Broker {
     /// The messages that the Session of a sink has not got rid of.
     #[track_caller]
     pub(crate) fn queued(&self, sink: &str) -> u64 {
-        let client = self.api(&format!("/clients/%24sink%2F{sink}"));
-        client["queued_messages"].as_u64().unwrap_or_else(|| panic!("no client: {client}"))
+        // While the Session is given to another user, there is no answer.
+        wait_for("the queue", || self.api(&format!("/clients/%24sink%2F{sink}"))["queued_messages"].as_u64())
     }
 
     /// Waits until a sink is subscribed.

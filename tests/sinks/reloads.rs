@@ -79,21 +79,22 @@ fn files_are_read_again_and_one_that_can_not_be_used_keeps_the_sink_as_it_is() {
     broker.wait_for_sink("alarms");
     let path = broker.directory.path().join("headers");
     let mut client = broker.client("c");
-    let mut sent = |key: &str| {
+    let mut sent = || {
         let before = service.asked().len();
         assert!(client.publish("alarms/1", "x"));
         wait_for("the request", || (service.asked().len() > before).then_some(()));
-        assert_eq!(header(&service.asked()[before], "x-key").as_deref(), Some(key));
+        header(&service.asked()[before], "x-key")
     };
-    sent("one");
+    assert_eq!(sent().as_deref(), Some("one"));
     fs::write(&path, "X-Key: two\n").unwrap();
     broker.reload(&settings(2));
-    sent("two");
+    // The sink of before may take a message yet.
+    wait_for("the new header", || (sent().as_deref() == Some("two")).then_some(()));
     fs::write(&path, "# nothing\n").unwrap();
     let before = broker.log().len();
     broker.hang_up();
     wait_for("the refusal", || broker.log()[before..].contains("has no header").then_some(()));
-    sent("two");
+    assert_eq!(sent().as_deref(), Some("two"));
 }
 
 #[test]
