@@ -1,8 +1,9 @@
 //! How this broker calls itself among brokers that bridges connect. A message that has passed it must be recognized after a restart, so the name is
 //! in a file of the data directory.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytestring::ByteString;
@@ -22,7 +23,9 @@ pub(super) fn of(directory: Option<&Path>) -> io::Result<ByteString> {
         Ok(_) | Err(_) => {}
     }
     let (name, temporary) = (new()?, directory.join(TEMPORARY_FILE));
-    let mut file = File::create(&temporary)?;
+    // One of a process that was killed.
+    let _removed = fs::remove_file(&temporary);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     writeln!(file, "{name}")?;
     file.sync_all()?;
     fs::rename(&temporary, &path)?;
