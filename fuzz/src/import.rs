@@ -19,7 +19,7 @@ pub(crate) fn conf(input: &[u8]) {
     import_of(kept.collect::<Vec<_>>().join("\n").as_bytes(), "");
 }
 
-/// The file of dynamic security: it is understood, or nobody is let in. The rules that are made of it are legal.
+/// The file of dynamic security: if nothing of it is understood, the listeners refuse all clients. The ACL file that is made of it is valid.
 pub(crate) fn dynsec(input: &[u8]) {
     let conf = "listener 1883\nplugin mosquitto_dynamic_security.so\nplugin_opt_config_file DIRECTORY/dynsec.json\n";
     DIRECTORY.with(|directory| {

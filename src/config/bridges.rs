@@ -56,7 +56,7 @@ pub struct Bridge {
     /// `lazy`: after this time without a message, it leaves.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// `lazy`: it connects when so many messages are queued.
+    /// The number of queued messages at which a `lazy` bridge connects.
     pub lazy_threshold: u32,
     /// The shortest pause between two attempts to connect.
     #[serde(with = "duration")]
@@ -192,7 +192,7 @@ impl Default for Bridge {
             keep_alive: Duration::from_secs(60),
             // The session there has what was not delivered, and the identifiers that QoS 2 needs.
             clean_start: false,
-            // Nobody knows how long the line between two places is down.
+            // The other broker may be away for any time, so its session does not expire by default.
             session_expiry: None,
             start: BridgeStart::Automatic,
             // As mosquitto's.

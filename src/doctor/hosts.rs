@@ -62,7 +62,7 @@ fn answers(names: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, Result<(),
         // It ends with the process if the name server is silent.
         thread::spawn(move || {
             let resolved = (&*name, 0).to_socket_addrs().map(drop).map_err(|error| error.to_string());
-            // Nobody may wait for it any more.
+            // The receiver may be gone; then the result is not needed.
             let _ = sender.send((name, resolved));
         });
     }

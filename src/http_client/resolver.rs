@@ -51,7 +51,7 @@ impl Reach {
 #[derive(Clone)]
 pub(crate) struct Resolver {
     reach: Reach,
-    /// A look-up has a thread until the operating system answers, also if nobody waits for it any more.
+    /// A look-up has a thread until the operating system answers, also if its request was cancelled.
     threads: Arc<Semaphore>,
 }
 
@@ -61,7 +61,7 @@ impl Resolver {
         Self::with_threads(reach, Semaphore::MAX_PERMITS)
     }
 
-    /// With so many look-ups at the same time.
+    /// A resolver that makes at most this number of look-ups at the same time.
     pub(crate) fn with_threads(reach: Reach, threads: usize) -> Self {
         Self { reach, threads: Arc::new(Semaphore::new(threads)) }
     }

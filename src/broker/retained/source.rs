@@ -54,7 +54,7 @@ impl SourceCheck {
     }
 }
 
-/// The visits of nodes that take about as long as a judgement by so many rules.
+/// The cost of a judgement, in visits of nodes: one, and one more for every eight rules.
 const fn cost(rules: usize) -> usize {
     1 + rules / 8
 }
@@ -66,7 +66,7 @@ mod tests {
     use crate::routing::{AccessAction, AccessRule, Current, Effect, PublishRight, RuleSource};
     use crate::topic::TopicFilter;
 
-    /// Clients with so many rules, each of which allows another topic.
+    /// Rights of clients that have this number of rules; each rule allows another topic.
     #[derive(Debug)]
     struct Rules(usize);
 

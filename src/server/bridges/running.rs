@@ -56,7 +56,7 @@ impl Running {
         let (ending, ended) = oneshot::channel();
         runtime.spawn(async move {
             bridge.run(stopped).await;
-            // Nobody may wait for it any more.
+            // The receiver may be gone; then the result is not needed.
             let _ = ending.send(());
         });
         Self { settings, stop, ended }

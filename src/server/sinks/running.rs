@@ -84,7 +84,7 @@ impl Sinks {
         let task = Task::new(requests, tools, reporter, seed);
         self.runtime.spawn(async move {
             task.run(stopped).await;
-            // Nobody may wait for it any more.
+            // The receiver may be gone; then the result is not needed.
             let _ = ending.send(());
         });
         self.running.insert(name, Running { plan, stop, ended });
