@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::broker::Broker;
 use crate::deadline::{wait_for, wait_for_end};
@@ -12,6 +12,8 @@ use crate::deadline::{wait_for, wait_for_end};
 pub(crate) struct Subscriber {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    /// They read its output and end with it.
+    readers: Vec<JoinHandle<()>>,
     taken: usize,
 }
 
@@ -57,9 +59,9 @@ impl Subscriber {
             .spawn()
             .expect(HOW_TO_INSTALL);
         let lines = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().unwrap(), &lines);
-        collect(child.stderr.take().unwrap(), &lines);
-        Self { child, lines, taken: 0 }
+        let readers =
+            vec![collect(child.stdout.take().unwrap(), &lines), collect(child.stderr.take().unwrap(), &lines)];
+        Self { child, lines, readers, taken: 0 }
     }
 
     /// Waits for a line that contains `text`.
@@ -92,10 +94,12 @@ impl Subscriber {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its exit.
+    /// Waits for its exit, and until all of its output is read.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
-        wait_for_end("mosquitto_sub", &mut self.child)
+        let status = wait_for_end("mosquitto_sub", &mut self.child);
+        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
+        status
     }
 }
 
@@ -155,13 +159,13 @@ pub(crate) fn create_session(broker: &Broker, arguments: &[&str]) {
     assert!(subscriber.end().success(), "{}", subscriber.output());
 }
 
-fn collect(pipe: impl std::io::Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+fn collect(pipe: impl std::io::Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             lines.lock().unwrap().push(line);
         }
-    });
+    })
 }
 
 fn parse(line: &str) -> Option<Message> {

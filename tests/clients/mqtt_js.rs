@@ -63,7 +63,7 @@ fn websocket_over_tls_and_plain_tcp() {
         return;
     }
     let broker = Setup::new([Transport::Wss, Transport::Tcp]).start();
-    let url = format!("wss://localhost:{}/", broker.address().port());
+    let url = format!("wss://{}/", broker.address());
     assert_eq!(exchange(&url, "5", Some(&broker.file("ca.pem"))), "mqtt");
     exchange(&format!("mqtt://{}", broker.address_of(1)), "3.1", None);
 }
