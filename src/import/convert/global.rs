@@ -43,6 +43,11 @@ impl Conversion<'_> {
                 let text = "[server] durability = \"none\": nothing survives a restart";
                 self.add(Outcome::Carried, at, "persistence", text);
             }
+        } else {
+            // The default is written out, because it differs from mosquitto's, and no line of mosquitto's says so.
+            let why =
+                "without `persistence`, mosquitto keeps nothing; here, what is acknowledged is on the disk, in `data`";
+            section.text("durability", "power-loss", Why::Text(why));
         }
         self.document.push_filled(section);
     }

@@ -282,6 +282,21 @@ fn user_names_of_sessions_count_where_all_listeners_verify_them() {
 }
 
 #[test]
+fn without_persistence_the_file_says_that_messages_are_stored() {
+    let durability = |conf: &str| {
+        let converted = Files::new(conf, &[]).converted();
+        converted.toml().lines().find(|line| line.starts_with("durability = ")).map(str::to_owned)
+    };
+    let written = durability("listener 1\n").unwrap();
+    assert!(
+        written.starts_with("durability = \"power-loss\"") && written.contains("mosquitto keeps nothing"),
+        "{written}"
+    );
+    assert!(durability("persistence false\n").unwrap().starts_with("durability = \"none\""));
+    assert_eq!(durability("persistence true\n"), None, "the default is what mosquitto's line asks for");
+}
+
+#[test]
 fn tls_keeps_its_meaning() {
     let text = "listener 8883\ncertfile DIR/cert\nkeyfile DIR/key\ncafile DIR/ca\nrequire_certificate true\nuse_subject_as_username true\n\
                 crlfile DIR/crl\ntls_version tlsv1.3\nciphers HIGH:!aNULL\nciphers_tls1.3 TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256\n\
