@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -78,8 +78,8 @@ impl Machine {
         command.args(&self.settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.broker = Some(command.spawn().unwrap());
         self.starts += 1;
-        // It listens before it reads the store.
-        wait_for(|| self.log().matches(RESUMED).count() == self.starts && TcpStream::connect(self.address).is_ok());
+        // Before that, a connection is accepted already, and SIGTERM has its default action.
+        wait_for(|| self.log().matches(OPEN).count() == self.starts);
     }
 
     fn signal(&self, name: &str) {
@@ -214,6 +214,7 @@ fn wait_for(mut done: impl FnMut() -> bool) {
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const RESUMED: &str = r#""event":"time_resumed""#;
+const OPEN: &str = r#""event":"listener_open""#;
 /// In seconds.
 const HOUR: u32 = 3_600;
 
