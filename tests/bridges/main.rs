@@ -11,9 +11,11 @@ mod certificates;
 mod client;
 mod kills;
 mod loops;
+mod marks;
 mod node;
 mod operate;
 mod passing;
+mod scripted;
 
 use std::time::{Duration, Instant};
 

@@ -19,6 +19,8 @@ pub(super) enum BridgeError {
     WebSocket(io::Error),
     #[error("cannot read {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("cannot read or write {}: {source}", path.display())]
+    Mark { path: PathBuf, source: io::Error },
     #[error("cannot use {}: {source}", path.display())]
     Pem { path: PathBuf, source: pem::Error },
     #[error("{} contains no certificate", path.display())]

@@ -55,11 +55,10 @@ impl Pump {
     /// Subscribes at both brokers.
     pub(super) fn new(bridge: &Bridge, pair: Pair) -> Self {
         let (out, inward) = rules(&bridge.settings);
-        // A broker that has kept the Session has been sent the retained messages.
-        let retained = if pair.session_present { RetainHandling::SendIfNew } else { RetainHandling::Send };
-        let (mut at_here, mut at_there) =
-            (subscriptions(&out, retained), subscriptions(&inward, RetainHandling::SendIfNew));
-        for subscription in at_here.iter_mut().filter(|one| bridge.owed.contains(&one.filter)) {
+        let subscriptions = |rules| subscriptions(rules, RetainHandling::SendIfNew);
+        let (mut at_here, mut at_there) = (subscriptions(&out), subscriptions(&inward));
+        let owed = &bridge.marks.get().owed;
+        for subscription in at_here.iter_mut().filter(|one| owed.contains(&one.filter.to_string())) {
             subscription.options.retain_handling = RetainHandling::Send;
         }
         for subscription in &mut at_there {
@@ -111,7 +110,6 @@ impl Pump {
             bridge.say(&mut notes);
             if !self.is_ready && self.subscribing_here.is_done() && self.subscribing_there.is_done() {
                 self.is_ready = true;
-                bridge.owed.clear();
                 self.tell_state("1");
                 bridge.connected(address, self.session_present).await;
             }
@@ -120,6 +118,9 @@ impl Pump {
                 tick = now + TICK;
                 self.keep_alive(now)?;
                 bridge.publish(*self.relay.counts()).await;
+                if self.is_ready {
+                    bridge.settle_owed().await?;
+                }
                 let passed = self.relay.counts().messages_in + self.relay.counts().messages_out;
                 if passed != last.0 {
                     last = (passed, now);

@@ -164,15 +164,21 @@ impl Bridge {
 
     async fn subscribe_lacking_here(&mut self) -> Result<(), BridgeError> {
         let stored = subscribed(&self.queries, &self.settings.name).await;
-        let (lacking, owed) = lacking(&stored, &rules(&self.settings).0);
-        self.owed = owed;
-        if lacking.is_empty() && self.has_session_here().await? { Ok(()) } else { self.subscribe_here(lacking).await }
+        let (lacking, unsent) = lacking(&stored, &rules(&self.settings).0);
+        self.unsent = unsent;
+        let has_session = self.has_session_here().await?;
+        if has_session && lacking.is_empty() {
+            return Ok(());
+        }
+        if !has_session {
+            self.marks.change(|mark| mark.release_there = true).await?;
+        }
+        self.subscribe_here(lacking).await
     }
 
     /// Makes these subscriptions at this broker without a connection to the other one.
     async fn subscribe_here(&mut self, lacking: Vec<Subscription>) -> Result<(), BridgeError> {
-        let (mut link, connack) = self.connect_here(&Connack::accepted(false)).await?;
-        self.is_new_here |= !connack.session_present;
+        let (mut link, _) = self.connect_here(&Connack::accepted(false)).await?;
         let mut subscribing = Subscribing::new(1, self.settings.dedup_id);
         for packet in subscribing.begin(lacking, &self.stale_here) {
             link.send(&packet);
