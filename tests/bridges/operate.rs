@@ -1,8 +1,10 @@
 //! What an operator sees and changes.
 
 use crate::client::Client;
-use crate::node::{Kind, Node};
+use crate::node::{Kind, Node, free_port};
 use crate::passing::bridge;
+use crate::scripted::Scripted;
+use crate::wait_for;
 
 #[test]
 fn the_state_of_a_bridge_is_retained_on_both_sides() {
@@ -90,6 +92,29 @@ fn a_lazy_bridge_connects_when_messages_are_queued_and_leaves_when_there_are_non
     }
     at_there.run_until("three more", |client| client.messages.len() == 6);
     here.wait_for_log_times("bridge_connected", 2);
+}
+
+#[test]
+fn a_bridge_whose_session_here_is_deleted_collects_messages_again() {
+    for start in ["start = \"lazy\"\nlazy_threshold = 1", ""] {
+        let port = free_port();
+        let here = Node::new(Kind::Oncemq);
+        here.configure(&bridge(&format!("mqtt://127.0.0.1:{port}"), start, &["filter = \"a\""]));
+        here.enable_commands();
+        let mut here = here;
+        here.start();
+        let count = || here.log().matches("\"client_connected\"").count();
+        wait_for("its session", || (count() >= 1).then_some(()));
+        let before = count();
+        here.run(&["forget", "$bridge/b"]);
+        wait_for("its next session", || (count() > before).then_some(()));
+        let mut publisher = Client::new(here.address, "publisher");
+        publisher.run_for(crate::SILENCE);
+        publisher.publish_now("a", "x", 2, false);
+        let there = Scripted::listen(port);
+        let mut link = there.connect(false);
+        link.expect(wire::PUBLISH | 2 << 1);
+    }
 }
 
 #[test]
