@@ -1,12 +1,13 @@
 //! `kill -9` of either side, again and again, under load in both directions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use wire::Publish;
+use wire::{Publish, Version};
 
 use crate::client::Client;
 use crate::node::{Kind, Node};
+use crate::overheard::Overheard;
 use crate::passing::bridge;
 use crate::{PATIENCE, now};
 
@@ -67,10 +68,19 @@ impl Load {
                 excused = discarded();
             }
         }
-        let end = now() + Duration::from_secs(1);
+        self.run_idle(Duration::from_secs(1));
+    }
+
+    fn run_idle(&mut self, time: Duration) {
+        let end = now() + time;
         while now() < end {
             self.step(false);
         }
+    }
+
+    /// Whether the subscriber of this side has got this message.
+    fn has(&self, side: usize, number: u32) -> bool {
+        numbers(&self.subscribers[side], None).contains(&number)
     }
 
     /// The messages that the subscriber of this side has not got.
@@ -170,6 +180,57 @@ fn with_mosquitto_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
         // rounds with 5.0, messages of QoS 1 came to its subscriber in another order; whether it restores queues so is not known.
         if settings.is_empty() {
             load.judge_order(1, 2);
+        }
+    }
+}
+
+/// mosquitto loses what it has acknowledged, and its sessions, when it is killed. So only that is judged which a proxy between both brokers has
+/// overheard: what the bridge has acknowledged is here, and what was published here has been acknowledged by mosquitto, each of them once as far
+/// as it is ours.
+#[test]
+fn what_we_owe_to_a_mosquitto_that_is_killed_is_neither_lost_nor_doubled() {
+    for (settings, version) in [("", Version::V5), ("protocol_version = \"3.1.1\"", Version::V311)] {
+        let there = Node::started(Kind::Mosquitto, "");
+        let overheard = Overheard::start(there.address, version);
+        let here = Node::started(Kind::Oncemq, &bridge(&overheard.url(), settings, &TOPICS));
+        here.wait_for_log("bridge_connected");
+        let mut brokers = [here, there];
+        let mut load = Load::new([&brokers[0], &brokers[1]]);
+        for round in 0..rounds() {
+            load.run_for(Duration::from_millis(200 + random() % 1_000));
+            let which = match round % 4 {
+                3 => [0, 1].as_slice(),
+                2 => &[0],
+                _ => &[1],
+            };
+            which.iter().for_each(|number| brokers[*number].end("KILL"));
+            load.run_for(Duration::from_millis(random() % 300));
+            which.iter().for_each(|number| brokers[*number].spawn());
+        }
+        let deadline = now() + PATIENCE;
+        let unsettled = |load: &Load| {
+            let of_here = overheard.unacknowledged(0..load.published[0]);
+            let lost_here = overheard.acknowledged_by_us().into_iter().filter(|number| !load.has(0, *number));
+            (of_here, lost_here.collect::<Vec<_>>())
+        };
+        while !load.publishers[0].is_idle() || unsettled(&load) != (vec![], vec![]) {
+            assert!(now() < deadline, "lost (out, in): {:?}", unsettled(&load));
+            for _ in 0..100 {
+                load.step(false);
+            }
+        }
+        load.run_idle(Duration::from_secs(1));
+        let taken = overheard.acknowledged_by_us().len();
+        println!("{settings:?}: {:?} published, {taken} taken from mosquitto, {} kills", load.published, rounds());
+        assert_eq!(overheard.sent_again_after_release(), Vec::<u32>::new());
+        let sent = overheard.sent_by_mosquitto();
+        let mut delivered: BTreeMap<u32, usize> = BTreeMap::new();
+        numbers(&load.subscribers[0], Some(2))
+            .into_iter()
+            .for_each(|number| *delivered.entry(number).or_default() += 1);
+        for (number, count) in delivered {
+            let sent = sent.get(&number).copied().unwrap_or_default();
+            assert!(count <= sent, "{number} was delivered {count} times, and sent {sent} times");
         }
     }
 }

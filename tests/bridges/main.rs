@@ -14,6 +14,7 @@ mod loops;
 mod marks;
 mod node;
 mod operate;
+mod overheard;
 mod passing;
 mod scripted;
 
