@@ -17,6 +17,7 @@ mod operate;
 mod overheard;
 mod passing;
 mod scripted;
+mod secured;
 
 use std::time::{Duration, Instant};
 

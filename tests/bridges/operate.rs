@@ -71,6 +71,33 @@ fn a_bridge_fails_over_to_the_next_address() {
 }
 
 #[test]
+fn a_bridge_goes_round_its_addresses_or_prefers_the_first() {
+    for (order, expected) in [("round-robin", [0, 1, 0]), ("fail-over", [0, 0, 0])] {
+        let second = free_port();
+        let there = Node::started(Kind::Oncemq, &format!("[[listeners]]\naddress = \"127.0.0.1:{second}\"\n"));
+        let urls = [there.url(), format!("mqtt://127.0.0.1:{second}")];
+        let settings = format!("address_order = {order:?}");
+        let text = bridge("URL", &settings, &["filter = \"a\""]);
+        let mut here = Node::new(Kind::Oncemq);
+        here.configure(&text.replace("\"URL\"", &format!("{:?}, {:?}", urls[0], urls[1])));
+        here.enable_commands();
+        here.start();
+        let mut at_there = Client::subscribed(there.address, "at-there", "a");
+        let mut publisher = Client::new(here.address, "publisher");
+        for (round, number) in expected.into_iter().enumerate() {
+            here.wait_for_log_times("\"bridge_connected\"", round + 1);
+            let log = here.log();
+            let connected = log.lines().filter(|line| line.contains("\"bridge_connected\"")).next_back().unwrap();
+            assert!(connected.contains(&format!("{:?}", urls[number])), "{order}, {round}: {connected}");
+            publisher.publish_now("a", &round.to_string(), 2, false);
+            at_there.run_until("the message", |client| client.messages.len() > round);
+            here.run(&["kick", "$bridge/b"]);
+        }
+        at_there.expect(&["a 0 2", "a 1 2", "a 2 2"]);
+    }
+}
+
+#[test]
 fn a_lazy_bridge_connects_when_messages_are_queued_and_leaves_when_there_are_none() {
     let there = Node::started(Kind::Oncemq, "");
     let settings = "start = \"lazy\"\nlazy_threshold = 3\nidle_timeout = \"1s\"";
