@@ -78,11 +78,6 @@ impl Load {
         }
     }
 
-    /// Whether the subscriber of this side has got this message.
-    fn has(&self, side: usize, number: u32) -> bool {
-        numbers(&self.subscribers[side], None).contains(&number)
-    }
-
     /// The messages that the subscriber of this side has not got.
     fn missing(&self, side: usize) -> BTreeSet<u32> {
         let found: BTreeSet<u32> = numbers(&self.subscribers[side], None).into_iter().collect();
@@ -159,28 +154,35 @@ fn between_two_of_ours_qos_2_is_exactly_once_through_kill_9_of_either_side() {
 /// what it sends may come twice. And it discards messages when the window of its subscriber is full, with the reason 0x97 (151): in 5.0 the bridge
 /// sends these again, and in 3.1.1 they look acknowledged, so only the log of mosquitto tells that they are none of ours.
 #[test]
-fn with_mosquitto_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
-    for settings in ["", "protocol_version = \"3.1.1\""] {
-        let there = Node::started(Kind::Mosquitto, "");
-        let here = Node::started(Kind::Oncemq, &bridge(&there.url(), settings, &TOPICS));
-        here.wait_for_log("bridge_connected");
-        let mut brokers = [here, there];
-        let mut load = Load::new([&brokers[0], &brokers[1]]);
-        for round in 0..rounds() {
-            load.run_for(Duration::from_millis(200 + random() % 1_000));
-            let (which, signal) = if round % 3 == 2 { (1, "TERM") } else { (0, "KILL") };
-            brokers[which].end(signal);
-            load.run_for(Duration::from_millis(random() % 300));
-            brokers[which].spawn();
-        }
-        load.finish(|| if settings.is_empty() { 0 } else { discarded(&brokers[1].log()) });
-        println!("{settings:?}: {:?} messages, {} ends", load.published, rounds());
-        load.judge(1);
-        // With 3.1.1, mosquitto cannot say how many messages it takes at a time, and reorders those beyond them. In one of three runs of 100
-        // rounds with 5.0, messages of QoS 1 came to its subscriber in another order; whether it restores queues so is not known.
-        if settings.is_empty() {
-            load.judge_order(1, 2);
-        }
+fn with_mosquitto_over_5_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
+    with_mosquitto("");
+}
+
+#[test]
+fn with_mosquitto_over_3_1_1_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
+    with_mosquitto("protocol_version = \"3.1.1\"");
+}
+
+fn with_mosquitto(settings: &str) {
+    let there = Node::started(Kind::Mosquitto, "");
+    let here = Node::started(Kind::Oncemq, &bridge(&there.url(), settings, &TOPICS));
+    here.wait_for_log("bridge_connected");
+    let mut brokers = [here, there];
+    let mut load = Load::new([&brokers[0], &brokers[1]]);
+    for round in 0..rounds() {
+        load.run_for(Duration::from_millis(200 + random() % 1_000));
+        let (which, signal) = if round % 3 == 2 { (1, "TERM") } else { (0, "KILL") };
+        brokers[which].end(signal);
+        load.run_for(Duration::from_millis(random() % 300));
+        brokers[which].spawn();
+    }
+    load.finish(|| if settings.is_empty() { 0 } else { discarded(&brokers[1].log()) });
+    println!("{settings:?}: {:?} messages, {} ends", load.published, rounds());
+    load.judge(1);
+    // With 3.1.1, mosquitto cannot say how many messages it takes at a time, and reorders those beyond them. In one of three runs of 100
+    // rounds with 5.0, messages of QoS 1 came to its subscriber in another order; whether it restores queues so is not known.
+    if settings.is_empty() {
+        load.judge_order(1, 2);
     }
 }
 
@@ -188,50 +190,56 @@ fn with_mosquitto_nothing_is_lost_and_nothing_that_we_send_comes_twice() {
 /// overheard: what the bridge has acknowledged is here, and what was published here has been acknowledged by mosquitto, each of them once as far
 /// as it is ours.
 #[test]
-fn what_we_owe_to_a_mosquitto_that_is_killed_is_neither_lost_nor_doubled() {
-    for (settings, version) in [("", Version::V5), ("protocol_version = \"3.1.1\"", Version::V311)] {
-        let there = Node::started(Kind::Mosquitto, "");
-        let overheard = Overheard::start(there.address, version);
-        let here = Node::started(Kind::Oncemq, &bridge(&overheard.url(), settings, &TOPICS));
-        here.wait_for_log("bridge_connected");
-        let mut brokers = [here, there];
-        let mut load = Load::new([&brokers[0], &brokers[1]]);
-        for round in 0..rounds() {
-            load.run_for(Duration::from_millis(200 + random() % 1_000));
-            let which = match round % 4 {
-                3 => [0, 1].as_slice(),
-                2 => &[0],
-                _ => &[1],
-            };
-            which.iter().for_each(|number| brokers[*number].end("KILL"));
-            load.run_for(Duration::from_millis(random() % 300));
-            which.iter().for_each(|number| brokers[*number].spawn());
-        }
-        let deadline = now() + PATIENCE;
-        let unsettled = |load: &Load| {
-            let of_here = overheard.unacknowledged(0..load.published[0]);
-            let lost_here = overheard.acknowledged_by_us().into_iter().filter(|number| !load.has(0, *number));
-            (of_here, lost_here.collect::<Vec<_>>())
+fn what_we_owe_over_5_to_a_mosquitto_that_is_killed_is_neither_lost_nor_doubled() {
+    with_a_mosquitto_that_is_killed("", Version::V5);
+}
+
+#[test]
+fn what_we_owe_over_3_1_1_to_a_mosquitto_that_is_killed_is_neither_lost_nor_doubled() {
+    with_a_mosquitto_that_is_killed("protocol_version = \"3.1.1\"", Version::V311);
+}
+
+fn with_a_mosquitto_that_is_killed(settings: &str, version: Version) {
+    let there = Node::started(Kind::Mosquitto, "");
+    let overheard = Overheard::start(there.address, version);
+    let here = Node::started(Kind::Oncemq, &bridge(&overheard.url(), settings, &TOPICS));
+    here.wait_for_log("bridge_connected");
+    let mut brokers = [here, there];
+    let mut load = Load::new([&brokers[0], &brokers[1]]);
+    for round in 0..rounds() {
+        load.run_for(Duration::from_millis(200 + random() % 1_000));
+        let which = match round % 4 {
+            3 => [0, 1].as_slice(),
+            2 => &[0],
+            _ => &[1],
         };
-        while !load.publishers[0].is_idle() || unsettled(&load) != (vec![], vec![]) {
-            assert!(now() < deadline, "lost (out, in): {:?}", unsettled(&load));
-            for _ in 0..100 {
-                load.step(false);
-            }
+        which.iter().for_each(|number| brokers[*number].end("KILL"));
+        load.run_for(Duration::from_millis(random() % 300));
+        which.iter().for_each(|number| brokers[*number].spawn());
+    }
+    let deadline = now() + PATIENCE;
+    let unsettled = |load: &Load| -> (Vec<u32>, Vec<u32>) {
+        let of_here = overheard.unacknowledged(0..load.published[0]);
+        let found = numbers(&load.subscribers[0], None).into_iter().collect();
+        let lost_here = overheard.acknowledged_by_us().difference(&found).copied().collect();
+        (of_here, lost_here)
+    };
+    while !load.publishers[0].is_idle() || unsettled(&load) != (vec![], vec![]) {
+        assert!(now() < deadline, "lost (out, in): {:?}", unsettled(&load));
+        for _ in 0..100 {
+            load.step(false);
         }
-        load.run_idle(Duration::from_secs(1));
-        let taken = overheard.acknowledged_by_us().len();
-        println!("{settings:?}: {:?} published, {taken} taken from mosquitto, {} kills", load.published, rounds());
-        assert_eq!(overheard.sent_again_after_release(), Vec::<u32>::new());
-        let sent = overheard.sent_by_mosquitto();
-        let mut delivered: BTreeMap<u32, usize> = BTreeMap::new();
-        numbers(&load.subscribers[0], Some(2))
-            .into_iter()
-            .for_each(|number| *delivered.entry(number).or_default() += 1);
-        for (number, count) in delivered {
-            let sent = sent.get(&number).copied().unwrap_or_default();
-            assert!(count <= sent, "{number} was delivered {count} times, and sent {sent} times");
-        }
+    }
+    load.run_idle(Duration::from_secs(1));
+    let taken = overheard.acknowledged_by_us().len();
+    println!("{settings:?}: {:?} published, {taken} taken from mosquitto, {} kills", load.published, rounds());
+    assert_eq!(overheard.sent_again_after_release(), Vec::<u32>::new());
+    let sent = overheard.sent_by_mosquitto();
+    let mut delivered: BTreeMap<u32, usize> = BTreeMap::new();
+    numbers(&load.subscribers[0], Some(2)).into_iter().for_each(|number| *delivered.entry(number).or_default() += 1);
+    for (number, count) in delivered {
+        let sent = sent.get(&number).copied().unwrap_or_default();
+        assert!(count <= sent, "{number} was delivered {count} times, and sent {sent} times");
     }
 }
 

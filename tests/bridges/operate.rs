@@ -1,5 +1,7 @@
 //! What an operator sees and changes.
 
+use wire::Publish;
+
 use crate::client::Client;
 use crate::node::{Kind, Node, free_port};
 use crate::passing::bridge;
@@ -287,4 +289,37 @@ fn messages_pass_between_brokers_that_have_less_than_qos_2_and_retained_messages
     let mut at_here = Client::subscribed(here.address, "at-here", "in");
     Client::new(there.address, "publisher").publish_now("in", "y", 0, false);
     at_here.expect(&["in y 0"]);
+}
+
+#[test]
+fn a_message_whose_handshake_began_before_the_maximum_qos_was_lowered_comes_once() {
+    let port = free_port();
+    let there = Scripted::listen(port);
+    let text = bridge(&format!("mqtt://127.0.0.1:{port}"), "", &["filter = \"in\", direction = \"in\""]);
+    let mut here = Node::started(Kind::Oncemq, &text);
+    let mut at_here = Client::subscribed(here.address, "at-here", "in");
+    let mut link = there.connect(false);
+    link.expect(wire::SUBSCRIBE);
+    let of_qos_2 = |packet_id, dup| Publish { qos: 2, packet_id, dup, ..Publish::new("in", packet_id.to_string()) };
+    link.publish(&of_qos_2(7, false));
+    assert_eq!(link.expect(wire::PUBREC).packet_id(), 7);
+    here.end("KILL");
+    drop(link);
+    here.configure(&format!("[mqtt]\nmaximum_qos = 1\n{text}"));
+    here.start();
+    let mut link = there.connect(true);
+    // The last one is new, and has an identifier that is free again.
+    for (packet_id, dup) in [(7, true), (8, true), (7, false)] {
+        link.publish(&of_qos_2(packet_id, dup));
+        let pubrec = link.expect(wire::PUBREC);
+        assert_eq!(pubrec.packet_id(), packet_id);
+        if pubrec.reason_code() < 0x80 {
+            link.send(&wire::acknowledge(wire::PUBREL, packet_id));
+            assert_eq!(link.expect(wire::PUBCOMP).packet_id(), packet_id);
+        }
+    }
+    at_here.run_until("all", |client| client.messages.len() >= 3);
+    at_here.run_for(crate::SILENCE);
+    let payloads: Vec<_> = at_here.messages.iter().map(|message| message.payload.clone()).collect();
+    assert_eq!(payloads, [b"7", b"8", b"7"]);
 }

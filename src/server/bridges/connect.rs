@@ -18,7 +18,7 @@ use crate::codec::{ClientPacket, Connack, Connect, ReasonCode, ServerPacket};
 use crate::config::{BridgeAddress, BridgeProtocol};
 use crate::routing::ShardId;
 use crate::server::own_client::Kind;
-use crate::server::packet_link::{LinkError, PacketLink, Reading};
+use crate::server::packet_link::{Incoming, LinkError, PacketLink, Reading};
 
 /// Both connections of a bridge.
 pub(super) struct Pair {
@@ -28,7 +28,7 @@ pub(super) struct Pair {
     pub(super) keep_alive_here: KeepAlive,
     pub(super) keep_alive_there: KeepAlive,
     /// What arrived before the bridge was ready for it.
-    pub(super) early: Vec<(Side, ServerPacket)>,
+    pub(super) early: Vec<(Side, Incoming)>,
     /// Whether the other broker has resumed the Session of the bridge.
     pub(super) session_present: bool,
 }

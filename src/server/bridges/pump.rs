@@ -19,7 +19,7 @@ use super::transport::Transport;
 use crate::bridge::{Congestion, Counts, Relay, Sends, Side};
 use crate::codec::{ClientPacket, Disconnect, Publish, ReasonCode, RetainHandling, ServerPacket};
 use crate::config::BridgeStart;
-use crate::server::packet_link::{LinkError, PacketLink, Reading};
+use crate::server::packet_link::{Incoming, LinkError, PacketLink, Reading};
 use crate::topic::TopicName;
 
 /// Why both connections end without an error.
@@ -41,7 +41,7 @@ pub(super) struct Pump {
     subscribing_here: Subscribing,
     subscribing_there: Subscribing,
     /// What arrived before the relay was there.
-    early: Vec<(Side, ServerPacket)>,
+    early: Vec<(Side, Incoming)>,
     sends: Sends,
     session_present: bool,
     /// Whether all subscriptions are answered, so that whatever is published from now on passes.
@@ -143,22 +143,25 @@ impl Pump {
     /// Handles what was read, as far as there is room for what follows from it.
     fn take_packets(&mut self, notes: &mut Notes) -> Result<(), BridgeError> {
         while self.reads_here() == Reading::On
-            && let Some(packet) = self.here.next_packet().map_err(BridgeError::Here)?
+            && let Some(packet) = self.here.next_incoming().map_err(BridgeError::Here)?
         {
             self.handle(Side::Here, packet, notes)?;
         }
         while self.reads_there() == Reading::On
-            && let Some(packet) = self.there.next_packet().map_err(BridgeError::There)?
+            && let Some(packet) = self.there.next_incoming().map_err(BridgeError::There)?
         {
             self.handle(Side::There, packet, notes)?;
         }
         Ok(())
     }
 
-    fn handle(&mut self, side: Side, packet: ServerPacket, notes: &mut Notes) -> Result<(), BridgeError> {
-        match (side, packet) {
-            (_, ServerPacket::Pingresp | ServerPacket::Unsuback(_)) => return Ok(()),
-            (side, ServerPacket::Suback(suback)) => {
+    fn handle(&mut self, side: Side, incoming: Incoming, notes: &mut Notes) -> Result<(), BridgeError> {
+        match (side, incoming) {
+            (_, Incoming::TooLarge(message)) => {
+                self.relay.on_too_large(&message.publish, message.size, &mut self.sends);
+            }
+            (_, Incoming::Packet(ServerPacket::Pingresp | ServerPacket::Unsuback(_))) => return Ok(()),
+            (side, Incoming::Packet(ServerPacket::Suback(suback))) => {
                 let subscribing = match side {
                     Side::Here => &mut self.subscribing_here,
                     Side::There => &mut self.subscribing_there,
@@ -167,12 +170,12 @@ impl Pump {
                 notes.filters.extend(refused);
                 self.sends.extend(again.map(|packet| (side, packet)));
             }
-            (Side::Here, packet) => {
+            (Side::Here, Incoming::Packet(packet)) => {
                 let is_congested = self.there.unsent() > CONGESTED_BYTES;
                 let congestion = if is_congested { Congestion::Congested } else { Congestion::None };
                 self.relay.on_here(packet, congestion, &mut self.sends)?;
             }
-            (Side::There, packet) => self.relay.on_there(packet, &mut self.sends)?,
+            (Side::There, Incoming::Packet(packet)) => self.relay.on_there(packet, &mut self.sends)?,
         }
         notes.refusal = self.relay.take_refusal().or(notes.refusal.take());
         for (side, packet) in self.sends.drain(..) {

@@ -14,7 +14,7 @@ use super::state::Bridge;
 use crate::bridge::Side;
 use crate::codec::{Ack, ClientPacket, PacketId, Qos, ReasonCode, ServerPacket};
 use crate::server::log::log_line;
-use crate::server::packet_link::{PacketLink, Reading};
+use crate::server::packet_link::{Incoming, PacketLink, Reading};
 
 /// The Sessions of both brokers at a connect.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ pub(super) struct Sessions {
 /// What arrived before the bridge was ready for it.
 #[derive(Debug)]
 pub(super) struct Early {
-    pub(super) packets: Vec<(Side, ServerPacket)>,
+    pub(super) packets: Vec<(Side, Incoming)>,
     packets_max: usize,
 }
 
@@ -41,8 +41,8 @@ impl Early {
         Self { packets: Vec::new(), packets_max }
     }
 
-    fn push(&mut self, side: Side, packet: ServerPacket) -> Result<(), BridgeError> {
-        if matches!(&packet, ServerPacket::Publish(publish) if publish.qos == Qos::AtMostOnce) {
+    fn push(&mut self, side: Side, packet: Incoming) -> Result<(), BridgeError> {
+        if matches!(&packet, Incoming::Packet(ServerPacket::Publish(publish)) if publish.qos == Qos::AtMostOnce) {
             return Ok(()); // As if the bridge had connected a moment later.
         }
         if self.packets.len() >= self.packets_max {
@@ -56,9 +56,9 @@ impl Early {
     fn repeated_there(&self) -> HashSet<PacketId> {
         let ids = self.packets.iter().filter_map(|(side, packet)| match packet {
             _ if *side == Side::Here => None,
-            ServerPacket::Publish(publish) if publish.qos == Qos::ExactlyOnce => publish.packet_id,
-            ServerPacket::Pubrel(pubrel) => Some(pubrel.packet_id),
-            _ => None,
+            Incoming::Packet(ServerPacket::Publish(publish)) if publish.qos == Qos::ExactlyOnce => publish.packet_id,
+            Incoming::Packet(ServerPacket::Pubrel(pubrel)) => Some(pubrel.packet_id),
+            Incoming::Packet(_) | Incoming::TooLarge(_) => None,
         });
         ids.collect()
     }
@@ -161,8 +161,8 @@ where
     let repeating = async {
         let mut is_answered = false;
         loop {
-            match there.next_packet().map_err(BridgeError::There)? {
-                Some(ServerPacket::Pingresp) => is_answered = true,
+            match there.next_incoming().map_err(BridgeError::There)? {
+                Some(Incoming::Packet(ServerPacket::Pingresp)) => is_answered = true,
                 Some(packet) => early.push(Side::There, packet)?,
                 None if !is_answered => there.step(Reading::On).await.map_err(BridgeError::There)?,
                 None => match timeout(REPEATS_SILENCE, there.step(Reading::On)).await {
@@ -196,8 +196,8 @@ where
             if waiting == 0 {
                 return Ok(());
             }
-            match link.next_packet().map_err(failed)? {
-                Some(ServerPacket::Pubcomp(_)) => waiting = waiting.saturating_sub(1),
+            match link.next_incoming().map_err(failed)? {
+                Some(Incoming::Packet(ServerPacket::Pubcomp(_))) => waiting = waiting.saturating_sub(1),
                 Some(packet) => early.push(side, packet)?,
                 None => link.step(Reading::On).await.map_err(failed)?,
             }
@@ -254,7 +254,7 @@ mod tests {
         let topics: Vec<_> = early
             .iter()
             .map(|(side, packet)| {
-                let ServerPacket::Publish(publish) = packet else { panic!("{packet:?}") };
+                let Incoming::Packet(ServerPacket::Publish(publish)) = packet else { panic!("{packet:?}") };
                 (*side, publish.message.topic.as_str().to_owned())
             })
             .collect();
