@@ -14,7 +14,7 @@ use super::state::Bridge;
 use super::transport::{Transport, open};
 use crate::bridge::{BRIDGE_ID, Side, Terms};
 use crate::broker::{Answer, Gift, Query};
-use crate::codec::{ClientPacket, Connack, Connect, ReasonCode, ServerPacket};
+use crate::codec::{ClientPacket, Connack, Connect, Qos, ReasonCode, ServerPacket};
 use crate::config::{BridgeAddress, BridgeProtocol};
 use crate::routing::ShardId;
 use crate::server::own_client::Kind;
@@ -52,7 +52,12 @@ impl Bridge {
             return Err(BridgeError::Refused(connack.reason_code, reason));
         }
         let mut early = Early::new(receive_maximum);
-        let sessions = Sessions { had_here: had_session_here, present_there: connack.session_present, is_noted };
+        let sessions = Sessions {
+            had_here: had_session_here,
+            present_there: connack.session_present,
+            is_noted,
+            has_qos_2_there: connack.properties.maximum_qos == Qos::ExactlyOnce,
+        };
         self.release_there(sessions, &mut there, &mut early).await?;
         let (mut here, connack_here) = self.connect_here(&connack).await?;
         self.release_here(sessions, (&mut here, &mut there), &mut early).await?;

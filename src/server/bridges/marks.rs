@@ -23,8 +23,7 @@ use super::files::{replace, sync};
 pub(super) struct Mark {
     /// The Session here is new, so the Packet Identifiers of an earlier one must be released at the other broker. Set before the Session is made.
     pub(super) release_there: bool,
-    /// The Session at the other broker may be new, so the Packet Identifiers of an earlier one must be released here, except for those that the
-    /// other broker uses. Set before CONNECT.
+    /// The Session at the other broker may be new; then the Packet Identifiers of an earlier one must be released here. Set before CONNECT.
     pub(super) release_here: bool,
     /// Filters here whose retained messages the other broker has not been sent. Set before they are subscribed to.
     pub(super) owed: BTreeSet<String>,

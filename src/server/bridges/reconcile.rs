@@ -25,6 +25,8 @@ pub(super) struct Sessions {
     pub(super) present_there: bool,
     /// Whether that one may have begun with an earlier CONNECT, whose answer has not arrived.
     pub(super) is_noted: bool,
+    /// Whether the other broker has QoS 2. One that has not may end the connection for PUBREL.
+    pub(super) has_qos_2_there: bool,
 }
 
 /// What arrived before the bridge was ready for it.
@@ -50,17 +52,6 @@ impl Early {
         }
         self.packets.push((side, packet));
         Ok(())
-    }
-
-    /// The Packet Identifiers of messages of QoS 2 that the other broker has sent before and sends again.
-    fn repeated_there(&self) -> HashSet<PacketId> {
-        let ids = self.packets.iter().filter_map(|(side, packet)| match packet {
-            _ if *side == Side::Here => None,
-            Incoming::Packet(ServerPacket::Publish(publish)) if publish.qos == Qos::ExactlyOnce => publish.packet_id,
-            Incoming::Packet(ServerPacket::Pubrel(pubrel)) => Some(pubrel.packet_id),
-            Incoming::Packet(_) | Incoming::TooLarge(_) => None,
-        });
-        ids.collect()
     }
 }
 
@@ -102,14 +93,16 @@ impl Bridge {
             })
             .await?;
         self.unsent.clear();
-        if !sessions.had_here && sessions.present_there && has_qos_2(&rules(&self.settings).0) {
-            release(there, Side::There, (&HashSet::new(), early)).await?;
+        let is_due = sessions.has_qos_2_there && has_qos_2(&rules(&self.settings).0);
+        if !sessions.had_here && sessions.present_there && is_due {
+            release(there, Side::There, early).await?;
         }
         Ok(())
     }
 
-    /// Releases the Packet Identifiers here if the Session at the other broker is new, or may be. In the last case those stay that the other broker
-    /// uses: it sends what it has sent before as soon as it has resumed its Session. One that is new has no subscriptions yet, and sends nothing.
+    /// Releases the Packet Identifiers here if the Session at the other broker is new. If that may have begun with an earlier CONNECT, it is new unless
+    /// the other broker sends something: it repeats what is not acknowledged as soon as it has resumed a Session, and in a new one nothing is
+    /// subscribed to. If it has nothing to repeat, no identifier is in use.
     pub(super) async fn release_here<A, B>(
         &mut self,
         sessions: Sessions,
@@ -122,11 +115,10 @@ impl Bridge {
     {
         let is_due = has_qos_2(&rules(&self.settings).1);
         if self.marks.get().release_here && is_due {
-            if sessions.present_there {
-                await_repeats(there, early).await?;
+            let is_old = sessions.present_there && has_sent(there, early).await?;
+            if !is_old {
+                release(here, Side::Here, early).await?;
             }
-            let used = early.repeated_there();
-            release(here, Side::Here, (&used, early)).await?;
         }
         // Before any message passes: a release after that would double it.
         self.marks
@@ -152,41 +144,39 @@ impl Bridge {
     }
 }
 
-/// Waits until the other broker has sent again what it had sent before: what has come when PINGRESP is there, and then nothing for a while.
-async fn await_repeats<S>(there: &mut PacketLink<S>, early: &mut Early) -> Result<(), BridgeError>
+/// Whether the other broker sends messages or PUBREL without a new subscription, before PINGRESP or a while after it.
+async fn has_sent<S>(there: &mut PacketLink<S>, early: &mut Early) -> Result<bool, BridgeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     there.send(&ClientPacket::Pingreq);
-    let repeating = async {
+    let sending = async {
         let mut is_answered = false;
         loop {
             match there.next_incoming().map_err(BridgeError::There)? {
                 Some(Incoming::Packet(ServerPacket::Pingresp)) => is_answered = true,
-                Some(packet) => early.push(Side::There, packet)?,
+                Some(packet) => {
+                    early.push(Side::There, packet)?;
+                    return Ok(true);
+                }
                 None if !is_answered => there.step(Reading::On).await.map_err(BridgeError::There)?,
-                None => match timeout(REPEATS_SILENCE, there.step(Reading::On)).await {
+                None => match timeout(SILENCE, there.step(Reading::On)).await {
                     Ok(step) => step.map_err(BridgeError::There)?,
-                    Err(_) => return Ok(()),
+                    Err(_) => return Ok(false),
                 },
             }
         }
     };
-    timeout(RELEASE_TIMEOUT, repeating).await.map_err(|_| BridgeError::Silent(RELEASE_TIMEOUT.as_secs()))?
+    timeout(RELEASE_TIMEOUT, sending).await.map_err(|_| BridgeError::Silent(RELEASE_TIMEOUT.as_secs()))?
 }
 
-/// Releases all Packet Identifiers but those in `used`.
-async fn release<S>(
-    link: &mut PacketLink<S>,
-    side: Side,
-    (used, early): (&HashSet<PacketId>, &mut Early),
-) -> Result<(), BridgeError>
+/// Releases all Packet Identifiers.
+async fn release<S>(link: &mut PacketLink<S>, side: Side, early: &mut Early) -> Result<(), BridgeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let failed = |error| if side == Side::Here { BridgeError::Here(error) } else { BridgeError::There(error) };
-    let ids = (1..=u16::MAX).filter_map(PacketId::new);
-    let (mut ids, mut waiting) = (ids.filter(|id| !used.contains(id)), 0_usize);
+    let (mut ids, mut waiting) = ((1..=u16::MAX).filter_map(PacketId::new), 0_usize);
     let releasing = async {
         loop {
             for id in ids.by_ref().take(RELEASES_MAX - waiting) {
@@ -209,7 +199,7 @@ where
 /// For 65,535 short packets and their answers.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A broker that reads what it repeats from its disk may answer PINGREQ before.
-const REPEATS_SILENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(5);
 /// Packets of a release without an answer.
 const RELEASES_MAX: usize = 1_024;
 /// A broker of 3.1.1 knows no Receive Maximum.
@@ -246,7 +236,7 @@ mod tests {
             let mut link = PacketLink::new(client, ProtocolVersion::V5, 1_000);
             assert!(!connack(&mut link).await.unwrap().session_present);
             let mut early = Early::new(NonZeroU16::MIN);
-            release(&mut link, Side::There, (&HashSet::new(), &mut early)).await.unwrap();
+            release(&mut link, Side::There, &mut early).await.unwrap();
             early.packets
         };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
