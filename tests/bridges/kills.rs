@@ -215,7 +215,15 @@ fn with_a_mosquitto_that_is_killed(settings: &str, version: Version) {
         };
         which.iter().for_each(|number| brokers[*number].end("KILL"));
         load.run_for(Duration::from_millis(random() % 300));
+        let connects = |here: &Node| here.log().matches("\"bridge_connected\"").count();
+        let before = connects(&brokers[0]);
         which.iter().for_each(|number| brokers[*number].spawn());
+        // In every second round, the next kill hits a bridge that is connected.
+        let deadline = now() + PATIENCE;
+        while round % 2 == 0 && connects(&brokers[0]) == before {
+            assert!(now() < deadline, "the bridge does not connect");
+            load.run_for(Duration::from_millis(50));
+        }
     }
     let deadline = now() + PATIENCE;
     let unsettled = |load: &Load| -> (Vec<u32>, Vec<u32>) {

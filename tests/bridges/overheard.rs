@@ -34,7 +34,7 @@ struct Heard {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Speaker {
     Bridge,
     Other,
 }
@@ -50,7 +50,7 @@ impl Overheard {
         thread::spawn(move || {
             for bridge in listener.incoming().map_while(Result::ok) {
                 let Ok(other) = TcpStream::connect(other) else { continue };
-                for (from, to, side) in [(&bridge, &other, From::Bridge), (&other, &bridge, From::Other)] {
+                for (from, to, side) in [(&bridge, &other, Speaker::Bridge), (&other, &bridge, Speaker::Other)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let ears = Arc::clone(&ears);
                     thread::spawn(move || pass(from, to, |packet| lock(&ears).hear(side, packet, version)));
@@ -88,9 +88,9 @@ impl Overheard {
 }
 
 impl Heard {
-    fn hear(&mut self, side: From, packet: &Packet, version: Version) {
+    fn hear(&mut self, side: Speaker, packet: &Packet, version: Version) {
         match (side, packet.kind()) {
-            (From::Other, CONNACK) if packet.body.first() == Some(&0) => self.theirs.clear(),
+            (Speaker::Other, CONNACK) if packet.body.first() == Some(&0) => self.theirs.clear(),
             (_, PUBLISH) => {
                 let publish = Publish::parse(version, packet).unwrap();
                 let number = std::str::from_utf8(&publish.payload).ok().and_then(|text| text.parse().ok());
@@ -98,22 +98,22 @@ impl Heard {
                 let Some(number) = number.filter(|_| publish.qos > 0) else { return };
                 self.hear_publish(side, &publish, number);
             }
-            (From::Bridge, PUBREL_KIND) => self.released.extend(self.ours.get(&packet.packet_id())),
-            (From::Other, PUBACK) if packet.reason_code() >= 0x80 => {}
-            (From::Other, PUBACK | PUBCOMP) => self.acknowledged.extend(self.ours.get(&packet.packet_id())),
-            (From::Other, PUBREL_KIND) => _ = self.theirs.remove(&packet.packet_id()),
-            (From::Bridge, PUBACK) if packet.reason_code() < 0x80 => {
+            (Speaker::Bridge, PUBREL_KIND) => self.released.extend(self.ours.get(&packet.packet_id())),
+            (Speaker::Other, PUBACK) if packet.reason_code() >= 0x80 => {}
+            (Speaker::Other, PUBACK | PUBCOMP) => self.acknowledged.extend(self.ours.get(&packet.packet_id())),
+            (Speaker::Other, PUBREL_KIND) => _ = self.theirs.remove(&packet.packet_id()),
+            (Speaker::Bridge, PUBACK) if packet.reason_code() < 0x80 => {
                 self.taken.extend(self.theirs.remove(&packet.packet_id()))
             }
-            (From::Bridge, PUBREC) if packet.reason_code() < 0x80 => {
+            (Speaker::Bridge, PUBREC) if packet.reason_code() < 0x80 => {
                 self.taken.extend(self.theirs.get(&packet.packet_id()))
             }
             _ => {}
         }
     }
 
-    fn hear_publish(&mut self, side: From, publish: &Publish, number: u32) {
-        if side == From::Bridge {
+    fn hear_publish(&mut self, side: Speaker, publish: &Publish, number: u32) {
+        if side == Speaker::Bridge {
             if publish.qos == 2 && self.released.contains(&number) {
                 self.sent_again.push(number);
             }

@@ -106,7 +106,8 @@ fn a_bridge_connects_over_tls_and_web_sockets() {
             let trust = trust.replace("server_name = \"localhost\"", "server_name = \"other.example\"");
             let strict = Node::started(Kind::Oncemq, &bridge(&url, &trust, &["filter = \"a\""]));
             strict.wait_for_log("bridge_failed");
-            let lax = format!("{trust}\ninsecure_no_hostname = true");
+            // Not the one of the first bridge, which would take its session back.
+            let lax = format!("{trust}\nclient_id = \"lax\"\ninsecure_no_hostname = true");
             let lax = Node::started(Kind::Oncemq, &bridge(&url, &lax, &["filter = \"a\""]));
             lax.wait_for_log("bridge_connected");
         }

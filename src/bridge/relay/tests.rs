@@ -112,9 +112,10 @@ fn a_message_that_comes_again_after_maximum_qos_was_lowered_here_is_sent_only_if
         let unknown = Ack::new(id(8), ReasonCode::PacketIdentifierNotFound);
         let sends = here(&mut relay, ServerPacket::Pubcomp(unknown));
         assert!(matches!(&sends[0], (Side::Here, ClientPacket::Publish(sent)) if sent.qos == maximum), "{sends:?}");
-        let sends = match maximum {
-            Qos::AtMostOnce => sends[1..].to_vec(),
-            _ => here(&mut relay, ServerPacket::Puback(success(id(8)))),
+        let sends = if maximum == Qos::AtMostOnce {
+            sends[1..].to_vec()
+        } else {
+            here(&mut relay, ServerPacket::Puback(success(id(8))))
         };
         assert_eq!(sends, [(Side::There, ClientPacket::Pubrec(success(id(8))))]);
     }
