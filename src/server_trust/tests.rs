@@ -58,7 +58,7 @@ const REQUIRED: NameCheck = NameCheck::Required;
 fn a_certificate_of_a_server_in_the_file_is_no_authority() {
     let (root, by_root) = self_signed("root", authority());
     for no_authority in [IsCa::NoCa, IsCa::ExplicitNoCa] {
-        let (leaf, by_leaf) = signed("localhost", no_authority.clone(), &by_root);
+        let (leaf, by_leaf) = signed("localhost", no_authority, &by_root);
         let (own, by_own) = self_signed("localhost", no_authority);
         let (forged, _) = signed("localhost", IsCa::NoCa, &by_leaf);
         let (forged_too, _) = signed("localhost", IsCa::NoCa, &by_own);

@@ -89,7 +89,7 @@ fn a_bridge_goes_round_its_addresses_or_prefers_the_first() {
         for (round, number) in expected.into_iter().enumerate() {
             here.wait_for_log_times("\"bridge_connected\"", round + 1);
             let log = here.log();
-            let connected = log.lines().filter(|line| line.contains("\"bridge_connected\"")).next_back().unwrap();
+            let connected = log.lines().rfind(|line| line.contains("\"bridge_connected\"")).unwrap();
             assert!(connected.contains(&format!("{:?}", urls[number])), "{order}, {round}: {connected}");
             publisher.publish_now("a", &round.to_string(), 2, false);
             at_there.run_until("the message", |client| client.messages.len() > round);
