@@ -23,8 +23,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::timeout;
-use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+use crate::server_trust::{self, NameCheck, ServerVerifier, TrustError};
 
 pub(crate) use resolver::{Reach, Resolver};
 
@@ -78,6 +79,8 @@ pub(crate) enum ClientError {
     NoSystemAuthorities,
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    #[error("the file with trusted authorities: {0}")]
+    Trust(#[from] TrustError),
     #[error("a header has a name or a value that can't be sent")]
     Header,
     #[error("the certificate or its key: {0}")]
@@ -250,23 +253,21 @@ pub(crate) fn tls_config(trust: Trust<'_>) -> Result<ClientConfig, ClientError> 
 }
 
 fn tls_config_as(trust: Trust<'_>, identity: Identity<'_>) -> Result<ClientConfig, ClientError> {
-    let roots = match trust {
-        Trust::Nobody => Arc::new(RootCertStore::empty()),
-        Trust::System => system_authorities()?,
+    let required = NameCheck::Required;
+    let verifier = match trust {
+        Trust::Nobody => ServerVerifier::of(Vec::new(), required)?,
+        Trust::System => ServerVerifier::of_authorities(system_authorities()?, required)?,
         Trust::Only(pem) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                roots.add(certificate?)?;
-            }
-            if roots.is_empty() {
+            let trusted: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+            let trusted = trusted?;
+            if trusted.is_empty() {
                 return Err(ClientError::Empty);
             }
-            Arc::new(roots)
+            ServerVerifier::of(trusted, required)?
         }
-        Trust::Shared(roots) => Arc::clone(roots),
+        Trust::Shared(roots) => ServerVerifier::of_authorities(Arc::clone(roots), required)?,
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions()?;
-    let builder = builder.with_root_certificates(roots);
+    let builder = server_trust::builder(Arc::new(verifier))?;
     let Some((certificates, key)) = identity else { return Ok(builder.with_no_client_auth()) };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
     let key = PrivateKeyDer::from_pem_slice(key).map_err(ClientError::Identity)?;
@@ -275,13 +276,7 @@ fn tls_config_as(trust: Trust<'_>, identity: Identity<'_>) -> Result<ClientConfi
 
 /// The authorities that the operating system trusts. To read them takes some milliseconds.
 pub(crate) fn system_authorities() -> Result<Arc<RootCertStore>, ClientError> {
-    let mut roots = RootCertStore::empty();
-    // One that is unusable concerns few servers.
-    let found = rustls_native_certs::load_native_certs().certs;
-    if roots.add_parsable_certificates(found).0 == 0 {
-        return Err(ClientError::NoSystemAuthorities);
-    }
-    Ok(Arc::new(roots))
+    server_trust::system_authorities().map_err(|_| ClientError::NoSystemAuthorities)
 }
 
 /// An error with what has caused it.
@@ -293,16 +288,6 @@ fn causes(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
-}
-
-#[cfg(feature = "aws-lc-rs")]
-fn provider() -> CryptoProvider {
-    rustls::crypto::aws_lc_rs::default_provider()
-}
-
-#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-fn provider() -> CryptoProvider {
-    rustls::crypto::ring::default_provider()
 }
 
 /// Shorter than common servers keep a connection without requests: Node.js closes it after 5 s.

@@ -14,6 +14,7 @@ mod private_address;
 pub mod rewrite;
 pub mod routing;
 pub mod server;
+pub mod server_trust;
 pub mod session;
 pub mod sink;
 pub mod store;

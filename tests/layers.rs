@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 30] = [
+const LAYERS: [Layer; 31] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -55,7 +55,8 @@ const LAYERS: [Layer; 30] = [
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
     Layer::pure("private_address", &[], &[]),
     Layer::shell("config", Ours::Only(BELOW_CONFIG), &["tokio", "mqttbytes"]),
-    Layer::shell("http_client", Ours::Only(&["private_address"]), &["mqttbytes"]),
+    Layer::shell("server_trust", Ours::Only(&[]), &["tokio", "mqttbytes"]),
+    Layer::shell("http_client", Ours::Only(&["private_address", "server_trust"]), &["mqttbytes"]),
     Layer::pure("sink", &["codec", "topic", "timestamp"], SINK_CRATES),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
     Layer::shell("import", Ours::Only(BELOW_IMPORT), &["tokio", "mqttbytes"]),
@@ -92,6 +93,7 @@ const BELOW_SERVER: &[&str] = &[
     "store",
     "config",
     "http_client",
+    "server_trust",
     "routing",
     "rewrite",
     "sink",

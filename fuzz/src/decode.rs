@@ -49,6 +49,7 @@ fn decode_all_of_server(mut decoder: ServerDecoder, version: ProtocolVersion, in
     let mut input = Bytes::copy_from_slice(input);
     loop {
         let mut before = decoder.clone();
+        let _oversized = decoder.clone().decode_oversized(&input);
         let Ok(Some(packet)) = decoder.decode(&mut input) else { return };
         let mut written = BytesMut::new();
         encode(&packet, version, &mut written);

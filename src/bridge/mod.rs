@@ -16,9 +16,11 @@
 //! identifiers, and what the receiver has it recognizes. Messages in the other direction take the same way from the other end. The bridge itself
 //! remembers nothing beyond its two connections: it may be killed at any time.
 
+mod asked;
 mod properties;
 mod relay;
 mod rules;
+mod size;
 mod terms;
 
 pub use properties::BRIDGE_ID;

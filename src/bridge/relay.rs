@@ -2,13 +2,11 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use bytes::BytesMut;
-
+use super::asked::{Asked, Asking, is_lowered};
 use super::properties::{Hops, Identity, on_the_way};
 use super::rules::Rules;
+use super::size::{fits, size_of_message};
 use super::terms::{Congestion, Counts, Dropped, Ended, HELD_BYTES_MAX, Refusal, Side, Terms};
-use crate::codec::client::encode_client;
-use crate::codec::limits::PACKET_SIZE_MAX;
 use crate::codec::{
     Ack, ClientPacket, Disconnect, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
 };
@@ -27,6 +25,8 @@ pub struct Relay {
     settled: HashSet<PacketId>,
     /// The same from the other broker.
     settled_in: HashSet<PacketId>,
+    /// Messages of QoS 2 that this broker may have, although it takes a lower one now.
+    asked: Asked,
     /// Messages of the other broker that this one has not acknowledged.
     in_flight: HashSet<PacketId>,
     /// Messages of the other broker beyond the Receive Maximum of this one.
@@ -50,6 +50,7 @@ impl Relay {
             lowered_in: HashSet::new(),
             settled: HashSet::new(),
             settled_in: HashSet::new(),
+            asked: Asked::default(),
             in_flight: HashSet::new(),
             held: VecDeque::new(),
             held_bytes: 0,
@@ -97,11 +98,15 @@ impl Relay {
                 sends.push((Side::There, ClientPacket::Pubrec(bare(&ack))));
                 self.release(sends);
             }
-            ServerPacket::Pubcomp(ack) => {
-                self.in_flight.remove(&ack.packet_id);
-                sends.push((Side::There, ClientPacket::Pubcomp(bare(&ack))));
-                self.release(sends);
-            }
+            ServerPacket::Pubcomp(ack) => match self.asked.answer(&ack) {
+                Asking::Received => self.settle(Side::There, of_qos_2(&ack), ReasonCode::Success, sends),
+                Asking::Unknown(packet) => return self.send_in(packet, of_qos_2(&ack), sends),
+                Asking::None => {
+                    self.in_flight.remove(&ack.packet_id);
+                    sends.push((Side::There, ClientPacket::Pubcomp(bare(&ack))));
+                    self.release(sends);
+                }
+            },
             ServerPacket::Pubrel(ack) => {
                 // Where the other broker has no QoS 2, it knows none of these messages, whatever was before this connection.
                 let is_settled = self.settled.remove(&ack.packet_id) || self.terms.maximum_qos < Qos::ExactlyOnce;
@@ -214,15 +219,7 @@ impl Relay {
             Side::Here => (ProtocolVersion::V5, self.terms.maximum_packet_size_here),
             Side::There => (self.terms.version, self.terms.maximum_packet_size),
         };
-        let maximum = maximum.map_or(PACKET_SIZE_MAX, |maximum| maximum as usize);
-        let message = &publish.message;
-        let parts = message.topic.as_str().len() + message.payload.len() + message.properties.encoded_len();
-        if parts + OVERHEAD_MAX <= maximum {
-            return Ok(publish);
-        }
-        let mut encoded = BytesMut::new();
-        encode_client(&ClientPacket::Publish(publish.clone()), version, &mut encoded);
-        if encoded.len() <= maximum { Ok(publish) } else { Err(Dropped::TooLarge) }
+        if fits(&publish, version, maximum) { Ok(publish) } else { Err(Dropped::TooLarge) }
     }
 
     /// Acknowledges a message of this side that the other one does not get.
@@ -241,7 +238,7 @@ impl Relay {
     }
 
     fn publish_in(&mut self, publish: OutgoingPublish, sends: &mut Sends) -> Result<(), Ended> {
-        let (qos, packet_id) = (publish.qos, publish.packet_id);
+        let (qos, packet_id, is_repeat) = (publish.qos, publish.packet_id, publish.dup);
         let packet = match self.incoming(publish) {
             Ok(packet) => packet,
             Err(reason) => {
@@ -257,6 +254,21 @@ impl Relay {
                 return Ok(());
             }
         };
+        if let Some(id) = packet_id.filter(|_| is_repeat && is_lowered(&packet, qos)) {
+            self.asked.insert(id, packet);
+            sends.push((Side::Here, ClientPacket::Pubrel(success(id))));
+            return self.check_held();
+        }
+        self.send_in(packet, (qos, packet_id), sends)
+    }
+
+    /// Sends a message, which the other broker has sent with `qos`, to this one.
+    fn send_in(
+        &mut self,
+        packet: Publish,
+        (qos, packet_id): (Qos, Option<PacketId>),
+        sends: &mut Sends,
+    ) -> Result<(), Ended> {
         self.counts.messages_in += 1;
         let bytes = size_of_message(&packet);
         self.counts.bytes_in += bytes;
@@ -271,7 +283,21 @@ impl Relay {
         self.held_bytes += usize::try_from(bytes).unwrap_or(usize::MAX);
         self.held.push_back(packet);
         self.release(sends);
-        if self.held_bytes > HELD_BYTES_MAX { Err(Ended::TooMuch) } else { Ok(()) }
+        self.check_held()
+    }
+
+    fn check_held(&self) -> Result<(), Ended> {
+        if self.held_bytes + self.asked.bytes() > HELD_BYTES_MAX { Err(Ended::TooMuch) } else { Ok(()) }
+    }
+
+    /// Handles a message of a broker of 3.1 or 3.1.1 that is larger than what this one takes, of which there is no payload: it is acknowledged, or
+    /// it would come again with each connection.
+    pub fn on_too_large(&mut self, publish: &OutgoingPublish, size: usize, sends: &mut Sends) {
+        self.count_dropped(Dropped::TooLarge);
+        let reason = format!("a packet of {size} bytes to {}", publish.message.topic.as_str());
+        self.refusal =
+            Some(Refusal { by: Side::Here, reason_code: ReasonCode::PacketTooLarge, reason: Some(reason.into()) });
+        self.settle(Side::There, (publish.qos, publish.packet_id), ReasonCode::Success, sends);
     }
 
     /// The message as this broker gets it.
@@ -338,8 +364,8 @@ const fn success(id: PacketId) -> Ack {
     Ack::new(id, ReasonCode::Success)
 }
 
-fn size_of_message(publish: &Publish) -> u64 {
-    (publish.message.topic.as_str().len() + publish.message.payload.len()) as u64
+fn of_qos_2(ack: &Ack) -> (Qos, Option<PacketId>) {
+    (Qos::ExactlyOnce, Some(ack.packet_id))
 }
 
 fn ended(side: Side, packet: ServerPacket) -> Ended {
@@ -350,7 +376,5 @@ fn ended(side: Side, packet: ServerPacket) -> Ended {
     Ended::Unexpected(side, packet.packet_type())
 }
 
-/// Fixed header, lengths, Packet Identifier, Message Expiry Interval.
-const OVERHEAD_MAX: usize = 64;
 #[cfg(test)]
 mod tests;

@@ -18,9 +18,9 @@ impl Shard {
     pub(in crate::broker) fn on_query(&mut self, id: QueryId, query: &Query, turn: &mut Turn<'_>) {
         let answer = match query {
             Query::Clients(page, filter) => Answer::Clients(self.clients(*page, filter)),
-            Query::Client(client_id) => {
-                let client = self.session_of(client_id).map(|entry| Box::new(self.client_view(entry)));
-                Answer::Client(client)
+            Query::Client(client_id) => Answer::Client(self.view_of(client_id)),
+            Query::StableClient(client_id) => {
+                return self.answer_when_stable(id, Answer::Client(self.view_of(client_id)), turn);
             }
             Query::Subscriptions(client_id, page) => {
                 let page = PageRequest { limit: page.limit.clamp(1, PAGE_MAX), ..*page };
@@ -89,6 +89,10 @@ impl Shard {
         Page { entries, next: (slot < end).then_some(slot as u64) }
     }
 
+    fn view_of(&self, client_id: &ClientId) -> Option<Box<ClientView>> {
+        self.session_of(client_id).map(|entry| Box::new(self.client_view(entry)))
+    }
+
     fn client_view(&self, entry: &SessionSlot) -> ClientView {
         let (queued_messages, queued_bytes) = entry.session.queued();
         let limits = self.limits.of(entry.subscriber.limits_class());
@@ -108,6 +112,7 @@ impl Shard {
             queued_bytes_max: limits.queued_bytes_max,
             in_flight_messages: entry.session.in_flight(),
             in_flight_in: entry.session.in_flight_in(),
+            is_replaying: !entry.replays.is_empty(),
             dropped: dropped.filter(|(_, count)| *count > 0).collect(),
         }
     }

@@ -38,6 +38,8 @@ pub enum Query {
     Clients(PageRequest, Box<ClientFilter>),
     /// The Session with this Client Identifier; answered by [`Answer::Client`].
     Client(ClientId),
+    /// The same, answered when all records of the shard until now are stable.
+    StableClient(ClientId),
     /// The subscriptions of that Session; answered by [`Answer::Subscriptions`].
     Subscriptions(ClientId, PageRequest),
     /// The last events of a Client Identifier on this shard, at most so many; answered by [`Answer::History`].
@@ -227,6 +229,8 @@ pub struct ClientView {
     pub in_flight_messages: u32,
     /// QoS 1 and 2 messages received on this connection whose acknowledgement is not complete.
     pub in_flight_in: u32,
+    /// Whether retained messages to its subscriptions are still to be sent, and are not in its queue.
+    pub is_replaying: bool,
     /// Messages to the Session dropped since the start of the broker, by reason, if there were any. Those that arrived while it moved between
     /// shards are not among them.
     pub dropped: Vec<(DropReason, u32)>,

@@ -5,8 +5,7 @@ use oncemq::auth::{AuthError, ExpectationError};
 use oncemq::config::ConfigError;
 use oncemq::import::state::ImportError;
 use oncemq::import::{ConfError, WriteError};
-
-use crate::tls_client::TlsFilesError;
+use oncemq::server_trust::ClientTlsError;
 
 /// Why a command on the running broker failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +18,7 @@ pub(crate) enum CliError {
     Usage(String),
     /// A certificate can't be used.
     #[error(transparent)]
-    Tls(#[from] TlsFilesError),
+    Tls(#[from] ClientTlsError),
     /// A file of rules can't be used.
     #[error(transparent)]
     Acl(#[from] AuthError),

@@ -10,8 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::codec::client::{ServerDecoder, encode_client};
-use crate::codec::{ClientPacket, DecodeError, ProtocolVersion, ServerPacket, frame_length};
+use crate::codec::client::{Oversized, ServerDecoder, encode_client};
+use crate::codec::{ClientPacket, DecodeError, OutgoingPublish, ProtocolVersion, ServerPacket, frame_length};
 
 /// A connection to a broker.
 #[derive(Debug)]
@@ -19,13 +19,31 @@ pub(in crate::server) struct PacketLink<S> {
     stream: S,
     decoder: ServerDecoder,
     version: ProtocolVersion,
-    /// At most one packet and one read.
+    /// At most one packet and one read. Of a packet that is too large, its Topic Name and Packet Identifier.
     input: BytesMut,
+    /// A packet that is too large, and how many of its bytes are still to be skipped.
+    skipped: Option<(TooLarge, usize)>,
     /// Its owner bounds it by [`unsent`](Self::unsent).
     output: BytesMut,
     is_unflushed: bool,
     sent: Instant,
     received: Instant,
+}
+
+/// What arrives where packets that are too large are skipped.
+#[derive(Debug)]
+pub(in crate::server) enum Incoming {
+    Packet(ServerPacket),
+    TooLarge(TooLarge),
+}
+
+/// A message of a broker of 3.1 or 3.1.1 that is larger than what its owner takes.
+#[derive(Debug)]
+pub(in crate::server) struct TooLarge {
+    /// Without its payload, which was not kept.
+    pub(in crate::server) publish: Box<OutgoingPublish>,
+    /// The bytes of its packet.
+    pub(in crate::server) size: usize,
 }
 
 /// Whether packets are read.
@@ -55,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketLink<S> {
             decoder: ServerDecoder::new(version, maximum_packet_size, 0),
             version,
             input: BytesMut::new(),
+            skipped: None,
             output: BytesMut::new(),
             is_unflushed: false,
             sent: Instant::now(),
@@ -95,6 +114,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketLink<S> {
             _ => Bytes::copy_from_slice(self.input.get(..HEADER_BYTES_MAX).unwrap_or(&self.input)),
         };
         Ok(self.decoder.decode(&mut frame)?)
+    }
+
+    /// The next packet of those that were read. Messages that are larger than the maximum are skipped as they arrive, if the version has no means to
+    /// announce it.
+    ///
+    /// # Errors
+    /// What arrived is not valid.
+    pub(in crate::server) fn next_incoming(&mut self) -> Result<Option<Incoming>, LinkError> {
+        if self.skipped.is_none() {
+            match self.decoder.decode_oversized(&self.input)? {
+                Oversized::No => return Ok(self.next_packet()?.map(Incoming::Packet)),
+                Oversized::Incomplete => return Ok(None),
+                Oversized::Publish(publish, size) => self.skipped = Some((TooLarge { publish, size }, size)),
+            }
+        }
+        let Some((_, left)) = &mut self.skipped else { return Ok(None) };
+        let count = (*left).min(self.input.len());
+        self.input.advance(count);
+        *left -= count;
+        if *left > 0 {
+            return Ok(None);
+        }
+        Ok(self.skipped.take().map(|(publish, _)| Incoming::TooLarge(publish)))
     }
 
     /// Sends or reads some bytes: waits until one of it was possible. It can be dropped at any time without a loss.

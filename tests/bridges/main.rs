@@ -11,9 +11,13 @@ mod certificates;
 mod client;
 mod kills;
 mod loops;
+mod marks;
 mod node;
 mod operate;
+mod overheard;
 mod passing;
+mod scripted;
+mod secured;
 
 use std::time::{Duration, Instant};
 

@@ -75,6 +75,24 @@ impl Node {
         fs::write(self.path().join(name), text).unwrap();
     }
 
+    /// Lets commands ask it, from its next start on.
+    pub(crate) fn enable_commands(&self) {
+        let path = self.path().join("oncemq.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let admin = format!("admin.address = \"127.0.0.1:{}\"", free_port());
+        fs::write(&path, text.replace("admin.enabled = false", &admin)).unwrap();
+    }
+
+    /// Runs a command on it.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        let output = command.env_clear().args(arguments).arg("--data").arg(self.path().join("data")).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        text
+    }
+
     /// Starts it without waiting.
     pub(crate) fn spawn(&mut self) {
         let path = self.directory.path();

@@ -1,8 +1,12 @@
 //! What an operator sees and changes.
 
+use wire::Publish;
+
 use crate::client::Client;
-use crate::node::{Kind, Node};
+use crate::node::{Kind, Node, free_port};
 use crate::passing::bridge;
+use crate::scripted::Scripted;
+use crate::wait_for;
 
 #[test]
 fn the_state_of_a_bridge_is_retained_on_both_sides() {
@@ -69,6 +73,33 @@ fn a_bridge_fails_over_to_the_next_address() {
 }
 
 #[test]
+fn a_bridge_goes_round_its_addresses_or_prefers_the_first() {
+    for (order, expected) in [("round-robin", [0, 1, 0]), ("fail-over", [0, 0, 0])] {
+        let second = free_port();
+        let there = Node::started(Kind::Oncemq, &format!("[[listeners]]\naddress = \"127.0.0.1:{second}\"\n"));
+        let urls = [there.url(), format!("mqtt://127.0.0.1:{second}")];
+        let settings = format!("address_order = {order:?}");
+        let text = bridge("URL", &settings, &["filter = \"a\""]);
+        let mut here = Node::new(Kind::Oncemq);
+        here.configure(&text.replace("\"URL\"", &format!("{:?}, {:?}", urls[0], urls[1])));
+        here.enable_commands();
+        here.start();
+        let mut at_there = Client::subscribed(there.address, "at-there", "a");
+        let mut publisher = Client::new(here.address, "publisher");
+        for (round, number) in expected.into_iter().enumerate() {
+            here.wait_for_log_times("\"bridge_connected\"", round + 1);
+            let log = here.log();
+            let connected = log.lines().rfind(|line| line.contains("\"bridge_connected\"")).unwrap();
+            assert!(connected.contains(&format!("{:?}", urls[number])), "{order}, {round}: {connected}");
+            publisher.publish_now("a", &round.to_string(), 2, false);
+            at_there.run_until("the message", |client| client.messages.len() > round);
+            here.run(&["kick", "$bridge/b"]);
+        }
+        at_there.expect(&["a 0 2", "a 1 2", "a 2 2"]);
+    }
+}
+
+#[test]
 fn a_lazy_bridge_connects_when_messages_are_queued_and_leaves_when_there_are_none() {
     let there = Node::started(Kind::Oncemq, "");
     let settings = "start = \"lazy\"\nlazy_threshold = 3\nidle_timeout = \"1s\"";
@@ -90,6 +121,29 @@ fn a_lazy_bridge_connects_when_messages_are_queued_and_leaves_when_there_are_non
     }
     at_there.run_until("three more", |client| client.messages.len() == 6);
     here.wait_for_log_times("bridge_connected", 2);
+}
+
+#[test]
+fn a_bridge_whose_session_here_is_deleted_collects_messages_again() {
+    for start in ["start = \"lazy\"\nlazy_threshold = 1", ""] {
+        let port = free_port();
+        let here = Node::new(Kind::Oncemq);
+        here.configure(&bridge(&format!("mqtt://127.0.0.1:{port}"), start, &["filter = \"a\""]));
+        here.enable_commands();
+        let mut here = here;
+        here.start();
+        let count = || here.log().matches("\"client_connected\"").count();
+        wait_for("its session", || (count() >= 1).then_some(()));
+        let before = count();
+        here.run(&["forget", "$bridge/b"]);
+        wait_for("its next session", || (count() > before).then_some(()));
+        let mut publisher = Client::new(here.address, "publisher");
+        publisher.run_for(crate::SILENCE);
+        publisher.publish_now("a", "x", 2, false);
+        let there = Scripted::listen(port);
+        let mut link = there.connect(false);
+        link.expect(wire::PUBLISH | 2 << 1);
+    }
 }
 
 #[test]
@@ -235,4 +289,37 @@ fn messages_pass_between_brokers_that_have_less_than_qos_2_and_retained_messages
     let mut at_here = Client::subscribed(here.address, "at-here", "in");
     Client::new(there.address, "publisher").publish_now("in", "y", 0, false);
     at_here.expect(&["in y 0"]);
+}
+
+#[test]
+fn a_message_whose_handshake_began_before_the_maximum_qos_was_lowered_comes_once() {
+    let port = free_port();
+    let there = Scripted::listen(port);
+    let text = bridge(&format!("mqtt://127.0.0.1:{port}"), "", &["filter = \"in\", direction = \"in\""]);
+    let mut here = Node::started(Kind::Oncemq, &text);
+    let mut at_here = Client::subscribed(here.address, "at-here", "in");
+    let mut link = there.connect(false);
+    link.expect(wire::SUBSCRIBE);
+    let of_qos_2 = |packet_id, dup| Publish { qos: 2, packet_id, dup, ..Publish::new("in", packet_id.to_string()) };
+    link.publish(&of_qos_2(7, false));
+    assert_eq!(link.expect(wire::PUBREC).packet_id(), 7);
+    here.end("KILL");
+    drop(link);
+    here.configure(&format!("[mqtt]\nmaximum_qos = 1\n{text}"));
+    here.start();
+    let mut link = there.connect(true);
+    // The last one is new, and has an identifier that is free again.
+    for (packet_id, dup) in [(7, true), (8, true), (7, false)] {
+        link.publish(&of_qos_2(packet_id, dup));
+        let pubrec = link.expect(wire::PUBREC);
+        assert_eq!(pubrec.packet_id(), packet_id);
+        if pubrec.reason_code() < 0x80 {
+            link.send(&wire::acknowledge(wire::PUBREL, packet_id));
+            assert_eq!(link.expect(wire::PUBCOMP).packet_id(), packet_id);
+        }
+    }
+    at_here.run_until("all", |client| client.messages.len() >= 3);
+    at_here.run_for(crate::SILENCE);
+    let payloads: Vec<_> = at_here.messages.iter().map(|message| message.payload.clone()).collect();
+    assert_eq!(payloads, [b"7", b"8", b"7"]);
 }

@@ -106,7 +106,8 @@ fn a_bridge_connects_over_tls_and_web_sockets() {
             let trust = trust.replace("server_name = \"localhost\"", "server_name = \"other.example\"");
             let strict = Node::started(Kind::Oncemq, &bridge(&url, &trust, &["filter = \"a\""]));
             strict.wait_for_log("bridge_failed");
-            let lax = format!("{trust}\ninsecure_no_hostname = true");
+            // Not the one of the first bridge, which would take its session back.
+            let lax = format!("{trust}\nclient_id = \"lax\"\ninsecure_no_hostname = true");
             let lax = Node::started(Kind::Oncemq, &bridge(&url, &lax, &["filter = \"a\""]));
             lax.wait_for_log("bridge_connected");
         }
@@ -125,6 +126,31 @@ fn a_message_that_is_too_large_for_the_other_broker_is_dropped_and_later_ones_pa
     }
     publisher.publish_now("a/small", "y", 2, false);
     at_there.expect(&["a/small y 2"]);
+}
+
+/// In 3.1.1 the other broker is not told how much is taken.
+#[test]
+fn a_message_that_is_too_large_for_this_broker_is_skipped_and_later_ones_pass() {
+    for other in [Kind::Oncemq, Kind::Mosquitto] {
+        let there = Node::started(other, "");
+        let settings = "protocol_version = \"3.1.1\"\nmaximum_packet_size = 1000";
+        let here =
+            Node::started(Kind::Oncemq, &bridge(&there.url(), settings, &["filter = \"in/#\", direction = \"in\""]));
+        here.wait_for_log("bridge_connected");
+        let mut at_here = Client::subscribed(here.address, "at-here", "in/#");
+        let mut publisher = Client::new(there.address, "publisher");
+        for (number, size) in [500_000, 990].into_iter().enumerate() {
+            for qos in [2, 1, 0] {
+                publisher.publish_now(&format!("in/large/{number}/{qos}"), &"x".repeat(size), qos, false);
+            }
+        }
+        publisher.publish_now("in/small", "y", 2, false);
+        let longest = "x".repeat(981); // in a packet of 1,000 bytes
+        publisher.publish_now("in/large/2/1", &longest, 1, false);
+        at_here.expect(&["in/small y 2", &format!("in/large/2/1 {longest} 1")]);
+        assert_eq!(here.log().matches("bridge_connected").count(), 1);
+        assert!(here.log().contains("a packet of 500020 bytes to in/large/0/2"));
+    }
 }
 
 #[test]

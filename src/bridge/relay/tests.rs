@@ -97,6 +97,50 @@ fn retain_is_cleared_and_qos_lowered_where_the_other_broker_has_neither() {
 }
 
 #[test]
+fn a_message_that_comes_again_after_maximum_qos_was_lowered_here_is_sent_only_if_this_broker_does_not_have_it() {
+    for maximum in [Qos::AtLeastOnce, Qos::AtMostOnce] {
+        let mut relay = relay(Terms { maximum_qos_here: maximum, ..terms() });
+        for number in [7, 8] {
+            let again = OutgoingPublish { dup: true, ..publish("a", "x", Qos::ExactlyOnce, number) };
+            let asked = [(Side::Here, ClientPacket::Pubrel(success(id(number))))];
+            assert_eq!(there(&mut relay, ServerPacket::Publish(again)), asked);
+        }
+        let received = here(&mut relay, ServerPacket::Pubcomp(success(id(7))));
+        assert_eq!(received, [(Side::There, ClientPacket::Pubrec(success(id(7))))]);
+        let completed = there(&mut relay, ServerPacket::Pubrel(success(id(7))));
+        assert_eq!(completed, [(Side::There, ClientPacket::Pubcomp(success(id(7))))]);
+        let unknown = Ack::new(id(8), ReasonCode::PacketIdentifierNotFound);
+        let sends = here(&mut relay, ServerPacket::Pubcomp(unknown));
+        assert!(matches!(&sends[0], (Side::Here, ClientPacket::Publish(sent)) if sent.qos == maximum), "{sends:?}");
+        let sends = if maximum == Qos::AtMostOnce {
+            sends[1..].to_vec()
+        } else {
+            here(&mut relay, ServerPacket::Puback(success(id(8))))
+        };
+        assert_eq!(sends, [(Side::There, ClientPacket::Pubrec(success(id(8))))]);
+    }
+}
+
+#[test]
+fn a_message_that_is_too_large_to_be_read_is_acknowledged_and_counted() {
+    let mut relay = relay(Terms { version: ProtocolVersion::V3_1_1, ..terms() });
+    for (qos, answer) in [
+        (Qos::AtMostOnce, None),
+        (Qos::AtLeastOnce, Some(ClientPacket::Puback(success(id(7))))),
+        (Qos::ExactlyOnce, Some(ClientPacket::Pubrec(success(id(7))))),
+    ] {
+        let mut sends = Vec::new();
+        relay.on_too_large(&publish("a", "", qos, 7), 1_000, &mut sends);
+        let answers: Vec<_> = answer.into_iter().map(|answer| (Side::There, answer)).collect();
+        assert_eq!(sends, answers);
+    }
+    let sends = there(&mut relay, ServerPacket::Pubrel(success(id(7))));
+    assert_eq!(sends, [(Side::There, ClientPacket::Pubcomp(success(id(7))))]);
+    assert_eq!(relay.counts().dropped[Dropped::TooLarge as usize], 3);
+    assert!(relay.take_refusal().unwrap().reason.unwrap().contains("1000 bytes to a"));
+}
+
+#[test]
 fn retain_is_cleared_and_qos_lowered_where_this_broker_has_neither() {
     let mut relay = relay(Terms { maximum_qos_here: Qos::AtLeastOnce, retain_available_here: false, ..terms() });
     let message = OutgoingPublish { retain: true, ..publish("a", "x", Qos::ExactlyOnce, 7) };

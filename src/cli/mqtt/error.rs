@@ -1,8 +1,7 @@
 use std::io;
 
 use oncemq::codec::{DecodeError, ReasonCode};
-
-use crate::tls_client::TlsFilesError;
+use oncemq::server_trust::ClientTlsError;
 
 /// Why `oncemq pub` or `oncemq sub` failed.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +11,7 @@ pub(crate) enum MqttError {
     Usage(String),
     /// A certificate or key can't be used.
     #[error(transparent)]
-    Tls(#[from] TlsFilesError),
+    Tls(#[from] ClientTlsError),
     /// No connection.
     #[error("{place}: {source}")]
     Unreachable { place: String, source: io::Error },

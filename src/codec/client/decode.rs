@@ -30,6 +30,17 @@ pub struct ServerDecoder {
     topics: HashMap<TopicAlias, TopicName>,
 }
 
+/// What [`ServerDecoder::decode_oversized`] has found at the front of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Oversized {
+    /// No such packet, or too few bytes to tell.
+    No,
+    /// The beginning of such a packet, without all of its Topic Name and Packet Identifier.
+    Incomplete,
+    /// Such a packet without its payload, and its size in bytes.
+    Publish(Box<OutgoingPublish>, usize),
+}
+
 impl ServerDecoder {
     /// A decoder for a connection on which the Client sends a CONNECT of this version. A packet may have up to
     /// `maximum_packet_size` bytes including its fixed header, and a Topic Alias may be up to `topic_alias_maximum`;
@@ -71,6 +82,32 @@ impl ServerDecoder {
         self.has_connack |= packet_type == PacketType::Connack;
         input.advance(header.packet_size());
         Ok(Some(packet))
+    }
+
+    /// Looks for a PUBLISH at the front of `input` that exceeds the Maximum Packet Size: a Server of 3.1 and 3.1.1 does not know that there is
+    /// one. Instead of ending the connection, the caller may skip the packet, whose bytes it must then take off its input itself. It needs no more
+    /// of it than the Topic Name and the Packet Identifier.
+    ///
+    /// # Errors
+    /// As of [`decode`](Self::decode), as far as these concern what was read.
+    pub fn decode_oversized(&mut self, input: &[u8]) -> Result<Oversized, DecodeError> {
+        let Some(&first_byte) = input.first() else { return Ok(Oversized::No) };
+        if self.version.has_properties() || self.check_first_byte(first_byte)? != PacketType::Publish {
+            return Ok(Oversized::No);
+        }
+        let Some(header) = FixedHeader::read(input)? else { return Ok(Oversized::No) };
+        if header.check_size(self.maximum_packet_size).is_ok() {
+            return Ok(Oversized::No);
+        }
+        let topic_length = input.get(header.length..).and_then(|body| body.first_chunk());
+        let Some(topic_length) = topic_length else { return Ok(Oversized::Incomplete) };
+        let id_length = if first_byte & QOS == 0 { 0 } else { 2 };
+        let end = header.length + 2 + usize::from(u16::from_be_bytes(*topic_length)) + id_length;
+        // Beyond the end of the packet, it is too short for its Topic Name.
+        let Some(head) = input.get(..end.min(header.packet_size())) else { return Ok(Oversized::Incomplete) };
+        let head = Bytes::copy_from_slice(head);
+        let publish = self.decode_publish(first_byte, &mut Reader::new(&head, header.length..head.len()))?;
+        Ok(Oversized::Publish(Box::new(publish), header.packet_size()))
     }
 
     /// The packet type, if the Server may send it at this point.
@@ -164,3 +201,6 @@ impl ServerDecoder {
 const fn is_kept(packet_type: PacketType) -> bool {
     matches!(packet_type, PacketType::Connack | PacketType::Disconnect | PacketType::Auth)
 }
+
+/// The bits of the QoS in the first byte of a PUBLISH.
+const QOS: u8 = 0b0110;

@@ -7,5 +7,5 @@ mod answers;
 mod decode;
 mod encode;
 
-pub use decode::ServerDecoder;
+pub use decode::{Oversized, ServerDecoder};
 pub use encode::encode_client;

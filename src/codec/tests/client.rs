@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::strategies::{server_frame_like, server_packet};
 use super::*;
+use crate::codec::client::Oversized;
 use crate::codec::{AliasUse, Auth, Message, OutgoingPublish, PacketType, Publish, ReasonCode, TopicAlias, encode};
 use crate::topic::TopicName;
 
@@ -68,6 +69,31 @@ fn mqtt5_3_1_2_24_packet_above_the_maximum_packet_size_is_refused_by_its_header(
     assert_eq!(topic_of(decoder.decode(&mut Bytes::from_static(b"\x30\x08\0\x01tfive!"))), topic("t"));
     let error = DecodeError::PacketTooLarge { size: 11, maximum_packet_size: 10 };
     assert_eq!(decoder.decode(&mut Bytes::from_static(b"\x30\x09")), Err(error));
+}
+
+#[test]
+fn a_publish_that_is_too_large_can_be_skipped_when_its_topic_and_identifier_are_there() {
+    let mut decoder = ServerDecoder::new(V3, 10, 0);
+    decoder.decode(&mut Bytes::from_static(b"\x20\x02\0\0")).unwrap().unwrap();
+    let input = b"\x3D\xE8\x07\0\x03a/b\x01\x02payload";
+    for length in 0..10 {
+        let expected = if length < 3 { Oversized::No } else { Oversized::Incomplete };
+        assert_eq!(decoder.decode_oversized(&input[..length]), Ok(expected), "{length}");
+    }
+    for length in 10..input.len() {
+        let found = decoder.decode_oversized(&input[..length]);
+        let Ok(Oversized::Publish(publish, 1_003)) = found else { panic!("{found:?}") };
+        let id = publish.packet_id.unwrap().number();
+        assert_eq!((publish.message.topic.as_str(), id, publish.dup), ("a/b", 0x102, true));
+        assert!(publish.message.payload.is_empty());
+    }
+    for other in [b"\x30\x03\0\x01a".as_slice(), b"\x40\x80\x01\0\x01", b"\xD0\0"] {
+        assert_eq!(decoder.decode_oversized(other), Ok(Oversized::No));
+    }
+    assert!(decoder.decode_oversized(b"\x30\x80\x01\0\x01+").is_err());
+    assert!(decoder.decode_oversized(b"\x32\x0A\0\xFFa234567890").is_err());
+    let mut five = answered(V5, 10);
+    assert_eq!(five.decode_oversized(input), Ok(Oversized::No));
 }
 
 #[test]

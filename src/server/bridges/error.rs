@@ -1,12 +1,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use rustls_pki_types::pem;
-use tokio_rustls::rustls;
-
 use crate::bridge::{Ended, in_words};
 use crate::codec::ReasonCode;
 use crate::server::packet_link::LinkError;
+use crate::server_trust::ClientTlsError;
 
 /// Why a bridge is not connected.
 #[derive(Debug, thiserror::Error)]
@@ -19,16 +17,10 @@ pub(super) enum BridgeError {
     WebSocket(io::Error),
     #[error("cannot read {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("cannot use {}: {source}", path.display())]
-    Pem { path: PathBuf, source: pem::Error },
-    #[error("{} contains no certificate", path.display())]
-    Empty { path: PathBuf },
-    #[error("the operating system has no trusted authorities: name a file with ca")]
-    NoSystemAuthorities,
-    #[error("cannot use the certificates: {0}")]
-    Tls(#[from] rustls::Error),
-    #[error("cannot verify certificates: {0}")]
-    Verifier(#[from] rustls::client::VerifierBuilderError),
+    #[error("cannot read or write {}: {source}", path.display())]
+    Mark { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] ClientTlsError),
     #[error("{0:?} is not a name for TLS")]
     ServerName(String),
     #[error("no address is valid")]

@@ -1,12 +1,13 @@
 //! How this broker calls itself among brokers that bridges connect. A message that has passed it must be recognized after a restart, so the name is
 //! in a file of the data directory.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use bytestring::ByteString;
+
+use super::files::replace;
 
 /// The name: that in the file, or a new one. `directory` is `None` for a broker that stores nothing, which has another name at each start.
 ///
@@ -22,14 +23,8 @@ pub(super) fn of(directory: Option<&Path>) -> io::Result<ByteString> {
         // A file that was cut short by a crash.
         Ok(_) | Err(_) => {}
     }
-    let (name, temporary) = (new()?, directory.join(TEMPORARY_FILE));
-    // One of a process that was killed.
-    let _removed = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    writeln!(file, "{name}")?;
-    file.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    File::open(directory)?.sync_all()?;
+    let name = new()?;
+    replace(&path, &name)?;
     Ok(name.into())
 }
 
@@ -38,7 +33,6 @@ fn is_name(text: &str) -> bool {
 }
 
 const FILE: &str = "bridge-id";
-const TEMPORARY_FILE: &str = "bridge-id.new";
 
 #[cfg(test)]
 mod tests {

@@ -13,10 +13,13 @@
 
 mod connect;
 mod error;
+mod files;
 mod identity;
 mod keep_alive;
+mod marks;
 mod plan;
 mod pump;
+mod reconcile;
 mod running;
 mod state;
 mod subscribing;
@@ -26,6 +29,7 @@ mod transport;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use bytestring::ByteString;
 
@@ -40,6 +44,7 @@ use crate::codec::{RetainHandling, Subscription};
 use crate::config::{self, Durability};
 use crate::routing::ShardId;
 use crate::topic::Filter;
+use marks::MarkStore;
 use running::{Running, stop_all};
 use state::Bridge;
 
@@ -54,7 +59,7 @@ impl Server {
                 let _ = self.bridge_id();
                 return;
             }
-            None => match self.bridge_id().and_then(Bridges::start) {
+            None => match self.bridge_id().and_then(|id| Bridges::start(id, MarkStore::new(self.stored_in()))) {
                 Ok(bridges) => bridges,
                 Err(error) => {
                     let reason = &*error.to_string();
@@ -87,7 +92,7 @@ impl Server {
             let stale_there = earlier.get(&settings.name).map(|before| stale_there(before, settings));
             let parts = (own.clone(), self.queries(), self.status());
             let stale = (stale_here, stale_there.unwrap_or_default());
-            let bridge = Bridge::new(settings.clone(), parts, bridges.here_id.clone(), stale);
+            let bridge = Bridge::new(settings.clone(), parts, (bridges.here_id.clone(), bridges.marks.clone()), stale);
             bridges.running.insert(settings.name.clone(), Running::start(&bridges.runtime, bridge));
         }
         self.attendants.bridges = Some(bridges);
@@ -105,10 +110,15 @@ impl Server {
         if let Some(id) = self.shared.bridge_id() {
             return Ok(id.clone());
         }
-        let is_stored = self.config.strongest_durability() != Durability::None;
-        let id = identity::of(is_stored.then_some(&*self.config.server.data))?;
+        let id = identity::of(self.stored_in())?;
         self.shared.set_bridge_id(id.clone());
         Ok(id)
+    }
+
+    /// The data directory; `None` for a broker that stores nothing.
+    fn stored_in(&self) -> Option<&Path> {
+        let is_stored = self.config.strongest_durability() != Durability::None;
+        is_stored.then_some(&*self.config.server.data)
     }
 }
 

@@ -60,6 +60,12 @@ pub(super) fn subscriptions(rules: &Rules, retained: RetainHandling) -> Vec<Subs
     found
 }
 
+/// The filters of a bridge here.
+pub(super) fn local_filters(settings: &config::Bridge) -> impl Iterator<Item = String> {
+    let subscriptions = subscriptions(&rules(settings).0, RetainHandling::SendIfNew);
+    subscriptions.into_iter().map(|one| one.filter.to_string())
+}
+
 /// What is to be subscribed here before the other broker is there, and the filters whose retained messages it has not been sent: those of
 /// which there is no subscription yet, or only one that was made in this way. The others have been sent, so they are asked for only if they are new.
 pub(super) fn lacking(subscribed: &[Subscription], rules: &Rules) -> (Vec<Subscription>, Vec<Filter>) {

@@ -19,7 +19,7 @@ use super::transport::Transport;
 use crate::bridge::{Congestion, Counts, Relay, Sends, Side};
 use crate::codec::{ClientPacket, Disconnect, Publish, ReasonCode, RetainHandling, ServerPacket};
 use crate::config::BridgeStart;
-use crate::server::packet_link::{LinkError, PacketLink, Reading};
+use crate::server::packet_link::{Incoming, LinkError, PacketLink, Reading};
 use crate::topic::TopicName;
 
 /// Why both connections end without an error.
@@ -41,7 +41,7 @@ pub(super) struct Pump {
     subscribing_here: Subscribing,
     subscribing_there: Subscribing,
     /// What arrived before the relay was there.
-    early: Vec<(Side, ServerPacket)>,
+    early: Vec<(Side, Incoming)>,
     sends: Sends,
     session_present: bool,
     /// Whether all subscriptions are answered, so that whatever is published from now on passes.
@@ -55,11 +55,10 @@ impl Pump {
     /// Subscribes at both brokers.
     pub(super) fn new(bridge: &Bridge, pair: Pair) -> Self {
         let (out, inward) = rules(&bridge.settings);
-        // A broker that has kept the Session has been sent the retained messages.
-        let retained = if pair.session_present { RetainHandling::SendIfNew } else { RetainHandling::Send };
-        let (mut at_here, mut at_there) =
-            (subscriptions(&out, retained), subscriptions(&inward, RetainHandling::SendIfNew));
-        for subscription in at_here.iter_mut().filter(|one| bridge.owed.contains(&one.filter)) {
+        let subscriptions = |rules| subscriptions(rules, RetainHandling::SendIfNew);
+        let (mut at_here, mut at_there) = (subscriptions(&out), subscriptions(&inward));
+        let owed = &bridge.marks.get().owed;
+        for subscription in at_here.iter_mut().filter(|one| owed.contains(&one.filter.to_string())) {
             subscription.options.retain_handling = RetainHandling::Send;
         }
         for subscription in &mut at_there {
@@ -111,7 +110,6 @@ impl Pump {
             bridge.say(&mut notes);
             if !self.is_ready && self.subscribing_here.is_done() && self.subscribing_there.is_done() {
                 self.is_ready = true;
-                bridge.owed.clear();
                 self.tell_state("1");
                 bridge.connected(address, self.session_present).await;
             }
@@ -120,6 +118,9 @@ impl Pump {
                 tick = now + TICK;
                 self.keep_alive(now)?;
                 bridge.publish(*self.relay.counts()).await;
+                if self.is_ready {
+                    bridge.settle_owed().await?;
+                }
                 let passed = self.relay.counts().messages_in + self.relay.counts().messages_out;
                 if passed != last.0 {
                     last = (passed, now);
@@ -142,22 +143,25 @@ impl Pump {
     /// Handles what was read, as far as there is room for what follows from it.
     fn take_packets(&mut self, notes: &mut Notes) -> Result<(), BridgeError> {
         while self.reads_here() == Reading::On
-            && let Some(packet) = self.here.next_packet().map_err(BridgeError::Here)?
+            && let Some(packet) = self.here.next_incoming().map_err(BridgeError::Here)?
         {
             self.handle(Side::Here, packet, notes)?;
         }
         while self.reads_there() == Reading::On
-            && let Some(packet) = self.there.next_packet().map_err(BridgeError::There)?
+            && let Some(packet) = self.there.next_incoming().map_err(BridgeError::There)?
         {
             self.handle(Side::There, packet, notes)?;
         }
         Ok(())
     }
 
-    fn handle(&mut self, side: Side, packet: ServerPacket, notes: &mut Notes) -> Result<(), BridgeError> {
-        match (side, packet) {
-            (_, ServerPacket::Pingresp | ServerPacket::Unsuback(_)) => return Ok(()),
-            (side, ServerPacket::Suback(suback)) => {
+    fn handle(&mut self, side: Side, incoming: Incoming, notes: &mut Notes) -> Result<(), BridgeError> {
+        match (side, incoming) {
+            (_, Incoming::TooLarge(message)) => {
+                self.relay.on_too_large(&message.publish, message.size, &mut self.sends);
+            }
+            (_, Incoming::Packet(ServerPacket::Pingresp | ServerPacket::Unsuback(_))) => return Ok(()),
+            (side, Incoming::Packet(ServerPacket::Suback(suback))) => {
                 let subscribing = match side {
                     Side::Here => &mut self.subscribing_here,
                     Side::There => &mut self.subscribing_there,
@@ -166,12 +170,12 @@ impl Pump {
                 notes.filters.extend(refused);
                 self.sends.extend(again.map(|packet| (side, packet)));
             }
-            (Side::Here, packet) => {
+            (Side::Here, Incoming::Packet(packet)) => {
                 let is_congested = self.there.unsent() > CONGESTED_BYTES;
                 let congestion = if is_congested { Congestion::Congested } else { Congestion::None };
                 self.relay.on_here(packet, congestion, &mut self.sends)?;
             }
-            (Side::There, packet) => self.relay.on_there(packet, &mut self.sends)?,
+            (Side::There, Incoming::Packet(packet)) => self.relay.on_there(packet, &mut self.sends)?,
         }
         notes.refusal = self.relay.take_refusal().or(notes.refusal.take());
         for (side, packet) in self.sends.drain(..) {

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::marks::MarkStore;
 use super::state::Bridge;
 use crate::config;
 
@@ -18,6 +19,7 @@ pub(in crate::server) struct Bridges {
     /// Dropping it ends the thread.
     _stop: oneshot::Sender<()>,
     pub(super) here_id: ByteString,
+    pub(super) marks: MarkStore,
     pub(super) running: BTreeMap<String, Running>,
 }
 
@@ -35,8 +37,8 @@ impl Bridges {
     ///
     /// # Errors
     /// There is no file descriptor or no thread left.
-    pub(super) fn start(here_id: ByteString) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(RESOLVERS_MAX).build()?;
+    pub(super) fn start(here_id: ByteString, marks: MarkStore) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_MAX).build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         thread::Builder::new().name("bridges".to_owned()).spawn(move || {
@@ -44,7 +46,7 @@ impl Bridges {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         })?;
-        Ok(Self { runtime: handle, _stop: stop, here_id, running: BTreeMap::new() })
+        Ok(Self { runtime: handle, _stop: stop, here_id, marks, running: BTreeMap::new() })
     }
 }
 
@@ -76,5 +78,5 @@ pub(super) async fn stop_all(bridges: impl Iterator<Item = Running>) {
 
 /// A bridge gives up its connections after half of this time.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Threads that ask the name service.
-const RESOLVERS_MAX: usize = 8;
+/// Threads that ask the name service, and that write marks.
+const BLOCKING_MAX: usize = 16;

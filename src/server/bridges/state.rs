@@ -8,11 +8,12 @@ use bytestring::ByteString;
 use tokio::time::timeout;
 
 use super::error::BridgeError;
-use super::plan::{has_qos_2, rules};
+use super::marks::{MarkStore, Marks};
+use super::plan::local_filters;
 use super::subscribing::RefusedFilter;
 use crate::bridge::{Counts, Refusal, Side, in_words};
-use crate::broker::{Answer, OperatorMessage, Query, TopicQuery};
-use crate::codec::{Message, Qos};
+use crate::broker::{Answer, ClientView, OperatorMessage, Query, TopicQuery};
+use crate::codec::{ClientId, Message, Qos};
 use crate::config::{self, BridgeProtocol};
 use crate::routing::ShardId;
 use crate::server::LogEvent;
@@ -36,17 +37,15 @@ pub(super) struct Bridge {
     pub(super) stale_there: Vec<String>,
     /// Whether it has subscribed here, so that messages wait for the other broker.
     pub(super) is_subscribed_here: bool,
-    /// Filters here whose retained messages the other broker has not been sent.
-    pub(super) owed: Vec<Filter>,
+    /// Filters here that were not subscribed to for the other broker, which has not been sent their retained messages.
+    pub(super) unsent: Vec<Filter>,
+    /// What is to be done for the Sessions of both brokers.
+    pub(super) marks: Marks,
     pub(super) figures: BridgeFigures,
     /// Whether CONNECT has the bridge bit.
     pub(super) has_bridge_bit: bool,
     /// Whether CONNECT has a Will, unless the settings say otherwise.
     pub(super) has_will: bool,
-    /// Whether this broker may have Packet Identifiers of a Session that the other one has lost.
-    pub(super) must_release_here: bool,
-    /// Whether its Session here was made in this run, and the other broker was not there since.
-    pub(super) is_new_here: bool,
     /// The shard that had the Session here the last time.
     shard: u16,
     /// Which address is tried next.
@@ -66,9 +65,17 @@ impl Bridge {
     pub(super) fn new(
         settings: config::Bridge,
         (own, queries, status): (OwnClients, Queries, Arc<Status>),
-        here_id: ByteString,
+        (here_id, marks): (ByteString, MarkStore),
         (stale_here, stale_there): (Vec<String>, Vec<String>),
     ) -> Self {
+        let (marks, damage) = Marks::read(marks, &settings.name, local_filters(&settings));
+        if let Some(damage) = damage {
+            let (bridge, reason) = (&*settings.name, &*damage.to_string());
+            log_line!(
+                BridgeMarkDamaged { bridge, reason },
+                "bridge {bridge}: {reason}: messages that were on their way may come twice, and retained ones again"
+            );
+        }
         let figures = BridgeFigures::new(&settings.name, status.now());
         let is_old = settings.protocol_version == BridgeProtocol::V3_1_1;
         let has_bridge_bit = settings.bridge_protocol && is_old;
@@ -81,12 +88,11 @@ impl Bridge {
             stale_here,
             stale_there,
             is_subscribed_here: false,
-            owed: Vec::new(),
+            unsent: Vec::new(),
+            marks,
             figures,
             has_bridge_bit,
             has_will: true,
-            must_release_here: false,
-            is_new_here: false,
             shard: 0,
             next_address: 0,
             attempts: 0,
@@ -104,26 +110,6 @@ impl Bridge {
             "bridge {name} is connected to {address}{resumed}"
         );
         self.tell_state_here("1").await;
-    }
-
-    /// Notes whether the Sessions of both brokers fit each other: had this one a Session before, and has the other one resumed its own?
-    pub(super) fn compare_sessions(&mut self, had_here: bool, present_there: bool) {
-        if had_here == present_there {
-            return;
-        }
-        if had_here {
-            self.must_release_here |= has_qos_2(&rules(&self.settings).1);
-        }
-        let name = &*self.settings.name;
-        if had_here && !self.settings.clean_start {
-            self.figures.sessions_lost_there += 1;
-            let reason = "the other broker has no session of the bridge";
-            log_line!(BridgeSessionLost { bridge = name, reason }, "bridge {name}: {reason}: messages that were on their way may come twice, and what waited there is lost");
-        } else if !had_here {
-            self.figures.sessions_lost_here += 1;
-            let reason = "this broker has no session of the bridge, although the other one has";
-            log_line!(BridgeSessionLost { bridge = name, reason }, "bridge {name}: {reason}: messages that were on their way may come twice");
-        }
     }
 
     /// Logs what a broker has refused.
@@ -182,13 +168,29 @@ impl Bridge {
 
     /// The messages in the queue of its Session here.
     async fn queued(&mut self) -> Option<usize> {
+        self.session_here(Query::Client).await.map(|session| session.queued_messages)
+    }
+
+    /// When the other broker has been sent the retained messages that are owed, or they are in the queue, notes that they are not owed any more.
+    pub(super) async fn settle_owed(&mut self) -> Result<(), BridgeError> {
+        if self.marks.get().owed.is_empty() {
+            return Ok(());
+        }
+        let session = timeout(QUERY_PATIENCE, self.session_here(Query::StableClient)).await.ok().flatten();
+        if session.is_some_and(|session| !session.is_replaying) {
+            self.marks.change(|mark| mark.owed.clear()).await?;
+        }
+        Ok(())
+    }
+
+    async fn session_here(&mut self, query: fn(ClientId) -> Query) -> Option<Box<ClientView>> {
         let client_id = Kind::Bridge.client_id(&self.settings.name);
         let shards = u16::try_from(self.queries.shards()).unwrap_or(u16::MAX);
         for number in [self.shard].into_iter().chain(0..shards) {
-            let answer = self.queries.ask(ShardId(number), Query::Client(client_id.clone())).await;
-            if let Ok(Answer::Client(Some(client))) = answer {
+            let answer = self.queries.ask(ShardId(number), query(client_id.clone())).await;
+            if let Ok(Answer::Client(Some(session))) = answer {
                 self.shard = number;
-                return Some(client.queued_messages);
+                return Some(session);
             }
         }
         None

@@ -135,13 +135,12 @@ impl Bridge {
     async fn until_queued(&mut self) {
         self.is_subscribed_here = false;
         loop {
+            // An operator may have deleted the Session.
             self.begin_session_here().await;
-            if self.is_subscribed_here {
-                break;
+            if !self.is_subscribed_here {
+                sleep(self.pause(1)).await;
+                continue;
             }
-            sleep(self.pause(1)).await;
-        }
-        loop {
             self.publish(self.figures.counts).await;
             let enough = usize::try_from(self.settings.lazy_threshold).unwrap_or(usize::MAX);
             if self.figures.queued_messages.is_some_and(|queued| queued >= enough) {
@@ -151,28 +150,35 @@ impl Bridge {
         }
     }
 
-    /// Subscribes at this broker, unless that has been done: to what a Session does not have, which may be all.
+    /// Subscribes at this broker, unless that has been done and the Session is still there: to what it does not have, which may be all.
     async fn begin_session_here(&mut self) {
-        if self.is_subscribed_here {
+        if self.is_subscribed_here && self.has_session_here().await.unwrap_or(true) {
             return;
         }
-        match self.subscribe_lacking_here().await {
-            Ok(()) => self.is_subscribed_here = true,
-            Err(error) => self.failed("", &error),
+        let subscribed = self.subscribe_lacking_here().await;
+        self.is_subscribed_here = subscribed.is_ok();
+        if let Err(error) = subscribed {
+            self.failed("", &error);
         }
     }
 
     async fn subscribe_lacking_here(&mut self) -> Result<(), BridgeError> {
         let stored = subscribed(&self.queries, &self.settings.name).await;
-        let (lacking, owed) = lacking(&stored, &rules(&self.settings).0);
-        self.owed = owed;
-        if lacking.is_empty() && self.has_session_here().await? { Ok(()) } else { self.subscribe_here(lacking).await }
+        let (lacking, unsent) = lacking(&stored, &rules(&self.settings).0);
+        self.unsent = unsent;
+        let has_session = self.has_session_here().await?;
+        if has_session && lacking.is_empty() {
+            return Ok(());
+        }
+        if !has_session {
+            self.marks.change(|mark| mark.release_there = true).await?;
+        }
+        self.subscribe_here(lacking).await
     }
 
     /// Makes these subscriptions at this broker without a connection to the other one.
     async fn subscribe_here(&mut self, lacking: Vec<Subscription>) -> Result<(), BridgeError> {
-        let (mut link, connack) = self.connect_here(&Connack::accepted(false)).await?;
-        self.is_new_here |= !connack.session_present;
+        let (mut link, _) = self.connect_here(&Connack::accepted(false)).await?;
         let mut subscribing = Subscribing::new(1, self.settings.dedup_id);
         for packet in subscribing.begin(lacking, &self.stale_here) {
             link.send(&packet);

@@ -102,6 +102,7 @@ events! {
     BridgeFailed "bridge_failed" WARN Broker ["bridge" "address" "reason"]
     BridgeRefused "bridge_refused" WARN Broker ["bridge" "topic" "reason"]
     BridgeSessionLost "bridge_session_lost" WARN Broker ["bridge" "reason"]
+    BridgeMarkDamaged "bridge_mark_damaged" WARN Broker ["bridge" "reason"]
     BridgeSessionLeft "bridge_session_left" WARN Broker ["bridge"]
     TelemetryStarted "telemetry_started" INFO Broker ["endpoint"]
     TelemetryFailed "telemetry_failed" WARN Broker ["endpoint" "reason"]

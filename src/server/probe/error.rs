@@ -1,11 +1,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use rustls_pki_types::pem;
-use tokio_rustls::rustls;
-
 use crate::codec::{DecodeError, ReasonCode};
 use crate::server::packet_link::LinkError;
+use crate::server_trust::ClientTlsError;
 
 /// Why the probe has no connection.
 #[derive(Debug, thiserror::Error)]
@@ -14,12 +12,8 @@ pub(super) enum ProbeError {
     Unreachable { target: String, source: io::Error },
     #[error("cannot read {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("cannot use {}: {source}", path.display())]
-    Pem { path: PathBuf, source: pem::Error },
-    #[error("cannot use the certificates of the probe: {0}")]
-    Tls(#[from] rustls::Error),
-    #[error("cannot verify certificates: {0}")]
-    Verifier(#[from] rustls::client::VerifierBuilderError),
+    #[error(transparent)]
+    Tls(#[from] ClientTlsError),
     #[error("{0:?} is not a name for TLS")]
     ServerName(String),
     #[error("the connection was refused: {}", in_words(*.0, .1.as_deref()))]

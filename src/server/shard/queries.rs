@@ -34,6 +34,7 @@ pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
         Query::Topics(_)
         | Query::Clients(..)
         | Query::Client(_)
+        | Query::StableClient(_)
         | Query::Subscriptions(..)
         | Query::History(..)
         | Query::Queue(..)

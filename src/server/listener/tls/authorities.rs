@@ -3,7 +3,7 @@
 use rustls_pki_types::CertificateDer;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::CryptoProvider;
-use x509_parser::prelude::{X509Certificate, X509Version};
+use x509_parser::prelude::X509Certificate;
 
 use super::algorithm;
 use super::contents::Contents;
@@ -11,6 +11,7 @@ use super::error::TlsError;
 use super::identity::parse_all;
 use super::notes::Notes;
 use crate::config::Tls;
+use crate::server_trust::authority_fault;
 
 /// The authorities in `client_ca`. The TLS library trusts what any of them has signed without a look at what it may sign, so every other
 /// certificate of the file stays out.
@@ -25,7 +26,7 @@ pub(super) fn read(
     let parsed = parse_all(&file, &certificates)?;
     let (mut roots, mut authorities, mut others) = (RootCertStore::empty(), Vec::new(), Vec::new());
     for (index, (certificate, parsed)) in certificates.iter().zip(&parsed).enumerate() {
-        if let Some(fault) = fault(parsed) {
+        if let Some(fault) = authority_fault(parsed) {
             let place = file.place(index);
             others.push(format!("{place}, of `{}`, is not that of an authority: {fault}", parsed.subject()));
             continue;
@@ -43,27 +44,6 @@ pub(super) fn read(
         notes.add(path, &format!("{other}: what its key signs is refused; take it out of the file"));
     }
     Ok((roots, authorities))
-}
-
-/// Why a certificate may not sign others; `None`: it may.
-fn fault(certificate: &X509Certificate<'_>) -> Option<&'static str> {
-    match certificate.version() {
-        // It can't say what it is. OpenSSL, too, compares the names.
-        X509Version::V1 if certificate.subject().as_raw() == certificate.issuer().as_raw() => return None,
-        X509Version::V1 => return Some("it is X.509 v1 and not self-signed"),
-        X509Version::V3 => {}
-        _ => return Some("it is neither X.509 v3 nor v1"),
-    }
-    match certificate.basic_constraints() {
-        Ok(Some(constraints)) if constraints.value.ca => {}
-        Ok(Some(_)) => return Some("its basicConstraints have CA:FALSE"),
-        Ok(None) | Err(_) => return Some("it has no basicConstraints with CA:TRUE"),
-    }
-    match certificate.key_usage() {
-        Ok(None) => None,
-        Ok(Some(usage)) if usage.value.key_cert_sign() => None,
-        Ok(Some(_)) | Err(_) => Some("its keyUsage lacks keyCertSign"),
-    }
 }
 
 /// The key of an authority must be of a kind that this build verifies.
