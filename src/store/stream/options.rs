@@ -30,8 +30,8 @@ impl StreamOptions {
 /// Which messages of a stream are kept. A limit that is absent trims nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Age in milliseconds. Exact to the message; but a message whose timestamp is in the future keeps the messages of its
-    /// segment behind it until the next segment has expired.
+    /// Age in milliseconds. Exact to the message, as long as it can be read; but a message whose timestamp is in the future
+    /// keeps the messages of its segment behind it until the next segment has expired.
     pub max_age: Option<u64>,
     /// Bytes of the batches. Exact to 64 KiB or one message, whichever is longer; the last 64 KiB are always kept. The files
     /// have up to a segment more.

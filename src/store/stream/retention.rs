@@ -28,14 +28,15 @@ impl StreamLog {
         }
         self.shared.set_oldest(oldest);
         if let Some(cutoff) = limits.max_age.and_then(|age| now.checked_sub(age)) {
-            oldest = oldest.max(self.first_younger(cutoff, now)?);
+            oldest = oldest.max(self.first_younger(cutoff, now));
             self.shared.set_oldest(oldest);
         }
-        let is_large = |offset: u64| offset - HEADER_BYTES as u64 >= self.options.segment_bytes() / EMPTIED_SHARE;
-        if oldest == self.next && self.tail.as_ref().is_some_and(|tail| is_large(tail.offset)) {
-            self.begin_segment(self.next)?;
-        }
         self.remove_trimmed()?;
+        let large = HEADER_BYTES as u64 + self.options.segment_bytes() / EMPTIED_SHARE;
+        if oldest == self.next && self.tail.as_ref().is_some_and(|tail| tail.offset >= large) {
+            self.begin_segment(self.next)?;
+            self.remove_trimmed()?;
+        }
         Ok(oldest)
     }
 
@@ -52,24 +53,29 @@ impl StreamLog {
         marked
     }
 
-    /// The first message that is kept and whose timestamp is at or after `cutoff`; the end of the stream, if there is none.
-    fn first_younger(&mut self, cutoff: u64, now: u64) -> io::Result<u64> {
+    /// The first message that is kept and whose timestamp is at or after `cutoff`; the end of the stream, if there is none. If it can't be
+    /// read now, the first of its block.
+    fn first_younger(&mut self, cutoff: u64, now: u64) -> u64 {
         let oldest = self.reader.oldest();
         let is_young = |timestamp: u64| (cutoff..=now).contains(&timestamp);
         if self.oldest_timestamp.is_some_and(|(sequence, timestamp)| sequence == oldest && is_young(timestamp)) {
-            return Ok(oldest);
+            return oldest;
         }
         let mut below = oldest;
         while let Some((expired, next)) = self.shared.with(|segments| segments.expired(below, cutoff, now)) {
-            let Some((from, end)) = next else { return Ok(expired) };
-            self.oldest_timestamp = self.reader.first_since(cutoff, from.max(expired), end)?;
-            if let Some((found, _)) = self.oldest_timestamp {
-                return Ok(found);
+            let Some((from, end)) = next else { return expired };
+            let from = from.max(expired);
+            match self.reader.first_since(cutoff, from, end) {
+                Ok(Some((found, timestamp))) => {
+                    self.oldest_timestamp = Some((found, timestamp));
+                    return found;
+                }
+                // The message because of which the segment had not expired is trimmed or damaged.
+                Ok(None) => below = end,
+                Err(_) => return from,
             }
-            // The message because of which the segment had not expired is trimmed or damaged.
-            below = end;
         }
-        Ok(below)
+        below
     }
 
     /// Removes the segments of which no message is kept, except for the current one.

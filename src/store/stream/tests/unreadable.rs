@@ -62,3 +62,15 @@ fn a_page_that_stays_unreadable_can_be_passed_over() {
     assert_eq!(read_from(&reader, LOST.1, 1 << 20), whole[usize::try_from(LOST.1).unwrap() - 1..]);
     assert_eq!(reader.skip_unreadable(reader.end()).unwrap(), reader.end());
 }
+
+#[test]
+fn messages_expire_by_blocks_if_they_cannot_be_read() {
+    let (mut log, is_bad) = with_a_bad_page();
+    is_bad.store(true, Ordering::Relaxed);
+    let limits = Retention { max_age: Some(100), ..Retention::default() };
+    // The messages in front of the page are read, the one at 600 can't be.
+    assert_eq!([300, 700, 1500].map(|now| log.retain(&limits, now).unwrap()), [20, 20, 20]);
+    assert_eq!(log.retain(&limits, 2_111).unwrap(), 202);
+    append_each(&mut log, 1);
+    assert_eq!(sequences(&read(&log)), [202]);
+}
