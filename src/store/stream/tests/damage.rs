@@ -42,6 +42,23 @@ fn a_bad_byte_in_the_last_batch_cuts_it() {
     assert_eq!(read(&open(&disk)).last(), Some(&Got::Message(7, (9, b"new".to_vec()))));
 }
 
+#[test]
+fn what_a_crash_left_behind_a_torn_end_does_not_come_back() {
+    let disk = SimDisk::new(1);
+    let mut log = open(&disk);
+    append_each(&mut log, 6);
+    log.sync().unwrap();
+    append_each(&mut log, 2);
+    // The seventh message is cut, and the eighth is whole, but not a part of the stream.
+    flip(&disk, FIRST, 64 + 6 * 152 + 60);
+    let mut log = open(&disk);
+    assert_eq!(log.next(), 7);
+    append(&mut log, &[(9, vec![9; 100])]).unwrap();
+    drop(log);
+    let log = open(&disk);
+    assert_eq!((log.next(), read(&log).last().cloned()), (8, Some(Got::Message(7, (9, vec![9; 100])))));
+}
+
 /// The batch behind proves that the damaged ones had been synced.
 #[test]
 fn damage_in_the_middle_is_reported_and_quarantined_and_the_rest_is_read() {

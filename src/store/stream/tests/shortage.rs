@@ -31,6 +31,22 @@ fn a_full_disk_is_an_error_and_the_stream_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn what_a_failed_write_left_does_not_come_back() {
+    let disk = SimDisk::new(1);
+    let options = StreamOptions { segment_bytes: 1 << 20, ..small() };
+    let (mut log, _) = open_with(&disk, &options);
+    append_each(&mut log, 1);
+    // Of three batches, the third one doesn't fit.
+    disk.set_capacity(disk.used() + 100_000);
+    append(&mut log, &vec![(5, vec![5; 40_000]); 3]).unwrap_err();
+    assert_eq!(log.next(), 2);
+    append(&mut log, &[(6, vec![6; 40_000])]).unwrap();
+    drop(log);
+    let (log, _) = open_with(&disk, &options);
+    assert_eq!((log.next(), read(&log).last().cloned()), (3, Some(Got::Message(2, (6, vec![6; 40_000])))));
+}
+
+#[test]
 fn trimming_frees_space_on_a_full_disk() {
     let disk = SimDisk::new(1);
     let mut log = open(&disk);
