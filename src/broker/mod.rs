@@ -38,6 +38,7 @@ mod rewriting;
 mod sessions;
 mod settings;
 mod shard;
+mod streams;
 mod subscribe;
 mod sys_topics;
 mod timers;
@@ -102,6 +103,9 @@ pub use report::{
 pub use retained::source::CurrentRights;
 pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
+pub use streams::number::StreamNumber;
+pub use streams::start::StreamStart;
+pub use streams::table::{Stream, StreamTable, TrimmedOffset};
 pub use user_limits::{UserLimit, UserLimits};
 
 pub use crate::session::{QueueHead, QueuedState, RestoredMessage, Ticket};
