@@ -87,6 +87,7 @@ pub use persistence::record::{
 };
 pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
+pub use persistence::stream_definition::{StreamBounds, StreamDefinition};
 pub use persistence::version_1::upgrade_record;
 pub use publish::sampled_message::SampledMessage;
 pub use publish::sys::is_reserved;
@@ -105,7 +106,7 @@ pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
 pub use streams::number::StreamNumber;
 pub use streams::start::StreamStart;
-pub use streams::table::{Stream, StreamTable, TrimmedOffset};
+pub use streams::table::{Stream, StreamTable, TopicStreams, TrimmedOffset};
 pub use user_limits::{UserLimit, UserLimits};
 
 pub use crate::session::{QueueHead, QueuedState, RestoredMessage, Ticket};

@@ -154,6 +154,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         },
         topic_rewrite: takes.topic_rewrite,
         auto_subscribe: takes.auto_subscribe,
+        streams: takes.streams,
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
         user_limits: takes.user_limits,
         bans: takes.bans,

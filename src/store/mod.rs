@@ -41,6 +41,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use smallvec::SmallVec;
+
 use self::disk::{Directory, NoDisk};
 use self::format::segment_name;
 use self::index::Index;
@@ -52,7 +54,7 @@ use self::writer::{NEW, Writer};
 pub use self::backup::{check, restore};
 pub use self::commit::{Committer, Progress};
 pub use self::disk::{Disk, DiskFile};
-pub use self::entry::{Entry, Refused, Room};
+pub use self::entry::{Entry, Numbered, Refused, Room};
 pub use self::error::OpenError;
 pub use self::fetch::{Found, Located};
 pub use self::fit::fitting_segment_bytes;
@@ -181,7 +183,19 @@ impl Store {
         urgency: Urgency,
         entry: &Entry<'_>,
     ) -> Result<(), Refused> {
-        self.shared.pending.append(source, ticket, urgency, entry)
+        self.append_numbered(source, ticket, urgency, entry, &[]).map(|_| ())
+    }
+
+    /// The same, with further puts whose ids the store gives. Returns the ids.
+    pub fn append_numbered(
+        &self,
+        source: usize,
+        ticket: u64,
+        urgency: Urgency,
+        entry: &Entry<'_>,
+        numbered: &[Numbered<'_>],
+    ) -> Result<SmallVec<[u64; 2]>, Refused> {
+        self.shared.pending.append(source, ticket, urgency, entry, numbered)
     }
 
     /// Starts the commit of [unannounced](Self::append_unannounced) entries.

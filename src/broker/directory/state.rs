@@ -15,10 +15,11 @@ use crate::broker::directory::user_connections::UserConnections;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::broker::retained::source::CurrentRights;
-use crate::broker::streams::table::StreamTable;
+use crate::broker::streams::table::{StreamTable, TopicStreams};
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, RouteGenerations, SessionKey, ShardId};
 use crate::session::Ticket;
+use crate::topic::TopicName;
 
 /// The state that all shards share: the directory, the retained messages, and counters. It is read often and changed
 /// rarely.
@@ -121,6 +122,12 @@ impl Shared {
         *self.streams.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         self.route_generations.change_all();
         self.route_generations.publish();
+    }
+
+    /// The streams that keep the messages of a topic; `None`: there are none.
+    pub(in crate::broker) fn streams_of(&self, topic: &TopicName) -> Option<Box<TopicStreams>> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner).matching(topic);
+        (!streams.is_empty()).then(|| Box::new(streams))
     }
 
     /// The streams.

@@ -5,6 +5,7 @@ use bytestring::ByteString;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::durability::Durability;
+use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::Delivery;
@@ -98,6 +99,8 @@ pub enum Record {
         deduplicated: Option<Deduplicated>,
         /// The copies for durable Sessions.
         receivers: Arc<Vec<Addressed>>,
+        /// The streams that it enters. The store gives it its sequence in each of them when it appends the record.
+        streams: TopicStreams,
         /// The durability that makes the record stable.
         durability: Durability,
         /// Whether an answer waits for it also at QoS 0: that to an operator.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::RetainedChange;
 use crate::broker::publish::resolved::Resolved;
+use crate::broker::streams::table::TopicStreams;
 use crate::codec::{Message, MessageId, Qos, UNCOPIED_PAYLOAD_MIN};
 use crate::routing::{self, Route};
 use crate::session::{Application, Delivery, DeliveryPlace};
@@ -21,6 +22,8 @@ pub(in crate::broker) struct AcceptedMessage {
     pub(in crate::broker) expires_at: Option<Timestamp>,
     pub(in crate::broker) retained: RetainedChange,
     pub(in crate::broker) level: Durability,
+    /// The streams that it enters.
+    pub(in crate::broker) streams: TopicStreams,
 }
 
 impl AcceptedMessage {
@@ -47,7 +50,8 @@ impl AcceptedMessage {
             }
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
-        Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
+        let (retained, level, streams) = (RetainedChange::None, Durability::PowerLoss, TopicStreams::new());
+        Self { message, qos, retain, expires_at, retained, level, streams }
     }
 
     /// A duplicate (`dedup-id`), of which only the Packet Identifier is recorded: it has no content.
@@ -59,6 +63,7 @@ impl AcceptedMessage {
             expires_at: None,
             retained: RetainedChange::None,
             level: Durability::PowerLoss,
+            streams: TopicStreams::new(),
         }
     }
 
@@ -71,6 +76,7 @@ impl AcceptedMessage {
             expires_at: Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER),
             retained: RetainedChange::None,
             level: Durability::PowerLoss,
+            streams: TopicStreams::new(),
         }
     }
 
@@ -82,12 +88,13 @@ impl AcceptedMessage {
     /// A copy for another shard with its own reference count, because a count that two cores change causes cache line contention.
     pub(in crate::broker) fn unshared_copy(&self) -> Self {
         let message = Arc::new(Message::clone(&self.message));
-        Self { message, retained: RetainedChange::None, ..*self }
+        Self { message, retained: RetainedChange::None, streams: TopicStreams::new(), ..*self }
     }
 
     /// The copy for a receiver with the subscription `granted`.
     pub(in crate::broker) fn delivery(&self, granted: &routing::Delivery) -> Delivery {
-        Self { message: Arc::clone(&self.message), retained: RetainedChange::None, ..*self }.into_delivery(granted)
+        let (message, retained, streams) = (Arc::clone(&self.message), RetainedChange::None, TopicStreams::new());
+        Self { message, retained, streams, ..*self }.into_delivery(granted)
     }
 
     /// The copy for the only receiver, which has the subscription `granted`.

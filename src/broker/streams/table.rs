@@ -38,7 +38,7 @@ pub struct StreamTable {
 }
 
 /// The streams that keep the messages of a topic.
-pub(in crate::broker) type TopicStreams = SmallVec<[StreamNumber; 2]>;
+pub type TopicStreams = SmallVec<[StreamNumber; 2]>;
 
 impl StreamTable {
     /// A table of these streams. Their names and numbers must differ.

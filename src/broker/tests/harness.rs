@@ -450,7 +450,7 @@ impl Harness {
     /// The stored body and part of a key after all records.
     fn stored(&self, key: RecordKey) -> Option<(Vec<u8>, Vec<u8>)> {
         let mut stored = None;
-        for RecordBytes { body, puts, parts, deletes, ends } in self.records.iter().map(Record::to_bytes) {
+        for RecordBytes { body, puts, parts, deletes, ends, .. } in self.records.iter().map(Record::to_bytes) {
             if ends == Some(key.group) || deletes.contains(&key) {
                 stored = None;
             }

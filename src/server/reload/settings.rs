@@ -34,6 +34,7 @@ impl Server {
             ("mqtt", config.mqtt != before.mqtt),
             ("topic_rewrite", config.topic_rewrite != before.topic_rewrite),
             ("auto_subscribe", config.auto_subscribe != before.auto_subscribe),
+            ("streams", config.streams != before.streams),
             ("limits", config.limits != before.limits),
             ("user_limits", config.user_limits != before.user_limits),
             ("bans", config.bans != before.bans),

@@ -13,7 +13,7 @@ use crate::broker::{
     Ticket, upgrade_record,
 };
 use crate::config::Config;
-use crate::server::clock::Clock;
+use crate::server::clock::{Clock, wall_time};
 use crate::server::error::ServerError;
 use crate::server::log::log_line;
 use crate::server::settings::durability;
@@ -21,7 +21,8 @@ use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::store::{delayed, fetch};
 use crate::server::systemd::notify;
 use crate::store::{
-    self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Shortage, Store, Upgraded, Urgency,
+    self, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Refused, Report, Room, Shortage, Store, Upgraded,
+    Urgency,
 };
 use crate::timestamp::Timestamp;
 
@@ -121,9 +122,18 @@ impl StoreHandle {
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
         let parts = bytes.parts.list();
         let entry = Entry { body, puts: &puts, parts: &parts, deletes: &deletes, ends, level, room };
-        match store.append_unannounced(self.source, ticket.0, urgency, &entry) {
+        let appended = match &*bytes.streams {
+            [] => store.append_unannounced(self.source, ticket.0, urgency, &entry),
+            streams => {
+                let part = wall_time().0.to_le_bytes();
+                let numbered: SmallVec<[_; 2]> =
+                    streams.iter().map(|stream| Numbered { group: stream.group(), part: &part }).collect();
+                store.append_numbered(self.source, ticket.0, urgency, &entry, &numbered).map(drop)
+            }
+        };
+        match appended {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
-            Err(refused @ (Refused::Full | Refused::TooLarge)) => {
+            Err(refused @ (Refused::Full | Refused::TooLarge | Refused::NoStream)) => {
                 // The channel is full if a failure was reported already; the first one is enough.
                 let _ = self.failures.try_send(refused.to_string());
             }
