@@ -143,11 +143,11 @@ fn version(bytes: &[u8]) -> Option<u32> {
     u32_at(bytes, 8)
 }
 
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     number_at(bytes, offset).map(u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+pub(super) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     number_at(bytes, offset).map(u64::from_le_bytes)
 }
 

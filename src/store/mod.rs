@@ -30,6 +30,7 @@ mod shortage;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spares;
+mod stream;
 mod timing;
 mod upgrade;
 mod version_1;
@@ -66,6 +67,9 @@ pub use self::pending::Urgency;
 pub use self::read::Body;
 pub use self::report::{Damage, Recovered, Report};
 pub use self::shortage::Shortage;
+pub use self::stream::{
+    Retention, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
+};
 pub use self::timing::Timing;
 pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
 

@@ -125,7 +125,7 @@ impl SegmentReader {
 
 /// Reads a range. If the disk fails, reads it page by page, so that a bad page doesn't affect the others; a bad page
 /// reads as zeros, which have no valid checksum.
-fn read_what_can_be_read(file: &dyn DiskFile, offset: u64, buffer: &mut [u8]) -> usize {
+pub(super) fn read_what_can_be_read(file: &dyn DiskFile, offset: u64, buffer: &mut [u8]) -> usize {
     if let Ok(filled) = file.read_at(offset, buffer) {
         return filled;
     }

@@ -166,7 +166,12 @@ impl Scan {
 ///
 /// In a segment that isn't the last, everything before the next segment was acknowledged. In the last one, a later
 /// batch proves whether the region was acknowledged; otherwise the log ends here, and the rest was left by a crash.
-fn find_resume(reader: &mut SegmentReader, from: u64, sequence: u64, next: Option<u64>) -> Option<(u64, u64)> {
+pub(super) fn find_resume(
+    reader: &mut SegmentReader,
+    from: u64,
+    sequence: u64,
+    next: Option<u64>,
+) -> Option<(u64, u64)> {
     let mut offset = from;
     let mut resume = None;
     loop {
@@ -233,6 +238,6 @@ pub(super) fn copy_file(from: &dyn Disk, name: &str, to: &dyn Disk, copy: &str, 
 }
 
 /// The prefix of the names of quarantined files.
-const QUARANTINE: &str = "quarantine/";
+pub(super) const QUARANTINE: &str = "quarantine/";
 
 const COPY_BYTES: usize = 1 << 20;

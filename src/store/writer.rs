@@ -278,12 +278,8 @@ impl End {
     /// Overwrites a torn end first, because behind new batches it could look like a part of the log.
     fn resume(self, level: Level) -> io::Result<Tail> {
         let Self { header, file, offset, is_torn } = self;
-        let zeros = vec![0; WIPE_BYTES];
-        let (mut at, end) = (offset, if is_torn { file.size()? } else { offset });
-        while at < end {
-            let length = usize::try_from(end - at).unwrap_or(WIPE_BYTES).min(WIPE_BYTES);
-            file.write_at(at, zeros.get(..length).unwrap_or_default())?;
-            at += length as u64;
+        if is_torn {
+            wipe(&*file, offset, file.size()?)?;
         }
         if is_torn && level == Level::PowerLoss {
             file.sync()?;
@@ -291,6 +287,17 @@ impl End {
         let prepared = file.size()?;
         Ok(Tail { header, file, offset, prepared })
     }
+}
+
+/// Overwrites a range with zeros.
+pub(super) fn wipe(file: &dyn DiskFile, mut from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; WIPE_BYTES];
+    while from < to {
+        let length = usize::try_from(to - from).unwrap_or(WIPE_BYTES).min(WIPE_BYTES);
+        file.write_at(from, zeros.get(..length).unwrap_or_default())?;
+        from += length as u64;
+    }
+    Ok(())
 }
 
 /// Starts a segment in a spare file, or in a new one.
