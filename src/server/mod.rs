@@ -92,6 +92,7 @@ pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use sinks::{SinkFigures, check_sinks};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
+pub use store::streams::StreamError;
 pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
 pub use traces::{RunningTrace, Traces, TracesFull};
@@ -112,6 +113,7 @@ use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
+use store::streams::Streams;
 use systemd::notify;
 use watchdog::Watchdog;
 
@@ -126,6 +128,7 @@ pub struct Server {
     arguments: Option<Arguments>,
     clock: Clock,
     anchors: Anchors,
+    streams: Streams,
     shared: Arc<Shared>,
     status: Arc<Status>,
     admission: Arc<Admission>,
@@ -203,14 +206,20 @@ impl Server {
         let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience)?;
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
+        let definitions = mem::take(&mut recovered.streams);
+        let mut streams = Streams::new(store.clone(), definitions, shards + 1);
+        let stream_table = streams.apply(&config.streams)?;
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let bans = Arc::new(Bans::new(&config.bans));
         let authentication = auth_services::pool(authenticator)?;
         let (reloader, requests) = Reloader::new(loaded.clone());
+        let shared = settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication);
+        shared.set_streams(stream_table);
         let server = Self {
             clock,
             anchors,
-            shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
+            streams,
+            shared,
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
                 Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock).within(Arc::clone(&memory)),

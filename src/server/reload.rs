@@ -102,6 +102,9 @@ impl Server {
         }
         // What they say for their clients is a part of the settings, so those are in force that will be.
         effective.listeners = listeners;
+        if !self.reload_streams(&effective, report) {
+            (effective.streams, target.streams) = (self.config.streams.clone(), self.loaded.config.streams.clone());
+        }
         self.apply_settings(&effective, report);
         let (has_changed, sources) = self.activate_listeners(prepared, accepting, report).await;
         if has_certificates || has_access || has_changed {

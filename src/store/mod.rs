@@ -4,6 +4,7 @@
 //! The space of other entries is reclaimed from the oldest segment. `docs/STORAGE.md` describes the format and the
 //! guarantees.
 
+mod backlog;
 mod backup;
 mod commit;
 mod disk;
@@ -14,6 +15,7 @@ mod fit;
 mod format;
 mod ids;
 mod index;
+mod keeper;
 mod keys;
 mod large;
 mod level;
@@ -31,6 +33,8 @@ mod shortage;
 pub mod sim;
 mod spares;
 mod stream;
+mod stream_files;
+mod streams;
 mod timing;
 mod upgrade;
 mod version_1;
@@ -38,6 +42,7 @@ mod writer;
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -60,8 +65,10 @@ pub use self::error::OpenError;
 pub use self::fetch::{Found, Located};
 pub use self::fit::fitting_segment_bytes;
 pub use self::ids::Position;
+pub use self::keeper::StreamKeeper;
 pub use self::keys::Key;
 pub use self::level::Level;
+use self::options::Signals;
 pub use self::options::{Hooks, Options, Upgrade, Upgraded};
 pub use self::pending::Urgency;
 pub use self::read::Body;
@@ -70,6 +77,8 @@ pub use self::shortage::Shortage;
 pub use self::stream::{
     Retention, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
 };
+pub use self::stream_files::StreamDisk;
+pub use self::streams::StreamRecovered;
 pub use self::timing::Timing;
 pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
 
@@ -99,7 +108,12 @@ pub struct Stats {
 /// The log, open for appending and reading. Dropping it closes it.
 pub struct Store {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The committing thread, and that of the streams if there are any.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// What writes to the streams, until there are any.
+    keeper: Mutex<Option<StreamKeeper>>,
+    /// Whether the store has threads of its own.
+    has_threads: bool,
 }
 
 impl Store {
@@ -111,7 +125,13 @@ impl Store {
         hooks: Hooks,
         visitor: &mut dyn FnMut(Recovered<'_>),
     ) -> Result<(Self, Report), OpenError> {
-        let (store, committer, report) = match options.level {
+        let (directory_of_streams, patience) = (directory.join(STREAMS), options.lock_patience);
+        let stream_disk: Box<StreamDisk> = Box::new(move |number| {
+            let disk = Directory::open_within(&directory_of_streams.join(number.to_string()), patience);
+            Ok(Arc::new(disk.map_err(io::Error::other)?))
+        });
+        let hooks = Hooks { stream_disk, ..hooks };
+        let (mut store, committer, report) = match options.level {
             Level::None => Self::unwritten(options, hooks),
             Level::PowerLoss | Level::Crash => {
                 let disk = Directory::open_within(directory, options.lock_patience)?;
@@ -119,7 +139,8 @@ impl Store {
             }
         };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || committer.run())?;
-        *store.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        store.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        store.has_threads = true;
         Ok((store, report))
     }
 
@@ -155,17 +176,25 @@ impl Store {
         let (tail, tail_end) = writer.end();
         scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
-        let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end()));
+        let (signals, hooks, stream_disk) = hooks.divided();
+        let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end(), stream_disk));
         let _ = shared.pending.set_shortage(writer.spares.shortage());
         let committer = Committer::new(Arc::clone(&shared), hooks, Some((writer, reclaim)), options.level);
-        Ok((Self { shared, thread: Mutex::new(None) }, committer, scan.report))
+        Ok((Self::new(shared, signals), committer, scan.report))
     }
 
     /// A store at level `None`, which stores nothing and reports every entry stable.
     fn unwritten(options: &Options, hooks: Hooks) -> (Self, Committer, Report) {
-        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0)));
+        let (signals, hooks, _) = hooks.divided();
+        let stream_disk: Box<StreamDisk> = Box::new(|_| Err(io::ErrorKind::Unsupported.into()));
+        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0), stream_disk));
         let committer = Committer::new(Arc::clone(&shared), hooks, None, options.level);
-        (Self { shared, thread: Mutex::new(None) }, committer, Report::default())
+        (Self::new(shared, signals), committer, Report::default())
+    }
+
+    fn new(shared: Arc<Shared>, signals: Signals) -> Self {
+        let keeper = StreamKeeper::new(Arc::clone(&shared), signals);
+        Self { shared, threads: Mutex::default(), keeper: Mutex::new(Some(keeper)), has_threads: false }
     }
 
     /// Appends an entry. Can be called from any thread, and never waits for the disk. `on_stable` reports the ticket to
@@ -214,12 +243,12 @@ impl Store {
 
     /// Whether the disk is full or another resource ran out, so only entries that may use the reserve can have puts.
     pub fn is_full(&self) -> bool {
-        self.shared.pending.is_full()
+        self.shared.pending.is_full() || self.shared.streams.shortage().is_some()
     }
 
     /// The resource that ran out, if [`is_full`](Self::is_full).
     pub fn shortage(&self) -> Option<Shortage> {
-        self.shared.pending.shortage()
+        self.shared.pending.shortage().or_else(|| self.shared.streams.shortage())
     }
 
     /// Whether the store is being closed.
@@ -256,15 +285,15 @@ impl Store {
         self.shared.pending.failure()
     }
 
-    /// Whether the committing thread has ended.
+    /// Whether the threads have ended.
     pub fn has_ended(&self) -> bool {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(JoinHandle::is_finished)
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).iter().all(JoinHandle::is_finished)
     }
 
     /// Commits all pending entries, and refuses new ones. Waits for the disk without a bound.
     pub fn close(&self) {
         self.begin_close();
-        if let Some(thread) = self.take_thread() {
+        for thread in self.take_threads() {
             // If the thread failed, `on_failure` has reported that.
             let _ = thread.join();
         }
@@ -279,17 +308,18 @@ impl Store {
     /// read as long as the other process doesn't overwrite them; what it has overwritten doesn't match its checksum.
     pub fn release(&self) {
         self.close();
+        self.shared.streams.release();
         self.shared.disk.release();
     }
 
     /// Gives up waiting for a disk that does not answer: dropping the store does not wait for it either.
     pub fn abandon(&self) {
         self.begin_close();
-        drop(self.take_thread());
+        drop(self.take_threads());
     }
 
-    fn take_thread(&self) -> Option<JoinHandle<()>> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_threads(&self) -> Vec<JoinHandle<()>> {
+        mem::take(&mut self.threads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -313,6 +343,9 @@ fn spare_files(disk: &dyn Disk) -> io::Result<Vec<String>> {
     }
     Ok(names.into_iter().filter(|name| name.ends_with(spares::SUFFIX)).collect())
 }
+
+/// The directory with those of the streams, in that of the store.
+const STREAMS: &str = "streams";
 
 /// Smaller segments would consist mostly of headers.
 const SEGMENT_BYTES_MIN: u64 = 4096;

@@ -99,6 +99,8 @@ pub(super) struct Taken {
     pub(super) wants_sync: bool,
     /// Whether one of the entries has a numbered put.
     pub(super) has_numbered: bool,
+    /// The number of batches in front that are copies of older entries.
+    pub(super) copies: usize,
     /// The number of announcements of awaited entries.
     pub(super) awaited: u32,
     /// When the first awaited entry was appended.
@@ -203,6 +205,7 @@ impl PendingEntries {
             tickets: mem::take(&mut state.tickets),
             wants_sync: mem::take(&mut state.wants_sync),
             has_numbered: mem::take(&mut state.has_numbered),
+            copies: 0,
             awaited: mem::take(&mut state.awaited),
             awaited_since: state.awaited_since.take(),
         }

@@ -34,7 +34,6 @@ impl Server {
             ("mqtt", config.mqtt != before.mqtt),
             ("topic_rewrite", config.topic_rewrite != before.topic_rewrite),
             ("auto_subscribe", config.auto_subscribe != before.auto_subscribe),
-            ("streams", config.streams != before.streams),
             ("limits", config.limits != before.limits),
             ("user_limits", config.user_limits != before.user_limits),
             ("bans", config.bans != before.bans),
@@ -53,6 +52,24 @@ impl Server {
             let changed = changed.join(", ");
             log_line!(SettingsReloaded { settings = &*changed }, "these settings have new values: {changed}");
         }
+    }
+
+    /// Opens new streams, and changes those that there are. Returns whether all are as configured; otherwise they stay as they were.
+    pub(super) fn reload_streams(&mut self, config: &Config, report: &mut ReloadReport) -> bool {
+        let has_changed = config.streams != self.config.streams;
+        if has_changed {
+            match self.streams.apply(&config.streams) {
+                Ok(table) => self.shared.set_streams(table),
+                Err(error) => {
+                    let reason = error.to_string();
+                    log_line!(ReloadFailed { files = "streams", reason = &*reason }, "kept the previous streams: {reason}");
+                    report.kept("streams", reason);
+                    return false;
+                }
+            }
+        }
+        report.add("streams", PartResult::of(has_changed));
+        true
     }
 
     fn apply_log(&self, before: &Log, new: &Log) {

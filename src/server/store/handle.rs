@@ -264,8 +264,8 @@ pub(in crate::server) fn open(
             }
         }),
         // Every shard may have paused publishers, whether or not this commit has a record of it.
-        on_pressure: Box::new(move || all.iter().for_each(Mailbox::notify)),
-        on_failure: Box::new(move |cause| {
+        on_pressure: Arc::new(move || all.iter().for_each(Mailbox::notify)),
+        on_failure: Arc::new(move |cause| {
             log_line!(
                 StoreFailed { reason = cause },
                 "the store failed: the broker stops, and acknowledges nothing more: {cause}"
@@ -273,6 +273,7 @@ pub(in crate::server) fn open(
             let _ = failures.try_send(cause.to_owned());
         }),
         upgrade: Box::new(upgrade),
+        ..Hooks::default()
     };
     let mut recovery = Recovery::default();
     let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);

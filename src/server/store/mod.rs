@@ -4,3 +4,4 @@ pub(super) mod anchors;
 mod delayed;
 mod fetch;
 pub(super) mod handle;
+pub(super) mod streams;
