@@ -115,6 +115,7 @@ impl Shard {
             retained: RetainedChange::None,
             deduplicated: publisher.deduplicated.clone(),
             receivers: Arc::default(),
+            sequences: None,
             streams: TopicStreams::new(), // it enters them when it is published
             durability,
             is_awaited: false,

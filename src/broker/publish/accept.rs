@@ -82,6 +82,7 @@ impl Shard {
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.level = level;
         accepted.streams.extend_from_slice(streams);
+        accepted.sequences = (is_in_stream && accepted.retain).then(Arc::default);
         if let Some(retained) = retained
             && !self.retain(retained, &mut accepted, publisher, turn)
         {
@@ -265,7 +266,7 @@ impl Shard {
         let retained = accepted.retained;
         let deduplicated = publisher.deduplicated.clone();
         let instead_of = publisher.instead_of;
-        let streams = accepted.streams;
+        let (streams, sequences) = (accepted.streams, accepted.sequences);
         let is_retained = matches!(retained, RetainedChange::Set { .. });
         let puts_nothing = durable.is_empty() && received.is_none() && !is_retained && streams.is_empty();
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
@@ -292,6 +293,7 @@ impl Shard {
             deduplicated,
             receivers,
             streams,
+            sequences,
             durability: accepted.level,
             is_awaited: publisher.is_operator(),
             instead_of,

@@ -8,7 +8,7 @@ use crate::broker::persistence::record::RetainedChange;
 use crate::broker::publish::resolved::Resolved;
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{Message, MessageId, Qos, UNCOPIED_PAYLOAD_MIN};
-use crate::routing::{self, Route};
+use crate::routing::{self, Route, StreamSequences};
 use crate::session::{Application, Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 
@@ -24,6 +24,8 @@ pub(in crate::broker) struct AcceptedMessage {
     pub(in crate::broker) level: Durability,
     /// The streams that it enters.
     pub(in crate::broker) streams: TopicStreams,
+    /// Its sequences in them, for a retained message.
+    pub(in crate::broker) sequences: Option<Arc<StreamSequences>>,
 }
 
 impl AcceptedMessage {
@@ -51,7 +53,7 @@ impl AcceptedMessage {
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         let (retained, level, streams) = (RetainedChange::None, Durability::PowerLoss, TopicStreams::new());
-        Self { message, qos, retain, expires_at, retained, level, streams }
+        Self { message, qos, retain, expires_at, retained, level, streams, sequences: None }
     }
 
     /// A duplicate (`dedup-id`), of which only the Packet Identifier is recorded: it has no content.
@@ -64,6 +66,7 @@ impl AcceptedMessage {
             retained: RetainedChange::None,
             level: Durability::PowerLoss,
             streams: TopicStreams::new(),
+            sequences: None,
         }
     }
 
@@ -77,6 +80,7 @@ impl AcceptedMessage {
             retained: RetainedChange::None,
             level: Durability::PowerLoss,
             streams: TopicStreams::new(),
+            sequences: None,
         }
     }
 
@@ -88,13 +92,14 @@ impl AcceptedMessage {
     /// A copy for another shard with its own reference count, because a count that two cores change causes cache line contention.
     pub(in crate::broker) fn unshared_copy(&self) -> Self {
         let message = Arc::new(Message::clone(&self.message));
-        Self { message, retained: RetainedChange::None, streams: TopicStreams::new(), ..*self }
+        let (retained, streams) = (RetainedChange::None, TopicStreams::new());
+        Self { message, retained, streams, sequences: None, ..*self }
     }
 
     /// The copy for a receiver with the subscription `granted`.
     pub(in crate::broker) fn delivery(&self, granted: &routing::Delivery) -> Delivery {
         let (message, retained, streams) = (Arc::clone(&self.message), RetainedChange::None, TopicStreams::new());
-        Self { message, retained, streams, ..*self }.into_delivery(granted)
+        Self { message, retained, streams, sequences: None, ..*self }.into_delivery(granted)
     }
 
     /// The copy for the only receiver, which has the subscription `granted`.

@@ -234,8 +234,10 @@ mod tests {
             let topic = TopicName::try_from(format!("{number}").as_str()).unwrap();
             let message = Arc::new(Message::new(topic, "x"));
             let (qos, expires_at, publisher, current) = (Qos::AtMostOnce, None, None, Current::default());
-            let (user, right) = (None, PublishRight::always());
-            store.set(RetainedMessage { message, qos, expires_at, publisher, user, right, number, current }).unwrap();
+            let (user, right, sequences) = (None, PublishRight::always(), None);
+            let retained =
+                RetainedMessage { message, qos, expires_at, publisher, user, right, number, sequences, current };
+            store.set(retained).unwrap();
         }
         RwLock::new(store)
     }

@@ -3,10 +3,10 @@
 use super::harness::{Harness, recovered, settings};
 use super::packets::*;
 use crate::broker::{
-    Durability, DurabilityRule, Event, QueueHead, Record, Settings, StoreRoom, Stream, StreamNumber, StreamTable,
-    TrimmedOffset,
+    Durability, DurabilityRule, Event, QueueHead, Record, RecordKey, Recovery, Settings, StoreRoom, Stream,
+    StreamNumber, StreamTable, TrimmedOffset,
 };
-use crate::codec::Qos;
+use crate::codec::{ClientPacket, MessageProperties, MessageProperty, Publish, Qos, ServerPacket};
 use crate::topic::TopicFilter;
 
 fn stream(number: u32, topic: &str) -> Stream {
@@ -172,4 +172,43 @@ fn the_record_of_a_message_in_a_stream_has_its_content_and_is_recovered_without_
     assert!(bytes.puts.is_empty() && bytes.deletes.is_empty());
     let state = recovered(&harness.records);
     assert_eq!((state.unreadable, state.orphans.len()), (0, 0));
+}
+
+/// The User Properties of the retained message of a topic, as a new subscriber gets them.
+fn of_retained(harness: &mut Harness, topic: &str) -> Vec<MessageProperty> {
+    let reader = harness.connect(transient("reader"));
+    harness.run(reader, [subscribe(topic, Q1)]);
+    let packets = harness.packets(reader);
+    let Some(ServerPacket::Publish(publish)) = packets.last() else { panic!("{packets:?}") };
+    assert!(publish.retain);
+    publish.message.properties.iter().collect()
+}
+
+#[test]
+fn a_retained_message_says_where_it_is_in_each_stream_before_and_after_a_restart() {
+    let topics = ["state/#", "+/1"];
+    let mut harness = with(settings(), &topics);
+    let publisher = harness.connect(transient("p"));
+    let own = [user_property("own", "x"), user_property("stream-sequence", "7")];
+    let forged = message("state/1", "now", Q1, 2).with_properties(MessageProperties::from_properties(own));
+    let forged = ClientPacket::Publish(Publish { retain: true, ..forged });
+    harness.run(publisher, [publish("state/2", "before", Q1, 1), forged, retain("other", "x", Q1, 3)]);
+    let expected = [
+        ("own", "x"),
+        ("stream", "stream-1"),
+        ("stream-sequence", "2"),
+        ("stream", "stream-2"),
+        ("stream-sequence", "1"),
+    ];
+    let expected = expected.map(|(name, value)| user_property(name, value));
+    assert_eq!(of_retained(&mut harness, "state/1"), expected);
+    assert_eq!(of_retained(&mut harness, "other"), []);
+    // What the store adds to the entry when it appends it.
+    let mut recovery = Recovery::default();
+    let bytes = harness.records.iter().map(Record::to_bytes).find(|bytes| bytes.streams.len() == 2).unwrap();
+    let given = [(1, 2), (2, 1)].map(|(stream, id)| RecordKey { group: StreamNumber(stream).group(), kind: 16, id });
+    let puts: Vec<RecordKey> = bytes.puts.iter().copied().chain(given).collect();
+    recovery.apply(&bytes.body, (&puts, &bytes.parts.list()), &bytes.deletes, bytes.ends);
+    let retained = recovery.finish().retained;
+    assert_eq!(retained[0].sequences.as_ref().unwrap().get(), Some(&[(1, 2), (2, 1)][..]));
 }

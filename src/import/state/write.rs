@@ -223,6 +223,7 @@ impl Writer<'_> {
             deduplicated: None,
             receivers: Arc::new(receivers),
             streams: TopicStreams::new(),
+            sequences: None,
             durability: Durability::PowerLoss,
             is_awaited: false,
             instead_of: None,

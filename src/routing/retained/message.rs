@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::right::PublishRight;
+use super::sequences::StreamSequences;
 use crate::codec::{ClientId, Message, Qos};
 use crate::routing::user::User;
 use crate::timestamp::Timestamp;
@@ -23,6 +24,8 @@ pub struct RetainedMessage {
     pub right: PublishRight,
     /// A number that increases with every retained message of the broker.
     pub number: u64,
+    /// Its sequences in streams; `None`: no stream keeps it.
+    pub sequences: Option<Arc<StreamSequences>>,
     /// Whether it is the retained message of its topic now.
     pub current: Current,
 }

@@ -111,33 +111,36 @@ impl StoreHandle {
         if bytes.can_be_joined() {
             self.pending = Some(Pending { bytes, level, urgency, ticket });
         } else {
-            self.gather((ticket, urgency), level, &bytes);
+            record.appended(&self.gather((ticket, urgency), level, &bytes));
         }
     }
 
     /// Passes a record to the store. It may use the reserve, because the shard checked for room before it accepted the message.
-    fn gather(&self, (ticket, urgency): (Ticket, Urgency), level: Level, bytes: &RecordBytes) {
-        let Some(store) = &self.store else { return };
+    /// Returns the sequences in its streams.
+    fn gather(&self, (ticket, urgency): (Ticket, Urgency), level: Level, bytes: &RecordBytes) -> SmallVec<[u64; 2]> {
+        let Some(store) = &self.store else { return SmallVec::new() };
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
         let parts = bytes.parts.list();
         let entry = Entry { body, puts: &puts, parts: &parts, deletes: &deletes, ends, level, room };
         let appended = match &*bytes.streams {
-            [] => store.append_unannounced(self.source, ticket.0, urgency, &entry),
+            [] => store.append_unannounced(self.source, ticket.0, urgency, &entry).map(|()| SmallVec::new()),
             streams => {
                 let part = wall_time().0.to_le_bytes();
                 let numbered: SmallVec<[_; 2]> =
                     streams.iter().map(|stream| Numbered { group: stream.group(), part: &part }).collect();
-                store.append_numbered(self.source, ticket.0, urgency, &entry, &numbered).map(drop)
+                store.append_numbered(self.source, ticket.0, urgency, &entry, &numbered)
             }
         };
         match appended {
-            Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
+            Ok(sequences) => return sequences,
+            Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge | Refused::NoStream)) => {
                 // The channel is full if a failure was reported already; the first one is enough.
                 let _ = self.failures.try_send(refused.to_string());
             }
         }
+        SmallVec::new()
     }
 
     fn gather_pending(&mut self) {
