@@ -35,6 +35,8 @@ enum StreamsCommand {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  oncemq streams trim orders --below 5000   remove the messages of a stream before number 5000")]
 struct Trim {
     /// The name of the stream
     name: String,

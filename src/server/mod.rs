@@ -189,7 +189,6 @@ impl Server {
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
         let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
-        let messages = Arc::new(MessageCache::new(memory.messages_max()));
         let (failures_sender, failures) = mpsc::channel(1);
         if let Some(take_over) = &mut take_over {
             passed_admin.require(&config.admin)?;
@@ -206,27 +205,22 @@ impl Server {
         let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience)?;
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
-        let definitions = mem::take(&mut recovered.streams);
-        let mut streams = Streams::new(store.clone(), definitions, shards + 1);
-        let stream_table = streams.apply(&config.streams)?;
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let bans = Arc::new(Bans::new(&config.bans));
         let authentication = auth_services::pool(authenticator)?;
         let (reloader, requests) = Reloader::new(loaded.clone());
-        let shared = settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication);
-        shared.set_streams(stream_table);
         let server = Self {
             clock,
             anchors,
-            streams,
-            shared,
+            streams: Streams::start(&config.streams, store.clone(), &mut recovered, shards)?,
+            shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
                 Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock).within(Arc::clone(&memory)),
             ),
             bans,
+            messages: Arc::new(MessageCache::new(memory.messages_max())),
             memory,
-            messages,
             authentication,
             mailboxes,
             ended,

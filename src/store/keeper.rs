@@ -4,15 +4,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use super::backlog::Chunk;
 use super::commit::Progress;
+use super::level::Level;
 use super::options::Signals;
 use super::shared::Shared;
 use super::shortage::Shortage;
 use super::stream::StreamMessage;
 use super::stream_files::OpenStream;
+use super::timing::{now, wall_time};
 
 /// Writes stable messages to their streams, syncs the streams at intervals, and then lets the log forget the messages: until then it has them,
 /// and the next start writes them again. Removes what the streams should not keep any more.
@@ -23,20 +25,24 @@ pub struct StreamKeeper {
     signals: Signals,
     /// Bytes written since the last sync.
     unsynced: usize,
+    level: Level,
+    /// The number of calls of [`sync`](Self::sync).
+    syncs: u32,
 }
 
 impl StreamKeeper {
-    pub(super) fn new(shared: Arc<Shared>, signals: Signals) -> Self {
-        Self { shared, signals, unsynced: 0 }
+    pub(super) fn new(shared: Arc<Shared>, signals: Signals, level: Level) -> Self {
+        Self { shared, signals, unsynced: 0, level, syncs: 0 }
     }
 
     /// Works until the store is closed and everything is written.
     pub(super) fn run(mut self) {
-        let mut synced_at = Instant::now();
+        let mut synced_at = now();
         loop {
             let patience = SYNC_INTERVAL.saturating_sub(synced_at.elapsed());
-            let progress = self.write_within(patience);
+            // Nothing is added after that.
             let is_closed = self.shared.streams.backlog.is_closed();
+            let progress = self.write_within(patience);
             match progress {
                 Progress::Failed => return,
                 // What is not written is in the log, and the next start writes it.
@@ -50,9 +56,8 @@ impl StreamKeeper {
             }
             if synced_at.elapsed() >= SYNC_INTERVAL || self.unsynced >= UNSYNCED_BYTES_MAX {
                 self.sync();
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                self.retain(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-                synced_at = Instant::now();
+                self.retain(wall_time());
+                synced_at = now();
             }
         }
     }
@@ -113,19 +118,24 @@ impl StreamKeeper {
         Ok(())
     }
 
-    /// Syncs what was written, and lets the log forget it.
+    /// Syncs what was written, and lets the log forget it. At the level `crash`, what was written survives without a sync, and few calls sync.
     pub fn sync(&mut self) {
+        let is_synced = self.level == Level::PowerLoss || self.syncs.is_multiple_of(CRASH_SYNCS);
+        self.syncs = self.syncs.wrapping_add(1);
         self.unsynced = 0;
         let groups: Vec<u64> = self.shared.streams.logs().keys().copied().collect();
         for group in groups {
             let mut logs = self.shared.streams.logs();
             let Some(OpenStream { log, .. }) = logs.get_mut(&group) else { continue };
-            let synced = match log.sync() {
-                Ok(synced) => synced,
-                Err(error) => return self.fail(&error),
+            let kept = match is_synced {
+                true => log.sync(),
+                false => Ok(log.next()),
             };
             drop(logs);
-            self.shared.release_numbered(group, synced);
+            match kept {
+                Ok(kept) => self.shared.release_numbered(group, kept),
+                Err(error) => return self.fail(&error),
+            }
         }
     }
 
@@ -152,6 +162,9 @@ impl StreamKeeper {
 
 /// How long the log keeps messages that are written to their streams, beside their syncs.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// At the level `crash`, one in this many calls syncs: a loss of power takes half a minute.
+const CRASH_SYNCS: u32 = 30;
 
 /// What the disk writes at once in a sync.
 const UNSYNCED_BYTES_MAX: usize = 32 << 20;

@@ -6,6 +6,7 @@
 
 mod backlog;
 mod backup;
+mod batch;
 mod commit;
 mod disk;
 mod entry;
@@ -19,6 +20,7 @@ mod keeper;
 mod keys;
 mod large;
 mod level;
+mod numbers;
 mod options;
 mod pace;
 mod pending;
@@ -180,7 +182,7 @@ impl Store {
         let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end(), stream_disk));
         let _ = shared.pending.set_shortage(writer.spares.shortage());
         let committer = Committer::new(Arc::clone(&shared), hooks, Some((writer, reclaim)), options.level);
-        Ok((Self::new(shared, signals), committer, scan.report))
+        Ok((Self::new(shared, signals, options.level), committer, scan.report))
     }
 
     /// A store at level `None`, which stores nothing and reports every entry stable.
@@ -189,11 +191,11 @@ impl Store {
         let stream_disk: Box<StreamDisk> = Box::new(|_| Err(io::ErrorKind::Unsupported.into()));
         let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0), stream_disk));
         let committer = Committer::new(Arc::clone(&shared), hooks, None, options.level);
-        (Self::new(shared, signals), committer, Report::default())
+        (Self::new(shared, signals, options.level), committer, Report::default())
     }
 
-    fn new(shared: Arc<Shared>, signals: Signals) -> Self {
-        let keeper = StreamKeeper::new(Arc::clone(&shared), signals);
+    fn new(shared: Arc<Shared>, signals: Signals, level: Level) -> Self {
+        let keeper = StreamKeeper::new(Arc::clone(&shared), signals, level);
         Self { shared, threads: Mutex::default(), keeper: Mutex::new(Some(keeper)), has_threads: false }
     }
 
@@ -216,19 +218,17 @@ impl Store {
         urgency: Urgency,
         entry: &Entry<'_>,
     ) -> Result<(), Refused> {
-        self.append_numbered(source, ticket, urgency, entry, &[]).map(|_| ())
+        self.append_numbered((source, ticket, urgency), entry, &[]).map(|_| ())
     }
 
-    /// The same, with further puts whose ids the store gives. Returns the ids.
+    /// The same, with further puts whose ids the store gives. Returns the ids. The first argument is source, ticket and urgency.
     pub fn append_numbered(
         &self,
-        source: usize,
-        ticket: u64,
-        urgency: Urgency,
+        (source, ticket, urgency): (usize, u64, Urgency),
         entry: &Entry<'_>,
         numbered: &[Numbered<'_>],
     ) -> Result<SmallVec<[u64; 2]>, Refused> {
-        self.shared.pending.append(source, ticket, urgency, entry, numbered)
+        self.shared.pending.append((source, ticket, urgency), entry, numbered)
     }
 
     /// Starts the commit of [unannounced](Self::append_unannounced) entries.

@@ -1,14 +1,13 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
-use super::entry::{Encoded, Entry, Numbered, Refused, Room, encode_numbered};
-use super::format::BATCH_HEADER_BYTES;
+pub(super) use super::batch::Batch;
+use super::entry::{Entry, Numbered, Refused, Room, encode_numbered};
 use super::level::Level;
+use super::numbers::{NextNumbers, Numbers};
 use super::pace::Gathering;
 use super::shortage::Shortage;
 use super::timing::now;
@@ -34,8 +33,7 @@ struct State {
     tickets: Vec<Option<(u64, Urgency)>>,
     /// Whether one of the entries requires a sync.
     wants_sync: bool,
-    /// The next id in each group of numbered puts.
-    next_numbers: BTreeMap<u64, u64>,
+    next_numbers: NextNumbers,
     /// Whether one of the entries has a numbered put.
     has_numbered: bool,
     /// Bytes in the batches.
@@ -80,16 +78,6 @@ enum WaitsFor {
     Awaited(u32),
 }
 
-/// Entries that are written together.
-pub(super) struct Batch {
-    /// Space for the header, followed by the entries.
-    pub(super) bytes: Vec<u8>,
-    pub(super) entries: u32,
-}
-
-/// The ids that an entry's numbered puts got.
-pub(super) type Numbers = SmallVec<[u64; 2]>;
-
 /// The entries of a commit.
 pub(super) struct Taken {
     pub(super) batches: VecDeque<Batch>,
@@ -124,9 +112,7 @@ impl PendingEntries {
     /// pending.
     pub(super) fn append(
         &self,
-        source: usize,
-        ticket: u64,
-        urgency: Urgency,
+        (source, ticket, urgency): (usize, u64, Urgency),
         entry: &Entry<'_>,
         numbered: &[Numbered<'_>],
     ) -> Result<Numbers, Refused> {
@@ -145,7 +131,8 @@ impl PendingEntries {
                 return Err(Refused::Full);
             }
             if !numbered.is_empty() {
-                numbers = state.take_numbers(numbered)?;
+                numbers = state.next_numbers.take(numbered)?;
+                state.has_numbered = true;
                 encoded.set_numbers(&numbers);
             }
             let length = encoded.length(entry.body);
@@ -248,7 +235,7 @@ impl PendingEntries {
 
     /// Sets the next id in a group of numbered puts. Entries with puts in other groups are refused.
     pub(super) fn set_next_number(&self, group: u64, next: u64) {
-        self.lock().next_numbers.insert(group, next);
+        self.lock().next_numbers.set(group, next);
     }
 
     /// After the last commit, waits for [`UNAWAITED_DELAY`] at most, until entries should be committed. Returns whether
@@ -375,20 +362,6 @@ impl PendingEntries {
 }
 
 impl State {
-    /// The next ids in the groups of these puts. If one of them does not exist, none is taken.
-    fn take_numbers(&mut self, numbered: &[Numbered<'_>]) -> Result<Numbers, Refused> {
-        if !numbered.iter().all(|put| self.next_numbers.contains_key(&put.group)) {
-            return Err(Refused::NoStream);
-        }
-        self.has_numbered = true;
-        let next = |put: &Numbered<'_>| {
-            let next = self.next_numbers.entry(put.group).or_default();
-            *next += 1;
-            *next - 1
-        };
-        Ok(numbered.iter().map(next).collect())
-    }
-
     /// The batch for the next entry.
     fn batch_for(&mut self, length: usize) -> &mut Batch {
         let fits = self.batches.back().is_some_and(|batch| batch.bytes.len() + length <= BATCH_BYTES);
@@ -398,20 +371,6 @@ impl State {
         }
         let last = self.batches.len() - 1;
         self.batches.get_mut(last).unwrap_or_else(|| unreachable!("a batch was added above"))
-    }
-}
-
-impl Batch {
-    pub(super) fn new(mut bytes: Vec<u8>) -> Self {
-        bytes.resize(BATCH_HEADER_BYTES, 0);
-        Self { bytes, entries: 0 }
-    }
-
-    pub(super) fn add(&mut self, Encoded { front, tail, .. }: &Encoded, body: &[u8]) {
-        for bytes in [&front[..], body, tail] {
-            self.bytes.extend_from_slice(bytes);
-        }
-        self.entries += 1;
     }
 }
 

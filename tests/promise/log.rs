@@ -90,7 +90,7 @@ impl Log {
         };
         let numbered: Vec<_> =
             bytes.streams.iter().map(|stream| Numbered { group: stream.group(), part: &[7; 8] }).collect();
-        let given = self.store.append_numbered(shard, ticket.0, Urgency::Awaited, &entry, &numbered).unwrap();
+        let given = self.store.append_numbered((shard, ticket.0, Urgency::Awaited), &entry, &numbered).unwrap();
         self.store.announce(Urgency::Awaited);
         record.appended(&given);
         self.gathered += 1;

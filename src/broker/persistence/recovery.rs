@@ -16,12 +16,11 @@ use crate::broker::persistence::encode::{
 use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained};
 use crate::broker::persistence::record_key::RecordKey;
-use crate::broker::persistence::retained_message::read_retained;
+use crate::broker::persistence::retained_message::{read_retained, sequences};
 use crate::broker::persistence::stream_definition::StreamDefinition;
 use crate::broker::persistence::version_1::upgrade_record;
-use crate::broker::streams::number::StreamNumber;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
-use crate::routing::{CompactMap, RetainedMessage, RetainedUsers, SessionKey, StreamSequences};
+use crate::routing::{CompactMap, RetainedMessage, RetainedUsers, SessionKey};
 use crate::session::{Delivery, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
@@ -333,16 +332,6 @@ impl Recovery {
         }
         recovered
     }
-}
-
-/// The sequences in streams that are among the keys of an entry.
-fn sequences(puts: &[RecordKey]) -> Option<Arc<StreamSequences>> {
-    let sequence = |key: &RecordKey| Some((StreamNumber::of_group(key.group)?.0, key.id));
-    let mut given = puts.iter().filter(|key| key.kind == RecordKey::STREAM_MESSAGE).filter_map(sequence).peekable();
-    given.peek()?;
-    let sequences = StreamSequences::default();
-    sequences.give(given);
-    Some(Arc::new(sequences))
 }
 
 impl Recovered {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::body::Body;
 use crate::broker::persistence::encode::StoredMessage;
+use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::streams::number::StreamNumber;
 use crate::routing::{Current, RetainedMessage, RetainedUsers, StreamSequences};
 
 /// Decodes a retained message from the body of [`Record::Accepted`](crate::broker::Record::Accepted) and the part of its key, which is empty if an
@@ -23,6 +25,16 @@ pub(in crate::broker) fn read_retained(
     let user = user.map(|user| users.intern(user));
     let current = Current::default();
     Some(RetainedMessage { message, qos, expires_at, publisher, user, right, number, sequences, current })
+}
+
+/// The sequences in streams that are among the keys of an entry.
+pub(in crate::broker) fn sequences(puts: &[RecordKey]) -> Option<Arc<StreamSequences>> {
+    let sequence = |key: &RecordKey| Some((StreamNumber::of_group(key.group)?.0, key.id));
+    let mut given = puts.iter().filter(|key| key.kind == RecordKey::STREAM_MESSAGE).filter_map(sequence).peekable();
+    given.peek()?;
+    let sequences = StreamSequences::default();
+    sequences.give(given);
+    Some(Arc::new(sequences))
 }
 
 #[cfg(test)]

@@ -58,12 +58,11 @@ impl Shard {
         let route = &resolved.route;
         // The record replaces a stored message (a Will, a message of a share), so it must be as durable.
         let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
-        let streams = self.streams_entered(resolved, publisher, application.qos);
-        let is_in_stream = !streams.is_empty();
+        let (streams, is_in_stream) = self.streams_entered(resolved, publisher, application.qos);
         let level = topic_level.of_record(&application, route, is_in_stream);
         let waits = topic_level > Durability::None || application.retain || is_in_stream;
         let needs_store =
-            || level > Durability::None && self.needs_store(publisher, &application, (route, is_in_stream));
+            || level > Durability::None && (is_in_stream || self.needs_store(publisher, &application, route));
         // A message that is stored already needs no further room on the disk.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
         if self.store_room == StoreRoom::None && needs_room() {
@@ -79,10 +78,7 @@ impl Shard {
         };
         let id = (application.qos > Qos::AtMostOnce)
             .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
-        let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
-        accepted.level = level;
-        accepted.streams.extend_from_slice(streams);
-        accepted.sequences = (is_in_stream && accepted.retain).then(Arc::default);
+        let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now).entering(level, streams);
         if let Some(retained) = retained
             && !self.retain(retained, &mut accepted, publisher, turn)
         {
@@ -124,8 +120,7 @@ impl Shard {
             }
         }
         self.note_receivers(noted, distribution.receivers);
-        let reason_code = distribution.reason_code();
-        let copies = distribution.copies;
+        let (reason_code, copies) = (distribution.reason_code(), distribution.copies);
         if !may_need_record && copies.durable.is_empty() {
             return Verdict::Answer { reason_code, wait: None };
         }
@@ -158,23 +153,24 @@ impl Shard {
         self.journeys.matched(noted, receivers);
     }
 
-    /// The streams that a message enters. A message at QoS 0 enters none while the disk is full: nobody would be told that it could not.
+    /// The streams that a message enters, and whether there are any. A message at QoS 0 enters none while the disk is full: nobody would be told that it could not.
     #[inline]
-    fn streams_entered<'a>(&self, resolved: &'a Resolved, publisher: &Publisher, qos: Qos) -> &'a [StreamNumber] {
+    fn streams_entered<'a>(
+        &self,
+        resolved: &'a Resolved,
+        publisher: &Publisher,
+        qos: Qos,
+    ) -> (&'a [StreamNumber], bool) {
         let is_full = self.store_room == StoreRoom::None;
-        if is_full && qos == Qos::AtMostOnce && publisher.instead_of.is_none() { &[] } else { resolved.streams() }
+        let is_left_out = is_full && qos == Qos::AtMostOnce && publisher.instead_of.is_none();
+        let streams = if is_left_out { &[] } else { resolved.streams() };
+        (streams, !streams.is_empty())
     }
 
-    /// Whether a message at QoS 1 or 2 needs a record.
-    fn needs_store(
-        &self,
-        publisher: &Publisher,
-        application: &Application,
-        (route, is_in_stream): (&Route, bool),
-    ) -> bool {
+    /// Whether a message at QoS 1 or 2 that no stream keeps needs a record.
+    fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
         application.qos > Qos::AtMostOnce
             && (application.retain
-                || is_in_stream
                 || publisher.deduplicated.is_some()
                 || self.stores_received_ids(publisher)
                 || !route.shares.is_empty()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::RetainedChange;
 use crate::broker::publish::resolved::Resolved;
+use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{Message, MessageId, Qos, UNCOPIED_PAYLOAD_MIN};
 use crate::routing::{self, Route, StreamSequences};
@@ -82,6 +83,13 @@ impl AcceptedMessage {
             streams: TopicStreams::new(),
             sequences: None,
         }
+    }
+
+    /// Sets the durability of its record, and the streams that it enters.
+    pub(in crate::broker) fn entering(mut self, level: Durability, streams: &[StreamNumber]) -> Self {
+        self.streams.extend_from_slice(streams);
+        let sequences = (self.retain && !streams.is_empty()).then(Arc::default);
+        Self { level, sequences, ..self }
     }
 
     /// Sets the durability of its record.

@@ -59,7 +59,7 @@ impl Server {
         let has_changed = config.streams != self.config.streams;
         if has_changed {
             match self.streams.apply(&config.streams) {
-                Ok(table) => self.shared.set_streams(table),
+                Ok(()) => self.shared.set_streams(self.streams.table()),
                 Err(error) => {
                     let reason = error.to_string();
                     log_line!(ReloadFailed { files = "streams", reason = &*reason }, "kept the previous streams: {reason}");

@@ -13,16 +13,16 @@ use crate::broker::{
     Ticket, upgrade_record,
 };
 use crate::config::Config;
-use crate::server::clock::{Clock, wall_time};
+use crate::server::clock::Clock;
 use crate::server::error::ServerError;
 use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
+use crate::server::store::append::append;
 use crate::server::store::{delayed, fetch};
 use crate::server::systemd::notify;
 use crate::store::{
-    self, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Refused, Report, Room, Shortage, Store, Upgraded,
-    Urgency,
+    self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Shortage, Store, Upgraded, Urgency,
 };
 use crate::timestamp::Timestamp;
 
@@ -123,16 +123,7 @@ impl StoreHandle {
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
         let parts = bytes.parts.list();
         let entry = Entry { body, puts: &puts, parts: &parts, deletes: &deletes, ends, level, room };
-        let appended = match &*bytes.streams {
-            [] => store.append_unannounced(self.source, ticket.0, urgency, &entry).map(|()| SmallVec::new()),
-            streams => {
-                let part = wall_time().0.to_le_bytes();
-                let numbered: SmallVec<[_; 2]> =
-                    streams.iter().map(|stream| Numbered { group: stream.group(), part: &part }).collect();
-                store.append_numbered(self.source, ticket.0, urgency, &entry, &numbered)
-            }
-        };
-        match appended {
+        match append(store, (self.source, ticket.0, urgency), &entry, &bytes.streams) {
             Ok(sequences) => return sequences,
             Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge | Refused::NoStream)) => {
@@ -287,7 +278,8 @@ pub(in crate::server) fn open(
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
     if !recovered.unknown_kinds.is_empty() {
-        return Err(ServerError::UnknownRecords { directory, kinds: list(&recovered.unknown_kinds) });
+        let kinds: Vec<String> = recovered.unknown_kinds.iter().map(u8::to_string).collect();
+        return Err(ServerError::UnknownRecords { directory, kinds: kinds.join(", ") });
     }
     log_recovery(&directory, &report, &recovered);
     Ok((Some(Arc::new(store)), recovered))
@@ -373,11 +365,6 @@ fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
 fn upgrade(body: &[u8], puts: &[Key]) -> Option<Upgraded> {
     let (body, parts) = upgrade_record(body, &record_keys(puts))?;
     Some(Upgraded { body, parts })
-}
-
-/// Numbers, separated by commas.
-fn list(numbers: &[u8]) -> String {
-    numbers.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Logs what was recovered, and what was damaged.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
-use crate::broker::{RecordBytes, Stream, StreamBounds, StreamDefinition, StreamNumber, StreamTable, TrimmedOffset};
+use crate::broker::{
+    RecordBytes, Recovered, Stream, StreamBounds, StreamDefinition, StreamNumber, StreamTable, TrimmedOffset,
+};
 use crate::config;
 use crate::server::clock::wall_time;
 use crate::server::log::log_line;
@@ -21,6 +24,7 @@ pub(in crate::server) struct Streams {
     written: u64,
     /// All streams that there are, by name.
     definitions: BTreeMap<Arc<str>, StreamDefinition>,
+    table: StreamTable,
 }
 
 /// Why the streams can't be as they are configured.
@@ -45,14 +49,28 @@ pub enum StreamError {
 }
 
 impl Streams {
-    /// Knows the streams of the store, which are not open yet. `source`: a number that no other source of entries has.
-    pub(in crate::server) fn new(store: Option<Arc<Store>>, recovered: Vec<StreamDefinition>, source: usize) -> Self {
-        let definitions = recovered.into_iter().map(|definition| (Arc::clone(&definition.name), definition)).collect();
-        Self { store, source, written: 0, definitions }
+    /// Opens the streams of the configuration and of the store. `shards`: these are sources of entries, too.
+    pub(in crate::server) fn start(
+        configured: &[config::Stream],
+        store: Option<Arc<Store>>,
+        recovered: &mut Recovered,
+        shards: usize,
+    ) -> Result<Self, StreamError> {
+        let definitions = mem::take(&mut recovered.streams).into_iter();
+        let definitions = definitions.map(|definition| (Arc::clone(&definition.name), definition)).collect();
+        // The anchors of the time have the source after those of the shards.
+        let mut streams = Self { store, source: shards + 1, written: 0, definitions, table: StreamTable::default() };
+        streams.apply(configured)?;
+        Ok(streams)
     }
 
-    /// Opens the streams, those that are not configured any more too, which take no new messages. Returns the table for the shards.
-    pub(in crate::server) fn apply(&mut self, configured: &[config::Stream]) -> Result<StreamTable, StreamError> {
+    /// The table for the shards.
+    pub(in crate::server) fn table(&self) -> StreamTable {
+        self.table.clone()
+    }
+
+    /// Opens the streams, those that are not configured any more too, which take no new messages.
+    pub(in crate::server) fn apply(&mut self, configured: &[config::Stream]) -> Result<(), StreamError> {
         let mut wanted = self.definitions.clone();
         let mut next = wanted.values().map(|definition| definition.number.0 + 1).max().unwrap_or(1);
         for stream in configured {
@@ -76,7 +94,7 @@ impl Streams {
             }
         }
         self.definitions = wanted;
-        Ok(StreamTable::new(self.definitions.values().map(|definition| {
+        self.table = StreamTable::new(self.definitions.values().map(|definition| {
             let settings = configured.iter().find(|stream| *stream.name == *definition.name);
             Stream {
                 number: definition.number,
@@ -88,7 +106,8 @@ impl Streams {
                     config::TrimmedOffset::Oldest => TrimmedOffset::Oldest,
                 },
             }
-        })))
+        }));
+        Ok(())
     }
 
     fn open(&self, definition: &StreamDefinition) -> Result<(), StreamError> {

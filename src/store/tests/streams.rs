@@ -86,7 +86,7 @@ impl Kept {
         let puts = if self.ticket.is_multiple_of(3) { &puts[..] } else { &[] };
         let (level, room) = (Level::PowerLoss, Room::Ordinary);
         let entry = Entry { body, puts, parts: &[], deletes: &[], ends: None, level, room };
-        let ids = self.store.append_numbered(0, self.ticket + 1, Urgency::Awaited, &entry, &numbered)?;
+        let ids = self.store.append_numbered((0, self.ticket + 1, Urgency::Awaited), &entry, &numbered)?;
         self.ticket += 1;
         for (stream, id) in streams.iter().zip(ids) {
             assert!(self.given[*stream].insert(id, (self.ticket, body.to_vec())).is_none(), "a number was given twice");
