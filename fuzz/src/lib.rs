@@ -16,11 +16,12 @@ mod shadow;
 mod shard;
 mod sink;
 mod store_fetch;
+mod stream;
 mod tokens;
 mod user_properties;
 
 /// Every target: its name, its function, and how often the tests call it with mutated seeds.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     Target { name: "acl", run: files::acl, runs: 400 },
     Target { name: "admin", run: admin::admin, runs: 150 },
     Target { name: "config", run: files::config, runs: 400 },
@@ -37,6 +38,7 @@ pub const TARGETS: [Target; 20] = [
     Target { name: "shard", run: shard::shard, runs: 1_000 },
     Target { name: "sink", run: sink::sink, runs: 2_000 },
     Target { name: "store_fetch", run: store_fetch::store_fetch, runs: 1_000 },
+    Target { name: "stream", run: stream::stream, runs: 1_000 },
     Target { name: "tls_files", run: files::tls, runs: 400 },
     Target { name: "tokens", run: tokens::tokens, runs: 2_000 },
     Target { name: "user_properties", run: user_properties::user_properties, runs: 3_000 },

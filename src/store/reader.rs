@@ -129,15 +129,19 @@ pub(super) fn read_what_can_be_read(file: &dyn DiskFile, offset: u64, buffer: &m
     if let Ok(filled) = file.read_at(offset, buffer) {
         return filled;
     }
-    let mut at = offset;
-    for page in buffer.chunks_mut(PAGE_BYTES) {
+    let (mut at, length) = (offset, buffer.len());
+    let mut rest = buffer;
+    while !rest.is_empty() {
+        let in_page = usize::try_from(at % PAGE_BYTES as u64).unwrap_or(0);
+        let (page, behind) = rest.split_at_mut((PAGE_BYTES - in_page).min(rest.len()));
         page.fill(0);
         if file.read_at(at, page).is_err() {
             page.fill(0);
         }
         at += page.len() as u64;
+        rest = behind;
     }
-    buffer.len()
+    length
 }
 
 /// Reads the header of a segment file.

@@ -13,6 +13,8 @@ mod retention;
 mod shortage;
 mod threads;
 mod time;
+mod unreadable;
+mod watched;
 
 /// A message of the model: timestamp and body.
 type Message = (u64, Vec<u8>);

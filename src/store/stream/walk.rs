@@ -71,12 +71,15 @@ impl Walk {
                 Stop::Needs(bytes) if !is_short && self.has(bytes) => wanted = bytes.max(usual),
                 Stop::Missing(to) => return self.or_lost(to),
                 Stop::Damaged | Stop::Needs(_) => {
-                    if let Some(error) = failure {
-                        return Err(error.into());
-                    }
-                    self.is_damaged = true;
-                    if let Some(lost) = self.search(self.offset + ALIGNMENT as u64)? {
-                        return self.or_lost(lost);
+                    let damaged_at = self.offset;
+                    match (self.search(damaged_at + ALIGNMENT as u64)?, failure) {
+                        (None, _) => {}
+                        (Some(lost), None) => return self.or_lost(lost),
+                        (Some(_), Some(error)) => {
+                            // A later attempt may find it readable.
+                            self.offset = damaged_at;
+                            return Err(error.into());
+                        }
                     }
                 }
             }

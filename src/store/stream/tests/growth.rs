@@ -1,80 +1,19 @@
 //! What opening reads, and what the index takes, with 1, 10 and 100 times the messages.
 
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::super::disk::DiskFile;
+use super::watched::Watched;
 use super::*;
 
 /// A disk that counts the bytes that are read.
-struct Counting {
-    disk: SimDisk,
-    read: Arc<AtomicU64>,
-}
-
-struct CountingFile {
-    file: Arc<dyn DiskFile>,
-    read: Arc<AtomicU64>,
-}
-
-impl Counting {
-    fn counted(&self, file: io::Result<Arc<dyn DiskFile>>) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(CountingFile { file: file?, read: Arc::clone(&self.read) }))
-    }
-}
-
-impl Disk for Counting {
-    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.counted(self.disk.create(name))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.counted(self.disk.open(name))
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        self.disk.sync_names()
-    }
-
-    fn salt(&self) -> io::Result<u64> {
-        self.disk.salt()
-    }
-}
-
-impl DiskFile for CountingFile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, bytes)
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(offset, buffer)?;
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
-        self.file.allocate(bytes)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
-    }
+fn counting(disk: &SimDisk) -> (Arc<Watched>, Arc<AtomicU64>) {
+    let read = Arc::<AtomicU64>::default();
+    let total = Arc::clone(&read);
+    let watched = Watched::new(disk, move |_, bytes| {
+        total.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    });
+    (watched, read)
 }
 
 #[test]
@@ -87,9 +26,8 @@ fn opening_reads_one_segment_and_the_indexes_and_the_index_is_small() {
             append(&mut log, &vec![(1, vec![7; 1000]); 50]).unwrap();
         }
         drop(log);
-        let read = Arc::<AtomicU64>::default();
-        let counting = Counting { disk: disk.clone(), read: Arc::clone(&read) };
-        let (again, opened) = StreamLog::open(Arc::new(counting), &options).unwrap();
+        let (watched, read) = counting(&disk);
+        let (again, opened) = StreamLog::open(watched, &options).unwrap();
         let (bytes, read) = (again.reader().bytes(), read.load(Ordering::Relaxed));
         assert_eq!(opened.scanned, 1);
         // The last segment, and for each other one its header and its index.
@@ -103,10 +41,9 @@ fn opening_reads_one_segment_and_the_indexes_and_the_index_is_small() {
 
 #[test]
 fn finding_a_message_reads_little() {
-    let read = Arc::<AtomicU64>::default();
-    let counting = Counting { disk: SimDisk::new(1), read: Arc::clone(&read) };
+    let (watched, read) = counting(&SimDisk::new(1));
     let options = StreamOptions { segment_bytes: 1 << 20, ..small() };
-    let (mut log, _) = StreamLog::open(Arc::new(counting), &options).unwrap();
+    let (mut log, _) = StreamLog::open(watched, &options).unwrap();
     for time in 0..400 {
         append(&mut log, &vec![(time, vec![7; 1000]); 20]).unwrap();
     }

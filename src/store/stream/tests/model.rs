@@ -50,6 +50,23 @@ fn run(seed: u64) {
                 trimmed = young.map_or(log.next(), |(sequence, _)| sequence);
                 assert_eq!(log.retain(&limits, now + 40).unwrap(), trimmed, "seed {seed}");
             }
+            5 => {
+                let most = random.below(150_000) as u64;
+                let size = |from: u64| -> u64 {
+                    model[usize::try_from(from).unwrap() - 1..].iter().map(|(_, body)| 12 + body.len() as u64).sum()
+                };
+                let limits = Retention { max_bytes: Some(most), ..Retention::default() };
+                let oldest = log.retain(&limits, now).unwrap();
+                // A block may be longer than 64 KiB by a batch, and the headers of batches count.
+                let block = (64 << 10) + 40_000;
+                let kept = |from| size(from) + 48 * (log.next() - from) + block;
+                let figures = (size(oldest), kept(oldest), kept(trimmed), most);
+                assert!(oldest >= trimmed && size(oldest) <= most.max(block), "seed {seed}: {figures:?}");
+                if oldest > trimmed {
+                    assert!(kept(oldest) >= most && kept(trimmed) > most, "seed {seed}: {figures:?}");
+                }
+                trimmed = oldest;
+            }
             _ => {
                 let messages = random.messages(now);
                 append(&mut log, &messages).unwrap();
