@@ -88,9 +88,8 @@ impl Broker {
     /// What a command prints.
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> String {
-        let data = self.path().join("data");
         let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-        let output = command.args(arguments).arg("--data").arg(data).output().unwrap();
+        let output = command.args(arguments).arg("--config").arg(self.path().join("oncemq.toml")).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -266,7 +265,7 @@ fn streams_are_listed_trimmed_bounded_and_changed_by_a_reload() {
     wait_for("the messages", || (broker.figure("a", "next") == 101).then_some(()));
     let table = broker.run(&["streams"]);
     let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row[..6], ["a", "a/#", "true", "1", "101", "100"], "{table}");
+    assert_eq!(row[..6], ["a", "a/#", "yes", "1", "101", "100"], "{table}");
     broker.run(&["streams", "trim", "a", "--below", "51"]);
     assert_eq!((broker.figure("a", "oldest"), broker.figure("a", "messages")), (51, 50));
     let metrics = exchange(TcpStream::connect(broker.admin).unwrap(), "GET", "/metrics").unwrap().1;

@@ -139,7 +139,7 @@ fn puback_and_pubrec_wait_for_the_message_in_the_stream() {
     lab.lose(subscriber);
     lab.run();
     let before = lab.log.appended;
-    lab.retain(publisher, "t", "m", Q2);
+    lab.retain(publisher, "t", "m", Q1);
     lab.run();
     assert_eq!(lab.log.appended, before + 1);
     assert_eq!(lab.log.stream().len(), 1);
