@@ -2,7 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::listener::TlsError;
-use super::store::streams::StreamError;
+use super::stream_error::StreamError;
 use crate::auth::AuthError;
 use crate::config::ListenAddress;
 use crate::store::OpenError;

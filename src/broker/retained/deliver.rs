@@ -103,10 +103,6 @@ impl Shard {
         if must_judge && *self.retained.visits() == 0 {
             return Step::Defer;
         }
-        // Its record is appended at the end of the turn that accepted it.
-        if entry.replays.found().is_some_and(|found| found.sequences.as_ref().is_some_and(|one| one.get().is_none())) {
-            return Step::Defer;
-        }
         let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, self.retained.visits()) {
             NextReplayed::Message(retained, granted) => (retained, granted),
             NextReplayed::OutOfVisits => return Step::Defer,

@@ -56,7 +56,7 @@ pub(in crate::broker) struct Granted {
 pub(in crate::broker) enum NextReplayed<'a> {
     /// Send this message to this subscription.
     Message(Arc<RetainedMessage>, &'a Granted),
-    /// The visits of this event are used up.
+    /// The visits of this event are used up, or the sequences of the next message are not known yet.
     OutOfVisits,
     /// All replays are finished.
     Finished,
@@ -191,6 +191,10 @@ impl Replays {
             replay.visited += before - *visits;
         }
         self.check();
+        // Its record is appended at the end of the turn that accepted it.
+        if self.found().is_some_and(RetainedMessage::awaits_sequences) {
+            return NextReplayed::OutOfVisits;
+        }
         let next = self.0.as_mut().and_then(|active| Some((active.found.pop_front()?, &active.current.1.granted)));
         next.map_or(NextReplayed::Finished, |(retained, granted)| NextReplayed::Message(retained, granted))
     }

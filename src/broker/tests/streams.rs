@@ -177,7 +177,7 @@ fn the_record_of_a_message_in_a_stream_has_its_content_and_is_recovered_without_
 /// The User Properties of the retained message of a topic, as a new subscriber gets them.
 fn of_retained(harness: &mut Harness, topic: &str) -> Vec<MessageProperty> {
     let reader = harness.connect(transient("reader"));
-    harness.run(reader, [subscribe(topic, Q1)]);
+    harness.send(reader, subscribe(topic, Q1));
     let packets = harness.packets(reader);
     let Some(ServerPacket::Publish(publish)) = packets.last() else { panic!("{packets:?}") };
     assert!(publish.retain);

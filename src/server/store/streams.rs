@@ -1,7 +1,6 @@
 //! The streams: those of the configuration, and those that the store has.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::mem;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use crate::config;
 use crate::server::clock::wall_time;
 use crate::server::log::log_line;
 use crate::server::store::handle::keys;
+use crate::server::stream_error::StreamError;
 use crate::store::{Entry, Level, Retention, Room, Store, StreamRecovered, Urgency};
 use crate::topic::TopicFilter;
 
@@ -25,27 +25,6 @@ pub(in crate::server) struct Streams {
     /// All streams that there are, by name.
     definitions: BTreeMap<Arc<str>, StreamDefinition>,
     table: StreamTable,
-}
-
-/// Why the streams can't be as they are configured.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    /// The files of a stream can't be opened.
-    #[error("stream {name}: {source}")]
-    Files {
-        /// Its name.
-        name: Arc<str>,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The store does not take a definition.
-    #[error("stream {name}: {source}")]
-    Refused {
-        /// Its name.
-        name: Arc<str>,
-        /// The cause.
-        source: crate::store::Refused,
-    },
 }
 
 impl Streams {
