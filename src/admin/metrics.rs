@@ -9,6 +9,7 @@ mod probe;
 mod saturation;
 mod services;
 mod sinks;
+mod streams;
 mod telemetry;
 mod traffic;
 
@@ -26,6 +27,7 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
         services::METRICS,
         telemetry::METRICS,
         sinks::METRICS,
+        streams::METRICS,
         bridges::METRICS,
     ];
     tables.into_iter().flatten()

@@ -25,6 +25,7 @@ mod queues;
 mod rates;
 mod routes;
 mod snapshot;
+mod streams;
 mod time;
 mod token_file;
 mod tokens;

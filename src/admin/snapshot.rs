@@ -7,6 +7,7 @@ use bytestring::ByteString;
 
 use super::disk::DiskFigures;
 use super::queues::{Own, Queues};
+use super::streams::{StreamFigures, figures};
 use crate::broker::{Counters, OutcomeKind, RefusedAction, Shared};
 use crate::codec::ReasonCode;
 use crate::config::Durability;
@@ -72,6 +73,7 @@ pub(super) struct Snapshot {
     services: Vec<(ByteString, RemoteCounts)>,
     pub(super) bridges: Vec<Own<BridgeFigures>>,
     pub(super) sinks: Vec<Own<SinkFigures>>,
+    pub(super) streams: Vec<StreamFigures>,
     now: WallTime,
     clock: Timestamp,
 }
@@ -120,6 +122,7 @@ impl Snapshot {
             services: handles.status.services(),
             bridges: queues.bridges(),
             sinks: queues.sinks(),
+            streams: figures(&handles.shared, handles.store.as_deref()),
             clock: handles.status.now(),
             now: handles.status.wall_now(),
         }

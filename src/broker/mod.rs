@@ -38,6 +38,7 @@ mod rewriting;
 mod sessions;
 mod settings;
 mod shard;
+mod streams;
 mod subscribe;
 mod sys_topics;
 mod timers;
@@ -86,6 +87,7 @@ pub use persistence::record::{
 };
 pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
+pub use persistence::stream_definition::{StreamBounds, StreamDefinition};
 pub use persistence::version_1::upgrade_record;
 pub use publish::sampled_message::SampledMessage;
 pub use publish::sys::is_reserved;
@@ -102,6 +104,9 @@ pub use report::{
 pub use retained::source::CurrentRights;
 pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
+pub use streams::number::StreamNumber;
+pub use streams::start::StreamStart;
+pub use streams::table::{Stream, StreamTable, TopicStreams, TrimmedOffset};
 pub use user_limits::{UserLimit, UserLimits};
 
 pub use crate::session::{QueueHead, QueuedState, RestoredMessage, Ticket};

@@ -19,6 +19,7 @@ mod passwords;
 mod refusals;
 mod routes;
 mod sinks;
+mod streams;
 mod table;
 mod target;
 mod terminal;
@@ -47,6 +48,7 @@ use mqtt::{PublishCommand, SubscribeCommand};
 use refusals::{Acl, Bans, Drops, Refusals};
 use routes::{Retained, Subs, Who};
 use sinks::Sinks;
+use streams::{Stream, Streams};
 use top::Top;
 use trace::Trace;
 use users::Users;
@@ -88,6 +90,10 @@ pub(crate) enum CliCommand {
     Bridges(Bridges),
     /// Show the sinks: what they send to other services, and what fails
     Sinks(Sinks),
+    /// Show the streams: their topics, and which messages they keep
+    Streams(Streams),
+    /// Show a stream
+    Stream(Stream),
     /// List or lift bans
     Bans(Bans),
     /// List, add and remove users of the password file
@@ -128,6 +134,8 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Trace(command) => trace::run(command),
         CliCommand::Bridges(command) => bridges::run(command),
         CliCommand::Sinks(command) => sinks::run(command),
+        CliCommand::Streams(command) => streams::list(command),
+        CliCommand::Stream(command) => streams::show(command),
         CliCommand::Bans(command) => refusals::bans(command),
         CliCommand::Users(command) => users::run(command),
         CliCommand::Acl(Acl::Explain(command)) => refusals::explain(command),

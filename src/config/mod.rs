@@ -47,6 +47,7 @@ mod service_url;
 mod show;
 mod sinks;
 mod socket_mode;
+mod streams;
 mod telemetry;
 mod tls;
 mod tls_handshake;
@@ -88,6 +89,7 @@ pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
 pub use sinks::{Sink, SinkKind, SinkOrder};
 pub use socket_mode::SocketMode;
+pub use streams::{Stream, TrimmedOffset};
 pub use telemetry::{SamplingRatio, Telemetry, read_headers, traces_url};
 pub use tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
 pub use topics::{AutoSubscribe, RewriteAction, TopicRewrite};
@@ -114,6 +116,8 @@ pub struct Config {
     pub topic_rewrite: Vec<TopicRewrite>,
     /// Subscriptions that clients get when they connect.
     pub auto_subscribe: Vec<AutoSubscribe>,
+    /// Topics whose messages are kept in order.
+    pub streams: Vec<Stream>,
     /// Limits that apply to all clients.
     pub limits: Limits,
     /// Limits of the clients of some users.
@@ -145,6 +149,7 @@ impl Default for Config {
             mqtt: Mqtt::default(),
             topic_rewrite: Vec::new(),
             auto_subscribe: Vec::new(),
+            streams: Vec::new(),
             limits: Limits::default(),
             user_limits: Vec::new(),
             bans: Bans::default(),

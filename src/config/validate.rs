@@ -28,10 +28,13 @@ impl Config {
         problems.extend(super::user_limits::problems(&self.user_limits, &self.provider_names()));
         let labels: Vec<String> = self.listeners.iter().map(|listener| listener.label().into_owned()).collect();
         problems.extend(topics::problems(&self.topic_rewrite, &self.auto_subscribe, &labels));
+        problems.extend(super::streams::problems(&self.streams, self.strongest_durability()));
         problems.extend(sinks::problems(&self.sinks));
         problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());
         problems.extend(self.names_used_twice());
+        let streams = self.streams.iter().enumerate();
+        problems.extend(used_twice(streams.map(|(index, stream)| (format!("streams[{index}].name"), &stream.name))));
         let rules = self.durability_rules.iter().enumerate();
         problems
             .extend(used_twice(rules.map(|(index, rule)| (format!("durability_rules[{index}].topic"), &rule.topic))));

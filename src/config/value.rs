@@ -105,14 +105,22 @@ pub(super) mod size {
 pub(super) mod optional_size {
     use super::{Deserializer, Serializer, size};
 
-    pub(in crate::config) fn serialize<S: Serializer>(value: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::config) fn serialize<T, S>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Copy + TryInto<u64>,
+        S: Serializer,
+    {
         match value {
             Some(value) => size::serialize(value, serializer),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    pub(in crate::config) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: TryFrom<u64>,
+        D: Deserializer<'de>,
+    {
         size::deserialize(deserializer).map(Some)
     }
 }

@@ -33,6 +33,7 @@ pub use receiver::{Delivery, Receiver};
 pub(crate) use retained::RetainedUsers;
 pub use retained::{
     Current, PublishRight, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore,
+    StreamSequences,
 };
 pub use route::{Receivers, Route};
 pub use route_generations::{RouteBuckets, RouteGenerations};

@@ -13,6 +13,7 @@ mod names;
 mod node;
 mod plan;
 mod right;
+mod sequences;
 mod users;
 
 use names::Names;
@@ -21,6 +22,7 @@ use node::{Content, Node};
 pub use cursor::RetainedCursor;
 pub use message::{Current, RetainedMessage};
 pub use right::PublishRight;
+pub use sequences::StreamSequences;
 pub(crate) use users::RetainedUsers;
 
 /// The limits of all retained messages.

@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::listener::TlsError;
+use super::stream_error::StreamError;
 use crate::auth::AuthError;
 use crate::config::ListenAddress;
 use crate::store::OpenError;
@@ -38,6 +39,9 @@ pub enum ServerError {
         /// The cause.
         source: OpenError,
     },
+    /// A stream can't be opened.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// The store has records that this version does not know, because a later version wrote them.
     #[error(
         "store {}: it has records of a later version (kinds: {kinds}), which this version would lose",
@@ -102,7 +106,11 @@ impl ServerError {
             Self::Start(_) => 1,
             Self::Listen { .. } | Self::Passed { .. } | Self::SocketUnused { .. } => 3,
             Self::Tls { .. } | Self::Auth(_) => 4,
-            Self::Store { .. } | Self::UnknownRecords { .. } | Self::StoreFailed(_) | Self::StoreStuck => 5,
+            Self::Store { .. }
+            | Self::Stream(_)
+            | Self::UnknownRecords { .. }
+            | Self::StoreFailed(_)
+            | Self::StoreStuck => 5,
             Self::TakeOver { .. } => 8,
             Self::ShardEnded(_) => EXIT_PANIC,
             Self::Interrupted => 130,

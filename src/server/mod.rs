@@ -43,6 +43,7 @@ mod sinks;
 mod start_shards;
 mod status;
 mod store;
+mod stream_error;
 mod systemd;
 mod telemetry;
 mod telemetry_figures;
@@ -92,6 +93,7 @@ pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use sinks::{SinkFigures, check_sinks};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
+pub use stream_error::StreamError;
 pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
 pub use traces::{RunningTrace, Traces, TracesFull};
@@ -112,6 +114,7 @@ use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
+use store::streams::Streams;
 use systemd::notify;
 use watchdog::Watchdog;
 
@@ -126,6 +129,7 @@ pub struct Server {
     arguments: Option<Arguments>,
     clock: Clock,
     anchors: Anchors,
+    streams: Streams,
     shared: Arc<Shared>,
     status: Arc<Status>,
     admission: Arc<Admission>,
@@ -186,7 +190,6 @@ impl Server {
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
         let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
-        let messages = Arc::new(MessageCache::new(memory.messages_max()));
         let (failures_sender, failures) = mpsc::channel(1);
         if let Some(take_over) = &mut take_over {
             passed_admin.require(&config.admin)?;
@@ -210,14 +213,15 @@ impl Server {
         let server = Self {
             clock,
             anchors,
+            streams: Streams::start(&config.streams, store.clone(), &mut recovered, shards)?,
             shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
                 Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock).within(Arc::clone(&memory)),
             ),
             bans,
+            messages: Arc::new(MessageCache::new(memory.messages_max())),
             memory,
-            messages,
             authentication,
             mailboxes,
             ended,

@@ -102,6 +102,9 @@ impl Server {
         }
         // What they say for their clients is a part of the settings, so those are in force that will be.
         effective.listeners = listeners;
+        if !self.reload_streams(&effective, report) {
+            (effective.streams, target.streams) = (self.config.streams.clone(), self.loaded.config.streams.clone());
+        }
         self.apply_settings(&effective, report);
         let (has_changed, sources) = self.activate_listeners(prepared, accepting, report).await;
         if has_certificates || has_access || has_changed {
@@ -154,6 +157,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         },
         topic_rewrite: takes.topic_rewrite,
         auto_subscribe: takes.auto_subscribe,
+        streams: takes.streams,
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
         user_limits: takes.user_limits,
         bans: takes.bans,

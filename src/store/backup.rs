@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
-use super::Store;
 use super::disk::{Directory, Disk};
 use super::error::OpenError;
 use super::format::{segment_name, segment_number};
 use super::recovery::{self, copy_file};
 use super::report::{Recovered, Report};
 use super::shared::Shared;
+use super::stream_files::StreamFiles;
+use super::{STREAMS, Store};
 
 impl Store {
     /// Copies the stable part of the log into an empty directory while the store is in use. No space is reclaimed
@@ -15,13 +17,18 @@ impl Store {
     ///
     /// The copy is a store directory.
     pub fn backup(&self, to: &Path) -> Result<(), OpenError> {
-        let to = Directory::open_empty(to)?;
+        let copy = Directory::open_empty(to)?;
+        let _kept = StreamPin::new(&self.shared.streams);
         let (hold, segments) = SegmentPin::new(&self.shared);
         for (segment, bytes) in segments {
             let name = segment_name(segment);
-            copy_file(&*hold.0.disk, &name, &to, &name, bytes)?;
+            copy_file(&*hold.0.disk, &name, &copy, &name, bytes)?;
         }
-        Ok(to.sync_names()?)
+        // After the log, so that the files of the streams have what the copy of the log does not have.
+        for (number, disk) in self.shared.streams.directories() {
+            copy_stream(&*disk, &to.join(STREAMS).join(number.to_string()))?;
+        }
+        Ok(copy.sync_names()?)
     }
 }
 
@@ -44,14 +51,51 @@ pub fn restore(from: &Path, to: &Path) -> Result<Report, OpenError> {
     if let Some(first) = report.damages.first() {
         return Err(OpenError::Damaged { count: report.damages.len(), first: first.clone() });
     }
-    let (from, to) = (Directory::open(from)?, Directory::open_empty(to)?);
-    let names = from.list()?;
+    let (source, copy) = (Directory::open(from)?, Directory::open_empty(to)?);
+    let names = source.list()?;
     for name in names.iter().filter(|name| segment_number(name).is_some()) {
-        copy_file(&from, name, &to, name, u64::MAX)?;
+        copy_file(&source, name, &copy, name, u64::MAX)?;
     }
-    to.sync_names()?;
+    if names.iter().any(|name| name == STREAMS) {
+        let streams = Directory::open_unlocked(&from.join(STREAMS))?.list()?;
+        for number in streams.iter().filter(|name| name.parse::<u32>().is_ok()) {
+            let stream = Directory::open(&from.join(STREAMS).join(number))?;
+            copy_stream(&stream, &to.join(STREAMS).join(number))?;
+        }
+    }
+    copy.sync_names()?;
     Ok(report)
 }
+
+/// Copies the files of a stream, which may be appended to meanwhile. What a copy has of a message that is being written is cut when it is opened.
+fn copy_stream(from: &dyn Disk, to: &Path) -> Result<(), OpenError> {
+    let copy = Directory::open_empty(to)?;
+    for name in from.list()?.iter().filter(|name| !NOT_COPIED.contains(&&***name)) {
+        copy_file(from, name, &copy, name, u64::MAX)?;
+    }
+    Ok(copy.sync_names()?)
+}
+
+/// Prevents that messages of streams are removed, until it is dropped.
+struct StreamPin<'a>(&'a StreamFiles);
+
+impl<'a> StreamPin<'a> {
+    fn new(streams: &'a StreamFiles) -> Self {
+        streams.pins.fetch_add(1, Ordering::SeqCst);
+        // A removal that has begun ends first.
+        drop(streams.logs());
+        Self(streams)
+    }
+}
+
+impl Drop for StreamPin<'_> {
+    fn drop(&mut self) {
+        self.0.pins.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Names in the directory of a stream that are not of its messages.
+const NOT_COPIED: [&str; 3] = ["lock", "new", "quarantine"];
 
 /// Prevents that segments are freed, until it is dropped.
 pub(super) struct SegmentPin<'a>(&'a Shared);

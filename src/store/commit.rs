@@ -3,6 +3,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
+use super::backlog::Chunk;
 use super::entry::decode;
 use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use super::index::Index;
@@ -127,6 +128,7 @@ impl Committer {
             // Copies were live before this commit, so they precede its entries, which may delete them.
             for copy in copies.into_iter().rev() {
                 taken.batches.push_front(copy);
+                taken.copies += 1;
                 taken.wants_sync = true;
             }
         }
@@ -240,7 +242,16 @@ impl Committer {
         for (batch, written) in batches.iter().zip(written) {
             apply(&mut self.shared.log().index, batch, written);
         }
+        if taken.has_numbered {
+            self.keep(Chunk::of(batches.iter().skip(taken.copies)));
+        }
         Ok(None)
+    }
+
+    /// Hands messages over to what writes them to their streams.
+    fn keep(&self, chunk: Chunk) {
+        self.shared.pending.add_stream_bytes(chunk.bytes());
+        self.shared.streams.backlog.push(chunk);
     }
 
     /// Frees the oldest segments without live entries, and fills the reserve.
@@ -271,6 +282,7 @@ impl Committer {
 
 impl Drop for Committer {
     fn drop(&mut self) {
+        self.shared.streams.backlog.close();
         if thread::panicking() {
             let reason = "the store's thread ended unexpectedly";
             self.shared.pending.fail(reason.to_owned());

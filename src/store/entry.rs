@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::keys::{
     ENTRY_KEYS_MAX, Key, Keys, Tail, decode_ends, decode_keys, decode_number, encode_keys, encode_number,
+    encode_numbered_run, encode_runs, set_number,
 };
 use super::level::Level;
 
@@ -36,6 +37,15 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// A further put of an entry, whose id the store gives when it appends the entry: the next one of the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered<'a> {
+    /// The group. An entry has at most one such put in each group.
+    pub group: u64,
+    /// What the put has in addition to the body.
+    pub part: &'a [u8],
+}
+
 /// The space that an entry may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
@@ -60,6 +70,9 @@ pub enum Refused {
     /// The entry exceeds the limit of bytes or keys.
     #[error("the entry is larger than {ENTRY_BYTES_MAX} bytes or {ENTRY_KEYS_MAX} keys")]
     TooLarge,
+    /// There is no stream of a group in which it needs a number.
+    #[error("there is no such stream")]
+    NoStream,
 }
 
 /// A decoded entry of the log.
@@ -107,6 +120,8 @@ impl<'a> Decoded<'a> {
 pub(super) struct Encoded {
     pub(super) front: [u8; FRONT_BYTES],
     pub(super) tail: Tail,
+    /// Where in the tail the ids of the numbered puts are.
+    numbers: SmallVec<[usize; 2]>,
 }
 
 impl Encoded {
@@ -114,17 +129,32 @@ impl Encoded {
     pub(super) fn length(&self, body: &[u8]) -> usize {
         self.front.len() + body.len() + self.tail.len()
     }
+
+    /// Sets the ids of the numbered puts, in their order. Neither the length of the entry nor a checksum depends on them.
+    pub(super) fn set_numbers(&mut self, ids: &[u64]) {
+        for (place, id) in self.numbers.iter().zip(ids) {
+            set_number(*id, *place, &mut self.tail);
+        }
+    }
 }
 
 /// Encodes what surrounds the body of an entry, with its checksums.
 pub(super) fn encode(entry: &Entry<'_>) -> Result<Encoded, Refused> {
-    let keys = entry.puts.len().saturating_add(entry.deletes.len());
+    encode_numbered(entry, &[])
+}
+
+/// The same, with puts whose ids are [set](Encoded::set_numbers) later.
+pub(super) fn encode_numbered(entry: &Entry<'_>, numbered: &[Numbered<'_>]) -> Result<Encoded, Refused> {
+    let keys = entry.puts.len().saturating_add(entry.deletes.len()).saturating_add(numbered.len());
     if keys > ENTRY_KEYS_MAX || entry.body.len() > ENTRY_BYTES_MAX {
         return Err(Refused::TooLarge);
     }
     let mut tail = Tail::new();
-    let part_numbers = encode_parts(entry, &mut tail)?;
-    encode_keys(entry.puts, &part_numbers, &mut tail);
+    let part_numbers = encode_parts(entry, numbered, &mut tail)?;
+    encode_runs(entry.puts, &part_numbers, numbered.len(), &mut tail);
+    let rest = part_numbers.get(entry.puts.len()..).unwrap_or_default();
+    let places = numbered.iter().enumerate();
+    let numbers = places.map(|(at, put)| encode_numbered_run(put.group, rest.get(at).copied(), &mut tail)).collect();
     encode_keys(entry.deletes, &[], &mut tail);
     encode_number(u64::from(entry.ends.is_some()), &mut tail);
     if let Some(group) = entry.ends {
@@ -142,18 +172,20 @@ pub(super) fn encode(entry: &Entry<'_>) -> Result<Encoded, Refused> {
     for (to, from) in front.iter_mut().zip(crc.to_le_bytes()) {
         *to = from;
     }
-    Ok(Encoded { front, tail })
+    Ok(Encoded { front, tail, numbers })
 }
 
 /// Encodes the different parts, each once. Returns the number of each put's part.
-fn encode_parts(entry: &Entry<'_>, to: &mut Tail) -> Result<PartNumbers, Refused> {
+fn encode_parts(entry: &Entry<'_>, numbered: &[Numbered<'_>], to: &mut Tail) -> Result<PartNumbers, Refused> {
     let mut numbers = PartNumbers::new();
-    if !entry.parts.iter().take(entry.puts.len()).any(|part| !part.is_empty()) {
+    let has_parts = entry.parts.iter().take(entry.puts.len()).any(|part| !part.is_empty());
+    if !has_parts && numbered.iter().all(|put| put.part.is_empty()) {
         to.push(0);
         return Ok(numbers);
     }
     let mut parts = DistinctParts::default();
-    numbers.extend((0..entry.puts.len()).map(|put| parts.number(entry.part(put))));
+    let of_puts = (0..entry.puts.len()).map(|put| entry.part(put));
+    numbers.extend(of_puts.chain(numbered.iter().map(|put| put.part)).map(|part| parts.number(part)));
     let length = parts.values.iter().fold(0_usize, |length, value| length.saturating_add(value.len()));
     if length > ENTRY_BYTES_MAX {
         return Err(Refused::TooLarge);
@@ -313,6 +345,7 @@ const ENTRY_BYTES_MAX: usize = 1 << 29;
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::keys::NUMBERED;
     use super::*;
 
     fn keys() -> impl Strategy<Value = Vec<Key>> {
@@ -325,7 +358,7 @@ mod tests {
     }
 
     fn encoded(entry: &Entry<'_>) -> Vec<u8> {
-        let Encoded { front, tail } = encode(entry).unwrap();
+        let Encoded { front, tail, .. } = encode(entry).unwrap();
         [&front[..], entry.body, &tail].concat()
     }
 
@@ -362,6 +395,29 @@ mod tests {
             framed.extend_from_slice(&bytes);
             framed.resize(80, 0);
             let _ = decode(&framed);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn numbered_puts_are_behind_the_others_with_any_id(
+            puts in keys(), ids in prop::collection::vec(0..=u64::MAX >> 1, 0..4), has_part in any::<bool>(),
+        ) {
+            let part: &[u8] = if has_part { b"12345678" } else { b"" };
+            let numbered: Vec<_> = (0..ids.len() as u64).map(|group| Numbered { group: 1 << 63 | group, part }).collect();
+            let whole = entry(b"body", &puts, &[b"first"]);
+            let mut encoded = encode_numbered(&whole, &numbered).unwrap();
+            encoded.set_numbers(&ids);
+            let bytes = [&encoded.front[..], whole.body, &encoded.tail].concat();
+            let decoded = decode(&bytes).unwrap();
+            let given = numbered.iter().zip(&ids).map(|(put, id)| Key { group: put.group, kind: NUMBERED, id: *id });
+            let expected: Vec<_> = puts.iter().copied().chain(given).collect();
+            prop_assert_eq!(decoded.puts.as_slice(), expected);
+            for put in 0..decoded.puts.len() {
+                let expected = if put < puts.len() { whole.part(put) } else { part };
+                prop_assert_eq!(decoded.part(put), expected);
+            }
+            prop_assert_eq!(body(&bytes), Some(whole.body));
         }
     }
 

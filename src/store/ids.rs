@@ -85,6 +85,18 @@ impl Ids {
         }
     }
 
+    /// At most `max` of the ids below `end`, in any order.
+    pub(super) fn below(&self, end: u64, max: usize) -> Vec<u64> {
+        match self {
+            Self::One { id, .. } => Some(*id).filter(|id| *id < end).into_iter().take(max).collect(),
+            Self::Many { ids, .. } => {
+                let run = (ids.base..).zip(&ids.run).take_while(|(id, _)| *id < end);
+                let run = run.filter(|(_, place)| !place.is_nowhere()).map(|(id, _)| id);
+                run.chain(ids.others.keys().copied().filter(|id| *id < end)).take(max).collect()
+            }
+        }
+    }
+
     pub(super) fn places(&self) -> Box<dyn Iterator<Item = Place> + '_> {
         match self {
             Self::One { place, .. } => Box::new(std::iter::once(*place)),

@@ -4,7 +4,7 @@ use foldhash::fast::RandomState;
 
 use super::entry::Decoded;
 use super::ids::{Ids, Place};
-use super::keys::Key;
+use super::keys::{Key, NUMBERED};
 use crate::dense_map::DenseMap;
 
 /// The live keys with their places, and the live bytes of each segment.
@@ -12,6 +12,8 @@ use crate::dense_map::DenseMap;
 pub(super) struct Index {
     groups: DenseMap<u64, Kinds, RandomState>,
     segments: BTreeMap<u32, Usage>,
+    /// In these groups, numbered keys with lower ids are not live.
+    floors: BTreeMap<u64, u64>,
     keys: u64,
     bytes: u64,
     live_bytes: u64,
@@ -47,6 +49,9 @@ impl Index {
         let share = entry.length / entry.puts.len().max(1);
         let share = u32::try_from(share).unwrap_or(u32::MAX);
         for (put, &key) in entry.puts.iter().enumerate() {
+            if key.kind == NUMBERED && self.floors.get(&key.group).is_some_and(|floor| key.id < *floor) {
+                continue;
+            }
             let offset = offset.saturating_add(entry.distance(put));
             self.put(key, Place { segment, offset, share });
         }
@@ -54,6 +59,25 @@ impl Index {
 
     pub(super) fn get(&self, key: Key) -> Option<Place> {
         self.groups.get(&key.group)?.get(key.kind)?.get(key.id)
+    }
+
+    /// The live ids of a kind in a group, in ascending order.
+    pub(super) fn ids(&self, group: u64, kind: u8) -> Vec<u64> {
+        let ids = self.groups.get(&group).and_then(|kinds| kinds.get(kind));
+        let mut ids: Vec<u64> = ids.map(|ids| ids.below(u64::MAX, usize::MAX)).unwrap_or_default();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// From now on, the numbered keys of a group with ids below `below` are not live. Removes at most `max` of them. Returns whether there may
+    /// be more.
+    pub(super) fn forget_numbered(&mut self, group: u64, below: u64, max: usize) -> bool {
+        let floor = self.floors.entry(group).or_default();
+        *floor = below.max(*floor);
+        let ids = self.groups.get(&group).and_then(|kinds| kinds.get(NUMBERED));
+        let ids = ids.map(|ids| ids.below(below, max)).unwrap_or_default();
+        ids.iter().for_each(|id| self.delete(Key { group, kind: NUMBERED, id: *id }));
+        ids.len() == max
     }
 
     fn put(&mut self, key: Key, place: Place) {

@@ -15,6 +15,10 @@ pub struct Key {
     pub id: u64,
 }
 
+/// The kind of a key whose id the store gives: the numbers of its group are consecutive, in the order of the log. What is stored under such a
+/// key is copied to the stream of the group.
+pub(super) const NUMBERED: u8 = 16;
+
 pub(super) type Keys = SmallVec<[Key; 4]>;
 
 /// The bytes of an entry behind its body.
@@ -22,7 +26,12 @@ pub(super) type Tail = SmallVec<[u8; 128]>;
 
 /// Encodes keys as runs of consecutive ids with the same part.
 pub(super) fn encode_keys(keys: &[Key], part_numbers: &[u32], to: &mut Tail) {
-    if let [only] = keys {
+    encode_runs(keys, part_numbers, 0, to);
+}
+
+/// The same, if the caller encodes `more` runs behind them.
+pub(super) fn encode_runs(keys: &[Key], part_numbers: &[u32], more: usize, to: &mut Tail) {
+    if let ([only], 0) = (keys, more) {
         to.push(1);
         return encode_run(*only, 1, part_numbers.first().copied(), to);
     }
@@ -37,7 +46,7 @@ pub(super) fn encode_keys(keys: &[Key], part_numbers: &[u32], to: &mut Tail) {
         }
         before = Some((key, number));
     }
-    encode_number(lengths.len() as u64, to);
+    encode_number((lengths.len() + more) as u64, to);
     let mut start = 0;
     for length in lengths {
         if let Some(first) = keys.get(start) {
@@ -54,6 +63,29 @@ fn encode_run(first: Key, length: usize, part_number: Option<u32>, to: &mut Tail
     encode_number(length as u64, to);
     if let Some(number) = part_number {
         encode_number(u64::from(number), to);
+    }
+}
+
+/// Encodes a run of one key whose id is not known yet. Returns where [`set_number`] writes the id.
+pub(super) fn encode_numbered_run(group: u64, part_number: Option<u32>, to: &mut Tail) -> usize {
+    to.push(NUMBERED);
+    encode_number(group, to);
+    let place = to.len();
+    to.extend_from_slice(&[0; NUMBER_BYTES]);
+    encode_number(1, to);
+    if let Some(number) = part_number {
+        encode_number(u64::from(number), to);
+    }
+    place
+}
+
+/// Writes a number of a fixed length.
+pub(super) fn set_number(mut number: u64, place: usize, to: &mut Tail) {
+    let bytes = to.iter_mut().skip(place).take(NUMBER_BYTES).enumerate();
+    for (index, byte) in bytes {
+        let more = if index + 1 < NUMBER_BYTES { 0x80 } else { 0 };
+        *byte = number.to_le_bytes()[0] & 0x7F | more;
+        number >>= 7;
     }
 }
 
@@ -122,6 +154,9 @@ pub(super) fn decode_number(bytes: &mut &[u8]) -> Option<u64> {
     }
     None
 }
+
+/// Enough for every number below 2^63.
+const NUMBER_BYTES: usize = 9;
 
 /// One message to every session of a very large broker. It bounds the memory that a short run expands to.
 pub(super) const ENTRY_KEYS_MAX: usize = 1 << 24;

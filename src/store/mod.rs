@@ -4,7 +4,9 @@
 //! The space of other entries is reclaimed from the oldest segment. `docs/STORAGE.md` describes the format and the
 //! guarantees.
 
+mod backlog;
 mod backup;
+mod batch;
 mod commit;
 mod disk;
 mod entry;
@@ -14,9 +16,11 @@ mod fit;
 mod format;
 mod ids;
 mod index;
+mod keeper;
 mod keys;
 mod large;
 mod level;
+mod numbers;
 mod options;
 mod pace;
 mod pending;
@@ -31,6 +35,8 @@ mod shortage;
 pub mod sim;
 mod spares;
 mod stream;
+mod stream_files;
+mod streams;
 mod timing;
 mod upgrade;
 mod version_1;
@@ -38,9 +44,12 @@ mod writer;
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+
+use smallvec::SmallVec;
 
 use self::disk::{Directory, NoDisk};
 use self::format::segment_name;
@@ -53,13 +62,15 @@ use self::writer::{NEW, Writer};
 pub use self::backup::{check, restore};
 pub use self::commit::{Committer, Progress};
 pub use self::disk::{Disk, DiskFile};
-pub use self::entry::{Entry, Refused, Room};
+pub use self::entry::{Entry, Numbered, Refused, Room};
 pub use self::error::OpenError;
 pub use self::fetch::{Found, Located};
 pub use self::fit::fitting_segment_bytes;
 pub use self::ids::Position;
+pub use self::keeper::StreamKeeper;
 pub use self::keys::Key;
 pub use self::level::Level;
+use self::options::Signals;
 pub use self::options::{Hooks, Options, Upgrade, Upgraded};
 pub use self::pending::Urgency;
 pub use self::read::Body;
@@ -68,6 +79,8 @@ pub use self::shortage::Shortage;
 pub use self::stream::{
     Retention, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
 };
+pub use self::stream_files::StreamDisk;
+pub use self::streams::StreamRecovered;
 pub use self::timing::Timing;
 pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
 
@@ -97,7 +110,12 @@ pub struct Stats {
 /// The log, open for appending and reading. Dropping it closes it.
 pub struct Store {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The committing thread, and that of the streams if there are any.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// What writes to the streams, until there are any.
+    keeper: Mutex<Option<StreamKeeper>>,
+    /// Whether the store has threads of its own.
+    has_threads: bool,
 }
 
 impl Store {
@@ -109,7 +127,13 @@ impl Store {
         hooks: Hooks,
         visitor: &mut dyn FnMut(Recovered<'_>),
     ) -> Result<(Self, Report), OpenError> {
-        let (store, committer, report) = match options.level {
+        let (directory_of_streams, patience) = (directory.join(STREAMS), options.lock_patience);
+        let stream_disk: Box<StreamDisk> = Box::new(move |number| {
+            let disk = Directory::open_within(&directory_of_streams.join(number.to_string()), patience);
+            Ok(Arc::new(disk.map_err(io::Error::other)?))
+        });
+        let hooks = Hooks { stream_disk, ..hooks };
+        let (mut store, committer, report) = match options.level {
             Level::None => Self::unwritten(options, hooks),
             Level::PowerLoss | Level::Crash => {
                 let disk = Directory::open_within(directory, options.lock_patience)?;
@@ -117,7 +141,8 @@ impl Store {
             }
         };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || committer.run())?;
-        *store.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        store.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        store.has_threads = true;
         Ok((store, report))
     }
 
@@ -153,17 +178,25 @@ impl Store {
         let (tail, tail_end) = writer.end();
         scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
-        let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end()));
+        let (signals, hooks, stream_disk) = hooks.divided();
+        let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end(), stream_disk));
         let _ = shared.pending.set_shortage(writer.spares.shortage());
         let committer = Committer::new(Arc::clone(&shared), hooks, Some((writer, reclaim)), options.level);
-        Ok((Self { shared, thread: Mutex::new(None) }, committer, scan.report))
+        Ok((Self::new(shared, signals, options.level), committer, scan.report))
     }
 
     /// A store at level `None`, which stores nothing and reports every entry stable.
     fn unwritten(options: &Options, hooks: Hooks) -> (Self, Committer, Report) {
-        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0)));
+        let (signals, hooks, _) = hooks.divided();
+        let stream_disk: Box<StreamDisk> = Box::new(|_| Err(io::ErrorKind::Unsupported.into()));
+        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0), stream_disk));
         let committer = Committer::new(Arc::clone(&shared), hooks, None, options.level);
-        (Self { shared, thread: Mutex::new(None) }, committer, Report::default())
+        (Self::new(shared, signals, options.level), committer, Report::default())
+    }
+
+    fn new(shared: Arc<Shared>, signals: Signals, level: Level) -> Self {
+        let keeper = StreamKeeper::new(Arc::clone(&shared), signals, level);
+        Self { shared, threads: Mutex::default(), keeper: Mutex::new(Some(keeper)), has_threads: false }
     }
 
     /// Appends an entry. Can be called from any thread, and never waits for the disk. `on_stable` reports the ticket to
@@ -185,7 +218,17 @@ impl Store {
         urgency: Urgency,
         entry: &Entry<'_>,
     ) -> Result<(), Refused> {
-        self.shared.pending.append(source, ticket, urgency, entry)
+        self.append_numbered((source, ticket, urgency), entry, &[]).map(|_| ())
+    }
+
+    /// The same, with further puts whose ids the store gives. Returns the ids. The first argument is source, ticket and urgency.
+    pub fn append_numbered(
+        &self,
+        (source, ticket, urgency): (usize, u64, Urgency),
+        entry: &Entry<'_>,
+        numbered: &[Numbered<'_>],
+    ) -> Result<SmallVec<[u64; 2]>, Refused> {
+        self.shared.pending.append((source, ticket, urgency), entry, numbered)
     }
 
     /// Starts the commit of [unannounced](Self::append_unannounced) entries.
@@ -200,12 +243,12 @@ impl Store {
 
     /// Whether the disk is full or another resource ran out, so only entries that may use the reserve can have puts.
     pub fn is_full(&self) -> bool {
-        self.shared.pending.is_full()
+        self.shared.pending.is_full() || self.shared.streams.shortage().is_some()
     }
 
     /// The resource that ran out, if [`is_full`](Self::is_full).
     pub fn shortage(&self) -> Option<Shortage> {
-        self.shared.pending.shortage()
+        self.shared.pending.shortage().or_else(|| self.shared.streams.shortage())
     }
 
     /// Whether the store is being closed.
@@ -242,15 +285,15 @@ impl Store {
         self.shared.pending.failure()
     }
 
-    /// Whether the committing thread has ended.
+    /// Whether the threads have ended.
     pub fn has_ended(&self) -> bool {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(JoinHandle::is_finished)
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).iter().all(JoinHandle::is_finished)
     }
 
     /// Commits all pending entries, and refuses new ones. Waits for the disk without a bound.
     pub fn close(&self) {
         self.begin_close();
-        if let Some(thread) = self.take_thread() {
+        for thread in self.take_threads() {
             // If the thread failed, `on_failure` has reported that.
             let _ = thread.join();
         }
@@ -265,17 +308,18 @@ impl Store {
     /// read as long as the other process doesn't overwrite them; what it has overwritten doesn't match its checksum.
     pub fn release(&self) {
         self.close();
+        self.shared.streams.release();
         self.shared.disk.release();
     }
 
     /// Gives up waiting for a disk that does not answer: dropping the store does not wait for it either.
     pub fn abandon(&self) {
         self.begin_close();
-        drop(self.take_thread());
+        drop(self.take_threads());
     }
 
-    fn take_thread(&self) -> Option<JoinHandle<()>> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_threads(&self) -> Vec<JoinHandle<()>> {
+        mem::take(&mut self.threads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -299,6 +343,9 @@ fn spare_files(disk: &dyn Disk) -> io::Result<Vec<String>> {
     }
     Ok(names.into_iter().filter(|name| name.ends_with(spares::SUFFIX)).collect())
 }
+
+/// The directory with those of the streams, in that of the store.
+const STREAMS: &str = "streams";
 
 /// Smaller segments would consist mostly of headers.
 const SEGMENT_BYTES_MIN: u64 = 4096;

@@ -1,7 +1,11 @@
+use std::io;
+use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Key;
 use super::level::Level;
+use super::stream_files::StreamDisk;
 
 /// Configuration of a store.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,12 +60,38 @@ pub struct Hooks {
     /// may pass before it is called.
     pub on_stable: Box<dyn Fn(usize, u64) + Send>,
     /// The store has become congested or full, or is no longer: every caller that appends should check.
-    pub on_pressure: Box<dyn Fn() + Send>,
+    pub on_pressure: Arc<dyn Fn() + Send + Sync>,
     /// Divides the body of an entry of format version 1, with these live puts, into a body and parts, when space is reclaimed. `None`: the
     /// body stays as it is.
     pub upgrade: Box<Upgrade>,
     /// A write or a sync failed: no entry becomes stable from now on.
-    pub on_failure: Box<dyn Fn(&str) + Send>,
+    pub on_failure: Arc<dyn Fn(&str) + Send + Sync>,
+    /// The stream of this group has messages below this sequence that can be read.
+    pub on_advance: Arc<dyn Fn(u64, u64) + Send + Sync>,
+    /// Opens the directory of a stream. [`Store::open`](super::Store::open) has its own.
+    pub stream_disk: Box<StreamDisk>,
+}
+
+/// The callbacks that two threads use.
+#[derive(Clone)]
+pub(super) struct Signals {
+    pub(super) on_pressure: Arc<dyn Fn() + Send + Sync>,
+    pub(super) on_failure: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(super) on_advance: Arc<dyn Fn(u64, u64) + Send + Sync>,
+}
+
+impl Hooks {
+    /// Separates what the streams need.
+    pub(super) fn divided(mut self) -> (Signals, Self, Box<StreamDisk>) {
+        let Self { on_pressure, on_failure, on_advance, .. } = &self;
+        let signals = Signals {
+            on_pressure: Arc::clone(on_pressure),
+            on_failure: Arc::clone(on_failure),
+            on_advance: Arc::clone(on_advance),
+        };
+        let stream_disk = mem::replace(&mut self.stream_disk, Self::default().stream_disk);
+        (signals, self, stream_disk)
+    }
 }
 
 impl Default for Hooks {
@@ -69,9 +99,11 @@ impl Default for Hooks {
         Self {
             on_read: Box::new(|_, _| ()),
             on_stable: Box::new(|_, _| ()),
-            on_pressure: Box::new(|| ()),
+            on_pressure: Arc::new(|| ()),
             upgrade: Box::new(|_, _| None),
-            on_failure: Box::new(|_| ()),
+            on_failure: Arc::new(|_| ()),
+            on_advance: Arc::new(|_, _| ()),
+            stream_disk: Box::new(|_| Err(io::ErrorKind::Unsupported.into())),
         }
     }
 }

@@ -1,12 +1,13 @@
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::entry::{Encoded, Entry, Refused, Room, encode};
-use super::format::BATCH_HEADER_BYTES;
+pub(super) use super::batch::Batch;
+use super::entry::{Entry, Numbered, Refused, Room, encode_numbered};
 use super::level::Level;
+use super::numbers::{NextNumbers, Numbers};
 use super::pace::Gathering;
 use super::shortage::Shortage;
 use super::timing::now;
@@ -21,6 +22,8 @@ pub(super) struct PendingEntries {
     pending_bytes_max: usize,
     /// Whether entries are kept. Otherwise, only their tickets are.
     keeps: bool,
+    /// Bytes of stable messages that are not in the files of their streams yet. They count as pending.
+    stream_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -30,6 +33,9 @@ struct State {
     tickets: Vec<Option<(u64, Urgency)>>,
     /// Whether one of the entries requires a sync.
     wants_sync: bool,
+    next_numbers: NextNumbers,
+    /// Whether one of the entries has a numbered put.
+    has_numbered: bool,
     /// Bytes in the batches.
     bytes: usize,
     /// Bytes in the batches that were taken and are being written.
@@ -72,13 +78,6 @@ enum WaitsFor {
     Awaited(u32),
 }
 
-/// Entries that are written together.
-pub(super) struct Batch {
-    /// Space for the header, followed by the entries.
-    pub(super) bytes: Vec<u8>,
-    pub(super) entries: u32,
-}
-
 /// The entries of a commit.
 pub(super) struct Taken {
     pub(super) batches: VecDeque<Batch>,
@@ -86,6 +85,10 @@ pub(super) struct Taken {
     pub(super) tickets: Vec<Option<(u64, Urgency)>>,
     /// Whether one of the entries requires a sync.
     pub(super) wants_sync: bool,
+    /// Whether one of the entries has a numbered put.
+    pub(super) has_numbered: bool,
+    /// The number of batches in front that are copies of older entries.
+    pub(super) copies: usize,
     /// The number of announcements of awaited entries.
     pub(super) awaited: u32,
     /// When the first awaited entry was appended.
@@ -101,6 +104,7 @@ impl PendingEntries {
             shortage: AtomicU8::new(0),
             pending_bytes_max,
             keeps: level != Level::None,
+            stream_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -108,12 +112,11 @@ impl PendingEntries {
     /// pending.
     pub(super) fn append(
         &self,
-        source: usize,
-        ticket: u64,
-        urgency: Urgency,
+        (source, ticket, urgency): (usize, u64, Urgency),
         entry: &Entry<'_>,
-    ) -> Result<(), Refused> {
-        let encoded = if self.keeps { Some(encode(entry)?) } else { None };
+        numbered: &[Numbered<'_>],
+    ) -> Result<Numbers, Refused> {
+        let mut encoded = if self.keeps { Some(encode_numbered(entry, numbered)?) } else { None };
         let mut state = self.lock();
         if state.failure.is_some() {
             return Err(Refused::Failed);
@@ -121,15 +124,22 @@ impl PendingEntries {
         if state.closing {
             return Err(Refused::Closed);
         }
-        if let Some(encoded) = encoded {
-            if self.is_full() && entry.room == Room::Ordinary && !entry.puts.is_empty() {
+        let mut numbers = Numbers::new();
+        if let Some(encoded) = &mut encoded {
+            let has_puts = !(entry.puts.is_empty() && numbered.is_empty());
+            if self.is_full() && entry.room == Room::Ordinary && has_puts {
                 return Err(Refused::Full);
             }
+            if !numbered.is_empty() {
+                numbers = state.next_numbers.take(numbered)?;
+                state.has_numbered = true;
+                encoded.set_numbers(&numbers);
+            }
             let length = encoded.length(entry.body);
-            state.batch_for(length).add(&encoded, entry.body);
+            state.batch_for(length).add(encoded, entry.body);
             state.bytes += length;
             state.wants_sync |= entry.level == Level::PowerLoss;
-            if state.bytes + state.taken_bytes > self.pending_bytes_max {
+            if state.bytes + state.taken_bytes + self.stream_bytes.load(Ordering::Relaxed) > self.pending_bytes_max {
                 self.congested.store(true, Ordering::Relaxed);
             }
         }
@@ -146,7 +156,7 @@ impl PendingEntries {
         if state.bytes >= URGENT_BYTES.min(self.pending_bytes_max) {
             self.notify(state, Urgency::Awaited);
         }
-        Ok(())
+        Ok(numbers)
     }
 
     /// Notifies the committing thread of appended entries.
@@ -181,6 +191,8 @@ impl PendingEntries {
             batches: mem::take(&mut state.batches),
             tickets: mem::take(&mut state.tickets),
             wants_sync: mem::take(&mut state.wants_sync),
+            has_numbered: mem::take(&mut state.has_numbered),
+            copies: 0,
             awaited: mem::take(&mut state.awaited),
             awaited_since: state.awaited_since.take(),
         }
@@ -197,7 +209,33 @@ impl PendingEntries {
         }
         state.taken_bytes = 0;
         state.taken_since = None;
-        state.bytes <= self.pending_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
+        self.relieve(&state)
+    }
+
+    /// Ends the congestion if few bytes are pending. Returns whether it did.
+    fn relieve(&self, state: &State) -> bool {
+        let bytes = state.bytes + state.taken_bytes + self.stream_bytes.load(Ordering::Relaxed);
+        bytes <= self.pending_bytes_max / 2 && state.failure.is_none() && self.congested.swap(false, Ordering::Relaxed)
+    }
+
+    /// Stable messages of so many bytes are to be written to their streams.
+    pub(super) fn add_stream_bytes(&self, bytes: usize) {
+        let before = self.stream_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.pending_bytes_max {
+            self.congested.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// They are written. Returns whether that ended the congestion.
+    pub(super) fn remove_stream_bytes(&self, bytes: usize) -> bool {
+        let state = self.lock();
+        self.stream_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.relieve(&state)
+    }
+
+    /// Sets the next id in a group of numbered puts. Entries with puts in other groups are refused.
+    pub(super) fn set_next_number(&self, group: u64, next: u64) {
+        self.lock().next_numbers.set(group, next);
     }
 
     /// After the last commit, waits for [`UNAWAITED_DELAY`] at most, until entries should be committed. Returns whether
@@ -333,20 +371,6 @@ impl State {
         }
         let last = self.batches.len() - 1;
         self.batches.get_mut(last).unwrap_or_else(|| unreachable!("a batch was added above"))
-    }
-}
-
-impl Batch {
-    pub(super) fn new(mut bytes: Vec<u8>) -> Self {
-        bytes.resize(BATCH_HEADER_BYTES, 0);
-        Self { bytes, entries: 0 }
-    }
-
-    pub(super) fn add(&mut self, Encoded { front, tail }: &Encoded, body: &[u8]) {
-        for bytes in [&front[..], body, tail] {
-            self.bytes.extend_from_slice(bytes);
-        }
-        self.entries += 1;
     }
 }
 

@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::entry::{Entry, Room, encode};
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, segment_name};
 use super::index::Index;
-use super::keys::{Key, Keys};
+use super::keys::{Key, Keys, NUMBERED};
 use super::level::Level;
 use super::options::{Upgrade, Upgraded};
 use super::pending::Batch;
@@ -135,14 +135,17 @@ impl SegmentCopy {
 fn copy_live(index: &Index, (segment, upgrade): (u32, Option<&Upgrade>), found: &Found<'_>, copies: &mut Batch) {
     for (offset, entry) in found.entries() {
         let place = |put| (segment, offset.saturating_add(entry.distance(put)));
-        let (mut puts, mut parts) = (Keys::new(), SmallVec::<[&[u8]; 4]>::new());
+        let (mut puts, mut parts, mut has_live) = (Keys::new(), SmallVec::<[&[u8]; 4]>::new(), false);
         for (put, &key) in entry.puts.iter().enumerate() {
-            if index.get(key).is_some_and(|current| (current.segment, current.offset) == place(put)) {
+            let is_live = index.get(key).is_some_and(|current| (current.segment, current.offset) == place(put));
+            has_live |= is_live;
+            // The sequence of a message in a stream stays with the message: a retained message is sent with it.
+            if is_live || key.kind == NUMBERED {
                 puts.push(key);
                 parts.push(entry.part(put));
             }
         }
-        if puts.is_empty() {
+        if !has_live {
             continue;
         }
         match upgrade.and_then(|upgrade| upgrade(entry.body, &puts)) {

@@ -8,6 +8,7 @@ use super::index::Index;
 use super::large::LargeBodies;
 use super::options::Options;
 use super::pending::PendingEntries;
+use super::stream_files::{StreamDisk, StreamFiles};
 use crate::histogram::LatencyHistogram;
 
 /// State shared by the committing thread, writers and readers.
@@ -20,6 +21,9 @@ pub(super) struct Shared {
     /// The number of the first segment of the current format version.
     pub(super) first_current: u32,
     pub(super) large: LargeBodies,
+    pub(super) streams: StreamFiles,
+    /// The size of a segment of a stream, at most.
+    pub(super) segment_bytes: u64,
 }
 
 /// The stable part of the log.
@@ -43,6 +47,7 @@ impl Shared {
         options: &Options,
         (index, first_current): (Index, u32),
         end: (u32, u64),
+        stream_disk: Box<StreamDisk>,
     ) -> Self {
         let log = Log {
             index,
@@ -58,7 +63,8 @@ impl Shared {
         let half_a_segment = usize::try_from(options.segment_bytes / 2).unwrap_or(usize::MAX);
         let pending = PendingEntries::new(options.level, options.pending_bytes_max.min(half_a_segment));
         let (files, large) = (Mutex::default(), LargeBodies::default());
-        Self { disk, pending, log: Mutex::new(log), files, first_current, large }
+        let (streams, segment_bytes) = (StreamFiles::new(stream_disk), options.segment_bytes);
+        Self { disk, pending, log: Mutex::new(log), files, first_current, large, streams, segment_bytes }
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {

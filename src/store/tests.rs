@@ -13,6 +13,7 @@ mod growth;
 mod levels;
 mod parts;
 mod pressure;
+mod streams;
 mod upgrade;
 mod version_1;
 
@@ -128,7 +129,7 @@ impl Run {
                 assert_eq!(source, 0);
                 assert!(on_stable.lock().unwrap().replace(ticket) < Some(ticket));
             }),
-            on_failure: Box::new(move |error: &str| *on_failure.lock().unwrap() = Some(error.to_owned())),
+            on_failure: Arc::new(move |error: &str| *on_failure.lock().unwrap() = Some(error.to_owned())),
             ..Hooks::default()
         };
         let mut recovered = Model::new();
@@ -235,7 +236,7 @@ fn one_commit_syncs_once_and_reports_the_highest_ticket_of_each_source() {
     let tell = Arc::clone(&told);
     let hooks = Hooks {
         on_stable: Box::new(move |source, ticket| tell.lock().unwrap().push((source, ticket))),
-        on_failure: Box::new(|_| ()),
+        on_failure: Arc::new(|_| ()),
         ..Hooks::default()
     };
     let disk = Arc::new(SimDisk::new(1));

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use oncemq::broker::{
     Action, AuthenticationOutcome, ConnectionId, DelayedBatch, Event, Fetch, Peer, Recovered, Settings, Shard,
-    ShardMessage, Shared, Ticket, VerifiedUser,
+    ShardMessage, Shared, Stream, StreamNumber, StreamTable, Ticket, TrimmedOffset, VerifiedUser,
 };
 use oncemq::codec::{ClientPacket, Connect, ServerPacket};
 use oncemq::routing::{Access, RetainedLimits, ShardId};
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
 use oncemq::timestamp::Timestamp;
+use oncemq::topic::TopicFilter;
 
 use crate::client::Client;
 use crate::ledger::Ledger;
@@ -39,6 +40,7 @@ pub(crate) struct Lab {
     epoch: u32,
     /// The events of the run, if they are recorded.
     pub(crate) trace: Option<Vec<String>>,
+    streams: StreamTable,
 }
 
 /// A pending step.
@@ -92,7 +94,19 @@ impl Lab {
             crash_at: None,
             epoch: 0,
             trace: None,
+            streams: StreamTable::default(),
         }
+    }
+
+    /// Makes a stream of the messages of a topic.
+    pub(crate) fn keep_stream(&mut self, topic: &'static str) {
+        let (number, topic) = (StreamNumber(1), TopicFilter::new(topic.into()).unwrap());
+        let trimmed_offset = TrimmedOffset::default();
+        self.streams = StreamTable::new([Stream { number, name: "kept".into(), topic, is_open: true, trimmed_offset }]);
+        self.log.open_stream();
+        let shared = new_shared(self.shards.len());
+        shared.set_streams(self.streams.clone());
+        self.shards = new_shards(self.shards.len(), &self.settings, &shared);
     }
 
     pub(crate) fn fail(&self, text: &str) -> ! {
@@ -346,6 +360,7 @@ impl Lab {
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let too_many = shared.restore(retained, retained_gone, keys);
         assert!(too_many.is_empty());
+        shared.set_streams(self.streams.clone());
         self.shards = new_shards(shards, &self.settings, &shared);
         for (number, session) in sessions.into_iter().enumerate() {
             let (shard, mut actions) = (number % shards, Vec::new());

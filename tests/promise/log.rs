@@ -1,10 +1,16 @@
 //! The real store on a simulated disk, with a crash at a chosen point.
 
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use oncemq::broker::{DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, Ticket};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
-use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
+use oncemq::store::{
+    Committer, Disk, DiskFile, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Progress, Report, Retention,
+    Room, Store, StreamKeeper, Urgency,
+};
 
 /// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
 pub(crate) struct Log {
@@ -18,6 +24,8 @@ pub(crate) struct Log {
     pub(crate) gathered: usize,
     /// Total number of records.
     pub(crate) appended: usize,
+    /// What writes to the streams, if there are any.
+    keeper: Option<StreamKeeper>,
 }
 
 /// How much of the pending commit the store completed before the crash.
@@ -50,9 +58,10 @@ impl Log {
 
     fn try_open(disk: SimDisk, level: Level) -> Result<(Self, Recovered, Report), OpenError> {
         let stable = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&stable);
+        let (heard, below) = (Arc::clone(&stable), disk.clone());
         let hooks = Hooks {
             on_stable: Box::new(move |shard, ticket| heard.lock().unwrap().push((shard, ticket))),
+            stream_disk: Box::new(move |number| Ok(Arc::new(Below(below.clone(), format!("streams/{number}/"))))),
             ..Hooks::default()
         };
         let mut recovery = Recovery::default();
@@ -62,7 +71,7 @@ impl Log {
         };
         let options = Options { level, segment_bytes: 4_096, ..Options::default() };
         let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit)?;
-        let log = Self { disk, level, store, committer, stable, gathered: 0, appended: 0 };
+        let log = Self { disk, level, store, committer, stable, gathered: 0, appended: 0, keeper: None };
         Ok((log, recovery.finish(), report))
     }
 
@@ -79,7 +88,11 @@ impl Log {
             level,
             room: Room::Reserve,
         };
-        self.store.append(shard, ticket.0, &entry).unwrap();
+        let numbered: Vec<_> =
+            bytes.streams.iter().map(|stream| Numbered { group: stream.group(), part: &[7; 8] }).collect();
+        let given = self.store.append_numbered((shard, ticket.0, Urgency::Awaited), &entry, &numbered).unwrap();
+        self.store.announce(Urgency::Awaited);
+        record.appended(&given);
         self.gathered += 1;
         self.appended += 1;
     }
@@ -112,6 +125,7 @@ impl Log {
     pub(crate) fn commit(&mut self) -> Vec<(usize, u64)> {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
         self.gathered = 0;
+        self.write_streams();
         std::mem::take(&mut self.stable.lock().unwrap())
     }
 
@@ -126,9 +140,83 @@ impl Log {
             Committed::All => _ = self.committer.commit(),
         }
         let (log, recovered) = Self::open(self.disk.restart(seed, loss), self.level);
-        let appended = self.appended;
+        let (appended, has_streams) = (self.appended, self.keeper.is_some());
         *self = Self { appended, ..log };
+        if has_streams {
+            self.open_stream();
+        }
         recovered
+    }
+}
+
+impl Log {
+    /// Opens stream 1, as the server does before its shards start.
+    pub(crate) fn open_stream(&mut self) {
+        let recovered = self.store.open_stream(1, Retention::default()).unwrap();
+        assert_eq!((recovered.opened.damages, recovered.lost), (Vec::new(), 0));
+        self.keeper = self.store.take_keeper();
+    }
+
+    /// Writes what is stable to the streams. Every other time they are synced, and the log forgets it.
+    fn write_streams(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        while keeper.write() == Progress::Worked {}
+        if self.appended.is_multiple_of(2) {
+            keeper.sync();
+        }
+    }
+
+    /// The bodies of the messages of stream 1.
+    pub(crate) fn stream(&self) -> BTreeMap<u64, Vec<u8>> {
+        let reader = self.store.stream_reader(1).unwrap();
+        let (mut found, mut from) = (BTreeMap::new(), reader.oldest());
+        while from < reader.end() {
+            let read = reader.read(from, usize::MAX, &mut |message| {
+                found.insert(message.sequence, message.body.to_vec());
+                ControlFlow::Continue(())
+            });
+            from = read.unwrap();
+        }
+        found
+    }
+}
+
+/// A directory of a simulated disk.
+struct Below(SimDisk, String);
+
+impl Below {
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.1)
+    }
+}
+
+impl Disk for Below {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.0.create(&self.path(name))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.0.open(&self.path(name))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.0.list()?.iter().filter_map(|name| name.strip_prefix(&self.1).map(str::to_owned)).collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(&self.path(from), &self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(&self.path(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.0.sync_names()
+    }
+
+    fn salt(&self) -> io::Result<u64> {
+        self.0.salt()
     }
 }
 

@@ -93,6 +93,58 @@ fn pubrec_waits_for_message_and_identifier_in_one_record() {
     assert_eq!(lab.log.appended, before + 1, "message, identifier and retained update are one record");
 }
 
+/// Publishes to a stream that nobody else receives. What is acknowledged is in the stream after two crashes, and the numbers have no gap.
+fn stream_scenario(lab: &mut Lab, crash: Crash, (lifetime, qos): (Lifetime, Qos)) {
+    lab.keep_stream("t");
+    let publisher = lab.connected("publisher", lifetime);
+    lab.run();
+    lab.publish(publisher, "t", "before", Q1);
+    lab.run();
+    lab.freeze();
+    lab.publish(publisher, "t", "frozen", qos);
+    lab.run();
+    lab.crash(crash);
+    lab.run();
+    lab.publish(publisher, "t", "after", Q1);
+    lab.run();
+    lab.crash(crash);
+    lab.finish();
+    let stream = lab.log.stream();
+    if !stream.keys().copied().eq(1..=stream.len() as u64) {
+        lab.fail(&format!("a gap: {:?}", stream.keys()));
+    }
+    for (number, payload) in ["before", "frozen", "after"].into_iter().enumerate() {
+        let is_it = |body: &&Vec<u8>| body.windows(payload.len()).any(|part| part == payload.as_bytes());
+        let count = stream.values().filter(is_it).count();
+        if count == 0 && lab.ledger.messages[number].acknowledged {
+            lab.fail(&format!("{payload:?} was acknowledged and is not in the stream"));
+        }
+        if count > 1 && qos == Q2 && lifetime == Durable && payload == "frozen" {
+            lab.fail(&format!("{payload:?} is in the stream twice"));
+        }
+    }
+}
+
+#[test]
+fn puback_and_pubrec_wait_for_the_message_in_the_stream() {
+    for sender in [(Durable, Q2), (Durable, Q1), (Transient, Q1)] {
+        with_every_crash(|lab, crash| stream_scenario(lab, crash, sender));
+    }
+    // The message is one record, whatever takes it.
+    let mut lab = Lab::new(1, Level::PowerLoss);
+    lab.keep_stream("t");
+    let (publisher, subscriber) = (lab.connected("publisher", Durable), lab.connected("subscriber", Durable));
+    lab.subscribe(subscriber, "t", Q1);
+    lab.run();
+    lab.lose(subscriber);
+    lab.run();
+    let before = lab.log.appended;
+    lab.retain(publisher, "t", "m", Q1);
+    lab.run();
+    assert_eq!(lab.log.appended, before + 1);
+    assert_eq!(lab.log.stream().len(), 1);
+}
+
 /// A delayed message is published once, whatever a crash before or after its time takes away.
 fn delayed_scenario(lab: &mut Lab, crash: Crash, (lifetime, qos): (Lifetime, Qos), is_due: bool) {
     let publisher = lab.connected("publisher", lifetime);

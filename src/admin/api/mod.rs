@@ -36,6 +36,7 @@ mod routes;
 mod sinks;
 mod state;
 mod store;
+mod streams;
 mod subscriptions;
 mod table;
 mod tokens;

@@ -13,7 +13,7 @@ use super::state::ApiState;
 use super::table::Routes;
 use super::{
     bans, bridges, client_changes, client_history, clients, config, drops, explain, messages, overview, publish,
-    refusals, reload, retained, routes, sinks, store, subscriptions, tokens, trace, users, whoami,
+    refusals, reload, retained, routes, sinks, store, streams, subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
 
@@ -44,6 +44,8 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, overview::viewer_routes()),
         (Role::Viewer, bridges::viewer_routes()),
         (Role::Viewer, sinks::viewer_routes()),
+        (Role::Viewer, streams::viewer_routes()),
+        (Role::Admin, streams::admin_routes()),
         (Role::Viewer, store::viewer_routes()),
         (Role::Admin, store::admin_routes()),
         (Role::Admin, tokens::admin_routes()),

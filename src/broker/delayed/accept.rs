@@ -17,6 +17,7 @@ use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::refusal::Refusal;
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::streams::table::TopicStreams;
 use crate::codec::{Message, Qos, ReasonCode};
 use crate::routing::SessionKey;
 use crate::session::{self, Application};
@@ -114,6 +115,8 @@ impl Shard {
             retained: RetainedChange::None,
             deduplicated: publisher.deduplicated.clone(),
             receivers: Arc::default(),
+            sequences: None,
+            streams: TopicStreams::new(), // it enters them when it is published
             durability,
             is_awaited: false,
             instead_of: publisher.instead_of,

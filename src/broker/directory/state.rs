@@ -15,9 +15,11 @@ use crate::broker::directory::user_connections::UserConnections;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::broker::retained::source::CurrentRights;
+use crate::broker::streams::table::{StreamTable, TopicStreams};
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, RouteGenerations, SessionKey, ShardId};
 use crate::session::Ticket;
+use crate::topic::TopicName;
 
 /// The state that all shards share: the directory, the retained messages, and counters. It is read often and changed
 /// rarely.
@@ -28,6 +30,8 @@ pub struct Shared {
     pub(in crate::broker) directory: Arc<dyn Directory>,
     /// By these, the directory invalidates cached routes. Read for every message, and therefore no verb of the directory.
     pub(in crate::broker) route_generations: Arc<RouteGenerations>,
+    /// Read when a topic is resolved; the route cache keeps what was found.
+    streams: RwLock<Arc<StreamTable>>,
     retained: RwLock<RetainedStore>,
     pub(in crate::broker) retained_order: RetainedOrder,
     /// What the publishers of retained messages may do now; `None`: everything.
@@ -71,6 +75,7 @@ impl Shared {
             run: 0,
             directory: Arc::new(InMemoryDirectory::new(Arc::clone(&route_generations))),
             route_generations,
+            streams: RwLock::default(),
             retained: RwLock::new(RetainedStore::new(retained_limits)),
             retained_order: RetainedOrder::new(shards),
             rights: None,
@@ -110,6 +115,24 @@ impl Shared {
     /// Sets the number of this run, which must differ from that of every other run: message identities begin with it.
     pub fn of_run(self, run: u64) -> Self {
         Self { run, ..self }
+    }
+
+    /// Replaces the streams. Messages that are accepted from now on enter the streams of this table.
+    pub fn set_streams(&self, table: StreamTable) {
+        *self.streams.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.route_generations.change_all();
+        self.route_generations.publish();
+    }
+
+    /// The streams that keep the messages of a topic; `None`: there are none.
+    pub(in crate::broker) fn streams_of(&self, topic: &TopicName) -> Option<Box<TopicStreams>> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner).matching(topic);
+        (!streams.is_empty()).then(|| Box::new(streams))
+    }
+
+    /// The streams.
+    pub fn streams(&self) -> Arc<StreamTable> {
+        Arc::clone(&self.streams.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sets how this broker calls itself among brokers that bridges connect. It has no effect if it is set.

@@ -49,7 +49,7 @@ mod tests {
 
     fn left(records: &[RecordBytes]) -> String {
         let mut recovery = Recovery::default();
-        for RecordBytes { body, puts, parts, deletes, ends } in records {
+        for RecordBytes { body, puts, parts, deletes, ends, .. } in records {
             recovery.apply(body, (puts, &parts.list()), deletes, *ends);
         }
         recovery.sessions_left()

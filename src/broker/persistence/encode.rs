@@ -14,6 +14,7 @@ use crate::broker::persistence::record::{
     Deduplicated, InsteadOf, ObsoleteRetained, Record, RetainedChange, WillState,
 };
 use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
@@ -28,6 +29,8 @@ pub struct RecordBytes {
     pub puts: SmallVec<[RecordKey; 4]>,
     /// What single puts have in addition to the body.
     pub parts: RecordParts,
+    /// The streams whose next sequence the store gives to the body, as a further put in each of them.
+    pub streams: TopicStreams,
     /// Keys deleted by this record (tombstones).
     pub deletes: SmallVec<[RecordKey; 4]>,
     /// The group of which all keys are deleted.
@@ -127,6 +130,7 @@ impl Record {
             retained,
             deduplicated,
             receivers,
+            streams,
             instead_of,
             delayed,
             ..
@@ -134,6 +138,7 @@ impl Record {
         else {
             return;
         };
+        bytes.streams.clone_from(streams);
         bytes.deletes.extend(instead_of.map(|before| match before {
             InsteadOf::Will(key) => RecordKey::of(key, RecordKey::WILL, 0),
             InsteadOf::Queued(key, sequence) => RecordKey::of(key, RecordKey::QUEUED, sequence),

@@ -17,4 +17,5 @@ pub(super) mod record;
 pub(super) mod record_key;
 pub(super) mod recovery;
 pub(super) mod retained_message;
+pub(super) mod stream_definition;
 pub(super) mod version_1;

@@ -5,8 +5,9 @@ use bytestring::ByteString;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::durability::Durability;
+use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
-use crate::routing::{SessionKey, Subscriber};
+use crate::routing::{SessionKey, StreamSequences, Subscriber};
 use crate::session::Delivery;
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, TopicFilter};
@@ -98,6 +99,10 @@ pub enum Record {
         deduplicated: Option<Deduplicated>,
         /// The copies for durable Sessions.
         receivers: Arc<Vec<Addressed>>,
+        /// The streams that it enters. The store gives it its sequence in each of them when it appends the record.
+        streams: TopicStreams,
+        /// Who wants to know these sequences: the retained message.
+        sequences: Option<Arc<StreamSequences>>,
         /// The durability that makes the record stable.
         durability: Durability,
         /// Whether an answer waits for it also at QoS 0: that to an operator.
@@ -265,6 +270,15 @@ impl Record {
             | Self::RetainedDeletion { .. }
             | Self::ReceivedReleased { .. }
             | Self::OutboundReleased { .. } => Some(Durability::PowerLoss),
+        }
+    }
+}
+
+impl Record {
+    /// The store has appended it, and given it these sequences in its streams.
+    pub fn appended(&self, given: &[u64]) {
+        if let Self::Accepted { streams, sequences: Some(sequences), .. } = self {
+            sequences.give(streams.iter().map(|stream| stream.0).zip(given.iter().copied()));
         }
     }
 }

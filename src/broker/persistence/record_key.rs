@@ -1,5 +1,6 @@
 //! The keys of records in the store.
 
+use crate::broker::streams::number::StreamNumber;
 use crate::routing::SessionKey;
 use crate::topic::Filter;
 
@@ -28,12 +29,17 @@ impl RecordKey {
     pub(in crate::broker) const DEDUPLICATED: u8 = 8;
     pub(in crate::broker) const WILL: u8 = 9;
     pub(in crate::broker) const CLOCK: u8 = 10;
+    pub(in crate::broker) const STREAM: u8 = 15;
+    pub(in crate::broker) const STREAM_MESSAGE: u8 = 16;
     pub(in crate::broker) const DELAYED: u8 = 18;
     pub(in crate::broker) const RETAINED_DELETION: u8 = 19;
 
     /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
     pub(in crate::broker) const fn is_known(&self) -> bool {
-        matches!(self.kind, Self::SESSION..=Self::CLOCK | Self::DELAYED | Self::RETAINED_DELETION)
+        matches!(
+            self.kind,
+            Self::SESSION..=Self::CLOCK | Self::STREAM..=Self::STREAM_MESSAGE | Self::DELAYED | Self::RETAINED_DELETION
+        )
     }
 
     pub(in crate::broker) const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
@@ -41,13 +47,16 @@ impl RecordKey {
     }
 
     /// Whether the broker could have written it. The counters of Sessions and messages start at 1, and continue after the highest number.
-    pub(in crate::broker) const fn is_plausible(&self) -> bool {
+    pub(in crate::broker) fn is_plausible(&self) -> bool {
         let has_session = 0 < self.group && self.group <= NUMBER_MAX;
         match self.kind {
             Self::SUBSCRIPTION => has_session, // its number is a hash
             Self::QUEUED | Self::RELEASED => has_session && 0 < self.id && self.id <= NUMBER_MAX,
             Self::RETAINED | Self::RETAINED_DELETION | Self::DEDUPLICATED | Self::CLOCK | Self::DELAYED => {
                 self.group == Self::NO_SESSION && self.id <= NUMBER_MAX
+            }
+            Self::STREAM | Self::STREAM_MESSAGE => {
+                StreamNumber::of_group(self.group).is_some() && self.id <= NUMBER_MAX
             }
             _ => has_session,
         }
@@ -57,11 +66,17 @@ impl RecordKey {
     pub(in crate::broker) const fn shares_records_with(&self, other: u8) -> bool {
         match other {
             Self::SESSION | Self::WILL => matches!(self.kind, Self::SESSION | Self::WILL),
-            Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED => {
-                matches!(self.kind, Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED)
-            }
+            _ if Self::is_of_accepted(other) => Self::is_of_accepted(self.kind),
             _ => self.kind == other,
         }
+    }
+
+    /// Whether a record of this kind has an accepted message as its body.
+    pub(in crate::broker) const fn is_of_accepted(kind: u8) -> bool {
+        matches!(
+            kind,
+            Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED | Self::STREAM_MESSAGE
+        )
     }
 
     pub(in crate::broker) const fn retained(number: u64) -> Self {
@@ -74,6 +89,10 @@ impl RecordKey {
 
     pub(in crate::broker) const fn delayed(number: u64) -> Self {
         Self { group: Self::NO_SESSION, kind: Self::DELAYED, id: number }
+    }
+
+    pub(in crate::broker) const fn stream(number: StreamNumber) -> Self {
+        Self { group: number.group(), kind: Self::STREAM, id: 0 }
     }
 
     pub(in crate::broker) const fn deduplicated(number: u64) -> Self {

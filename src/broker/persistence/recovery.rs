@@ -16,7 +16,8 @@ use crate::broker::persistence::encode::{
 use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained};
 use crate::broker::persistence::record_key::RecordKey;
-use crate::broker::persistence::retained_message::read_retained;
+use crate::broker::persistence::retained_message::{read_retained, sequences};
+use crate::broker::persistence::stream_definition::StreamDefinition;
 use crate::broker::persistence::version_1::upgrade_record;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{CompactMap, RetainedMessage, RetainedUsers, SessionKey};
@@ -42,6 +43,7 @@ pub struct Recovery {
     delayed: BTreeMap<u64, RecoveredDelayed>,
     /// The originators of delayed messages, each once.
     originators: BTreeSet<Arc<str>>,
+    streams: BTreeMap<u64, StreamDefinition>,
     anchor: Option<StoredAnchor>,
     latest: Timestamp,
     /// Keys of kinds that this version does not know.
@@ -74,6 +76,8 @@ pub struct Recovered {
     pub deduplicated: Vec<Deduplicated>,
     /// The delayed messages, in the order in which they were accepted.
     pub delayed: Vec<RecoveredDelayed>,
+    /// The streams, in the order of their numbers.
+    pub streams: Vec<StreamDefinition>,
     /// Groups that have records but no Session.
     pub orphans: Vec<Orphan>,
     /// The last anchor of the broker's time; `None`: there is none, so the stored times are those of the wall clock.
@@ -162,6 +166,7 @@ impl Recovery {
             RecordKey::RETAINED_DELETION => return drop(self.retained_deletions.remove(&key.id)),
             RecordKey::DEDUPLICATED => return drop(self.deduplicated.remove(&key.id)),
             RecordKey::DELAYED => return drop(self.delayed.remove(&key.id)),
+            RecordKey::STREAM => return drop(self.streams.remove(&key.group)),
             _ => {}
         }
         let place = self.places.get(&key.group);
@@ -229,13 +234,10 @@ impl Recovery {
                     }
                 }
             }
-            RecordKey::QUEUED
-            | RecordKey::RECEIVED
-            | RecordKey::RETAINED
-            | RecordKey::DEDUPLICATED
-            | RecordKey::DELAYED => {
-                self.put_accepted(body, puts, parts)?;
+            RecordKey::STREAM => {
+                self.streams.insert(first.group, StreamDefinition::read(first.group, body)?);
             }
+            kind if RecordKey::is_of_accepted(kind) => self.put_accepted(body, puts, parts)?,
             _ => return None,
         }
         Some(())
@@ -267,9 +269,11 @@ impl Recovery {
                     self.deduplicated.insert(key.id, entry);
                 }
                 RecordKey::RETAINED => {
-                    let retained = read_retained(key.id, body, part, &mut self.retained_users)?;
+                    let retained = read_retained(key.id, body, part, sequences(puts), &mut self.retained_users)?;
                     self.retained.insert(key.id, Arc::new(retained));
                 }
+                // The store has what a stream keeps.
+                RecordKey::STREAM_MESSAGE => {}
                 _ => return None,
             }
         }
@@ -316,6 +320,7 @@ impl Recovery {
         recovered.retained_gone.deletions = self.retained_deletions.into_keys().collect();
         recovered.deduplicated = self.deduplicated.into_values().collect();
         recovered.delayed = self.delayed.into_values().collect();
+        recovered.streams = self.streams.into_values().collect();
         let mut stored = self.stored;
         recovered.sessions.reserve_exact(self.places.len());
         for (group, place) in self.places {

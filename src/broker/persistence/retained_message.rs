@@ -1,16 +1,22 @@
 //! Reads retained messages: the body of the record that accepted them, and the part of their key, which says whose they are.
 
+use std::sync::Arc;
+
 use crate::broker::owner::Owner;
 use crate::broker::persistence::body::Body;
 use crate::broker::persistence::encode::StoredMessage;
-use crate::routing::{Current, RetainedMessage, RetainedUsers};
+use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::streams::number::StreamNumber;
+use crate::routing::{Current, RetainedMessage, RetainedUsers, StreamSequences};
 
 /// Decodes a retained message from the body of [`Record::Accepted`](crate::broker::Record::Accepted) and the part of its key, which is empty if an
-/// earlier version wrote it, or if the broker or an operator published it. A later version may append to the part.
+/// earlier version wrote it, or if the broker or an operator published it. A later version may append to the part. `sequences`: those of the other
+/// keys of its entry.
 pub(in crate::broker) fn read_retained(
     number: u64,
     body: &[u8],
     part: &[u8],
+    sequences: Option<Arc<StreamSequences>>,
     users: &mut RetainedUsers,
 ) -> Option<RetainedMessage> {
     let StoredMessage { message, qos, expires_at, retainer: publisher, .. } = StoredMessage::read(body)?;
@@ -18,7 +24,17 @@ pub(in crate::broker) fn read_retained(
     let (user, right) = owner.as_source();
     let user = user.map(|user| users.intern(user));
     let current = Current::default();
-    Some(RetainedMessage { message, qos, expires_at, publisher, user, right, number, current })
+    Some(RetainedMessage { message, qos, expires_at, publisher, user, right, number, sequences, current })
+}
+
+/// The sequences in streams that are among the keys of an entry.
+pub(in crate::broker) fn sequences(puts: &[RecordKey]) -> Option<Arc<StreamSequences>> {
+    let sequence = |key: &RecordKey| Some((StreamNumber::of_group(key.group)?.0, key.id));
+    let mut given = puts.iter().filter(|key| key.kind == RecordKey::STREAM_MESSAGE).filter_map(sequence).peekable();
+    given.peek()?;
+    let sequences = StreamSequences::default();
+    sequences.give(given);
+    Some(Arc::new(sequences))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::resolved::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::streams::number::StreamNumber;
 use crate::codec::{Message, PacketId, Qos, ReasonCode};
 use crate::routing::{RetainedStore, Route, SessionKey, ShareViews, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
@@ -57,9 +58,11 @@ impl Shard {
         let route = &resolved.route;
         // The record replaces a stored message (a Will, a message of a share), so it must be as durable.
         let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
-        let level = topic_level.of_record(&application, route);
-        let waits = topic_level > Durability::None || application.retain;
-        let needs_store = || level > Durability::None && self.needs_store(publisher, &application, route);
+        let (streams, is_in_stream) = self.streams_entered(resolved, publisher, application.qos);
+        let level = topic_level.of_record(&application, route, is_in_stream);
+        let waits = topic_level > Durability::None || application.retain || is_in_stream;
+        let needs_store =
+            || level > Durability::None && (is_in_stream || self.needs_store(publisher, &application, route));
         // A message that is stored already needs no further room on the disk.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
         if self.store_room == StoreRoom::None && needs_room() {
@@ -75,8 +78,7 @@ impl Shard {
         };
         let id = (application.qos > Qos::AtMostOnce)
             .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
-        let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
-        accepted.level = level;
+        let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now).entering(level, streams);
         if let Some(retained) = retained
             && !self.retain(retained, &mut accepted, publisher, turn)
         {
@@ -91,7 +93,7 @@ impl Shard {
         let only_key = only.map(|(receiver, _)| receiver.subscriber.key);
         let origin = if has_receivers { self.origin_of(publisher, only_key, turn.now) } else { None };
         let mut distribution = Distribution::new(origin, room, level, copies_wait, resolved.published());
-        let may_need_record = copies_wait || may_need_record(publisher, &accepted);
+        let may_need_record = copies_wait || is_in_stream || may_need_record(publisher, &accepted);
         let noted = self.note_accepted(&accepted, publisher, waits, turn);
         if let Some((receiver, publisher)) = only
             && !may_need_record
@@ -118,8 +120,7 @@ impl Shard {
             }
         }
         self.note_receivers(noted, distribution.receivers);
-        let reason_code = distribution.reason_code();
-        let copies = distribution.copies;
+        let (reason_code, copies) = (distribution.reason_code(), distribution.copies);
         if !may_need_record && copies.durable.is_empty() {
             return Verdict::Answer { reason_code, wait: None };
         }
@@ -152,7 +153,21 @@ impl Shard {
         self.journeys.matched(noted, receivers);
     }
 
-    /// Whether a message at QoS 1 or 2 needs a record.
+    /// The streams that a message enters, and whether there are any. A message at QoS 0 enters none while the disk is full: nobody would be told that it could not.
+    #[inline]
+    fn streams_entered<'a>(
+        &self,
+        resolved: &'a Resolved,
+        publisher: &Publisher,
+        qos: Qos,
+    ) -> (&'a [StreamNumber], bool) {
+        let is_full = self.store_room == StoreRoom::None;
+        let is_left_out = is_full && qos == Qos::AtMostOnce && publisher.instead_of.is_none();
+        let streams = if is_left_out { &[] } else { resolved.streams() };
+        (streams, !streams.is_empty())
+    }
+
+    /// Whether a message at QoS 1 or 2 that no stream keeps needs a record.
     fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
         application.qos > Qos::AtMostOnce
             && (application.retain
@@ -247,7 +262,9 @@ impl Shard {
         let retained = accepted.retained;
         let deduplicated = publisher.deduplicated.clone();
         let instead_of = publisher.instead_of;
-        let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
+        let (streams, sequences) = (accepted.streams, accepted.sequences);
+        let is_retained = matches!(retained, RetainedChange::Set { .. });
+        let puts_nothing = durable.is_empty() && received.is_none() && !is_retained && streams.is_empty();
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
                 let ticket = self.pipeline.defer_behind(self.copies_held_until(publisher), origin, held);
@@ -271,6 +288,8 @@ impl Shard {
             retained,
             deduplicated,
             receivers,
+            streams,
+            sequences,
             durability: accepted.level,
             is_awaited: publisher.is_operator(),
             instead_of,

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::RetainedChange;
 use crate::broker::publish::resolved::Resolved;
+use crate::broker::streams::number::StreamNumber;
+use crate::broker::streams::table::TopicStreams;
 use crate::codec::{Message, MessageId, Qos, UNCOPIED_PAYLOAD_MIN};
-use crate::routing::{self, Route};
+use crate::routing::{self, Route, StreamSequences};
 use crate::session::{Application, Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 
@@ -21,6 +23,10 @@ pub(in crate::broker) struct AcceptedMessage {
     pub(in crate::broker) expires_at: Option<Timestamp>,
     pub(in crate::broker) retained: RetainedChange,
     pub(in crate::broker) level: Durability,
+    /// The streams that it enters.
+    pub(in crate::broker) streams: TopicStreams,
+    /// Its sequences in them, for a retained message.
+    pub(in crate::broker) sequences: Option<Arc<StreamSequences>>,
 }
 
 impl AcceptedMessage {
@@ -47,7 +53,8 @@ impl AcceptedMessage {
             }
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
-        Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
+        let (retained, level, streams) = (RetainedChange::None, Durability::PowerLoss, TopicStreams::new());
+        Self { message, qos, retain, expires_at, retained, level, streams, sequences: None }
     }
 
     /// A duplicate (`dedup-id`), of which only the Packet Identifier is recorded: it has no content.
@@ -59,6 +66,8 @@ impl AcceptedMessage {
             expires_at: None,
             retained: RetainedChange::None,
             level: Durability::PowerLoss,
+            streams: TopicStreams::new(),
+            sequences: None,
         }
     }
 
@@ -71,7 +80,16 @@ impl AcceptedMessage {
             expires_at: Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER),
             retained: RetainedChange::None,
             level: Durability::PowerLoss,
+            streams: TopicStreams::new(),
+            sequences: None,
         }
+    }
+
+    /// Sets the durability of its record, and the streams that it enters.
+    pub(in crate::broker) fn entering(mut self, level: Durability, streams: &[StreamNumber]) -> Self {
+        self.streams.extend_from_slice(streams);
+        let sequences = (self.retain && !streams.is_empty()).then(Arc::default);
+        Self { level, sequences, ..self }
     }
 
     /// Sets the durability of its record.
@@ -82,12 +100,14 @@ impl AcceptedMessage {
     /// A copy for another shard with its own reference count, because a count that two cores change causes cache line contention.
     pub(in crate::broker) fn unshared_copy(&self) -> Self {
         let message = Arc::new(Message::clone(&self.message));
-        Self { message, retained: RetainedChange::None, ..*self }
+        let (retained, streams) = (RetainedChange::None, TopicStreams::new());
+        Self { message, retained, streams, sequences: None, ..*self }
     }
 
     /// The copy for a receiver with the subscription `granted`.
     pub(in crate::broker) fn delivery(&self, granted: &routing::Delivery) -> Delivery {
-        Self { message: Arc::clone(&self.message), retained: RetainedChange::None, ..*self }.into_delivery(granted)
+        let (message, retained, streams) = (Arc::clone(&self.message), RetainedChange::None, TopicStreams::new());
+        Self { message, retained, streams, sequences: None, ..*self }.into_delivery(granted)
     }
 
     /// The copy for the only receiver, which has the subscription `granted`.

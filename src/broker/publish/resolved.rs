@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
 use crate::broker::persistence::durability::Durability;
+use crate::broker::streams::number::StreamNumber;
+use crate::broker::streams::table::TopicStreams;
 use crate::routing::Route;
 use crate::topic::TopicName;
 
@@ -14,6 +16,8 @@ pub(in crate::broker) struct Resolved {
     /// The number of published changes when the route was last known to be valid.
     pub(super) published: u64,
     pub(in crate::broker) level: Durability,
+    /// The streams that keep its messages; `None`: there are none.
+    pub(super) streams: Option<Box<TopicStreams>>,
     /// Whether it was used since the last check for eviction.
     pub(super) is_used: bool,
 }
@@ -24,6 +28,12 @@ impl Resolved {
         self.topic.clone().unwrap_or_else(|| topic.detached())
     }
 
+    /// The streams that keep the messages of the topic.
+    #[inline]
+    pub(in crate::broker) fn streams(&self) -> &[StreamNumber] {
+        self.streams.as_deref().map_or(&[], |streams| streams)
+    }
+
     /// The number of published changes of routes when the route was last known to be valid.
     #[inline]
     pub(in crate::broker) const fn published(&self) -> u64 {
@@ -32,14 +42,16 @@ impl Resolved {
 
     /// The bytes of its memory outside this struct, without those of shared lists of receivers.
     pub(super) fn outer_bytes(&self) -> usize {
-        self.topic.as_ref().map_or(0, |topic| topic.as_str().len()) + self.route.bytes()
+        let streams = self.streams.as_ref().map_or(0, |streams| size_of::<TopicStreams>() + size_of_val(&***streams));
+        self.topic.as_ref().map_or(0, |topic| topic.as_str().len()) + self.route.bytes() + streams
     }
 }
 
 impl Default for Resolved {
     /// No receivers.
     fn default() -> Self {
-        Self { topic: None, route: Arc::default(), published: 0, level: Durability::PowerLoss, is_used: false }
+        let level = Durability::PowerLoss;
+        Self { topic: None, route: Arc::default(), published: 0, level, streams: None, is_used: false }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::broker::settings::Settings;
 use crate::routing::{Route, RouteBuckets};
 use crate::topic::TopicName;
 
-/// One shard's cache of the receivers and the durability of recently used topics.
+/// One shard's cache of the receivers, the streams and the durability of recently used topics.
 ///
 /// The first topics are cached at their first use, later ones at a repeated use. While the cache is full, few are, so that more topics in turn
 /// than it can hold don't evict each other each time.
@@ -172,6 +172,7 @@ impl Routes {
         // Read before the subscriptions.
         uncached.published = shared.route_generations.published();
         uncached.level = settings.durability_of(topic);
+        uncached.streams = shared.streams_of(topic);
         if Arc::get_mut(&mut uncached.route).is_none() {
             uncached.route = Arc::default(); // a group that is being forwarded has the last one
         }
@@ -190,7 +191,8 @@ impl Routes {
         let mut route = Route::default();
         shared.directory.matching(&topic, &mut route);
         let level = settings.durability_of(&topic);
-        let added = Resolved { topic: Some(topic), route: Arc::new(route), published, level, is_used: false };
+        let streams = shared.streams_of(&topic);
+        let added = Resolved { topic: Some(topic), route: Arc::new(route), published, level, streams, is_used: false };
         let bytes = bytes_of(&added) + self.bytes_of_new_lists(&added.route);
         for _ in 0..SPARED_MAX {
             if self.bytes + bytes <= self.bytes_max || self.resolved.is_empty() {
@@ -229,8 +231,9 @@ impl Routes {
         }
         let mut route = Route::default();
         shared.directory.matching(topic, &mut route);
-        let level = resolved.level;
-        let renewed = Resolved { topic: Some(topic.clone()), route: Arc::new(route), published, level, is_used: true };
+        let (topic, route) = (Some(topic.clone()), Arc::new(route));
+        let (level, streams) = (resolved.level, topic.as_ref().and_then(|topic| shared.streams_of(topic)));
+        let renewed = Resolved { topic, route, published, level, streams, is_used: true };
         if self.bytes + bytes_of(&renewed) + self.bytes_of_new_lists(&renewed.route) > self.bytes_max {
             self.remove(place);
             self.uncached = Resolved { topic: None, ..renewed };

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::DropReason;
+use crate::broker::directory::state::Shared;
 use crate::broker::operator::drops::Lost;
 use crate::broker::retained::replay::NextReplayed;
 use crate::broker::retained::source::SourceCheck;
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::streams::number::StreamNumber;
 use crate::broker::timers::Timer;
-use crate::routing::Access;
+use crate::codec::{Message, MessageProperties, MessageProperty};
+use crate::routing::{Access, RetainedMessage};
 use crate::session::{Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 
@@ -124,7 +127,7 @@ impl Shard {
             return Step::Skip;
         }
         Step::Deliver(Delivery {
-            message: Arc::clone(&retained.message),
+            message: with_sequences(&retained, &self.shared),
             qos: retained.qos.min(granted.qos),
             retain: true, // [MQTT-3.3.1-8]
             expires_at: retained.expires_at.unwrap_or(Timestamp::NEVER),
@@ -132,6 +135,26 @@ impl Shard {
             place: DeliveryPlace::Memory,
         })
     }
+}
+
+/// The message as it is replayed: one that streams keep says for each of them where it is in it, so that who reads the state can go on from there.
+fn with_sequences(retained: &RetainedMessage, shared: &Shared) -> Arc<Message> {
+    let Some(sequences) = retained.sequences.as_ref().and_then(|sequences| sequences.get()) else {
+        return Arc::clone(&retained.message);
+    };
+    let table = shared.streams();
+    let known = sequences.iter().filter_map(|(number, sequence)| Some((table.get(StreamNumber(*number))?, sequence)));
+    let own = known.flat_map(|(stream, sequence)| {
+        let values = [("stream", stream.name.to_string()), ("stream-sequence", sequence.to_string())];
+        values.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()))
+    });
+    let is_other = |property: &MessageProperty| match property {
+        MessageProperty::UserProperty(name, _) => **name != *"stream" && **name != *"stream-sequence",
+        _ => true,
+    };
+    let of_publisher = retained.message.properties.iter().filter(is_other);
+    let properties = MessageProperties::from_properties(of_publisher.chain(own));
+    Arc::new(Message { properties, ..Message::clone(&retained.message) })
 }
 
 /// What to do with the next retained message.

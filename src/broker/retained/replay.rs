@@ -56,7 +56,7 @@ pub(in crate::broker) struct Granted {
 pub(in crate::broker) enum NextReplayed<'a> {
     /// Send this message to this subscription.
     Message(Arc<RetainedMessage>, &'a Granted),
-    /// The visits of this event are used up.
+    /// The visits of this event are used up, or the sequences of the next message are not known yet.
     OutOfVisits,
     /// All replays are finished.
     Finished,
@@ -191,6 +191,10 @@ impl Replays {
             replay.visited += before - *visits;
         }
         self.check();
+        // Its record is appended at the end of the turn that accepted it.
+        if self.found().is_some_and(RetainedMessage::awaits_sequences) {
+            return NextReplayed::OutOfVisits;
+        }
         let next = self.0.as_mut().and_then(|active| Some((active.found.pop_front()?, &active.current.1.granted)));
         next.map_or(NextReplayed::Finished, |(retained, granted)| NextReplayed::Message(retained, granted))
     }
@@ -234,8 +238,10 @@ mod tests {
             let topic = TopicName::try_from(format!("{number}").as_str()).unwrap();
             let message = Arc::new(Message::new(topic, "x"));
             let (qos, expires_at, publisher, current) = (Qos::AtMostOnce, None, None, Current::default());
-            let (user, right) = (None, PublishRight::always());
-            store.set(RetainedMessage { message, qos, expires_at, publisher, user, right, number, current }).unwrap();
+            let (user, right, sequences) = (None, PublishRight::always(), None);
+            let retained =
+                RetainedMessage { message, qos, expires_at, publisher, user, right, number, sequences, current };
+            store.set(retained).unwrap();
         }
         RwLock::new(store)
     }

@@ -96,6 +96,7 @@ mod tests {
             user: None,
             right: PublishRight::unjudged(),
             number: 1,
+            sequences: None,
             current: Current::default(),
         };
         for (rules, is_allowed) in [(0, false), (999, false), (1_000, true)] {

@@ -75,6 +75,7 @@ impl Retained {
             user,
             right,
             number,
+            sequences: accepted.sequences.clone(),
             current: Current::default(),
         })?;
         if !is_stored {

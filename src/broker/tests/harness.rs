@@ -14,6 +14,7 @@ use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::Connection;
 use crate::broker::ids::Origin;
 use crate::broker::publish::blocked::WaitsFor;
+use crate::broker::streams::number::StreamNumber;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, CurrentRights, DelayedBatch,
@@ -450,7 +451,7 @@ impl Harness {
     /// The stored body and part of a key after all records.
     fn stored(&self, key: RecordKey) -> Option<(Vec<u8>, Vec<u8>)> {
         let mut stored = None;
-        for RecordBytes { body, puts, parts, deletes, ends } in self.records.iter().map(Record::to_bytes) {
+        for RecordBytes { body, puts, parts, deletes, ends, .. } in self.records.iter().map(Record::to_bytes) {
             if ends == Some(key.group) || deletes.contains(&key) {
                 stored = None;
             }
@@ -590,6 +591,10 @@ impl Harness {
             Action::Persist { ticket, record } => {
                 assert!(self.unstable.get(&shard).is_none_or(|last| *last < ticket), "tickets out of order");
                 self.unstable.insert(shard, ticket);
+                if let Record::Accepted { streams, .. } = &*record {
+                    let given: Vec<u64> = streams.iter().map(|stream| self.next_sequence(*stream)).collect();
+                    record.appended(&given);
+                }
                 self.records.push(*record);
             }
             Action::Fetch(fetch) => self.fetches.push_back((shard, *fetch)),
@@ -601,6 +606,12 @@ impl Harness {
             Action::Sampled(message) => self.sampled.push(*message),
             Action::Report(report) => self.reports.push(*report),
         }
+    }
+
+    /// The store gives the next sequence in a stream.
+    fn next_sequence(&self, stream: StreamNumber) -> u64 {
+        let enters = |record: &&Record| matches!(record, Record::Accepted { streams, .. } if streams.contains(&stream));
+        self.records.iter().filter(enters).count() as u64 + 1
     }
 
     fn seen(&mut self, shard: usize, id: ConnectionId) -> &mut ClientState {

@@ -51,6 +51,7 @@ mod sampled;
 mod settings_changed;
 mod shared;
 mod silent;
+mod streams;
 mod subscribe;
 mod sys_topics;
 mod takeover;

@@ -66,7 +66,7 @@ impl Target {
         let (stable, failure) = (Arc::clone(&self.progress), Arc::clone(&self.progress));
         let hooks = Hooks {
             on_stable: Box::new(move |_, ticket| stable.set(|state| state.0 = ticket)),
-            on_failure: Box::new(move |cause| failure.set(|state| state.1 = Some(cause.to_owned()))),
+            on_failure: Arc::new(move |cause| failure.set(|state| state.1 = Some(cause.to_owned()))),
             ..Hooks::default()
         };
         let segment_bytes = store::fitting_segment_bytes(&self.data);

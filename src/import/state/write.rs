@@ -14,7 +14,7 @@ use super::report::{RemarkKind, Report};
 use super::source::Source;
 use super::subscriptions;
 use super::target::Target;
-use crate::broker::{Addressed, Delay, Durability, Owner, Record, RetainedChange, WillState};
+use crate::broker::{Addressed, Delay, Durability, Owner, Record, RetainedChange, TopicStreams, WillState};
 use crate::codec::{ClientId, Matched, Message, MessageId, MessageProperties, PacketId, Qos, SubscriptionId};
 use crate::routing::{Access, Location, SessionKey, ShardId, Subscriber};
 use crate::session::{Delivery, DeliveryPlace};
@@ -222,6 +222,8 @@ impl Writer<'_> {
             retained,
             deduplicated: None,
             receivers: Arc::new(receivers),
+            streams: TopicStreams::new(),
+            sequences: None,
             durability: Durability::PowerLoss,
             is_awaited: false,
             instead_of: None,

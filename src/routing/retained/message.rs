@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::right::PublishRight;
+use super::sequences::StreamSequences;
 use crate::codec::{ClientId, Message, Qos};
 use crate::routing::user::User;
 use crate::timestamp::Timestamp;
@@ -23,6 +24,8 @@ pub struct RetainedMessage {
     pub right: PublishRight,
     /// A number that increases with every retained message of the broker.
     pub number: u64,
+    /// Its sequences in streams; `None`: no stream keeps it.
+    pub sequences: Option<Arc<StreamSequences>>,
     /// Whether it is the retained message of its topic now.
     pub current: Current,
 }
@@ -37,6 +40,11 @@ impl RetainedMessage {
         let names = length - self.last_level().len() + (levels - 1) * NAME_BYTES;
         let user = self.user.as_ref().map_or(0, |user| user.name.len() + USER_BYTES);
         length + payload.len() + properties.encoded_len() + levels * LEVEL_BYTES + names + user + MESSAGE_BYTES
+    }
+
+    /// Whether its sequences in streams are not known yet.
+    pub fn awaits_sequences(&self) -> bool {
+        self.sequences.as_ref().is_some_and(|sequences| sequences.get().is_none())
     }
 
     pub(super) fn last_level(&self) -> &str {

@@ -18,7 +18,8 @@ fn retained(topic: &str, payload: &'static str) -> RetainedMessage {
     let message = Message::new(topic, Bytes::from(payload));
     let (qos, current) = (Qos::AtLeastOnce, Current::default());
     let (expires_at, publisher, user, right) = (None, None, None, PublishRight::always());
-    RetainedMessage { message: Arc::new(message), qos, expires_at, publisher, user, right, number: 0, current }
+    let (message, number, sequences) = (Arc::new(message), 0, None);
+    RetainedMessage { message, qos, expires_at, publisher, user, right, number, sequences, current }
 }
 
 fn topic(text: &str) -> TopicName {

@@ -54,6 +54,24 @@ impl Server {
         }
     }
 
+    /// Opens new streams, and changes those that there are. Returns whether all are as configured; otherwise they stay as they were.
+    pub(super) fn reload_streams(&mut self, config: &Config, report: &mut ReloadReport) -> bool {
+        let has_changed = config.streams != self.config.streams;
+        if has_changed {
+            match self.streams.apply(&config.streams) {
+                Ok(()) => self.shared.set_streams(self.streams.table()),
+                Err(error) => {
+                    let reason = error.to_string();
+                    log_line!(ReloadFailed { files = "streams", reason = &*reason }, "kept the previous streams: {reason}");
+                    report.kept("streams", reason);
+                    return false;
+                }
+            }
+        }
+        report.add("streams", PartResult::of(has_changed));
+        true
+    }
+
     fn apply_log(&self, before: &Log, new: &Log) {
         if before == new {
             return;

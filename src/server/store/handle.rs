@@ -18,6 +18,7 @@ use crate::server::error::ServerError;
 use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
+use crate::server::store::append::append;
 use crate::server::store::{delayed, fetch};
 use crate::server::systemd::notify;
 use crate::store::{
@@ -110,24 +111,27 @@ impl StoreHandle {
         if bytes.can_be_joined() {
             self.pending = Some(Pending { bytes, level, urgency, ticket });
         } else {
-            self.gather((ticket, urgency), level, &bytes);
+            record.appended(&self.gather((ticket, urgency), level, &bytes));
         }
     }
 
     /// Passes a record to the store. It may use the reserve, because the shard checked for room before it accepted the message.
-    fn gather(&self, (ticket, urgency): (Ticket, Urgency), level: Level, bytes: &RecordBytes) {
-        let Some(store) = &self.store else { return };
+    /// Returns the sequences in its streams.
+    fn gather(&self, (ticket, urgency): (Ticket, Urgency), level: Level, bytes: &RecordBytes) -> SmallVec<[u64; 2]> {
+        let Some(store) = &self.store else { return SmallVec::new() };
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
         let parts = bytes.parts.list();
         let entry = Entry { body, puts: &puts, parts: &parts, deletes: &deletes, ends, level, room };
-        match store.append_unannounced(self.source, ticket.0, urgency, &entry) {
-            Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
-            Err(refused @ (Refused::Full | Refused::TooLarge)) => {
+        match append(store, (self.source, ticket.0, urgency), &entry, &bytes.streams) {
+            Ok(sequences) => return sequences,
+            Err(Refused::Failed | Refused::Closed) => {}
+            Err(refused @ (Refused::Full | Refused::TooLarge | Refused::NoStream)) => {
                 // The channel is full if a failure was reported already; the first one is enough.
                 let _ = self.failures.try_send(refused.to_string());
             }
         }
+        SmallVec::new()
     }
 
     fn gather_pending(&mut self) {
@@ -254,8 +258,8 @@ pub(in crate::server) fn open(
             }
         }),
         // Every shard may have paused publishers, whether or not this commit has a record of it.
-        on_pressure: Box::new(move || all.iter().for_each(Mailbox::notify)),
-        on_failure: Box::new(move |cause| {
+        on_pressure: Arc::new(move || all.iter().for_each(Mailbox::notify)),
+        on_failure: Arc::new(move |cause| {
             log_line!(
                 StoreFailed { reason = cause },
                 "the store failed: the broker stops, and acknowledges nothing more: {cause}"
@@ -263,6 +267,7 @@ pub(in crate::server) fn open(
             let _ = failures.try_send(cause.to_owned());
         }),
         upgrade: Box::new(upgrade),
+        ..Hooks::default()
     };
     let mut recovery = Recovery::default();
     let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);
@@ -273,7 +278,8 @@ pub(in crate::server) fn open(
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
     if !recovered.unknown_kinds.is_empty() {
-        return Err(ServerError::UnknownRecords { directory, kinds: list(&recovered.unknown_kinds) });
+        let kinds: Vec<String> = recovered.unknown_kinds.iter().map(u8::to_string).collect();
+        return Err(ServerError::UnknownRecords { directory, kinds: kinds.join(", ") });
     }
     log_recovery(&directory, &report, &recovered);
     Ok((Some(Arc::new(store)), recovered))
@@ -359,11 +365,6 @@ fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
 fn upgrade(body: &[u8], puts: &[Key]) -> Option<Upgraded> {
     let (body, parts) = upgrade_record(body, &record_keys(puts))?;
     Some(Upgraded { body, parts })
-}
-
-/// Numbers, separated by commas.
-fn list(numbers: &[u8]) -> String {
-    numbers.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Logs what was recovered, and what was damaged.

@@ -138,7 +138,7 @@ fn old_payload_in_recycled_space_is_never_read_as_a_batch() {
     let forged = |salt: u64| {
         let change = Change::put(2, b"forged");
         let mut batch = vec![0; super::format::BATCH_HEADER_BYTES];
-        let super::entry::Encoded { front, tail } = super::entry::encode(&change.entry()).unwrap();
+        let super::entry::Encoded { front, tail, .. } = super::entry::encode(&change.entry()).unwrap();
         batch.extend([&front[..], &change.body, &tail].concat());
         seal_batch(&SegmentHeader { salt, ..header }, 2, 2, 1, &mut batch).unwrap();
         batch

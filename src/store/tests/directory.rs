@@ -9,7 +9,7 @@ fn open(directory: &Path, options: &Options) -> (Store, Receiver<(usize, u64)>, 
         on_stable: Box::new(move |source, ticket| {
             let _ = tell.send((source, ticket));
         }),
-        on_failure: Box::new(|error| panic!("{error}")),
+        on_failure: Arc::new(|error| panic!("{error}")),
         ..Hooks::default()
     };
     let mut recovered = Model::new();

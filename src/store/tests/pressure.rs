@@ -6,7 +6,7 @@ use super::*;
 fn counting(disk: &SimDisk, options: &Options) -> (Store, Committer, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
-    let on_pressure = Box::new(move || {
+    let on_pressure = Arc::new(move || {
         count.fetch_add(1, Ordering::Relaxed);
     });
     let hooks = Hooks { on_pressure, ..Hooks::default() };

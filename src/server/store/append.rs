@@ -1,0 +1,20 @@
+use smallvec::SmallVec;
+
+use crate::broker::StreamNumber;
+use crate::server::clock::wall_time;
+use crate::store::{Entry, Numbered, Refused, Store, Urgency};
+
+/// Appends an entry, and puts its body into these streams with the time. Returns its sequences in them.
+pub(super) fn append(
+    store: &Store,
+    (source, ticket, urgency): (usize, u64, Urgency),
+    entry: &Entry<'_>,
+    streams: &[StreamNumber],
+) -> Result<SmallVec<[u64; 2]>, Refused> {
+    if streams.is_empty() {
+        return store.append_unannounced(source, ticket, urgency, entry).map(|()| SmallVec::new());
+    }
+    let part = wall_time().0.to_le_bytes();
+    let numbered = streams.iter().map(|stream| Numbered { group: stream.group(), part: &part });
+    store.append_numbered((source, ticket, urgency), entry, &numbered.collect::<SmallVec<[_; 2]>>())
+}

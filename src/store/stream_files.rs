@@ -1,0 +1,95 @@
+//! The streams that a store has open.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::backlog::Backlog;
+use super::disk::Disk;
+use super::shortage::Shortage;
+use super::stream::{Retention, StreamLog, StreamReader};
+
+/// The groups of streams begin here.
+const GROUPS_BEGIN: u64 = 1 << 63;
+
+/// The group of the keys of a stream.
+pub(super) const fn group_of(number: u32) -> u64 {
+    GROUPS_BEGIN + number as u64
+}
+
+/// The stream whose keys have this group.
+fn number_of(group: u64) -> Option<u32> {
+    group.checked_sub(GROUPS_BEGIN).and_then(|number| u32::try_from(number).ok())
+}
+
+/// Opens the directory of the stream with this number.
+pub type StreamDisk = dyn Fn(u32) -> io::Result<Arc<dyn Disk>> + Send + Sync;
+
+/// The streams, with what is to be written to them.
+pub(super) struct StreamFiles {
+    pub(super) disk: Box<StreamDisk>,
+    pub(super) backlog: Backlog,
+    /// By the group of their keys.
+    logs: Mutex<BTreeMap<u64, OpenStream>>,
+    readers: RwLock<BTreeMap<u64, StreamReader>>,
+    /// The code of the [`Shortage`] because of which the last write could not be made.
+    shortage: AtomicU8,
+    /// The number of running backups. Nothing is removed while there are any.
+    pub(super) pins: AtomicUsize,
+}
+
+/// An open stream.
+pub(super) struct OpenStream {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) log: StreamLog,
+    pub(super) retention: Retention,
+}
+
+impl StreamFiles {
+    pub(super) fn new(disk: Box<StreamDisk>) -> Self {
+        Self {
+            disk,
+            backlog: Backlog::default(),
+            logs: Mutex::default(),
+            readers: RwLock::default(),
+            shortage: AtomicU8::new(Shortage::to_code(None)),
+            pins: AtomicUsize::new(0),
+        }
+    }
+
+    /// The open streams. The committing thread never waits for this lock: it is held during syncs.
+    pub(super) fn logs(&self) -> MutexGuard<'_, BTreeMap<u64, OpenStream>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_reader(&self, group: u64, reader: StreamReader) {
+        self.readers.write().unwrap_or_else(PoisonError::into_inner).insert(group, reader);
+    }
+
+    pub(super) fn reader(&self, group: u64) -> Option<StreamReader> {
+        self.readers.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        Shortage::from_code(self.shortage.load(Ordering::Relaxed))
+    }
+
+    /// Returns whether it is another one than before.
+    pub(super) fn set_shortage(&self, shortage: Option<Shortage>) -> bool {
+        let code = Shortage::to_code(shortage);
+        self.shortage.swap(code, Ordering::Relaxed) != code
+    }
+
+    /// The open streams by their numbers, each with its directory.
+    pub(super) fn directories(&self) -> Vec<(u32, Arc<dyn Disk>)> {
+        let logs = self.logs();
+        let numbered = logs.iter().filter_map(|(group, stream)| Some((number_of(*group)?, Arc::clone(&stream.disk))));
+        numbered.collect()
+    }
+
+    /// Lets another process open the directories.
+    pub(super) fn release(&self) {
+        self.logs().values().for_each(|stream| stream.log.release());
+    }
+}

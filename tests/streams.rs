@@ -1,0 +1,322 @@
+//! Streams of the real binary: numbers without gaps through `kill -9`, what an acknowledgement says, retention, reloads, backups.
+
+#![cfg(test)]
+
+#[path = "clients/deadline.rs"]
+#[expect(dead_code, reason = "the tests with real clients use more of it")]
+mod deadline;
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use oncemq::store::{StreamLog, StreamOptions};
+use serde_json::Value;
+use tempfile::TempDir;
+use wire::{Connect, PUBACK, Publish, Received, Version, Wire};
+
+use deadline::{PATIENCE, wait_for};
+
+/// A broker with an admin listener. Dropping it kills the process.
+struct Broker {
+    directory: TempDir,
+    child: Child,
+    mqtt: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Broker {
+    #[track_caller]
+    fn start(durability: &str, streams: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (mqtt, admin) = (free_address(), free_address());
+        let mut broker = Self { child: no_process(), directory, mqtt, admin };
+        broker.configure(durability, streams);
+        broker.restart();
+        broker
+    }
+
+    fn configure(&self, durability: &str, streams: &str) {
+        let (path, admin) = (self.path().display(), self.admin);
+        let config = format!(
+            "[server]\ndata = \"{path}/data\"\nshards = 2\nsegment_size = \"1MiB\"\ndurability = \"{durability}\"\n\
+             [admin]\naddress = \"{admin}\"\n{streams}"
+        );
+        fs::write(self.path().join("oncemq.toml"), config).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    #[track_caller]
+    fn restart(&mut self) {
+        self.child = spawn(self.path(), self.mqtt);
+        let ready = || {
+            let stream = TcpStream::connect(self.admin).ok()?;
+            exchange(stream, "GET", "/health/ready").filter(|(code, _)| *code == 200)
+        };
+        wait_for("the broker", ready);
+    }
+
+    #[track_caller]
+    fn api(&self, method: &str, path: &str) -> (u16, Value) {
+        let stream = UnixStream::connect(self.path().join("data/admin.sock")).unwrap();
+        let (code, body) = exchange(stream, method, &format!("/api/v1{path}")).unwrap();
+        (code, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    /// A figure of a stream.
+    #[track_caller]
+    fn figure(&self, stream: &str, name: &str) -> u64 {
+        let (code, answer) = self.api("GET", &format!("/streams/{stream}"));
+        assert_eq!(code, 200, "{answer}");
+        answer[name].as_u64().unwrap()
+    }
+
+    /// What a command prints.
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        let output = command.args(arguments).arg("--config").arg(self.path().join("oncemq.toml")).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Publishes at QoS 1, and waits for each acknowledgement.
+    #[track_caller]
+    fn publish(&self, topic: &str, payloads: impl IntoIterator<Item = String>) {
+        let mut wire = connect(self.mqtt, "publisher").unwrap();
+        for payload in payloads {
+            wire.send(&Publish { qos: 1, packet_id: 1, ..Publish::new(topic, payload) }.bytes(Version::V5));
+            let answer = wire.receive(PATIENCE);
+            assert!(
+                matches!(&answer, Received::Packet(ack) if ack.kind() == PUBACK && ack.reason_code() < 0x80),
+                "{answer:?}"
+            );
+        }
+    }
+
+    /// The messages of a stream in its files, by their sequences. The broker must not run.
+    fn kept(&self, stream: u32) -> BTreeMap<u64, String> {
+        kept(&self.path().join(format!("data/log/streams/{stream}")), stream)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            println!("{}", fs::read_to_string(self.path().join("output")).unwrap_or_default());
+        }
+    }
+}
+
+/// The payloads between `<` and `>`.
+fn kept(directory: &Path, stream: u32) -> BTreeMap<u64, String> {
+    let options = StreamOptions::new(stream);
+    let (log, opened) = StreamLog::open_directory(directory, &options, Duration::from_secs(5)).unwrap();
+    assert_eq!(opened.damages, []);
+    let reader = log.reader();
+    let (mut kept, mut from) = (BTreeMap::new(), reader.oldest());
+    while from < reader.end() {
+        let read = reader.read(from, 1 << 20, &mut |message| {
+            let body = String::from_utf8_lossy(message.body);
+            let payload = body.split_once('<').and_then(|(_, rest)| rest.split_once('>')).unwrap().0.to_owned();
+            assert!(message.timestamp > 1_700_000_000_000);
+            assert!(kept.insert(message.sequence, payload).is_none());
+            ControlFlow::Continue(())
+        });
+        from = read.unwrap();
+    }
+    kept
+}
+
+fn no_process() -> Child {
+    Command::new("true").spawn().unwrap()
+}
+
+fn spawn(directory: &Path, mqtt: SocketAddr) -> Child {
+    let log = OpenOptions::new().create(true).append(true).open(directory.join("output")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+    command.env_clear().args(["--listen", &mqtt.to_string(), "--allow-anonymous", "--config"]);
+    command.arg(directory.join("oncemq.toml")).stdin(Stdio::null());
+    command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// Code and body of an answer.
+fn exchange(mut stream: impl std::io::Read + std::io::Write, method: &str, path: &str) -> Option<(u16, String)> {
+    stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn connect(address: SocketAddr, client_id: &str) -> Option<Wire> {
+    let mut wire = Wire::open(address, PATIENCE).ok()?;
+    wire.send(&Connect::new(Version::V5, client_id).bytes());
+    matches!(wire.receive(PATIENCE), Received::Packet(connack) if connack.reason_code() == 0).then_some(wire)
+}
+
+/// Publishes numbered messages at QoS 1, a window at a time, until the connection ends. Returns how many were sent and which were acknowledged.
+fn flood(address: SocketAddr, publisher: u32, first: u32) -> (u32, Vec<u32>) {
+    let (mut sent, mut acknowledged) = (first, Vec::new());
+    let Some(mut wire) = connect(address, &format!("p{publisher}")) else { return (sent, acknowledged) };
+    let mut open = 0;
+    loop {
+        while open < WINDOW {
+            let payload = format!("<{publisher} {sent}>");
+            let packet_id = u16::try_from(sent % 60_000 + 1).unwrap();
+            let publish = Publish { qos: 1, packet_id, ..Publish::new(&format!("orders/{publisher}"), payload) };
+            wire.send(&publish.bytes(Version::V5));
+            (sent, open) = (sent + 1, open + 1);
+        }
+        match wire.receive(PATIENCE) {
+            Received::Packet(ack) if ack.kind() == PUBACK => {
+                assert!(ack.reason_code() < 0x80);
+                let number = u32::from(ack.packet_id()) - 1;
+                // The packet identifiers of a window are unique.
+                let number = (sent - open..sent).rev().find(|sent| sent % 60_000 == number).unwrap_or(number);
+                acknowledged.push(number);
+                open -= 1;
+            }
+            _ => return (sent, acknowledged),
+        }
+    }
+}
+
+#[test]
+fn numbers_have_no_gap_and_no_acknowledged_message_is_lost_or_doubled_by_kill_9() {
+    for durability in ["crash", "power-loss"] {
+        let streams =
+            "[[streams]]\nname = \"orders\"\ntopic = \"orders/#\"\n[[streams]]\nname = \"one\"\ntopic = \"orders/1\"\n";
+        let mut broker = Broker::start(durability, streams);
+        let mut sent = [0; PUBLISHERS];
+        let mut acknowledged: Vec<Vec<u32>> = vec![Vec::new(); PUBLISHERS];
+        for round in 0..3 {
+            let address = broker.mqtt;
+            let publishers: Vec<_> =
+                (0..).zip(sent).map(|(p, first)| thread::spawn(move || flood(address, p, first))).collect();
+            thread::sleep(Duration::from_millis(600 + 300 * round));
+            broker.kill();
+            for (index, publisher) in publishers.into_iter().enumerate() {
+                let (next, acks) = publisher.join().unwrap();
+                sent[index] = next;
+                acknowledged[index].extend(acks);
+            }
+            // The start writes to the streams what only the log has.
+            broker.restart();
+            let next = broker.figure("orders", "next");
+            broker.kill();
+            let kept = broker.kept(1);
+            assert_eq!(kept.keys().copied().collect::<Vec<_>>(), (1..next).collect::<Vec<_>>(), "a gap");
+            check(&kept, &acknowledged);
+            let of_one: Vec<_> = kept.values().filter(|payload| payload.starts_with("1 ")).collect();
+            let one = broker.kept(2);
+            assert_eq!(
+                one.values().collect::<Vec<_>>(),
+                of_one,
+                "the streams have the same messages in the same order"
+            );
+            broker.restart();
+        }
+        let count: usize = acknowledged.iter().map(Vec::len).sum();
+        assert!(count > 1_000, "only {count} messages were acknowledged");
+    }
+}
+
+/// Each acknowledged message is there once, and those of each publisher are in their order.
+fn check(kept: &BTreeMap<u64, String>, acknowledged: &[Vec<u32>]) {
+    let mut of_publishers = vec![Vec::new(); PUBLISHERS];
+    for payload in kept.values() {
+        let (publisher, number) = payload.split_once(' ').unwrap();
+        of_publishers[publisher.parse::<usize>().unwrap()].push(number.parse::<u32>().unwrap());
+    }
+    for (kept, acknowledged) in of_publishers.iter().zip(acknowledged) {
+        assert!(kept.is_sorted_by(|one, next| one < next), "doubled or out of order");
+        for number in acknowledged {
+            assert!(kept.binary_search(number).is_ok(), "message {number} was acknowledged and is lost");
+        }
+    }
+}
+
+#[test]
+fn streams_are_listed_trimmed_bounded_and_changed_by_a_reload() {
+    let stream = |settings: &str| format!("[[streams]]\nname = \"a\"\ntopic = \"a/#\"\n{settings}\n");
+    let mut broker = Broker::start("crash", &stream(""));
+    broker.publish("a/b", (0..100).map(|number| format!("<{number}>")));
+    broker.publish("b", ["<not in it>".to_owned()]);
+    wait_for("the messages", || (broker.figure("a", "next") == 101).then_some(()));
+    let table = broker.run(&["streams"]);
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..6], ["a", "a/#", "yes", "1", "101", "100"], "{table}");
+    broker.run(&["streams", "trim", "a", "--below", "51"]);
+    assert_eq!((broker.figure("a", "oldest"), broker.figure("a", "messages")), (51, 50));
+    let metrics = exchange(TcpStream::connect(broker.admin).unwrap(), "GET", "/metrics").unwrap().1;
+    assert!(metrics.contains("oncemq_stream_oldest_sequence{stream=\"a\"} 51\n"), "{metrics}");
+    assert_eq!(broker.api("GET", "/streams/b").0, 404);
+    // A bound, and a second stream.
+    broker.configure("crash", &(stream("max_messages = 10") + "[[streams]]\nname = \"b\"\ntopic = \"b\"\n"));
+    broker.run(&["reload"]);
+    wait_for("the bound", || (broker.figure("a", "oldest") == 91).then_some(()));
+    broker.publish("b", ["<first>".to_owned()]);
+    wait_for("the second stream", || (broker.figure("b", "messages") == 1).then_some(()));
+    // A stream that is not configured any more keeps its messages, and takes no more.
+    broker.configure("crash", "[[streams]]\nname = \"b\"\ntopic = \"b\"\n");
+    broker.run(&["reload"]);
+    broker.publish("a/b", ["<too late>".to_owned()]);
+    for _ in 0..2 {
+        let (_, answer) = broker.api("GET", "/streams/a");
+        assert_eq!((&answer["open"], &answer["next"], &answer["oldest"]), (&false.into(), &101.into(), &91.into()));
+        broker.kill();
+        broker.restart();
+    }
+    // It is found again under its number.
+    broker.configure("crash", &(stream("") + "[[streams]]\nname = \"b\"\ntopic = \"b\"\n"));
+    broker.run(&["reload"]);
+    broker.publish("a/b", ["<again>".to_owned()]);
+    wait_for("the old stream", || (broker.figure("a", "next") == 102).then_some(()));
+    broker.kill();
+    assert_eq!(broker.kept(1).last_key_value(), Some((&101, &"again".to_owned())));
+    assert_eq!(broker.kept(2).into_values().collect::<Vec<_>>(), ["first"]);
+}
+
+#[test]
+fn a_backup_has_the_streams() {
+    let mut broker = Broker::start("power-loss", "[[streams]]\nname = \"a\"\ntopic = \"a\"\n");
+    broker.publish("a", (0..200).map(|number| format!("<{number}>")));
+    let copy = broker.path().join("copy");
+    broker.run(&["store", "backup", copy.to_str().unwrap()]);
+    broker.publish("a", ["<later>".to_owned()]);
+    broker.kill();
+    fs::remove_dir_all(broker.path().join("data/log")).unwrap();
+    broker.run(&["store", "restore", copy.to_str().unwrap()]);
+    broker.restart();
+    assert_eq!(broker.figure("a", "next"), 201);
+    broker.publish("a", ["<next>".to_owned()]);
+    wait_for("the next message", || (broker.figure("a", "next") == 202).then_some(()));
+    broker.kill();
+    let kept = broker.kept(1);
+    assert_eq!(kept.len(), 201);
+    assert_eq!(kept.last_key_value(), Some((&201, &"next".to_owned())));
+}
+
+const PUBLISHERS: usize = 4;
+/// Messages of a publisher that are not acknowledged.
+const WINDOW: u32 = 40;
