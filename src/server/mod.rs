@@ -114,6 +114,7 @@ use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
+use store::stream_progress::StreamProgress;
 use store::streams::Streams;
 use systemd::notify;
 use watchdog::Watchdog;
@@ -203,7 +204,9 @@ impl Server {
             take_over.wait();
         }
         let lock_patience = if of_broker { LOCK_PATIENCE } else { Duration::ZERO };
-        let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience)?;
+        let progress = Arc::<StreamProgress>::default();
+        let (store, mut recovered) =
+            store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience, Arc::clone(&progress))?;
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
@@ -213,7 +216,7 @@ impl Server {
         let server = Self {
             clock,
             anchors,
-            streams: Streams::start(&config.streams, store.clone(), &mut recovered, shards)?,
+            streams: Streams::start(&config.streams, (store.clone(), progress), &mut recovered, shards)?,
             shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
