@@ -184,6 +184,21 @@ impl Store {
         self.shared.pending.append(source, ticket, urgency, entry)
     }
 
+    /// Appends entries that are recovered together or not at all: as one change that needs several bodies. They share the ticket, and must not be
+    /// empty. As for [`append_unannounced`](Self::append_unannounced), the caller must call [`announce`](Self::announce).
+    ///
+    /// # Errors
+    /// As for one entry; [`Refused::TooLarge`] also if they have more bytes together than an entry may have.
+    pub fn append_together(
+        &self,
+        source: usize,
+        ticket: u64,
+        urgency: Urgency,
+        entries: &[Entry<'_>],
+    ) -> Result<(), Refused> {
+        self.shared.pending.append_together(source, ticket, urgency, entries)
+    }
+
     /// Starts the commit of [unannounced](Self::append_unannounced) entries.
     pub fn announce(&self, urgency: Urgency) {
         self.shared.pending.announce(urgency);

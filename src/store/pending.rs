@@ -1,3 +1,5 @@
+mod together;
+
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -114,25 +116,39 @@ impl PendingEntries {
         entry: &Entry<'_>,
     ) -> Result<(), Refused> {
         let encoded = if self.keeps { Some(encode(entry)?) } else { None };
-        let mut state = self.lock();
-        if state.failure.is_some() {
-            return Err(Refused::Failed);
-        }
-        if state.closing {
-            return Err(Refused::Closed);
-        }
+        let mut state = self.accepting()?;
         if let Some(encoded) = encoded {
             if self.is_full() && entry.room == Room::Ordinary && !entry.puts.is_empty() {
                 return Err(Refused::Full);
             }
             let length = encoded.length(entry.body);
             state.batch_for(length).add(&encoded, entry.body);
-            state.bytes += length;
-            state.wants_sync |= entry.level == Level::PowerLoss;
-            if state.bytes + state.taken_bytes > self.pending_bytes_max {
-                self.congested.store(true, Ordering::Relaxed);
-            }
+            self.added(&mut state, length, entry.level);
         }
+        self.note_ticket(state, source, ticket, urgency);
+        Ok(())
+    }
+
+    /// The state, if entries are accepted.
+    fn accepting(&self) -> Result<MutexGuard<'_, State>, Refused> {
+        let state = self.lock();
+        if state.failure.is_some() {
+            return Err(Refused::Failed);
+        }
+        if state.closing { Err(Refused::Closed) } else { Ok(state) }
+    }
+
+    /// Counts the bytes that were added to a batch.
+    fn added(&self, state: &mut State, length: usize, level: Level) {
+        state.bytes += length;
+        state.wants_sync |= level == Level::PowerLoss;
+        if state.bytes + state.taken_bytes > self.pending_bytes_max {
+            self.congested.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the ticket of appended entries, and wakes the committing thread if many bytes are pending.
+    fn note_ticket(&self, mut state: MutexGuard<'_, State>, source: usize, ticket: u64, urgency: Urgency) {
         if urgency == Urgency::Awaited {
             state.awaited_since.get_or_insert_with(now);
         }
@@ -146,7 +162,6 @@ impl PendingEntries {
         if state.bytes >= URGENT_BYTES.min(self.pending_bytes_max) {
             self.notify(state, Urgency::Awaited);
         }
-        Ok(())
     }
 
     /// Notifies the committing thread of appended entries.

@@ -13,6 +13,7 @@ mod growth;
 mod levels;
 mod parts;
 mod pressure;
+mod together;
 mod upgrade;
 mod version_1;
 
