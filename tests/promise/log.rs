@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use oncemq::broker::{DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, Ticket};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
-use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
+use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store, Urgency};
 
 /// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
 pub(crate) struct Log {
@@ -80,6 +80,30 @@ impl Log {
             room: Room::Reserve,
         };
         self.store.append(shard, ticket.0, &entry).unwrap();
+        self.gathered += 1;
+        self.appended += 1;
+    }
+
+    /// Appends the records of a batch.
+    pub(crate) fn append_together(&mut self, shard: usize, ticket: Ticket, records: &[Record]) {
+        let encoded: Vec<_> = records.iter().map(Record::to_bytes).collect();
+        let lists: Vec<_> =
+            encoded.iter().map(|bytes| (keys(&bytes.puts), keys(&bytes.deletes), bytes.parts.list())).collect();
+        let entries: Vec<_> = encoded
+            .iter()
+            .zip(&lists)
+            .map(|(bytes, (puts, deletes, parts))| Entry {
+                body: &bytes.body,
+                puts,
+                parts,
+                deletes,
+                ends: bytes.ends,
+                level: Level::PowerLoss,
+                room: Room::Reserve,
+            })
+            .collect();
+        self.store.append_together(shard, ticket.0, Urgency::Awaited, &entries).unwrap();
+        self.store.announce(Urgency::Awaited);
         self.gathered += 1;
         self.appended += 1;
     }

@@ -82,6 +82,15 @@ impl World {
                 self.log.append(shard, ticket, &record, unawaited);
                 self.sync_soon();
             }
+            Action::PersistTogether { ticket, durability, records } => {
+                let side = &mut self.shards[shard];
+                assert_eq!(ticket.0, side.last_ticket.0 + 1, "tickets are numbered one by one");
+                side.last_ticket = ticket;
+                self.trace.note(self.now, None, || format!("shard {shard} persists {} {records:?}", ticket.0));
+                records.iter().for_each(|record| self.checker.on_record(shard, ticket, record));
+                self.log.append_together(shard, ticket, &records, durability);
+                self.sync_soon();
+            }
             Action::PrepareDelayed(_) => unreachable!("no client delays a message"),
             Action::Fetch(fetch) => {
                 self.trace.note(self.now, None, || format!("shard {shard} fetches {fetch:?}"));

@@ -1,3 +1,4 @@
+mod together;
 use std::cell::Cell;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -124,8 +125,7 @@ impl StoreHandle {
         match store.append_unannounced(self.source, ticket.0, urgency, &entry) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
-                // The channel is full if a failure was reported already; the first one is enough.
-                let _ = self.failures.try_send(refused.to_string());
+                let _ = self.failures.try_send(refused.to_string()); // full: a failure was reported already
             }
         }
     }
