@@ -100,7 +100,11 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Verdict {
         let (route, level) = (&resolved.route, accepted.level);
-        let must_wait = || level > Durability::None && self.copies_must_wait(publisher, accepted.qos);
+        let must_wait = || match level {
+            // It has no record, but must not overtake a batch of the publisher, which is more durable. [MQTT-4.6.0-6]
+            Durability::None => !self.pipeline.is_stable(self.copies_held_until(publisher)),
+            Durability::Crash | Durability::PowerLoss => self.copies_must_wait(publisher, accepted.qos),
+        };
         let copies_wait = self.is_grouping() || must_wait();
         let only = only_receiver(publisher, route, chosen);
         let has_receivers = !(route.receivers.is_empty() && chosen.is_empty());
