@@ -50,6 +50,7 @@ const LAYERS: [Layer; 31] = [
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
+    Layer::pure("batch", &["codec", "topic"], BATCH_CRATES),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
     Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
@@ -76,7 +77,7 @@ const LAYERS: [Layer; 31] = [
 ];
 
 /// Topics and their rules, and one client at a time.
-const BELOW_BROKER: &[&str] = &["session", "routing", "rewrite", "codec", "dense_map", "topic", "timestamp"];
+const BELOW_BROKER: &[&str] = &["batch", "session", "routing", "rewrite", "codec", "dense_map", "topic", "timestamp"];
 /// Plain data about what can be set.
 const BELOW_CONFIG: &[&str] = &["codec", "private_address", "rewrite", "topic", "timestamp"];
 /// Who a client is and what it may do is decided without a connection or a Session.
@@ -116,6 +117,9 @@ const ROUTING_CRATES: &[&str] =
 /// The random number generator has no source of randomness: its seed is given.
 const SHARED_CRATES: &[&str] =
     &["bytes", "bytestring", "foldhash", "hashbrown", "rand_chacha", "slab", "smallvec", "thiserror"];
+
+/// With the form of a batch in JSON.
+const BATCH_CRATES: &[&str] = &["base64", "bytes", "bytestring", "serde", "serde_json"];
 
 /// With the form of a request's body, and the algorithm of its signature.
 const SINK_CRATES: &[&str] = &["base64", "bytes", "bytestring", "pbkdf2", "rand_chacha", "serde", "serde_json", "sha2"];

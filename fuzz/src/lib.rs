@@ -3,6 +3,7 @@
 //! libFuzzer calls them from `fuzz_targets/`, and `tests/fuzz.rs` from the tests of the broker, without libFuzzer.
 
 mod admin;
+mod batch;
 mod choices;
 mod decode;
 mod encode;
@@ -21,9 +22,10 @@ mod tokens;
 mod user_properties;
 
 /// Every target: its name, its function, and how often the tests call it with mutated seeds.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "acl", run: files::acl, runs: 400 },
     Target { name: "admin", run: admin::admin, runs: 150 },
+    Target { name: "batch", run: batch::batch, runs: 3_000 },
     Target { name: "config", run: files::config, runs: 400 },
     Target { name: "decode", run: decode::decode, runs: 3_000 },
     Target { name: "dynsec", run: import::dynsec, runs: 300 },

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::{NonZeroU16, NonZeroU32};
+use std::slice;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use oncemq::codec::{
 use oncemq::rewrite::RewriteRules;
 use oncemq::routing::{Access, RetainedLimits, ShardId, ShareStrategy};
 use oncemq::store::sim::{Loss, SimDisk};
-use oncemq::store::{self, Committer, Entry, Hooks, Key, Level, Options, Room, Store};
+use oncemq::store::{self, Committer, Entry, Hooks, Key, Level, Options, Room, Store, Urgency};
 use oncemq::timestamp::Timestamp;
 use oncemq::topic::{Filter, MountPoint, TopicName};
 
@@ -383,7 +384,8 @@ impl World {
                 Action::Pause { connection } => self.connection(shard, connection).paused = true,
                 Action::Resume { connection } => self.connection(shard, connection).paused = false,
                 Action::Authenticate { connection, .. } => self.authenticating.push_back((shard, connection)),
-                Action::Persist { ticket, record } => self.persist(shard, ticket, &record),
+                Action::Persist { ticket, record } => self.persist(shard, ticket, slice::from_ref(&*record)),
+                Action::PersistTogether { ticket, records, .. } => self.persist(shard, ticket, &records),
                 Action::Forward { shard, message } => self.forwarded.push_back((usize::from(shard.0), message)),
                 Action::Fetch(fetch) => self.fetches.push_back((shard, fetch)),
                 Action::PrepareDelayed(batch) => self.prepared.push_back((shard, batch)),
@@ -401,15 +403,27 @@ impl World {
         found.unwrap_or_else(|| panic!("an action for {id:?}, which has ended"))
     }
 
-    fn persist(&mut self, shard: usize, ticket: Ticket, record: &Record) {
+    fn persist(&mut self, shard: usize, ticket: Ticket, records: &[Record]) {
         assert!(ticket.0 > self.tickets[shard], "tickets ascend");
         self.tickets[shard] = ticket.0;
-        let bytes = record.to_bytes();
-        let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
-        let (level, room) = (Level::PowerLoss, Room::Reserve);
-        let (body, ends) = (&bytes.body, bytes.ends);
-        let entry = Entry { body, puts: &puts, parts: &bytes.parts.list(), deletes: &deletes, ends, level, room };
-        self.store.append(shard, ticket.0, &entry).expect("the disk has room");
+        let encoded: Vec<_> = records.iter().map(Record::to_bytes).collect();
+        let lists: Vec<_> =
+            encoded.iter().map(|bytes| (keys(&bytes.puts), keys(&bytes.deletes), bytes.parts.list())).collect();
+        let entries: Vec<_> = encoded
+            .iter()
+            .zip(&lists)
+            .map(|(bytes, (puts, deletes, parts))| Entry {
+                body: &bytes.body,
+                puts,
+                parts,
+                deletes,
+                ends: bytes.ends,
+                level: Level::PowerLoss,
+                room: Room::Reserve,
+            })
+            .collect();
+        self.store.append_together((shard, ticket.0, Urgency::Awaited), &entries, &[]).expect("the disk has room");
+        self.store.announce(Urgency::Awaited);
     }
 }
 
@@ -484,13 +498,30 @@ fn packet(choices: &mut Choices<'_>) -> ClientPacket {
 }
 
 fn publish(choices: &mut Choices<'_>, id: PacketId) -> Publish {
-    let mut publish = Publish::new(topic(choices), vec![b'.'; usize::from(choices.byte()) * 4]);
+    let (topic, length) = (topic(choices), choices.byte());
+    let mut publish = match length {
+        u8::MAX => Publish::new(TopicName::new("$batch".into()).expect("a legal topic"), messages(choices)),
+        _ => Publish::new(topic, vec![b'.'; usize::from(length) * 4]),
+    };
     publish.qos = Qos::new(choices.byte() % 3).expect("below 3");
     publish.packet_id = (publish.qos != Qos::AtMostOnce).then_some(id);
     publish.retain = choices.byte() % 4 == 1;
     publish.dup = publish.packet_id.is_some() && choices.byte() % 4 == 1;
     publish.message_expiry_interval = (choices.byte() % 4 == 1).then(|| u32::from(choices.byte()));
     publish
+}
+
+/// The payload of a batch.
+fn messages(choices: &mut Choices<'_>) -> String {
+    let messages: Vec<_> = (0..=choices.below(3))
+        .map(|_| {
+            let (topic, bits) = (topic(choices), choices.byte());
+            let (qos, retain, payload) = (bits % 4, bits & 4 != 0, if bits & 8 == 0 { "" } else { "x" });
+            let delay = if bits & 48 == 48 { "$delayed/5/" } else { "" };
+            format!(r#"{{"topic":"{delay}{topic}","qos":{qos},"retain":{retain},"payload":"{payload}"}}"#)
+        })
+        .collect();
+    format!("[{}]", messages.join(","))
 }
 
 fn options(choices: &mut Choices<'_>) -> SubscriptionOptions {
@@ -532,6 +563,7 @@ fn settings() -> Settings {
         deduplication_ids_max: 4,
         check_retain_source: true,
         delayed_publish: true,
+        batch_messages_max: 5,
         delayed_limits: DelayedLimits {
             messages_max: 100,
             bytes_max: 100_000,

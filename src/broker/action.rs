@@ -2,6 +2,7 @@ use crate::broker::delayed::batch::DelayedBatch;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::event::AuthenticationRequest;
 use crate::broker::ids::ConnectionId;
+use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::fetch::Fetch;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::sampled_message::SampledMessage;
@@ -58,6 +59,16 @@ pub enum Action {
         ticket: Ticket,
         /// The record.
         record: Box<Record>,
+    },
+    /// Make records stable that are recovered together or not at all: those of a batch. They share the ticket, which is answered as that of
+    /// [`Action::Persist`], and an answer to a client waits for it.
+    PersistTogether {
+        /// Their ticket.
+        ticket: Ticket,
+        /// The durability that makes all of them stable.
+        durability: Durability,
+        /// The records, at least one, in their order.
+        records: Vec<Record>,
     },
     /// Read messages from the store on another thread; answered by [`Event::Fetched`](crate::broker::Event::Fetched). Until then the Session
     /// sends no later message.

@@ -32,6 +32,12 @@ pub struct Counters {
     pub delayed_published: u64,
     /// Messages not accepted to be published later, because a limit was reached.
     pub delayed_refused: u64,
+    /// Batches that were accepted.
+    pub batches: u64,
+    /// Their messages.
+    pub batch_messages: u64,
+    /// Batches that were refused: malformed, denied, or without room.
+    pub batches_refused: u64,
     /// Messages recognized as duplicates by their `dedup-id`.
     pub duplicates: u64,
     /// Identifiers that expired from the deduplication window.
@@ -212,6 +218,9 @@ impl Add for Counters {
         self.delayed_accepted += other.delayed_accepted;
         self.delayed_published += other.delayed_published;
         self.delayed_refused += other.delayed_refused;
+        self.batches += other.batches;
+        self.batch_messages += other.batch_messages;
+        self.batches_refused += other.batches_refused;
         self.duplicates += other.duplicates;
         self.deduplication_expired += other.deduplication_expired;
         self.deduplication_left += other.deduplication_left;

@@ -19,6 +19,7 @@
 //! | subscriptions | `subscriptions_per_session_max` | from `High` on, SUBSCRIBE is refused with 0x97 |
 //! | Topic Aliases of clients | `topic_alias_maximum` for each connection | from `High` on, a client that sets one is ended with 0x97 |
 //! | route cache | 32 MiB for each shard | the bound shrinks to a quarter, a sixteenth, a sixty-fourth |
+//! | a batch | the size of its packet, `batch_messages_max`, 200,000 copies; within one turn | – |
 //! | delayed messages | `delayed_messages_max`, about 60 bytes each: 24 in the schedule, the rest in the index of the store; their contents are in the store | from `High` on, a new one is refused with 0x97 |
 //! | delayed messages without a store | `delayed_bytes_max` | as above |
 //! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |

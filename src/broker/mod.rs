@@ -3,6 +3,7 @@
 mod action;
 mod announce;
 mod auto_subscribe;
+mod batch;
 mod client_events;
 mod client_filter;
 mod client_history;

@@ -53,7 +53,9 @@ pub struct Settings {
     pub deduplication_ids_max: usize,
     /// Whether a message to `$delayed/SECONDS/TOPIC` is published to TOPIC later.
     pub delayed_publish: bool,
-    /// The bounds of these messages.
+    /// The greatest number of messages in a PUBLISH to `$batch`; 0: it is a topic like any other.
+    pub batch_messages_max: usize,
+    /// The bounds of delayed messages.
     pub delayed_limits: DelayedLimits,
     /// The greatest number of unacknowledged QoS 1 and 2 messages to one client; the client's Receive Maximum may be lower.
     pub inflight_messages_max: NonZeroU16,
@@ -188,6 +190,11 @@ impl Settings {
     pub(in crate::broker) fn send_window(&self, class: LimitsClass) -> NonZeroU16 {
         let own = self.user_limits.of(class).and_then(|own| own.inflight_messages_max);
         own.unwrap_or(self.inflight_messages_max)
+    }
+
+    /// The strongest durability of any message: that of the store.
+    pub(in crate::broker) fn strongest_durability(&self) -> Durability {
+        self.durability_rules.iter().map(|rule| rule.level).fold(self.durability, Ord::max)
     }
 
     /// The durability of the messages of a topic, by the first rule that matches. Without rules it is the highest level, and the store applies

@@ -26,6 +26,7 @@ use crate::broker::load::Load;
 use crate::broker::memory_level::MemoryLevel;
 use crate::broker::operator::outcomes::Outcomes;
 use crate::broker::operator::state::Operator;
+use crate::broker::persistence::group::RecordGroup;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
@@ -98,6 +99,8 @@ pub struct Shard {
 
     /// The tickets of records, and the messages and answers that wait for their commit.
     pub(super) pipeline: CommitPipeline,
+    /// The records of the batch that is being accepted.
+    pub(super) group: Option<Box<RecordGroup>>,
     pub(super) store_room: StoreRoom,
     /// The queries that are answered when their ticket is stable. The caller of [`Event::Query`] bounds their number.
     pub(super) awaited: Vec<(Ticket, QueryId, Answer)>,
@@ -150,6 +153,7 @@ impl Shard {
             delayed_limit: "",
             filter_requests: VecDeque::new(),
             pipeline: CommitPipeline::default(),
+            group: None,
             store_room: StoreRoom::Some,
             awaited: Vec::new(),
             queue_views: Vec::new(),

@@ -31,6 +31,11 @@ impl Decoder {
         Self { version: None, maximum_packet_size, has_connected: false, has_failed: false, last_topic }
     }
 
+    /// A decoder for the packets that follow a CONNECT of this version, of any size.
+    pub fn connected(version: ProtocolVersion) -> Self {
+        Self { version: Some(version), has_connected: true, ..Self::new(u32::MAX) }
+    }
+
     /// The version in which to respond: that of CONNECT, or for an unsupported version the closest one. `None` before
     /// CONNECT, and after one that is malformed before its protocol level; then no response is sent.
     pub const fn version(&self) -> Option<ProtocolVersion> {

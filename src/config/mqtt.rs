@@ -36,6 +36,8 @@ pub struct Mqtt {
     pub deduplication_window: Duration,
     /// Whether a message to `$delayed/SECONDS/TOPIC` is published to TOPIC after so many seconds.
     pub delayed_publish: bool,
+    /// The greatest number of messages in a PUBLISH to `$batch`, which are published together or not at all. 0 disables batches.
+    pub batch_messages_max: usize,
     /// Whether clients may subscribe to `$exclusive/TOPIC`, of which there is one subscription at a time.
     pub exclusive_subscriptions: bool,
     /// What happens to stored messages with a Message Expiry Interval at a start at which the time that has passed is unknown.
@@ -71,6 +73,8 @@ impl Default for Mqtt {
             deduplication_window: Duration::from_secs(600),
             // As in EMQX. Other clients don't notice: a `$` begins only topics of the broker.
             delayed_publish: true,
+            // A batch is handled in one turn of its shard, about a millisecond for so many messages of one receiver.
+            batch_messages_max: 1_000,
             // As in EMQX: a client that is away for long keeps the others from the topic.
             exclusive_subscriptions: false,
             // Otherwise a device without a battery clock would lose acknowledged messages at each boot.

@@ -8,6 +8,7 @@ use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
 mod cursor;
+mod fits;
 mod message;
 mod names;
 mod node;

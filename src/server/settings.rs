@@ -56,6 +56,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         deduplication_window: mqtt.deduplication_window,
         deduplication_ids_max: limits.deduplication_ids_max,
         delayed_publish: mqtt.delayed_publish,
+        batch_messages_max: mqtt.batch_messages_max,
         delayed_limits: DelayedLimits {
             messages_max: limits.delayed_messages_max,
             bytes_max: limits.delayed_bytes_max,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::{Delivery, Limits, Link, Rights};
-use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket};
+use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket, UserProperties};
 
 /// The number of a record that a shard passed to the store. Each shard counts from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -35,6 +35,19 @@ pub enum Event {
         wait: Option<Ticket>,
         /// Whether a message with the same `dedup-id` was accepted before.
         duplicate: bool,
+    },
+    /// The same as [`Answered`](Self::Answered) for an accepted message whose client wants to know what was done.
+    AnsweredInDetail {
+        /// The Packet Identifier of the PUBLISH.
+        packet_id: PacketId,
+        /// The QoS of the PUBLISH: 1 or 2.
+        qos: Qos,
+        /// The Reason Code of PUBACK or PUBREC, not an error.
+        reason_code: ReasonCode,
+        /// The ticket that must be stable before.
+        wait: Option<Ticket>,
+        /// The User Properties, if they fit.
+        told: UserProperties,
     },
     /// The [`Action::Publish`](super::Action::Publish) of a message at QoS 1 or 2 is refused.
     Refused {

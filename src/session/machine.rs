@@ -109,6 +109,11 @@ impl Session {
             Event::Answered { packet_id, qos, reason_code, wait, duplicate } => {
                 self.on_answered(Answer { packet_id, qos, reason_code, wait, duplicate }, None, actions);
             }
+            Event::AnsweredInDetail { packet_id, qos, reason_code, wait, told } => {
+                let mut ack = Ack::new(packet_id, reason_code);
+                ack.details = self.connection.link.as_ref().and_then(|link| link.details_told(&ack, told));
+                self.acknowledge(ack, qos, wait, actions);
+            }
             Event::Refused { packet_id, qos, reason_code, sentence } => {
                 self.on_answered(Answer::refusal(packet_id, qos, reason_code), Some(&sentence), actions);
             }
@@ -274,12 +279,18 @@ impl Session {
         } else if duplicate {
             ack.details = link.details_of_duplicate(&ack);
         }
+        if qos == Qos::ExactlyOnce && refused_5 {
+            self.inbound.refused(id);
+            return self.respond(ServerPacket::Pubrec(ack), wait, actions);
+        }
+        self.acknowledge(ack, qos, wait, actions);
+    }
+
+    /// Sends PUBACK or PUBREC for a message that is not refused to a 5.0 client.
+    #[inline(always)]
+    fn acknowledge(&mut self, ack: Ack, qos: Qos, wait: Option<Ticket>, actions: &mut impl Actions) {
         if qos == Qos::ExactlyOnce {
-            if refused_5 {
-                self.inbound.refused(id);
-            } else {
-                self.inbound.accepted(id, wait);
-            }
+            self.inbound.accepted(ack.packet_id, wait);
             self.respond(ServerPacket::Pubrec(ack), wait, actions);
         } else {
             self.respond(ServerPacket::Puback(ack), wait, actions);

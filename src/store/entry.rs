@@ -341,6 +341,9 @@ const SEARCHED_PARTS_MAX: usize = 8;
 /// Larger than any MQTT packet with its topic and keys; offsets in a segment still fit 32 bits.
 const ENTRY_BYTES_MAX: usize = 1 << 29;
 
+/// The most bytes of entries that are appended together: as those of the largest entry.
+pub(super) const TOGETHER_BYTES_MAX: usize = ENTRY_BYTES_MAX;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

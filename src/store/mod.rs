@@ -231,6 +231,22 @@ impl Store {
         self.shared.pending.append((source, ticket, urgency), entry, numbered)
     }
 
+    /// Appends entries that are recovered together or not at all: as one change that needs several bodies. They share the ticket, and must not be
+    /// empty. `numbered`: the further puts of each entry whose ids the store gives, as far as entries have any; their ids are returned. The first
+    /// argument is source, ticket and urgency. As for [`append_unannounced`](Self::append_unannounced), the caller must call
+    /// [`announce`](Self::announce).
+    ///
+    /// # Errors
+    /// As for one entry; [`Refused::TooLarge`] also if they have more bytes together than an entry may have.
+    pub fn append_together(
+        &self,
+        (source, ticket, urgency): (usize, u64, Urgency),
+        entries: &[Entry<'_>],
+        numbered: &[&[Numbered<'_>]],
+    ) -> Result<Vec<SmallVec<[u64; 2]>>, Refused> {
+        self.shared.pending.append_together((source, ticket, urgency), entries, numbered)
+    }
+
     /// Starts the commit of [unannounced](Self::append_unannounced) entries.
     pub fn announce(&self, urgency: Urgency) {
         self.shared.pending.announce(urgency);

@@ -19,15 +19,27 @@ impl NextNumbers {
 
     /// The next ids in the groups of these puts. If one of the groups is unknown, none is taken.
     pub(super) fn take(&mut self, numbered: &[Numbered<'_>]) -> Result<Numbers, Refused> {
-        if !numbered.iter().all(|put| self.0.contains_key(&put.group)) {
-            return Err(Refused::NoStream);
-        }
+        self.check(numbered)?;
+        Ok(self.next(numbered))
+    }
+
+    /// The same for the puts of several entries.
+    pub(super) fn take_all(&mut self, entries: &[&[Numbered<'_>]]) -> Result<Vec<Numbers>, Refused> {
+        entries.iter().try_for_each(|numbered| self.check(numbered))?;
+        Ok(entries.iter().map(|numbered| self.next(numbered)).collect())
+    }
+
+    fn check(&self, numbered: &[Numbered<'_>]) -> Result<(), Refused> {
+        if numbered.iter().all(|put| self.0.contains_key(&put.group)) { Ok(()) } else { Err(Refused::NoStream) }
+    }
+
+    fn next(&mut self, numbered: &[Numbered<'_>]) -> Numbers {
         let next = |put: &Numbered<'_>| {
             let next = self.0.entry(put.group).or_default();
             *next += 1;
             *next - 1
         };
-        Ok(numbered.iter().map(next).collect())
+        numbered.iter().map(next).collect()
     }
 }
 
@@ -46,5 +58,8 @@ mod tests {
         assert_eq!(numbers.take(&puts(&[2, 1])).unwrap()[..], [1, 6]);
         assert_eq!(numbers.take(&puts(&[1, 3])), Err(Refused::NoStream));
         assert_eq!(numbers.take(&puts(&[1, 2])).unwrap()[..], [7, 2]);
+        assert_eq!(numbers.take_all(&[&puts(&[1]), &puts(&[3])]), Err(Refused::NoStream));
+        let [first, second] = &numbers.take_all(&[&puts(&[1]), &puts(&[2, 1])]).unwrap()[..] else { panic!() };
+        assert_eq!((&first[..], &second[..]), (&[8][..], &[3, 9][..]));
     }
 }

@@ -1,3 +1,5 @@
+mod together;
+
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -117,13 +119,7 @@ impl PendingEntries {
         numbered: &[Numbered<'_>],
     ) -> Result<Numbers, Refused> {
         let mut encoded = if self.keeps { Some(encode_numbered(entry, numbered)?) } else { None };
-        let mut state = self.lock();
-        if state.failure.is_some() {
-            return Err(Refused::Failed);
-        }
-        if state.closing {
-            return Err(Refused::Closed);
-        }
+        let mut state = self.accepting()?;
         let mut numbers = Numbers::new();
         if let Some(encoded) = &mut encoded {
             let has_puts = !(entry.puts.is_empty() && numbered.is_empty());
@@ -137,12 +133,32 @@ impl PendingEntries {
             }
             let length = encoded.length(entry.body);
             state.batch_for(length).add(encoded, entry.body);
-            state.bytes += length;
-            state.wants_sync |= entry.level == Level::PowerLoss;
-            if state.bytes + state.taken_bytes + self.stream_bytes.load(Ordering::Relaxed) > self.pending_bytes_max {
-                self.congested.store(true, Ordering::Relaxed);
-            }
+            self.added(&mut state, length, entry.level);
         }
+        self.note_ticket(state, source, ticket, urgency);
+        Ok(numbers)
+    }
+
+    /// The state, if entries are accepted.
+    fn accepting(&self) -> Result<MutexGuard<'_, State>, Refused> {
+        let state = self.lock();
+        if state.failure.is_some() {
+            return Err(Refused::Failed);
+        }
+        if state.closing { Err(Refused::Closed) } else { Ok(state) }
+    }
+
+    /// Counts the bytes that were added to a batch.
+    fn added(&self, state: &mut State, length: usize, level: Level) {
+        state.bytes += length;
+        state.wants_sync |= level == Level::PowerLoss;
+        if state.bytes + state.taken_bytes + self.stream_bytes.load(Ordering::Relaxed) > self.pending_bytes_max {
+            self.congested.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the ticket of appended entries, and wakes the committing thread if many bytes are pending.
+    fn note_ticket(&self, mut state: MutexGuard<'_, State>, source: usize, ticket: u64, urgency: Urgency) {
         if urgency == Urgency::Awaited {
             state.awaited_since.get_or_insert_with(now);
         }
@@ -156,7 +172,6 @@ impl PendingEntries {
         if state.bytes >= URGENT_BYTES.min(self.pending_bytes_max) {
             self.notify(state, Urgency::Awaited);
         }
-        Ok(numbers)
     }
 
     /// Notifies the committing thread of appended entries.

@@ -14,6 +14,7 @@ mod levels;
 mod parts;
 mod pressure;
 mod streams;
+mod together;
 mod upgrade;
 mod version_1;
 

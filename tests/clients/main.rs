@@ -9,6 +9,8 @@ mod agent;
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod broker;

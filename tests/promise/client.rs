@@ -215,14 +215,35 @@ impl Lab {
         self.publish_as(client, topic, payload, (qos, true));
     }
 
-    fn publish_as(&mut self, number: usize, topic: &'static str, payload: &str, (qos, retain): (Qos, bool)) {
+    /// Publishes a batch: topic, payload and QoS of each message, and whether it is retained.
+    pub(crate) fn publish_batch(&mut self, number: usize, messages: &[(&'static str, &str, Qos, bool)], qos: Qos) {
+        let mut json = Vec::new();
+        let first = self.ledger.messages.len();
+        for (topic, payload, own, retain) in messages {
+            let own_qos = own.level();
+            json.push(format!(r#"{{"topic":"{topic}","payload":"{payload}","qos":{own_qos},"retain":{retain}}}"#));
+            // A batch at QoS 1 may be published again, whatever the QoS of its messages is.
+            self.note_sent(number, topic, payload, qos.min(*own));
+        }
+        self.publish_as(number, "$batch", &format!("[{}]", json.join(",")), (qos, false));
+        let batch = first + messages.len();
+        self.ledger.messages[batch].members = (first..batch).collect();
+    }
+
+    /// Notes a message in the ledger, with those who are subscribed to its topic. Returns its number.
+    fn note_sent(&mut self, number: usize, topic: &str, payload: &str, qos: Qos) -> usize {
         let delayed = topic.strip_prefix("$delayed/").and_then(|rest| rest.split_once('/'));
         let target = delayed.map_or(topic, |(_, target)| target);
         let belief = |client: &Client| client.subscriptions.get(target).copied().unwrap_or(Belief::Gone);
         let receivers = self.clients.iter().map(|client| (client.number, belief(client))).collect();
         let (topic, payload) = (topic.to_owned(), payload.to_owned());
-        self.ledger.messages.push(Sent { publisher: number, topic, payload, qos, acknowledged: false, receivers });
-        let message = self.ledger.messages.len() - 1;
+        let (acknowledged, members) = (false, Vec::new());
+        self.ledger.messages.push(Sent { publisher: number, topic, payload, qos, acknowledged, receivers, members });
+        self.ledger.messages.len() - 1
+    }
+
+    fn publish_as(&mut self, number: usize, topic: &'static str, payload: &str, (qos, retain): (Qos, bool)) {
+        let message = self.note_sent(number, topic, payload, qos);
         if qos > Qos::AtMostOnce {
             let client = &mut self.clients[number];
             let id = client.free_id();
@@ -366,6 +387,9 @@ impl Lab {
             self.fail("a message was refused");
         }
         self.ledger.messages[message].acknowledged = true;
+        for member in self.ledger.messages[message].members.clone() {
+            self.ledger.messages[member].acknowledged = true;
+        }
     }
 
     fn on_answered(&mut self, number: usize, id: PacketId) {

@@ -47,6 +47,7 @@ impl Writer {
         for action in actions {
             match action {
                 Action::Persist { ticket, record } => self.log.append(0, ticket, &record),
+                Action::PersistTogether { ticket, records, .. } => self.log.append_together(0, ticket, &records),
                 Action::Authenticate { connection, .. } => {
                     let access = Arc::new(Access::everything());
                     let (user, verified_user, authentication_data) =

@@ -281,6 +281,12 @@ impl Lab {
                 self.commit_soon();
                 self.tick();
             }
+            Action::PersistTogether { ticket, records, .. } => {
+                self.note(|_| format!("    records {} {records:?}", ticket.0));
+                self.log.append_together(shard, ticket, &records);
+                self.commit_soon();
+                self.tick();
+            }
             Action::Forward { shard, message } => {
                 self.queue.push_back(Step::Forwarded(usize::from(shard.0), message));
             }

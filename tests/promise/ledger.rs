@@ -22,6 +22,8 @@ pub(crate) struct Sent {
     pub(crate) acknowledged: bool,
     /// What each client knew about its subscription at that time.
     pub(crate) receivers: Vec<(usize, Belief)>,
+    /// The messages of a batch: acknowledged with it, and there with each other or not at all.
+    pub(crate) members: Vec<usize>,
 }
 
 /// What a client knows about a subscription.
@@ -80,6 +82,21 @@ impl Lab {
         }
         for client in 0..self.clients.len() {
             self.check_order(client);
+            self.check_batches(client);
+        }
+    }
+
+    /// A durable Session that is subscribed to all messages of a batch has got all of them or none.
+    fn check_batches(&self, client: usize) {
+        let is_there = |message: &Sent| matches!(message.receivers.get(client), Some((_, Belief::There(_))));
+        for batch in self.ledger.messages.iter().filter(|message| !message.members.is_empty()) {
+            let members = batch.members.iter().map(|member| &self.ledger.messages[*member]);
+            let counts: Vec<_> =
+                members.filter(|member| is_there(member)).map(|member| self.count(client, &member.payload)).collect();
+            let is_durable = self.clients[client].lifetime == Lifetime::Durable;
+            if is_durable && counts.contains(&0) && counts.iter().any(|count| *count > 0) {
+                self.fail(&format!("{} got a part of a batch: {counts:?}", self.clients[client].name));
+            }
         }
     }
 

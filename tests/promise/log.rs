@@ -5,7 +5,9 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use oncemq::broker::{DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, Ticket};
+use oncemq::broker::{
+    DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, StreamNumber, Ticket,
+};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{
     Committer, Disk, DiskFile, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Progress, Report, Retention,
@@ -93,6 +95,34 @@ impl Log {
         let given = self.store.append_numbered((shard, ticket.0, Urgency::Awaited), &entry, &numbered).unwrap();
         self.store.announce(Urgency::Awaited);
         record.appended(&given);
+        self.gathered += 1;
+        self.appended += 1;
+    }
+
+    /// Appends the records of a batch.
+    pub(crate) fn append_together(&mut self, shard: usize, ticket: Ticket, records: &[Record]) {
+        let encoded: Vec<_> = records.iter().map(Record::to_bytes).collect();
+        let lists: Vec<_> =
+            encoded.iter().map(|bytes| (keys(&bytes.puts), keys(&bytes.deletes), bytes.parts.list())).collect();
+        let entries: Vec<_> = encoded
+            .iter()
+            .zip(&lists)
+            .map(|(bytes, (puts, deletes, parts))| Entry {
+                body: &bytes.body,
+                puts,
+                parts,
+                deletes,
+                ends: bytes.ends,
+                level: Level::PowerLoss,
+                room: Room::Reserve,
+            })
+            .collect();
+        let numbered = |stream: &StreamNumber| Numbered { group: stream.group(), part: &[7; 8] };
+        let puts: Vec<Vec<_>> = encoded.iter().map(|bytes| bytes.streams.iter().map(numbered).collect()).collect();
+        let puts: Vec<_> = puts.iter().map(Vec::as_slice).collect();
+        let given = self.store.append_together((shard, ticket.0, Urgency::Awaited), &entries, &puts).unwrap();
+        records.iter().zip(&given).for_each(|(record, given)| record.appended(given));
+        self.store.announce(Urgency::Awaited);
         self.gathered += 1;
         self.appended += 1;
     }

@@ -5,6 +5,7 @@
 
 #![cfg(test)]
 
+mod batches;
 mod client;
 mod golden;
 mod lab;

@@ -17,7 +17,7 @@ const Q1: Qos = Qos::AtLeastOnce;
 const Q2: Qos = Qos::ExactlyOnce;
 
 /// Every kind of crash at every level that must survive it.
-fn crashes() -> impl Iterator<Item = (Level, Crash)> {
+pub(crate) fn crashes() -> impl Iterator<Item = (Level, Crash)> {
     let survivable =
         [(Level::Crash, Loss::Process), (Level::PowerLoss, Loss::Process), (Level::PowerLoss, Loss::Power)];
     let committed = [Committed::Nothing, Committed::Part(1), Committed::Part(2), Committed::All];
@@ -32,7 +32,7 @@ fn crashes() -> impl Iterator<Item = (Level, Crash)> {
 }
 
 /// Runs a scenario with every crash.
-fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
+pub(crate) fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
     for shards in [1, 2] {
         for (level, crash) in crashes() {
             let mut lab = Lab::new(shards, level);

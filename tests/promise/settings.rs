@@ -26,6 +26,7 @@ pub(crate) fn settings() -> Settings {
         deduplication_ids_max: 10,
         check_retain_source: true,
         delayed_publish: true,
+        batch_messages_max: 5,
         delayed_limits: DelayedLimits {
             messages_max: 100,
             bytes_max: 100_000,

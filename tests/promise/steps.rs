@@ -72,7 +72,7 @@ fn with_a_crash_at_every_step(qos: Qos, loss: Loss) {
 }
 
 /// Every combination of completed commits and delivered packets.
-fn crashes_of(loss: Loss, step: u64) -> impl Iterator<Item = Crash> {
+pub(crate) fn crashes_of(loss: Loss, step: u64) -> impl Iterator<Item = Crash> {
     let committed = [Committed::Nothing, Committed::Part(1), Committed::Part(2), Committed::All];
     committed.into_iter().flat_map(move |committed| {
         [Wire::Lost, Wire::Delivered].map(|wire| Crash { loss, committed, wire, seed: step })

@@ -76,6 +76,7 @@ impl World {
             for client in 0..self.clients.len() {
                 missing += self.check_delivered(client).map_err(|text| (Some(client), text))?;
             }
+            self.check_batches().map_err(|text| (None, text))?;
             self.check_refused().map_err(|text| (None, text))?;
             self.check_shares().map_err(|text| (None, text))?;
             self.check_retained().map_err(|text| (Some(0), text))?;
@@ -137,6 +138,41 @@ impl World {
 
     fn received(&self, client: usize, message: &Message) -> Received {
         self.checker.ledger.received.get(&(client, message.number)).copied().unwrap_or_default()
+    }
+
+    /// Checks that each client with a settled subscription to both messages of a batch got both or none, also of a batch that was not acknowledged.
+    fn check_batches(&self) -> Result<(), String> {
+        let messages = &self.checker.ledger.messages;
+        if self.mix.drops() || self.mix.expiry {
+            return Ok(());
+        }
+        for (first, second) in messages.iter().filter_map(|message| Some((message, &messages[message.companion?]))) {
+            let is_kept = self.mix.keeps(&first.topic) && self.mix.keeps(&second.topic);
+            let Some((sent_at, _)) = first.sent_at.filter(|_| is_kept) else { continue };
+            for client in &self.clients {
+                let gets = |message: &Message| {
+                    client.subscriptions.iter().any(|subscription| {
+                        subscription.filter.share.is_none()
+                            && subscription.filter.topic_filter.matches(&message.topic)
+                            && subscription.qos > Qos::AtMostOnce
+                            && subscription.is_settled(sent_at)
+                            && !subscription.no_local
+                    })
+                };
+                // A client that lost its Session may have lost one of the two messages with it.
+                let is_judged = gets(first) && gets(second) && client.has_one_session() && client.survives_crashes();
+                let fits = client.profile.maximum_packet_size.is_none();
+                let [first_count, second_count] =
+                    [first, second].map(|message| self.received(client.number, message).live);
+                if is_judged && fits && (first_count == 0) != (second_count == 0) {
+                    return Err(format!(
+                        "client {} got {first_count} and {second_count} copies of the messages {} and {} of a batch",
+                        client.number, first.number, second.number
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the message must arrive.

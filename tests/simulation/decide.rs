@@ -91,7 +91,26 @@ impl World {
         let message = Message::new(number, self.checker.ledger.messages.len(), topic, qos);
         self.clients[number].waiting.push_back(self.checker.ledger.messages.len());
         self.checker.ledger.messages.push(Message { retain, clears, expiry, size, ..message });
+        let is_mounted = self.clients[number].profile.mount.is_some();
+        if qos > Qos::AtMostOnce && !clears && !is_mounted && self.rng.percent(15) {
+            self.add_companion(number, qos);
+        }
         self.send_waiting(number);
+    }
+
+    /// Puts another message into a batch with the last one.
+    fn add_companion(&mut self, number: usize, qos: Qos) {
+        let kind = match self.rng.below(3) {
+            0 if self.mix.retained => 'r',
+            1 if self.mix.shares => 's',
+            _ => 't',
+        };
+        let topic = TopicName::try_from(format!("{kind}/{}", self.rng.below(4)).as_str()).unwrap();
+        let retain = kind == 'r' && self.rng.percent(60);
+        let messages = &mut self.checker.ledger.messages;
+        let companion = messages.len();
+        messages[companion - 1].companion = Some(companion);
+        messages.push(Message { retain, size: 8, ..Message::new(number, companion, topic, qos) });
     }
 
     /// Ends the connection in one of several ways.
@@ -141,7 +160,7 @@ impl World {
             client.clean_requested = true;
             client.received.clear();
             for outgoing in client.outgoing.drain(..) {
-                self.checker.ledger.messages[outgoing.message].forgotten = true;
+                self.checker.ledger.change(outgoing.message, |message| message.forgotten = true);
             }
         }
         client.connection = Some(connection);

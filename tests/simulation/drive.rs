@@ -1,6 +1,8 @@
 //! Drives the shards: passes events to them and performs their actions.
 
-use oncemq::broker::{Action, AuthenticationOutcome, ConnectionId, Event, Fetch, Report, ShardMessage, Ticket};
+use oncemq::broker::{
+    Action, AuthenticationOutcome, ConnectionId, Durability, Event, Fetch, Record, Report, ShardMessage, Ticket,
+};
 use oncemq::codec::{ReasonCode, ServerPacket, encode};
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
@@ -83,6 +85,9 @@ impl World {
                 self.sync_soon();
             }
             Action::ReadStream(_) => unreachable!("there are no streams"),
+            Action::PersistTogether { ticket, durability, records } => {
+                self.persist_together(shard, ticket, durability, &records);
+            }
             Action::PrepareDelayed(_) => unreachable!("no client delays a message"),
             Action::Fetch(fetch) => {
                 self.trace.note(self.now, None, || format!("shard {shard} fetches {fetch:?}"));
@@ -103,6 +108,17 @@ impl World {
             Action::Sampled(_) => {}
             Action::Report(report) => self.on_report(&report),
         }
+    }
+
+    /// Appends the records of a batch.
+    fn persist_together(&mut self, shard: usize, ticket: Ticket, durability: Durability, records: &[Record]) {
+        let side = &mut self.shards[shard];
+        assert_eq!(ticket.0, side.last_ticket.0 + 1, "tickets are numbered one by one");
+        side.last_ticket = ticket;
+        self.trace.note(self.now, None, || format!("shard {shard} persists {} {records:?}", ticket.0));
+        records.iter().for_each(|record| self.checker.on_record(shard, ticket, record));
+        self.log.append_together(shard, ticket, records, durability);
+        self.sync_soon();
     }
 
     /// Actions must name open connections only.

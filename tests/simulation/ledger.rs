@@ -39,6 +39,8 @@ pub(crate) struct Message {
     pub(crate) uncertain: bool,
     /// The records that the publisher's acknowledgement waits for.
     pub(crate) records: Vec<(usize, Ticket)>,
+    /// The message that is published with it, in a batch of two.
+    pub(crate) companion: Option<usize>,
 }
 
 impl Message {
@@ -61,6 +63,7 @@ impl Message {
             forgotten: false,
             uncertain: false,
             records: Vec::new(),
+            companion: None,
         }
     }
 
@@ -119,6 +122,30 @@ pub(crate) enum Reading {
 }
 
 impl Ledger {
+    /// Changes a message, and the one that is in the same batch.
+    pub(crate) fn change(&mut self, number: usize, change: impl Fn(&mut Message)) {
+        let companion = self.messages[number].companion;
+        for number in [Some(number), companion].into_iter().flatten() {
+            change(&mut self.messages[number]);
+        }
+    }
+
+    /// The topic and the payload of a PUBLISH with this message: alone, or with the others of its batch.
+    pub(crate) fn published(&self, number: usize) -> (TopicName, Bytes) {
+        let message = &self.messages[number];
+        let Some(companion) = message.companion else { return (message.topic.clone(), message.payload()) };
+        let json = [message, &self.messages[companion]].map(|message| {
+            let (topic, payload) = (&message.topic, message.payload());
+            let payload = std::str::from_utf8(&payload).unwrap();
+            let (qos, retain) = (message.qos.level(), message.retain);
+            let expiry = message.expiry.map_or("null".to_owned(), |seconds| seconds.to_string());
+            format!(
+                r#"{{"payload":"{payload}","topic":"{topic}","qos":{qos},"retain":{retain},"message_expiry_interval":{expiry}}}"#
+            )
+        });
+        (TopicName::try_from("$batch").unwrap(), format!("[{}]", json.join(",")).into())
+    }
+
     /// `survives`: a crash no longer loses what was written so far. No acknowledgement waits for a retained message at QoS 0, so its record
     /// may be written without a sync, and power loss may take it until a later commit is synced.
     pub(crate) fn on_commit(&mut self, survives: bool) {
@@ -160,7 +187,7 @@ impl Ledger {
     /// The number of the message with this payload.
     pub(crate) fn find(&self, payload: &[u8]) -> Option<usize> {
         let text = std::str::from_utf8(payload).ok()?;
-        text.strip_prefix('m')?.split('|').next()?.parse().ok()
+        text.strip_prefix(BATCH_START).unwrap_or(text).strip_prefix('m')?.split('|').next()?.parse().ok()
     }
 
     /// First deliveries by publisher, topic and QoS arrive in the order they were sent. [MQTT-4.6.0-5]
@@ -280,3 +307,6 @@ impl World {
         Ok(())
     }
 }
+
+/// The start of the payload of a batch, before that of its first message.
+const BATCH_START: &str = r#"[{"payload":""#;

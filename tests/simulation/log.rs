@@ -7,7 +7,7 @@ use oncemq::broker::{
     StoredAnchor, StoredRecord, Ticket,
 };
 use oncemq::store::sim::{Fault, Loss, SimDisk};
-use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
+use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store, Urgency};
 
 use crate::mix::Mix;
 use crate::rng::Rng;
@@ -22,8 +22,8 @@ pub(crate) struct Log {
     cache: MessageCache,
     /// Stable tickets reported by the store, with their shard.
     stable: Arc<Mutex<Vec<(usize, u64)>>>,
-    /// Records appended since the last commit.
-    appended: Vec<(RecordBytes, Level)>,
+    /// Records appended since the last commit, those of a batch together.
+    appended: Vec<(Vec<RecordBytes>, Level)>,
 }
 
 impl Log {
@@ -62,23 +62,49 @@ impl Log {
             Durability::Crash => Level::Crash,
             Durability::None => panic!("a record at level none: {record:?}"),
         });
-        let bytes = record.to_bytes();
-        self.put((shard, ticket), &bytes, level);
-        self.appended.push((bytes, level));
+        self.add((shard, ticket), vec![record.to_bytes()], level);
+    }
+
+    /// Appends the records of a batch.
+    pub(crate) fn append_together(&mut self, shard: usize, ticket: Ticket, records: &[Record], level: Durability) {
+        let level = if level == Durability::PowerLoss { Level::PowerLoss } else { Level::Crash };
+        self.add((shard, ticket), records.iter().map(Record::to_bytes).collect(), level);
+    }
+
+    fn add(&mut self, ticket: (usize, Ticket), records: Vec<RecordBytes>, level: Level) {
+        self.put(ticket, &records, level);
+        self.appended.push((records, level));
     }
 
     /// Appends an anchor of the broker's time, which no shard waits for.
     pub(crate) fn append_anchor(&mut self, anchor: &StoredAnchor) {
-        let bytes = anchor.to_bytes();
-        self.put((ANCHORS, Ticket(0)), &bytes, Level::Crash);
-        self.appended.push((bytes, Level::Crash));
+        self.add((ANCHORS, Ticket(0)), vec![anchor.to_bytes()], Level::Crash);
     }
 
-    fn put(&self, (shard, ticket): (usize, Ticket), bytes: &RecordBytes, level: Level) {
-        let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
-        let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
-        let entry = Entry { body, puts: &puts, parts: &bytes.parts.list(), deletes: &deletes, ends, level, room };
-        self.store.append(shard, ticket.0, &entry).unwrap();
+    /// Appends records that are recovered together or not at all.
+    fn put(&self, (shard, ticket): (usize, Ticket), records: &[RecordBytes], level: Level) {
+        let lists: Vec<_> =
+            records.iter().map(|bytes| (keys(&bytes.puts), keys(&bytes.deletes), bytes.parts.list())).collect();
+        let entries: Vec<_> = records
+            .iter()
+            .zip(&lists)
+            .map(|(bytes, (puts, deletes, parts))| Entry {
+                body: &bytes.body,
+                puts,
+                parts,
+                deletes,
+                ends: bytes.ends,
+                level,
+                room: Room::Reserve,
+            })
+            .collect();
+        match &entries[..] {
+            [entry] => self.store.append(shard, ticket.0, entry).unwrap(),
+            entries => {
+                self.store.append_together((shard, ticket.0, Urgency::Awaited), entries, &[]).unwrap();
+                self.store.announce(Urgency::Awaited);
+            }
+        }
     }
 
     /// Leaves this many free bytes on the disk; `None`: no limit.
@@ -135,8 +161,8 @@ impl Log {
         if !appended.is_empty() && rng.percent(40) {
             let disk = self.disk.restart(rng.next(), loss);
             let (log, ..) = Self::open(disk, self.options.clone()).unwrap();
-            for (bytes, level) in &appended[..rng.index(appended.len()) + 1] {
-                log.put((0, Ticket(0)), bytes, *level);
+            for (records, level) in &appended[..rng.index(appended.len()) + 1] {
+                log.put((0, Ticket(0)), records, *level);
             }
             *self = log;
             self.commit();

@@ -81,7 +81,7 @@ impl World {
                 .iter_mut()
                 .for_each(|subscription| subscription.uncertain |= subscription.requested_at < now);
             for outgoing in &client.outgoing {
-                self.checker.ledger.messages[outgoing.message].uncertain = true;
+                self.checker.ledger.change(outgoing.message, |message| message.uncertain = true);
             }
         }
         if connack.session_present {
@@ -96,7 +96,7 @@ impl World {
         } else {
             client.received.clear();
             for outgoing in client.outgoing.drain(..) {
-                self.checker.ledger.messages[outgoing.message].forgotten = true;
+                self.checker.ledger.change(outgoing.message, |message| message.forgotten = true);
             }
             for subscription in &mut client.subscriptions {
                 if subscription.until.is_none() && subscription.requested_at < now {
@@ -245,8 +245,9 @@ impl World {
     }
 
     fn acknowledged(&mut self, message: usize, code: ReasonCode) {
-        let message = &mut self.checker.ledger.messages[message];
-        (message.acknowledged, message.refused) = (!code.is_error(), code.is_error());
+        self.checker.ledger.change(message, |message| {
+            (message.acknowledged, message.refused) = (!code.is_error(), code.is_error());
+        });
     }
 
     /// Sends as many messages as the window allows.
@@ -263,19 +264,24 @@ impl World {
             if let Some(id) = id {
                 client.outgoing.push_back(Outgoing { id, message, qos, released: false });
             }
-            self.checker.ledger.messages[message].sent_at = Some((self.now, connection));
+            let now = self.now;
+            self.checker.ledger.change(message, |message| message.sent_at = Some((now, connection)));
             let packet = self.publish_packet(number, message, id, false);
             self.send_up(connection, &packet);
         }
     }
 
     fn publish_packet(&mut self, number: usize, message: usize, id: Option<u16>, dup: bool) -> ClientPacket {
+        let (topic, payload) = self.checker.ledger.published(message);
         let message = &self.checker.ledger.messages[message];
-        let mut publish = Publish::new(message.topic.clone(), message.payload());
+        let mut publish = Publish::new(topic, payload);
         publish.dup = dup;
         publish.qos = message.qos;
-        publish.retain = message.retain;
+        publish.retain = message.retain && message.companion.is_none();
         publish.packet_id = id.and_then(PacketId::new);
+        if message.companion.is_some() {
+            return ClientPacket::Publish(publish);
+        }
         let client = &mut self.clients[number];
         if client.profile.is_v5() {
             publish.message_expiry_interval = message.expiry;

@@ -64,7 +64,7 @@ impl World {
         let may_be_full = self.mix.rejects || self.log.is_full();
         let ledger = &mut self.checker.ledger;
         if let Some(number) = ledger.find(&publish.message.payload) {
-            ledger.messages[number].refusable = may_be_full;
+            ledger.change(number, |message| message.refusable = may_be_full);
         }
     }
 

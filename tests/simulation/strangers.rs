@@ -82,6 +82,7 @@ fn is_of(action: &Action, stranger: ConnectionId) -> bool {
             matches!(&**report, Report::Refused { reason_code: ReasonCode::ClientIdentifierNotValid, .. })
         }
         Action::Persist { .. }
+        | Action::PersistTogether { .. }
         | Action::Fetch(_)
         | Action::ReadStream(_)
         | Action::PrepareDelayed(_)

@@ -127,12 +127,25 @@ impl World {
             };
             ledger.retain(topic.unwrap(), &publish.message.payload, reading);
         }
+        let batch = message.and_then(|message| Some([message, ledger.messages[message].companion?]));
+        for message in
+            batch.into_iter().flatten().filter(|message| ledger.messages[*message].retain).collect::<Vec<_>>()
+        {
+            let (topic, payload) = (ledger.messages[message].topic.clone(), ledger.messages[message].payload());
+            let reading = match repeat && publish.qos == Qos::ExactlyOnce {
+                false => Reading::New,
+                true if self.clients[self.connections[number].client].has_one_session() => Reading::Repeat,
+                true => Reading::RepeatOrNew,
+            };
+            ledger.retain(topic, &payload, reading);
+        }
         if let Some(message) = message {
-            let message = &mut ledger.messages[message];
-            message.read += 1;
-            if message.read == 1 {
-                message.read_at = now;
-            }
+            ledger.change(message, |message| {
+                message.read += 1;
+                if message.read == 1 {
+                    message.read_at = now;
+                }
+            });
         }
     }
 
@@ -274,7 +287,9 @@ impl World {
         if ack.reason_code.is_error() {
             return Self::check_refusal(message, ack.reason_code);
         }
-        let unstable = message.records.iter().find(|(shard, ticket)| self.shards[*shard].stable < *ticket);
+        let companion = message.companion.map(|companion| &self.checker.ledger.messages[companion]);
+        let records = message.records.iter().chain(companion.iter().flat_map(|companion| &companion.records));
+        let unstable = records.into_iter().find(|(shard, ticket)| self.shards[*shard].stable < *ticket);
         match unstable {
             Some((_, ticket)) => {
                 Err(format!("message {} is acknowledged, but its record {} is not stable", message.number, ticket.0))

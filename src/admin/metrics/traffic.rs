@@ -88,6 +88,13 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
         "Messages not accepted to be published later, because a limit was reached.",
         |all| all.counters.delayed_refused,
     ),
+    Metric::counter("oncemq_batches_total", "Batches accepted.", |all| all.counters.batches),
+    Metric::counter("oncemq_batch_messages_total", "Messages of accepted batches.", |all| all.counters.batch_messages),
+    Metric::counter(
+        "oncemq_batches_refused_total",
+        "Batches of which nothing was published: malformed, denied, or without room.",
+        |all| all.counters.batches_refused,
+    ),
     Metric::counter("oncemq_store_commits_total", "Group commits of the store.", |all| all.store.commits),
     Metric::counter("oncemq_store_syncs_total", "Sync calls on the store's files.", |all| all.store.syncs),
     Metric::counter(

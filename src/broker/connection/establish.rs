@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::broker::action::Action;
 use crate::broker::client_events::Object;
 use crate::broker::connection::cause::Cause;
+use crate::broker::connection::explain::asks_for_details;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimant, Claimed, Prior, Takes};
@@ -108,6 +109,7 @@ impl Shard {
         connection.keep_alive = keep_alive;
         connection.identity.connected_at = turn.now;
         connection.identity.clean_start = connecting.connect.clean_start;
+        connection.set_details(asks_for_details(&connecting.connect));
         self.limit_rates(id);
         self.arm(id, turn);
         self.counters.sessions_connected += 1;

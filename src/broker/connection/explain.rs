@@ -1,11 +1,13 @@
-//! The User Properties of CONNACK, for clients that ask for them with the User Property `explain` = `true` in CONNECT.
+//! The User Properties of CONNACK, PUBACK and PUBREC, for clients that ask for them with the User Property `explain` = `true` in CONNECT.
 
 use bytestring::ByteString;
 
+use crate::broker::action::Action;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::durability::Durability;
-use crate::broker::shard::Shard;
-use crate::codec::{Connect, UserProperties, prefix_within};
+use crate::broker::shard::{Shard, Turn};
+use crate::codec::{Connect, PacketId, Qos, ReasonCode, UserProperties, prefix_within};
+use crate::session::{self, Ticket};
 
 impl Shard {
     /// What the client asked to be told about itself: nothing, or at most six properties, all of a bounded size.
@@ -16,7 +18,7 @@ impl Shard {
         {
             told.push(property(BRIDGE_ID, id.clone()));
         }
-        if !asks(connect) {
+        if !asks_for_details(connect) {
             return told;
         }
         let settings = &self.settings;
@@ -25,7 +27,7 @@ impl Shard {
             told.push(property("durability-rules", settings.durability_rules.len().to_string()));
         }
         let Some(entry) = self.sessions.get(slot) else { return told };
-        let strongest = settings.durability_rules.iter().map(|rule| rule.level).fold(settings.durability, Ord::max);
+        let strongest = settings.strongest_durability();
         told.push(property(
             "session",
             match (entry.session_expiry_interval, strongest) {
@@ -42,7 +44,34 @@ impl Shard {
     }
 }
 
-fn asks(connect: &Connect) -> bool {
+impl Shard {
+    /// Answers a message, and tells what was done with it: how durable its record is, which the answer waits for, and how many Sessions get
+    /// it.
+    #[cold]
+    pub(in crate::broker) fn answer_in_detail(
+        &mut self,
+        slot: usize,
+        (packet_id, qos): (PacketId, Qos),
+        (reason_code, wait): (ReasonCode, Option<Ticket>),
+        turn: &mut Turn<'_>,
+    ) {
+        let awaited = |action: &Action| {
+            if let Action::Persist { ticket, record } = action {
+                return record.durability().filter(|_| Some(*ticket) == wait);
+            }
+            let Action::PersistTogether { ticket, durability, .. } = action else { return None };
+            Some(*durability).filter(|_| Some(*ticket) == wait)
+        };
+        let level = turn.actions.iter().rev().find_map(awaited).unwrap_or(Durability::None);
+        let level = level.min(self.settings.strongest_durability());
+        let receivers = self.receivers.to_string();
+        let told = vec![property("durability", level.name()), property("receivers", receivers)];
+        self.drive(slot, session::Event::AnsweredInDetail { packet_id, qos, reason_code, wait, told }, turn);
+    }
+}
+
+/// Whether the client wants to know what its Session and its messages are worth.
+pub(super) fn asks_for_details(connect: &Connect) -> bool {
     connect.properties.user_properties.contains("explain", "true")
 }
 

@@ -26,7 +26,7 @@ pub(in crate::broker) struct Connection {
     pub(in crate::broker) version: ProtocolVersion,
     /// Maximum Packet Size of the client in bytes; `None`: no limit.
     pub(in crate::broker) maximum_packet_size: Option<NonZeroU32>,
-    /// What is one bit of a client: [`PROBLEM_INFORMATION`], [`MESSAGE_RATE`], [`BYTE_RATE`], [`COUNTED`].
+    /// What is one bit of a client: [`PROBLEM_INFORMATION`], [`MESSAGE_RATE`], [`BYTE_RATE`], [`COUNTED`], [`DETAILS`].
     flags: u8,
     /// The access rules of the client.
     pub(in crate::broker) access: Arc<Access>,
@@ -134,6 +134,8 @@ const MESSAGE_RATE: u8 = 1 << 1;
 const BYTE_RATE: u8 = 1 << 2;
 /// It is counted as a connection of its user.
 const COUNTED: u8 = 1 << 3;
+/// Its acknowledgements say what was done.
+const DETAILS: u8 = 1 << 4;
 
 /// The receiver of a publisher that sends to one receiver only.
 #[derive(Debug, Default)]
@@ -326,6 +328,17 @@ impl Connection {
     /// Sets whether it is counted as one of its user.
     pub(in crate::broker) const fn set_counted(&mut self, is_counted: bool) {
         self.set(COUNTED, is_counted);
+    }
+
+    /// Whether the client wants to know what was done with its messages.
+    #[inline]
+    pub(in crate::broker) const fn wants_details(&self) -> bool {
+        self.flags & DETAILS != 0
+    }
+
+    /// Sets whether the client wants to know what was done with its messages.
+    pub(in crate::broker) const fn set_details(&mut self, wants_details: bool) {
+        self.set(DETAILS, wants_details);
     }
 
     /// Whether its client was accepted, so that its user is known.

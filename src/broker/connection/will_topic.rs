@@ -3,6 +3,7 @@
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
+use crate::broker::batch::topic::ONLY_BATCHES;
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::state::Connecting;
 use crate::broker::ids::ConnectionId;
@@ -37,7 +38,8 @@ impl Shard {
             if !self.within_limits(will.topic.as_str()) {
                 return Err(Refusal::by_limit(LONG_TOPIC));
             }
-            self.final_topic(&will.topic)
+            let (delay, topic) = self.final_topic(&will.topic)?;
+            if self.is_for_batches(&topic) { Err(Refusal::by_limit(ONLY_BATCHES)) } else { Ok((delay, topic)) }
         });
         let topic = match topic {
             Ok((_, topic)) => topic,

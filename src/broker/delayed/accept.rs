@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::delayed::prefix::{is_delayed, parse};
-use crate::broker::delayed::quota::Full;
+use crate::broker::delayed::quota::{Counted, Full};
 use crate::broker::delayed::schedule::Entry;
 use crate::broker::event::StoreRoom;
 use crate::broker::memory::MEMORY_SHORT;
@@ -78,20 +78,41 @@ impl Shard {
             }
             return Verdict::full(application, WaitsFor::Disk);
         }
+        match self.count_delayed(publisher, &application) {
+            Ok(counted) => self.postpone_counted(publisher, application, (seconds, counted), turn),
+            Err(limit) => self.refuse_postponed(limit),
+        }
+    }
+
+    /// Counts a message that is to be delayed.
+    pub(in crate::broker) fn count_delayed(
+        &self,
+        publisher: &Publisher,
+        application: &Application,
+    ) -> Result<Counted, Full> {
+        if self.is_memory_short() {
+            return Err(MEMORY_SHORT);
+        }
+        let entry = publisher.slot.and_then(|slot| self.sessions.get(slot)).ok_or(MEMORY_SHORT)?;
+        let name = entry.owner.publisher_name(entry.subscriber.client_id.as_str());
+        let bytes = session::queued_bytes(application.message.content_len());
+        self.shared.delayed.take(&name, bytes, self.settings.delayed_limits)
+    }
+
+    /// Accepts a message that was counted.
+    pub(in crate::broker) fn postpone_counted(
+        &mut self,
+        publisher: &Publisher,
+        application: Application,
+        (seconds, counted): (u32, Counted),
+        turn: &mut Turn<'_>,
+    ) -> Verdict {
         let Some(entry) = publisher.slot.and_then(|slot| self.sessions.get(slot)) else {
             return Verdict::refused(ReasonCode::UnspecifiedError);
         };
         let (client_id, owner) = (entry.subscriber.client_id.clone(), entry.owner.clone());
         let Application { mut message, qos, retain, message_expiry_interval, .. } = application;
         let bytes = session::queued_bytes(message.content_len());
-        if self.is_memory_short() {
-            return self.refuse_postponed(MEMORY_SHORT);
-        }
-        let name = owner.publisher_name(client_id.as_str());
-        let counted = match self.shared.delayed.take(&name, bytes, self.settings.delayed_limits) {
-            Ok(counted) => counted,
-            Err(limit) => return self.refuse_postponed(limit),
-        };
         Arc::make_mut(&mut message).qos = qos;
         let (session, at) = (entry_key(publisher), turn.now);
         let due = at + Duration::from_secs(u64::from(seconds));

@@ -10,6 +10,8 @@ pub(super) mod durability;
 pub(super) mod encode;
 pub(super) mod fetch;
 pub(super) mod grant;
+pub(super) mod group;
+pub(super) mod grouping;
 pub(super) mod head;
 pub(super) mod persist;
 pub(super) mod pipeline;

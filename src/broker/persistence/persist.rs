@@ -7,8 +7,11 @@ use crate::routing::SessionKey;
 use crate::session::{self, Ticket};
 
 impl Shard {
-    /// Passes a record to the store, and returns its ticket.
+    /// Passes a record to the store, or adds it to the open [group](super::group). Returns its ticket.
     pub(in crate::broker) fn persist(&mut self, record: Record, turn: &mut Turn<'_>) -> Ticket {
+        if let Some(group) = &mut self.group {
+            return group.add(record, &mut self.pipeline);
+        }
         let ticket = self.pipeline.issue();
         turn.actions.push(Action::Persist { ticket, record: Box::new(record) });
         ticket

@@ -5,14 +5,16 @@ use std::sync::{Arc, RwLockWriteGuard};
 
 use crate::broker::directory::state::Shared;
 use crate::broker::event::StoreRoom;
+use crate::broker::ids::Origin;
 use crate::broker::persistence::durability::Durability;
-use crate::broker::persistence::pipeline::Outstanding;
+use crate::broker::persistence::pipeline::{HeldCopies, Outstanding};
 use crate::broker::persistence::record::{Addressed, Record, RetainedChange};
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::plan::{
-    Admission, Copies, Distribution, Verdict, choose_members, may_need_record, only_receiver, queueing_receivers,
+    Admission, Chosen, Copies, Distribution, Verdict, choose_members, may_need_record, only_receiver,
+    queueing_receivers,
 };
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::resolved::Resolved;
@@ -87,13 +89,31 @@ impl Shard {
             }
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
-        let copies_wait = level > Durability::None && self.copies_must_wait(publisher, accepted.qos);
-        let only = only_receiver(publisher, route, &chosen);
+        self.fan_out((resolved, &chosen, room), publisher, (accepted, waits), turn)
+    }
+
+    /// Delivers an admitted message to its receivers and writes its record. `waits`: its acknowledgement is sent when the record is stable.
+    #[inline(always)]
+    pub(in crate::broker) fn fan_out(
+        &mut self,
+        (resolved, chosen, room): (&Resolved, &Chosen<'_>, Admission),
+        publisher: &Publisher,
+        (accepted, waits): (AcceptedMessage, bool),
+        turn: &mut Turn<'_>,
+    ) -> Verdict {
+        let (route, level) = (&resolved.route, accepted.level);
+        let must_wait = || match level {
+            // It has no record, but must not overtake a batch of the publisher, which is more durable. [MQTT-4.6.0-6]
+            Durability::None => !self.pipeline.is_stable(self.copies_held_until(publisher)),
+            Durability::Crash | Durability::PowerLoss => self.copies_must_wait(publisher, accepted.qos),
+        };
+        let copies_wait = self.is_grouping() || must_wait();
+        let only = only_receiver(publisher, route, chosen);
         let has_receivers = !(route.receivers.is_empty() && chosen.is_empty());
         let only_key = only.map(|(receiver, _)| receiver.subscriber.key);
         let origin = if has_receivers { self.origin_of(publisher, only_key, turn.now) } else { None };
         let mut distribution = Distribution::new(origin, room, level, copies_wait, resolved.published());
-        let may_need_record = copies_wait || is_in_stream || may_need_record(publisher, &accepted);
+        let may_need_record = copies_wait || !accepted.streams.is_empty() || may_need_record(publisher, &accepted);
         let noted = self.note_accepted(&accepted, publisher, waits, turn);
         if let Some((receiver, publisher)) = only
             && !may_need_record
@@ -114,7 +134,7 @@ impl Shard {
         }
         distribution.place = None;
         Self::forward_groups(&mut distribution, route, &accepted, publisher, turn);
-        for receiver in &chosen {
+        for receiver in chosen {
             if let Some(granted) = receiver.delivery(None) {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.delivery(granted), turn);
             }
@@ -178,7 +198,7 @@ impl Shard {
     }
 
     /// Whether the set of received Packet Identifiers of the publisher is stored.
-    fn stores_received_ids(&self, publisher: &Publisher) -> bool {
+    pub(in crate::broker) fn stores_received_ids(&self, publisher: &Publisher) -> bool {
         publisher.received.is_some_and(|(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable))
     }
 
@@ -193,7 +213,7 @@ impl Shard {
     }
 
     /// The ticket that all copies of this publisher's messages wait for; 0: none.
-    fn copies_held_until(&self, publisher: &Publisher) -> Ticket {
+    pub(in crate::broker) fn copies_held_until(&self, publisher: &Publisher) -> Ticket {
         let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
         entry.map_or(Ticket::default(), |entry| entry.copies_held_until)
     }
@@ -253,11 +273,12 @@ impl Shard {
         copies: Copies,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
+        let Copies { origin, routed, durable, held } = copies;
         if accepted.level == Durability::None {
             self.persist_evicted(publisher, turn);
+            self.hold_unrecorded(publisher, origin, held);
             return None;
         }
-        let Copies { origin, routed, durable, held } = copies;
         let received = self.received_id(publisher, accepted.qos);
         let retained = accepted.retained;
         let deduplicated = publisher.deduplicated.clone();
@@ -266,10 +287,7 @@ impl Shard {
         let is_retained = matches!(retained, RetainedChange::Set { .. });
         let puts_nothing = durable.is_empty() && received.is_none() && !is_retained && streams.is_empty();
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
-            if !held.is_empty() {
-                let ticket = self.pipeline.defer_behind(self.copies_held_until(publisher), origin, held);
-                self.defer_later_copies(publisher, Some(ticket));
-            }
+            self.hold_unrecorded(publisher, origin, held);
             return None;
         }
         let message = if puts_nothing && deduplicated.is_none() {
@@ -297,9 +315,17 @@ impl Shard {
         };
         let ticket = self.persist(record, turn);
         if !(deliveries.is_empty() && held.is_empty()) {
-            self.pipeline.defer(Outstanding { ticket, origin, deliveries, held, routed });
+            self.defer(Outstanding { ticket, origin, deliveries, held, routed });
         }
         Some(ticket)
+    }
+
+    /// Holds copies back that have no record, but wait for that of another message.
+    fn hold_unrecorded(&mut self, publisher: &Publisher, origin: Option<Origin>, held: HeldCopies) {
+        if !held.is_empty() {
+            let ticket = self.defer_behind(self.copies_held_until(publisher), origin, held);
+            self.defer_later_copies(publisher, ticket);
+        }
     }
 
     /// The Session of a durable publisher of a QoS 2 message and the Packet Identifier, which is stored with the message.

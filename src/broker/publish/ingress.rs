@@ -3,6 +3,7 @@
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
+use crate::broker::batch::topic::{ONLY_BATCHES, is_batch};
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::Connection;
 use crate::broker::delayed::accept::Postponed;
@@ -20,7 +21,7 @@ use crate::broker::publish::sys::{SysPublisher, check_sys, is_sys};
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{PacketId, Qos, ReasonCode};
-use crate::session::{self, Application};
+use crate::session::{self, Application, Ticket};
 use crate::topic::{TopicName, Unmountable};
 
 /// A PUBLISH or SUBSCRIBE that is denied, for the log.
@@ -33,11 +34,27 @@ pub(in crate::broker) struct Denial {
     pub(in crate::broker) rule: ByteString,
 }
 
+/// The answer to a message at QoS 1 or 2.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::broker) struct PublishAnswer {
+    pub(in crate::broker) reason_code: ReasonCode,
+    /// The ticket that it waits for.
+    pub(in crate::broker) wait: Option<Ticket>,
+    /// Whether a message with the same `dedup-id` was accepted before.
+    pub(in crate::broker) duplicate: bool,
+}
+
 impl Shard {
     /// Handles PUBLISH of the client in `slot`.
     pub(in crate::broker) fn on_publish(&mut self, slot: usize, mut application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        if self.is_for_batches(&application.message.topic) {
+            if let Some(blocked) = self.publish_batch(slot, application, turn) {
+                self.block(id, blocked, Position::Back, turn);
+            }
+            return;
+        }
         if !self.settings.rewrite_rules.is_empty()
             && let Err(refusal) = self.rewrite_publish(id, &mut application, turn)
         {
@@ -100,6 +117,7 @@ impl Shard {
         let (verdict, duplicate) = self.accept_once(id, publisher, (application, postponed.as_ref()), turn);
         let connection = self.connection(id)?;
         let can_refuse = connection.version.has_properties();
+        let explains = connection.wants_details();
         let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
             Verdict::Full(blocked) if can_refuse => {
@@ -127,11 +145,27 @@ impl Shard {
             }
             return None;
         }
+        self.answer_publish(slot, (packet_id, qos, explains), PublishAnswer { reason_code, wait, duplicate }, turn);
+        None
+    }
+
+    /// Answers an accepted message, or one that is refused by its Reason Code alone. `explains`: its client wants to know what was done.
+    #[inline(always)]
+    pub(in crate::broker) fn answer_publish(
+        &mut self,
+        slot: usize,
+        (packet_id, qos, explains): (PacketId, Qos, bool),
+        answer: PublishAnswer,
+        turn: &mut Turn<'_>,
+    ) {
+        let PublishAnswer { reason_code, wait, duplicate } = answer;
         if let Some(ticket) = wait {
             self.wait_for(slot, ticket);
         }
+        if explains && !duplicate && !reason_code.is_error() {
+            return self.answer_in_detail(slot, (packet_id, qos), (reason_code, wait), turn);
+        }
         self.drive_inlined(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
-        None
     }
 
     /// Replaces the topic of a message by the one to which it is published in the end, and checks the client's right to that. Reports a refusal.
@@ -238,10 +272,21 @@ impl Shard {
         if !self.within_limits(topic.as_str()) {
             return Err(Refusal::by_limit(self.topic_fault(topic.as_str()).unwrap_or_default()));
         }
-        if is_sys(topic) {
-            return check_sys(publisher, topic, payload_bytes);
+        if topic.as_str().starts_with('$') {
+            if is_sys(topic) {
+                return check_sys(publisher, topic, payload_bytes);
+            }
+            if self.is_for_batches(topic) {
+                return Err(Refusal::by_limit(ONLY_BATCHES));
+            }
         }
         publisher.access.publish(topic).map_err(Refusal::by_access)
+    }
+
+    /// Whether a topic is that of batches.
+    #[inline]
+    pub(in crate::broker) fn is_for_batches(&self, topic: &TopicName) -> bool {
+        is_batch(topic) && self.settings.batch_messages_max > 0
     }
 
     /// Counts and reports a denial.

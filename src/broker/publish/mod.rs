@@ -17,7 +17,7 @@ pub(super) mod publisher;
 pub(super) mod queue_room;
 pub(super) mod refusal;
 pub(super) mod refuse;
-mod resolved;
+pub(super) mod resolved;
 pub(super) mod route_cache;
 pub(super) mod sampled_message;
 pub(super) mod sampler;

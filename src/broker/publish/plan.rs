@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -134,6 +135,17 @@ pub(in crate::broker) enum Admission {
     BestEffort,
     /// Room for one message of `bytes` bytes is reserved in each queue.
     Reserved { bytes: usize },
+    /// It is part of a batch.
+    Whole(Arc<BatchAdmission>),
+}
+
+/// How the messages of a batch get room: each queue gets all of them that are for it, or none.
+#[derive(Debug)]
+pub(in crate::broker) struct BatchAdmission {
+    /// The Sessions whose queues get none.
+    pub(in crate::broker) full: BTreeSet<SessionKey>,
+    /// Whether room is reserved in the others. Otherwise they admit the messages unconditionally.
+    pub(in crate::broker) is_reserved: bool,
 }
 
 /// The receivers that queue a message: those that get it at QoS 1 or 2.

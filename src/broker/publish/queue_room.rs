@@ -36,7 +36,9 @@ impl QueueRoom {
         match admission {
             Admission::Reserved { .. } => true,
             Admission::BestEffort => self.reserve(to, delivery.queued_bytes()),
-            Admission::Unchecked => {
+            Admission::Whole(batch) if batch.full.contains(&to.key) => false,
+            Admission::Whole(batch) if batch.is_reserved => true,
+            Admission::Unchecked | Admission::Whole(_) => {
                 if self.is_counted {
                     to.charge(delivery.queued_bytes());
                 }

@@ -7,7 +7,7 @@ use crate::routing::Route;
 use crate::topic::TopicName;
 
 /// The values of a topic.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::broker) struct Resolved {
     /// Its text is not a part of a read buffer; `None`: it is not cached.
     pub(super) topic: Option<TopicName>,

@@ -69,7 +69,11 @@ impl Shard {
         self.leave_queue(id, &blocked.waits_for);
         let (queue, reason) = (blocked.waits_for.queue(), blocked.waits_for.reason());
         let before = self.pipeline.last();
-        let Some(again) = self.publish(slot, blocked.application, turn) else {
+        let again = match self.is_for_batches(&blocked.application.message.topic) {
+            false => self.publish(slot, blocked.application, turn),
+            true => self.publish_batch(slot, blocked.application, turn),
+        };
+        let Some(again) = again else {
             self.bound_responses(slot, turn);
             self.pause_for_store(id, before, turn);
             self.resume(id, reason, turn);

@@ -39,6 +39,7 @@ impl Shard {
             | session::Event::LimitsChanged(_)
             | session::Event::Disconnected => Some((0, 0)),
             session::Event::Answered { .. }
+            | session::Event::AnsweredInDetail { .. }
             | session::Event::Refused { .. }
             | session::Event::Withdrawn(_)
             | session::Event::Respond { .. }

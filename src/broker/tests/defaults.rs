@@ -26,6 +26,7 @@ pub(in crate::broker) fn settings() -> Settings {
         deduplication_ids_max: 3,
         check_retain_source: true,
         delayed_publish: true,
+        batch_messages_max: 5,
         delayed_limits: DelayedLimits {
             messages_max: 1_000,
             bytes_max: 1_000_000,

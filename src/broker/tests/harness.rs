@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::broker::streams::number::StreamNumber;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, CurrentRights, DelayedBatch,
-    Event, Fetch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered, Recovery, Report,
+    Durability, Event, Fetch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered, Recovery, Report,
     SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, StreamRequest, Ticket, User, VerifiedUser,
 };
 use crate::codec::{
@@ -51,6 +52,10 @@ pub(super) struct Harness {
     pub(super) damaged: bool,
     pub(super) transports_accept: bool,
     pub(super) records: Vec<Record>,
+    /// Those of them that the store keeps together or not at all.
+    pub(super) groups: Vec<Range<usize>>,
+    /// The durability of each of these groups.
+    pub(super) durabilities: Vec<Durability>,
     retained_limits: RetainedLimits,
     pub(super) sampled: Vec<SampledMessage>,
     pub(super) reports: Vec<Report>,
@@ -161,6 +166,8 @@ impl Harness {
             damaged: false,
             transports_accept: true,
             records: Vec::new(),
+            groups: Vec::new(),
+            durabilities: Vec::new(),
             sampled: Vec::new(),
             reports: Vec::new(),
             answers: Vec::new(),
@@ -182,6 +189,8 @@ impl Harness {
 
     /// The broker after a crash that preserved the first `records` records, with all Sessions on the first shard.
     pub(super) fn crash(&self, records: usize) -> Self {
+        let splits = |group: &&Range<usize>| group.start < records && records < group.end;
+        assert_eq!(self.groups.iter().find(splits), None, "the store keeps them together");
         self.restarted(records, settings(), |_| ())
     }
 
@@ -633,11 +642,17 @@ impl Harness {
             Action::Persist { ticket, record } => {
                 assert!(self.unstable.get(&shard).is_none_or(|last| *last < ticket), "tickets out of order");
                 self.unstable.insert(shard, ticket);
-                if let Record::Accepted { streams, .. } = &*record {
-                    let given: Vec<u64> = streams.iter().map(|stream| self.next_sequence(*stream)).collect();
-                    record.appended(&given);
-                }
+                self.give_sequences(&record);
                 self.records.push(*record);
+            }
+            Action::PersistTogether { ticket, durability, records } => {
+                assert!(self.unstable.get(&shard).is_none_or(|last| *last < ticket), "tickets out of order");
+                assert!(!records.is_empty(), "a group without records");
+                self.unstable.insert(shard, ticket);
+                self.durabilities.push(durability);
+                self.groups.push(self.records.len()..self.records.len() + records.len());
+                records.iter().for_each(|record| self.give_sequences(record));
+                self.records.extend(records);
             }
             Action::Fetch(fetch) => self.fetches.push_back((shard, *fetch)),
             Action::ReadStream(request) => self.stream_reads.push_back((shard, *request)),
@@ -648,6 +663,14 @@ impl Harness {
             Action::Answer(id, answer) => self.answers.push((id, *answer)),
             Action::Sampled(message) => self.sampled.push(*message),
             Action::Report(report) => self.reports.push(*report),
+        }
+    }
+
+    /// The store gives a record its sequences in its streams.
+    fn give_sequences(&mut self, record: &Record) {
+        if let Record::Accepted { streams, .. } = record {
+            let given: Vec<u64> = streams.iter().map(|stream| self.next_sequence(*stream)).collect();
+            record.appended(&given);
         }
     }
 

@@ -5,6 +5,7 @@ mod aliases;
 mod auth;
 mod auto_subscribe;
 mod backpressure;
+mod batches;
 mod bridges;
 mod client_events;
 mod client_ids;

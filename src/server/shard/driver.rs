@@ -329,6 +329,9 @@ impl Driver {
             Action::Resume { connection } => self.update_and_wake(connection, |entry| entry.paused = false),
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
+            Action::PersistTogether { ticket, durability, records } => {
+                self.store.persist_together(ticket, durability, &records);
+            }
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::ReadStream(request) => self.store.read_stream(*request, &self.mailboxes),
             Action::PrepareDelayed(batch) => self.store.read_delayed(batch, &self.mailboxes),

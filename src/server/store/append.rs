@@ -18,3 +18,17 @@ pub(super) fn append(
     let numbered = streams.iter().map(|stream| Numbered { group: stream.group(), part: &part });
     store.append_numbered((source, ticket, urgency), entry, &numbered.collect::<SmallVec<[_; 2]>>())
 }
+
+/// The same for the entries of a group, which is recovered as a whole or not at all; `streams` has those of each entry.
+pub(super) fn append_together<'a>(
+    store: &Store,
+    (source, ticket, urgency): (usize, u64, Urgency),
+    entries: &[Entry<'_>],
+    streams: impl Iterator<Item = &'a [StreamNumber]>,
+) -> Result<Vec<SmallVec<[u64; 2]>>, Refused> {
+    let part = wall_time().0.to_le_bytes();
+    let numbered = |stream: &StreamNumber| Numbered { group: stream.group(), part: &part };
+    let puts: Vec<SmallVec<[_; 2]>> = streams.map(|streams| streams.iter().map(numbered).collect()).collect();
+    let puts: Vec<_> = puts.iter().map(|puts| &puts[..]).collect();
+    store.append_together((source, ticket, urgency), entries, &puts)
+}

@@ -1,3 +1,5 @@
+mod together;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,8 +134,7 @@ impl StoreHandle {
             Ok(sequences) => return sequences,
             Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge | Refused::NoStream)) => {
-                // The channel is full if a failure was reported already; the first one is enough.
-                let _ = self.failures.try_send(refused.to_string());
+                let _ = self.failures.try_send(refused.to_string()); // full: a failure was reported already
             }
         }
         SmallVec::new()
