@@ -92,10 +92,15 @@ impl TopicFilter {
 
     /// Whether the filter matches messages published to `topic`.
     pub fn matches(&self, topic: &TopicName) -> bool {
-        if self.0.starts_with(['+', '#']) && topic.0.starts_with('$') {
+        self.matches_text(topic.as_str())
+    }
+
+    /// The same for the text of a Topic Name.
+    pub fn matches_text(&self, topic: &str) -> bool {
+        if self.0.starts_with(['+', '#']) && topic.starts_with('$') {
             return false; // [MQTT-4.7.2-1]
         }
-        let mut names = topic.levels();
+        let mut names = topic.split('/');
         for level in self.levels() {
             let name = names.next();
             match level {

@@ -7,6 +7,7 @@ use crate::broker::persistence::record::Record;
 use crate::broker::publish::sampled_message::SampledMessage;
 use crate::broker::query::{Answer, QueryId};
 use crate::broker::report::Report;
+use crate::broker::streams::read::StreamRequest;
 use crate::codec::ServerPacket;
 use crate::routing::ShardId;
 use crate::session::Ticket;
@@ -61,6 +62,9 @@ pub enum Action {
     /// Read messages from the store on another thread; answered by [`Event::Fetched`](crate::broker::Event::Fetched). Until then the Session
     /// sends no later message.
     Fetch(Box<Fetch>),
+    /// Read messages of a stream on another thread; answered by [`Event::StreamRead`](crate::broker::Event::StreamRead). The number of requests
+    /// without an answer is bounded.
+    ReadStream(Box<StreamRequest>),
     /// Read delayed messages that are due from the store on another thread, and look up what their originators may do; answered by
     /// [`Event::DelayedPrepared`](crate::broker::Event::DelayedPrepared). A shard requests the next only after the answer.
     PrepareDelayed(Box<DelayedBatch>),

@@ -14,6 +14,8 @@ use crate::broker::owner::VerifiedUser;
 use crate::broker::persistence::fetch::Fetched;
 use crate::broker::query::{Query, QueryId};
 use crate::broker::settings::Settings;
+use crate::broker::streams::number::StreamNumber;
+use crate::broker::streams::read::StreamChunk;
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, DecodeError, ReasonCode};
 use crate::routing::{Access, ShardId};
 use crate::session::Ticket;
@@ -94,6 +96,10 @@ pub enum Event {
     Stalled,
     /// The answer to [`Action::Fetch`](crate::broker::Action::Fetch). It may come after the Session moved or ended.
     Fetched(Box<Fetched>),
+    /// The answer to [`Action::ReadStream`](crate::broker::Action::ReadStream). It may come after the Session ended. Each request must be answered.
+    StreamRead(Box<StreamChunk>),
+    /// Further messages of a stream can be read: see [`Shared::stream_advanced`](crate::broker::Shared::stream_advanced).
+    StreamAdvanced(StreamNumber),
     /// The answer to [`Action::PrepareDelayed`](crate::broker::Action::PrepareDelayed).
     DelayedPrepared(Box<DelayedBatch>),
     /// A message from another shard. Messages between two shards arrive in the order in which they were sent.

@@ -8,10 +8,11 @@ use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::DropReason;
 use crate::broker::ids::ConnectionId;
 use crate::broker::query::{
-    Answer, ClientFilter, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId,
+    Answer, ClientFilter, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId, SubscriptionView,
 };
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::streams::cursors::StreamCursors;
 use crate::codec::ClientId;
 
 impl Shard {
@@ -24,8 +25,7 @@ impl Shard {
             }
             Query::Subscriptions(client_id, page) => {
                 let page = PageRequest { limit: page.limit.clamp(1, PAGE_MAX), ..*page };
-                let key = self.session_of(client_id).map(|entry| entry.subscriber.key);
-                Answer::Subscriptions(key.map(|key| self.shared.directory.subscriptions_of(key, page)))
+                Answer::Subscriptions(self.session_of(client_id).map(|entry| self.subscriptions_of(entry, page)))
             }
             Query::History(client_id, limit) => Answer::History(self.events_of(client_id, *limit)),
             Query::Queue(client_id, request) => return self.on_queue_query(id, client_id, *request, turn),
@@ -101,7 +101,7 @@ impl Shard {
             last_disconnect: Self::last_disconnect(entry),
             connection,
             session_expiry_interval: entry.session_expiry_interval,
-            subscriptions: self.shared.directory.subscription_count_of(entry.subscriber.key),
+            subscriptions: self.subscription_count_of(entry),
             queued_messages,
             queued_bytes,
             queued_messages_max: limits.queued_messages_max,
@@ -110,6 +110,29 @@ impl Shard {
             in_flight_in: entry.session.in_flight_in(),
             dropped: dropped.filter(|(_, count)| *count > 0).collect(),
         }
+    }
+
+    /// The number of subscriptions of a Session, those to streams included.
+    fn subscription_count_of(&self, entry: &SessionSlot) -> usize {
+        let streams = entry.incidents.streams().map_or(0, StreamCursors::len);
+        self.shared.directory.subscription_count_of(entry.subscriber.key) + streams
+    }
+
+    /// A page of them, those to streams at the end.
+    fn subscriptions_of(&self, entry: &SessionSlot, page: PageRequest) -> Page<SubscriptionView> {
+        let key = entry.subscriber.key;
+        let mut subscriptions = self.shared.directory.subscriptions_of(key, page);
+        if let Some(streams) = entry.incidents.streams()
+            && subscriptions.next.is_none()
+        {
+            let from = usize::try_from(page.from).unwrap_or(usize::MAX);
+            let others = self.shared.directory.subscription_count_of(key);
+            let room = page.limit.saturating_sub(subscriptions.entries.len());
+            subscriptions.entries.extend(streams.views(from.saturating_sub(others)).take(room));
+            let end = from.saturating_add(subscriptions.entries.len());
+            subscriptions.next = (end < others + streams.len()).then_some(end as u64);
+        }
+        subscriptions
     }
 
     fn connection_view(&self, id: ConnectionId) -> Option<ConnectionView> {

@@ -37,6 +37,7 @@ use crate::broker::sessions::endings::Endings;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::SessionTable;
 use crate::broker::settings::Settings;
+use crate::broker::streams::state::Streams;
 use crate::broker::timers::{Due, Timer, Timers};
 use crate::codec::ClientPacket;
 use crate::routing::{Access, SessionKey, ShardId, ShareViews};
@@ -87,6 +88,8 @@ pub struct Shard {
     pub(super) queue_room: QueueRoom,
     pub(super) dead_letters: PendingDeadLetters,
     pub(super) retained: Retained,
+    /// Subscriptions to streams.
+    pub(super) streams: Streams,
     pub(super) schedule: Schedule,
     /// The limit for which the last delayed message was refused.
     pub(super) delayed_limit: &'static str,
@@ -142,6 +145,7 @@ impl Shard {
             queue_room: QueueRoom::new(&settings),
             dead_letters: PendingDeadLetters::default(),
             retained: Retained::new(id),
+            streams: Streams::default(),
             schedule: Schedule::default(),
             delayed_limit: "",
             filter_requests: VecDeque::new(),
@@ -182,6 +186,8 @@ impl Shard {
             Event::Authenticated { connection, outcome } => self.on_authenticated(connection, outcome, turn),
             Event::Persisted(ticket) => self.on_persisted(ticket, turn),
             Event::Fetched(fetched) => self.on_fetched(*fetched, turn),
+            Event::StreamRead(chunk) => self.on_stream_read(*chunk, turn),
+            Event::StreamAdvanced(stream) => self.on_stream_advanced(stream, turn),
             Event::DelayedPrepared(batch) => self.on_delayed_prepared(*batch, turn),
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::Stalled => self.connections.forgive_silence(turn.now),
@@ -291,6 +297,8 @@ impl Shard {
                 Due::Timer(Timer::RateAllows(id)) => self.on_rate_allows(id, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
                 Due::Timer(Timer::Delayed) => self.on_delayed_due(turn),
+                Due::Timer(Timer::Streams) => self.resume_streams(turn),
+                Due::Timer(Timer::StreamRetry(slot, key)) => self.retry_streams(slot, key, turn),
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Filters) => has_filters = true,
                 Due::Timer(Timer::ClientEvents) => self.publish_client_events(turn),

@@ -1,6 +1,5 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -12,7 +11,6 @@ use crate::broker::connection::state::Connection;
 use crate::broker::directory::SubscriptionTerms;
 use crate::broker::filter_request::{FilterPacket, FilterRequest};
 use crate::broker::ids::ConnectionId;
-use crate::broker::memory::MEMORY_SHORT;
 use crate::broker::mount::{mount_filters, mount_subscriptions};
 use crate::broker::operator::query::RefusedAction;
 use crate::broker::operator::refusals::Refused;
@@ -22,10 +20,11 @@ use crate::broker::publish::refusal::Refusal;
 use crate::broker::report::Report;
 use crate::broker::retained::replay::{Granted, Replay};
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::streams::name::is_stream;
 use crate::broker::timers::Timer;
 use crate::codec::{
     Matched, Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
-    SubscriptionOptions, Unsuback, prefix_within,
+    SubscriptionOptions, Unsuback,
 };
 use crate::routing::{Access, Coverage, SubscribeOutcome};
 use crate::session::{self, Ticket};
@@ -89,12 +88,10 @@ impl Shard {
         let FilterRequest { connection: id, packet, reason_codes, wait } = request;
         let packet = match packet {
             FilterPacket::Subscribe(subscribe) => {
-                let refused = first_refused(&subscribe, &reason_codes);
+                let why = self.why_first_refused((slot, id), &subscribe, &reason_codes);
                 let mut packet = ServerPacket::Suback(Box::new(Suback::new(subscribe.packet_id, reason_codes)));
-                if let Some((subscription, reason_code)) = refused
-                    && let Some(connection) = self.connection(id)
-                {
-                    connection.terms().explain(&mut packet, &self.why_refused(id, subscription, reason_code));
+                if let (Some(why), Some(connection)) = (why, self.connection(id)) {
+                    connection.terms().explain(&mut packet, &why);
                 }
                 packet
             }
@@ -123,6 +120,9 @@ impl Shard {
         for (place, subscription) in (part.start..).zip(&*requested) {
             let answer = if rewritten.is_unfit(place - part.start) {
                 Err(ReasonCode::TopicFilterInvalid)
+            } else if place < subscriptions_max && !self.is_memory_short() && is_stream(&subscription.filter) {
+                // It is not in the index, whether it is granted or not.
+                Err(self.subscribe_stream((slot, id), (subscription, subscribe), turn))
             } else if place < subscriptions_max && !self.is_memory_short() {
                 let fault = faults.get(place - part.start).copied().flatten();
                 self.check_subscribe(id, (subscription, fault), turn).map(|()| self.grant(id, subscription))
@@ -227,38 +227,6 @@ impl Shard {
         access.subscribe(filter).map_err(Refusal::by_access)
     }
 
-    /// Names a refused subscription to its client, without the access rule.
-    fn why_refused(&self, id: ConnectionId, subscription: &Subscription, reason_code: ReasonCode) -> String {
-        let filter = subscription.filter.to_string();
-        let shown = prefix_within(&filter, SHOWN_FILTER_MAX);
-        let cut = if shown.len() < filter.len() { "..." } else { "" };
-        let why = if reason_code == ReasonCode::NotAuthorized {
-            "not authorized to subscribe".into()
-        } else if reason_code == ReasonCode::QuotaExceeded && self.is_memory_short() {
-            MEMORY_SHORT.into()
-        } else if reason_code == ReasonCode::QuotaExceeded {
-            let class = self.class_of(id);
-            let subscriptions_max = self.settings.subscriptions_max(class);
-            let own = self.settings.user_limits.of(class).and_then(|own| own.subscriptions_per_session_max);
-            let of = own.and(class.index()).map(|index| format!("user_limits[{index}].")).unwrap_or_default();
-            let other = if subscription.filter.is_exclusive { "another client is subscribed, or " } else { "" };
-            format!("{other}{of}subscriptions_per_session_max ({subscriptions_max}) is reached")
-        } else {
-            let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
-            let full = mount_point.map_or(Ok(Cow::Borrowed(&subscription.filter)), |mount_point| {
-                mount_point.filter(&subscription.filter).map(Cow::Owned)
-            });
-            match full {
-                Ok(full) => {
-                    let fault = self.topic_fault(full.topic_filter.as_str());
-                    fault.unwrap_or_else(|| reason_code.to_string())
-                }
-                Err(fault) => fault.to_string(),
-            }
-        };
-        format!("{shown}{cut}: {why}")
-    }
-
     /// Adds or replaces the granted subscriptions, and begins the replays of retained messages to them. The answer for a subscription that exceeds
     /// `subscriptions_per_session_max` is changed to a refusal. [MQTT-3.8.4-3] [MQTT-3.8.4-4]
     fn subscribe(
@@ -267,13 +235,14 @@ impl Shard {
         answers: &mut [Result<Subscription, ReasonCode>],
         subscription_id: Option<SubscriptionId>,
     ) {
+        let streams = self.stream_count(slot);
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         // Locked before the change, see `accept`: a concurrent retained message is either routed to the new subscriptions or found by their cursors.
         let retained = self.shared.retained();
         let requested: Vec<_> = answers.iter().flatten().map(|subscription| (subscription, subscription_id)).collect();
         let terms = SubscriptionTerms {
             strategy: self.settings.share_strategy,
-            subscriptions_max: entry.session.limits().subscriptions_max,
+            subscriptions_max: entry.session.limits().subscriptions_max.saturating_sub(streams),
         };
         let outcomes = self.shared.directory.subscribe(&entry.subscriber, &requested, terms);
         for (answer, outcome) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&outcomes) {
@@ -318,7 +287,8 @@ impl Shard {
     ) -> (Vec<ReasonCode>, Option<Ticket>) {
         let Some(entry) = self.sessions.get(slot) else { return (Vec::new(), None) };
         let (key, filters) = (entry.subscriber.key, &*mount_filters(entry.owner.mount_point(), filters));
-        let existed = self.shared.directory.unsubscribe(key, filters);
+        let mut existed = self.shared.directory.unsubscribe(key, filters);
+        self.unsubscribe_streams(slot, filters, &mut existed);
         let code = |existed: &bool| if *existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
         let reason_codes: Vec<ReasonCode> = existed.iter().map(code).collect(); // [MQTT-3.10.4-1]
         let removed = filters.iter().zip(&existed).filter(|(_, existed)| **existed);
@@ -360,12 +330,6 @@ fn is_beyond_quota(answer: &Result<Subscription, ReasonCode>) -> bool {
     matches!(answer, Err(ReasonCode::QuotaExceeded))
 }
 
-/// The first refused subscription of a packet, with its Reason Code. There is one Reason String for all.
-fn first_refused<'a>(subscribe: &'a Subscribe, reason_codes: &[ReasonCode]) -> Option<(&'a Subscription, ReasonCode)> {
-    let mut answers = subscribe.subscriptions.iter().zip(reason_codes.iter().copied());
-    answers.find(|(_, reason_code)| reason_code.is_error())
-}
-
 /// The last subscription to each filter of one packet, which replaces the earlier ones.
 fn last_of_each_filter(subscriptions: impl Iterator<Item = Subscription>) -> Vec<Subscription> {
     let mut last: Vec<Subscription> = subscriptions.collect();
@@ -389,5 +353,3 @@ const fn granted_code(qos: Qos) -> ReasonCode {
 
 /// The delay before the next part of a packet with many filters, so that other events are handled first.
 const FILTERS_PAUSE: Duration = Duration::from_millis(1);
-/// How much of a Topic Filter is repeated in a Reason String, in bytes.
-const SHOWN_FILTER_MAX: usize = 100;

@@ -36,6 +36,10 @@ pub(super) enum Timer {
     Delayed,
     /// Deferred replays of retained messages.
     Replays,
+    /// Subscriptions to streams that continue in another turn.
+    Streams,
+    /// A failed read of a stream is tried again for this Session.
+    StreamRetry(usize, SessionKey),
     /// Events of clients that wait to be published.
     ClientEvents,
     /// The next part of a SUBSCRIBE or UNSUBSCRIBE packet.

@@ -1,9 +1,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::DecodeError;
 use super::primitives::Reader;
 use super::property::{USER_PROPERTY, put_user_property};
 use super::runs::Runs;
+use super::{DecodeError, MessageProperties};
 
 /// User Properties that are not forwarded, in the order of their packet.
 ///
@@ -69,6 +69,21 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for EncodedUserPropertie
         for (name, value) in properties {
             put_user_property(&mut encoded, name.as_ref(), value.as_ref());
         }
+        Self::from_encoded(encoded.freeze())
+    }
+}
+
+impl MessageProperties {
+    /// The same properties behind these User Properties of the broker. Those of the message are forwarded unaltered, also those of the same
+    /// names. [MQTT-3.3.2-17] Names and values are truncated to 65,535 bytes.
+    #[must_use]
+    pub fn behind_user_properties<'a>(&self, properties: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
+        let length: usize = properties.clone().map(|(name, value)| 5 + name.len() + value.len()).sum();
+        let mut encoded = BytesMut::with_capacity(length + self.encoded_len());
+        for (name, value) in properties {
+            put_user_property(&mut encoded, name, value);
+        }
+        encoded.put_slice(self.as_bytes());
         Self::from_encoded(encoded.freeze())
     }
 }

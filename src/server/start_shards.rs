@@ -23,6 +23,7 @@ impl Server {
         let settings = Arc::new(settings::broker_settings(&self.config));
         let Recovered { sessions, retained, retained_gone, deduplicated, mut delayed, mut orphans, .. } = recovered;
         self.shared.set_streams(self.streams.table());
+        self.streams.begin(&self.shared, &self.mailboxes);
         self.shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let too_many = self.shared.restore(retained, retained_gone, keys);

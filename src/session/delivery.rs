@@ -1,3 +1,4 @@
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::link::Link;
@@ -101,6 +102,23 @@ impl Delivery {
             link.outbound_aliases.set(alias, topic);
         }
         Ok(publish)
+    }
+
+    /// Whether the PUBLISH for the client of `link` is certainly not too large.
+    pub(super) fn fits(&self, link: &Link) -> bool {
+        let Some(maximum) = link.maximum_packet_size else { return true };
+        let has_packet_id = self.qos > Qos::AtMostOnce;
+        let mount_point = link.mount_point.as_ref().map_or(0, |mount_point| mount_point.as_str().len());
+        let largest = OutgoingPublish {
+            qos: self.qos,
+            packet_id: has_packet_id.then_some(PacketId(NonZeroU16::MAX)),
+            message_expiry_interval: (self.expires_at != Timestamp::NEVER).then_some(u32::MAX),
+            matched: self.matched.clone(),
+            message_id: link.message_ids && has_packet_id && self.message.id.is_some(),
+            topic_start: u16::try_from(mount_point).unwrap_or_default(),
+            ..OutgoingPublish::new(Arc::clone(&self.message))
+        };
+        largest.encoded_len(link.version) <= maximum.get() as usize
     }
 
     /// The Shared Subscription through which it was delivered.

@@ -1,6 +1,7 @@
 mod dropping;
 mod empty;
 mod end;
+mod room;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -94,6 +94,8 @@ mod security;
 mod services;
 mod shutdown;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod stuck_disk;
 #[cfg(test)]
 #[cfg(feature = "otlp")]

@@ -65,6 +65,7 @@ impl Writer {
                     batch.grant(|_, _, _| Arc::new(Access::everything()));
                     self.event(Event::DelayedPrepared(batch));
                 }
+                Action::ReadStream(_) => unreachable!("there are no streams"),
                 Action::Fetch(fetch) => {
                     let fetched = Box::new(self.log.read(*fetch));
                     self.event(Event::Fetched(fetched));

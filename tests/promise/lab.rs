@@ -285,6 +285,7 @@ impl Lab {
                 self.queue.push_back(Step::Forwarded(usize::from(shard.0), message));
             }
             Action::Fetch(fetch) => self.queue.push_back(Step::Fetch(shard, fetch)),
+            Action::ReadStream(_) => unreachable!("there are no streams"),
             Action::PrepareDelayed(batch) => self.queue.push_back(Step::Prepare(shard, batch)),
             Action::Report(_) | Action::Answer(..) | Action::Sampled(_) => {}
         }

@@ -82,6 +82,7 @@ impl World {
                 self.log.append(shard, ticket, &record, unawaited);
                 self.sync_soon();
             }
+            Action::ReadStream(_) => unreachable!("there are no streams"),
             Action::PrepareDelayed(_) => unreachable!("no client delays a message"),
             Action::Fetch(fetch) => {
                 self.trace.note(self.now, None, || format!("shard {shard} fetches {fetch:?}"));

@@ -83,6 +83,7 @@ fn is_of(action: &Action, stranger: ConnectionId) -> bool {
         }
         Action::Persist { .. }
         | Action::Fetch(_)
+        | Action::ReadStream(_)
         | Action::PrepareDelayed(_)
         | Action::Forward { .. }
         | Action::Answer(..)

@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -15,6 +16,8 @@ use crate::broker::directory::user_connections::UserConnections;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::broker::retained::source::CurrentRights;
+use crate::broker::streams::board::StreamBoard;
+use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::table::{StreamTable, TopicStreams};
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, RouteGenerations, SessionKey, ShardId};
@@ -32,6 +35,8 @@ pub struct Shared {
     pub(in crate::broker) route_generations: Arc<RouteGenerations>,
     /// Read when a topic is resolved; the route cache keeps what was found.
     streams: RwLock<Arc<StreamTable>>,
+    /// Which messages of the streams can be read.
+    pub(in crate::broker) stream_board: StreamBoard,
     retained: RwLock<RetainedStore>,
     pub(in crate::broker) retained_order: RetainedOrder,
     /// What the publishers of retained messages may do now; `None`: everything.
@@ -76,6 +81,7 @@ impl Shared {
             directory: Arc::new(InMemoryDirectory::new(Arc::clone(&route_generations))),
             route_generations,
             streams: RwLock::default(),
+            stream_board: StreamBoard::new(shards),
             retained: RwLock::new(RetainedStore::new(retained_limits)),
             retained_order: RetainedOrder::new(shards),
             rights: None,
@@ -133,6 +139,12 @@ impl Shared {
     /// The streams.
     pub fn streams(&self) -> Arc<StreamTable> {
         Arc::clone(&self.streams.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The messages `range` of a stream can be read from now on. Calls `wake` for each shard that waits for messages that there were not before:
+    /// it is to get [`Event::StreamAdvanced`](crate::broker::Event::StreamAdvanced).
+    pub fn stream_advanced(&self, stream: StreamNumber, range: Range<u64>, wake: impl FnMut(ShardId)) {
+        self.stream_board.advance(stream, range, wake);
     }
 
     /// Sets how this broker calls itself among brokers that bridges connect. It has no effect if it is set.

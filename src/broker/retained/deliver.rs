@@ -18,9 +18,15 @@ use crate::session::{Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 
 impl Shard {
+    /// Continues what the client of the Session in `slot` is sent as fast as it reads: retained messages, and messages of streams.
+    pub(in crate::broker) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        self.replay_retained(slot, turn);
+        self.send_streams(slot, turn);
+    }
+
     /// Sends retained messages to the new subscriptions of the Session in `slot`. At most [`RECORDED_MAX`] messages wait for a commit at a time,
     /// because they are not in the queue, and not bounded by it, until their record is stable. Deferred replays wait for their turn.
-    pub(in crate::broker) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
+    fn replay_retained(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty()) else { return };
         if entry.replays.is_deferred() {
             return;
@@ -62,7 +68,7 @@ impl Shard {
             if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key)
                 && entry.replays.set_deferred(false)
             {
-                self.replay(slot, turn);
+                self.replay_retained(slot, turn);
             }
         }
         if self.retained.has_deferred() {

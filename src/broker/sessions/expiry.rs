@@ -141,6 +141,7 @@ impl Shard {
         self.publish_will(slot, turn);
         let entry = self.sessions.remove(slot, &mut self.counters)?;
         self.cancel_session_due(slot);
+        self.forget_streams(slot, &entry);
         self.journeys.left(subscriber.key, &subscriber.client_id, true);
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
         self.wake_all_for(&subscriber, turn);

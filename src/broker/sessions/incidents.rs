@@ -1,6 +1,7 @@
-//! What only few Sessions have: messages that were dropped, and an unusual end of the last connection.
+//! What only few Sessions have: messages that were dropped, an unusual end of the last connection, and subscriptions to streams.
 
 use crate::broker::counters::DropReason;
+use crate::broker::streams::cursors::StreamCursors;
 
 /// Allocated when there is something to keep.
 #[derive(Debug, Default)]
@@ -12,6 +13,7 @@ struct Kept {
     dropped: [u32; DropReason::ALL.len()],
     /// Why the last connection ended, if the sentence is not a common one.
     end_reason: Option<Box<str>>,
+    streams: Option<Box<StreamCursors>>,
 }
 
 impl Incidents {
@@ -31,6 +33,33 @@ impl Incidents {
     pub(in crate::broker) fn set_end_reason(&mut self, reason: Option<Box<str>>) {
         if reason.is_some() || self.0.is_some() {
             self.0.get_or_insert_default().end_reason = reason;
+        }
+    }
+
+    /// The subscriptions to streams.
+    pub(in crate::broker) fn streams(&self) -> Option<&StreamCursors> {
+        self.0.as_ref()?.streams.as_deref()
+    }
+
+    /// The same, to change them.
+    pub(in crate::broker) fn streams_mut(&mut self) -> Option<&mut StreamCursors> {
+        self.0.as_mut()?.streams.as_deref_mut()
+    }
+
+    /// The same, to add one.
+    pub(in crate::broker) fn need_streams(&mut self) -> &mut StreamCursors {
+        self.0.get_or_insert_default().streams.get_or_insert_default()
+    }
+
+    /// Takes them out, while they are handled.
+    pub(in crate::broker) fn take_streams(&mut self) -> Option<Box<StreamCursors>> {
+        self.0.as_mut()?.streams.take()
+    }
+
+    /// Puts them back; none are left if all were removed.
+    pub(in crate::broker) fn put_streams(&mut self, streams: Box<StreamCursors>) {
+        if streams.len() > 0 {
+            self.0.get_or_insert_default().streams = Some(streams);
         }
     }
 

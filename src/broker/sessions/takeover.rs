@@ -141,6 +141,7 @@ impl Shard {
     fn remove_session(&mut self, slot: usize) -> Option<Box<SessionSlot>> {
         let mut entry = self.sessions.remove(slot, &mut self.counters)?;
         self.cancel_session_due(slot);
+        self.forget_streams(slot, &entry);
         self.journeys.left(entry.subscriber.key, &entry.subscriber.client_id, false);
         entry.reset_shard_state();
         Some(Box::new(entry))

@@ -9,17 +9,20 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 pub(super) use super::defaults::settings;
+use super::fake_streams::FakeStreams;
 use super::packets::show;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::Connection;
 use crate::broker::ids::Origin;
 use crate::broker::publish::blocked::WaitsFor;
+use crate::broker::streams::cursor::CursorState;
+use crate::broker::streams::cursors::StreamCursors;
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, CurrentRights, DelayedBatch,
     Event, Fetch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered, Recovery, Report,
-    SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, Ticket, User, VerifiedUser,
+    SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, StreamRequest, Ticket, User, VerifiedUser,
 };
 use crate::codec::{
     AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket,
@@ -60,6 +63,9 @@ pub(super) struct Harness {
     pub(super) fetches: VecDeque<(usize, Fetch)>,
     /// Delayed messages that are due and wait to be read, with their shard.
     pub(super) delayed: VecDeque<(usize, Box<DelayedBatch>)>,
+    /// Pending reads of streams, with their shard.
+    pub(super) stream_reads: VecDeque<(usize, StreamRequest)>,
+    pub(super) streams: FakeStreams,
     generations: u32,
     /// The number of queries that a test has sent.
     pub(super) queries: u64,
@@ -165,6 +171,8 @@ impl Harness {
             unstable: BTreeMap::new(),
             fetches: VecDeque::new(),
             delayed: VecDeque::new(),
+            stream_reads: VecDeque::new(),
+            streams: FakeStreams::default(),
             generations: 0,
             queries: 0,
             address: None,
@@ -436,6 +444,13 @@ impl Harness {
         self.step(shard, Event::Fetched(Box::new(fetched)));
     }
 
+    /// Answers the oldest read of a stream.
+    pub(super) fn read_stream(&mut self) {
+        let Some((shard, request)) = self.stream_reads.pop_front() else { return };
+        let chunk = self.streams.read(request);
+        self.step(shard, Event::StreamRead(Box::new(chunk)));
+    }
+
     /// Answers the oldest request for delayed messages.
     fn read_delayed(&mut self) {
         let Some((shard, mut batch)) = self.delayed.pop_front() else { return };
@@ -487,6 +502,8 @@ impl Harness {
                 self.step(shard, Event::Persisted(ticket));
             } else if self.store_reads && !self.fetches.is_empty() {
                 self.read_one();
+            } else if self.store_reads && !self.stream_reads.is_empty() {
+                self.read_stream();
             } else if self.store_reads && !self.delayed.is_empty() {
                 self.read_delayed();
             } else if self.forwards
@@ -520,6 +537,7 @@ impl Harness {
             self.perform(shard, action, &mut resumed);
         }
         self.check_pauses(shard);
+        self.check_streams(shard);
         for client in resumed {
             self.read(client);
         }
@@ -568,6 +586,30 @@ impl Harness {
         }
     }
 
+    /// Asserts that each subscription to a stream of a connected client has a pending event that continues it.
+    fn check_streams(&self, shard: usize) {
+        let Shard { connections, sessions, streams, timers, .. } = &self.shards[shard];
+        for connection in connections.iter() {
+            let Some(slot) = connection.session() else { continue };
+            let Some(entry) = sessions.get(slot) else { continue };
+            let place = (slot, entry.subscriber.key);
+            let is_ready = streams.is_starved(place) || streams.is_ready(place) && timers.is_set(Timer::Streams);
+            let sends = connection.unsent_bytes() > 0 || entry.session.in_flight() > 0 || !entry.session.is_open();
+            let is_awaited = sends || connection.pause_reasons().contains(PauseReason::ManyFilters);
+            for cursor in entry.incidents.streams().into_iter().flat_map(StreamCursors::iter) {
+                let has_waker = match cursor.state() {
+                    CursorState::Reading(number) => {
+                        self.stream_reads.iter().any(|(of, request)| (*of, request.cursor.read) == (shard, number))
+                    }
+                    CursorState::CaughtUp => streams.waits(cursor.stream, place) || is_ready,
+                    CursorState::Failed(_) => timers.is_set(Timer::StreamRetry(place.0, place.1)),
+                    CursorState::Ready => is_ready || is_awaited,
+                };
+                assert!(has_waker, "nothing continues {cursor:?}");
+            }
+        }
+    }
+
     fn perform(&mut self, shard: usize, action: Action, resumed: &mut Vec<Client>) {
         match action {
             Action::Send { connection, packet } => self.seen(shard, connection).receive(packet),
@@ -598,6 +640,7 @@ impl Harness {
                 self.records.push(*record);
             }
             Action::Fetch(fetch) => self.fetches.push_back((shard, *fetch)),
+            Action::ReadStream(request) => self.stream_reads.push_back((shard, *request)),
             Action::PrepareDelayed(batch) => self.delayed.push_back((shard, batch)),
             Action::Forward { shard: to, message } => {
                 self.between.entry((shard, usize::from(to.0))).or_default().push_back(message);

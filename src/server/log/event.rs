@@ -81,6 +81,7 @@ events! {
     StoreRecovered "store_recovered" INFO Broker ["sessions" "queued" "retained" "segments"]
     TimeResumed "time_resumed" INFO Broker ["rule" "passed_ms" "synchronized"]
     StoreDamaged "store_damaged" ERROR Broker ["reason"]
+    StreamUnreadable "stream_unreadable" ERROR Broker ["stream" "reason"]
     RecordsIgnored "records_ignored" WARN Broker ["count"]
     StoreFailed "store_failed" ERROR Broker ["reason"]
     DiskFull "disk_full" ERROR Broker ["reason"]

@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use crate::auth;
-use crate::broker::{ConnectionId, DelayedBatch, Detail, Fetched, Settings, ShardBatch, ShardMessage, Ticket};
+use crate::broker::{
+    ConnectionId, DelayedBatch, Detail, Fetched, Settings, ShardBatch, ShardMessage, StreamChunk, StreamNumber, Ticket,
+};
 use crate::routing::ShardId;
 use crate::server::clock::Clock;
 use crate::server::listener::{Accepted, Admission, Early, ListeningSocket};
@@ -33,6 +35,10 @@ pub(in crate::server) enum Mail {
     Persisted(Ticket),
     /// Messages were read from the store.
     Fetched(Box<Fetched>),
+    /// Messages of a stream were read.
+    StreamRead(Box<StreamChunk>),
+    /// Further messages of a stream can be read.
+    StreamAdvanced(StreamNumber),
     /// Delayed messages that are due were read from the store.
     DelayedRead(Box<DelayedBatch>),
     /// Certificates, passwords or access rules were reloaded: every client is judged again.

@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +18,9 @@ use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::store::append::append;
+use crate::server::store::progress::Progress;
+use crate::server::store::stream_progress::StreamProgress;
+use crate::server::store::stream_readers::Readers;
 use crate::server::store::{delayed, fetch};
 use crate::server::systemd::notify;
 use crate::store::{
@@ -37,6 +39,8 @@ pub(in crate::server) struct StoreHandle {
     store: Option<Arc<Store>>,
     /// The stored messages in memory, which all shards share.
     cache: Arc<MessageCache>,
+    /// Where the reads of streams go on.
+    stream_readers: Arc<Readers>,
     /// Reports to the main thread that the store refused a record.
     failures: mpsc::Sender<String>,
     /// The last record, if there is no store.
@@ -74,6 +78,7 @@ impl StoreHandle {
             unawaited: Level::PowerLoss,
             store,
             cache,
+            stream_readers: Arc::default(),
             failures,
             stable: None,
             unannounced: None,
@@ -170,7 +175,15 @@ impl StoreHandle {
         self.read(mailboxes, move |_| Mail::DelayedRead(delayed::read(store.as_deref(), batch)));
     }
 
-    fn read(&self, mailboxes: &Arc<[Mailbox]>, read: impl FnOnce(&MessageCache) -> Mail + Send + 'static) {
+    pub(super) const fn store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
+    }
+
+    pub(super) const fn stream_readers(&self) -> &Arc<Readers> {
+        &self.stream_readers
+    }
+
+    pub(super) fn read(&self, mailboxes: &Arc<[Mailbox]>, read: impl FnOnce(&MessageCache) -> Mail + Send + 'static) {
         let (mailboxes, cache, source) = (Arc::clone(mailboxes), Arc::clone(&self.cache), self.source);
         spawn_blocking(move || {
             let mail = read(&cache);
@@ -234,6 +247,7 @@ pub(in crate::server) fn open(
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,
     lock_patience: Duration,
+    streams: Arc<StreamProgress>,
 ) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
     let level = level(durability(config.strongest_durability()));
     log_durability(config);
@@ -242,7 +256,7 @@ pub(in crate::server) fn open(
     }
     let directory = store_directory(&config.server.data);
     let mailboxes = Arc::clone(mailboxes);
-    let all = Arc::clone(&mailboxes);
+    let (all, followed) = (Arc::clone(&mailboxes), Arc::clone(&mailboxes));
     let (clock, progress, place) = (Clock::start(Timestamp::default()), Progress::default(), directory.clone());
     let hooks = Hooks {
         on_read: Box::new(move |read, segments| {
@@ -267,6 +281,7 @@ pub(in crate::server) fn open(
             let _ = failures.try_send(cause.to_owned());
         }),
         upgrade: Box::new(upgrade),
+        on_advance: Arc::new(move |group, end| streams.advance(group, end, &followed)),
         ..Hooks::default()
     };
     let mut recovery = Recovery::default();
@@ -307,23 +322,6 @@ const fn level(durability: Durability) -> Level {
         Durability::PowerLoss => Level::PowerLoss,
         Durability::Crash => Level::Crash,
         Durability::None => Level::None,
-    }
-}
-
-/// Limits the log lines about a long start to one per second.
-#[derive(Debug, Default)]
-struct Progress {
-    /// When the last line was logged, as the time since the start.
-    logged_at: Cell<Duration>,
-}
-
-impl Progress {
-    fn is_due(&self, elapsed: Duration) -> bool {
-        let is_due = elapsed.saturating_sub(self.logged_at.get()) >= PROGRESS_INTERVAL;
-        if is_due {
-            self.logged_at.set(elapsed);
-        }
-        is_due
     }
 }
 
@@ -396,19 +394,10 @@ fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
 /// How long systemd waits for the next segment, beyond `TimeoutStartSec=`: reading a large store may take minutes.
 const SEGMENT_MICROSECONDS_MAX: u32 = 60_000_000;
 
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn progress_is_logged_once_a_second() {
-        let progress = Progress::default();
-        let times = [100, 900, 1_100, 1_900, 2_050, 2_200, 7_000, 7_500].map(Duration::from_millis);
-        let due: Vec<_> = times.into_iter().filter(|elapsed| progress.is_due(*elapsed)).collect();
-        assert_eq!(due, [1_100, 2_200, 7_000].map(Duration::from_millis));
-    }
     #[test]
     fn a_record_of_a_later_version_prevents_the_start() {
         let data = tempfile::tempdir().unwrap();
@@ -421,7 +410,7 @@ mod tests {
         };
         let mut config = Config::default();
         config.server.data = data.path().to_owned();
-        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0, Duration::ZERO);
+        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0, Duration::ZERO, Arc::default());
         let outbox = [Key { group: 1 << 63, kind: 11, id: 1 }];
         change(&outbox, &[]);
         let error = start().unwrap_err();

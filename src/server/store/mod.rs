@@ -5,4 +5,8 @@ mod append;
 mod delayed;
 mod fetch;
 pub(super) mod handle;
+mod progress;
+pub(super) mod stream_progress;
+mod stream_read;
+mod stream_readers;
 pub(super) mod streams;

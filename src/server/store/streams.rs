@@ -5,12 +5,14 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::broker::{
-    RecordBytes, Recovered, Stream, StreamBounds, StreamDefinition, StreamNumber, StreamTable, TrimmedOffset,
+    RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamNumber, StreamTable, TrimmedOffset,
 };
 use crate::config;
 use crate::server::clock::wall_time;
 use crate::server::log::log_line;
+use crate::server::shard::mailbox::Mailbox;
 use crate::server::store::handle::keys;
+use crate::server::store::stream_progress::StreamProgress;
 use crate::server::stream_error::StreamError;
 use crate::store::{Entry, Level, Retention, Room, Store, StreamRecovered, Urgency};
 use crate::topic::TopicFilter;
@@ -25,20 +27,22 @@ pub(in crate::server) struct Streams {
     /// All streams that there are, by name.
     definitions: BTreeMap<Arc<str>, StreamDefinition>,
     table: StreamTable,
+    progress: Arc<StreamProgress>,
 }
 
 impl Streams {
     /// Opens the streams of the configuration and of the store. `shards`: these are sources of entries, too.
     pub(in crate::server) fn start(
         configured: &[config::Stream],
-        store: Option<Arc<Store>>,
+        (store, progress): (Option<Arc<Store>>, Arc<StreamProgress>),
         recovered: &mut Recovered,
         shards: usize,
     ) -> Result<Self, StreamError> {
         let definitions = mem::take(&mut recovered.streams).into_iter();
         let definitions = definitions.map(|definition| (Arc::clone(&definition.name), definition)).collect();
         // The anchors of the time have the source after those of the shards.
-        let mut streams = Self { store, source: shards + 1, written: 0, definitions, table: StreamTable::default() };
+        let table = StreamTable::default();
+        let mut streams = Self { store, source: shards + 1, written: 0, definitions, table, progress };
         streams.apply(configured)?;
         Ok(streams)
     }
@@ -46,6 +50,11 @@ impl Streams {
     /// The table for the shards.
     pub(in crate::server) fn table(&self) -> StreamTable {
         self.table.clone()
+    }
+
+    /// Tells these shards, which have the table, what can be read, now and whenever that changes.
+    pub(in crate::server) fn begin(&self, shared: &Arc<Shared>, mailboxes: &[Mailbox]) {
+        self.progress.begin(shared, self.store.as_deref(), mailboxes);
     }
 
     /// Opens the streams, those that are not configured any more too, which take no new messages.

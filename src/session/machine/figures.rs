@@ -2,8 +2,8 @@
 
 use super::Session;
 use crate::codec::Qos;
-use crate::session::Limits;
 use crate::session::outbound::Outbound;
+use crate::session::{Delivery, Limits};
 
 impl Session {
     /// The limits in force.
@@ -60,5 +60,16 @@ impl Session {
     /// Whether CONNACK was sent, so that other packets may be sent.
     pub fn is_open(&self) -> bool {
         self.connection.link.as_ref().is_some_and(|link| link.open)
+    }
+
+    /// Whether a new QoS 1 or 2 message would be sent at once, and not wait in the queue.
+    pub fn sends_at_once(&self) -> bool {
+        let link = self.connection.link.as_ref().filter(|link| link.open && link.room > 0);
+        link.is_some_and(|link| self.outgoing.queue().is_none_or(|queue| queue.sends_at_once(link.send_maximum)))
+    }
+
+    /// Whether a message is certainly within the client's Maximum Packet Size.
+    pub fn takes(&self, delivery: &Delivery) -> bool {
+        self.connection.link.as_ref().is_none_or(|link| delivery.fits(link))
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Driver;
 use crate::broker::{ConnectionId, Detail, Event, Peer, Report};
 use crate::codec::{ClientPacket, ProtocolVersion};
+use crate::routing::ShardId;
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
 use crate::server::report;
@@ -289,6 +290,9 @@ impl Driver {
         let (received, sent) = std::mem::replace(&mut self.published_bytes, (bytes_received, bytes_sent));
         self.sweep_memory();
         self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
+        if self.id == ShardId(0) {
+            self.store.publish_streams(&self.shared, &self.mailboxes);
+        }
         self.end_turn();
     }
 
