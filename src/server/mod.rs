@@ -203,15 +203,13 @@ impl Server {
         if let Some(take_over) = &mut take_over {
             take_over.wait();
         }
-        let lock_patience = if of_broker { LOCK_PATIENCE } else { Duration::ZERO };
-        let progress = Arc::<StreamProgress>::default();
+        let (lock_patience, progress) = (if of_broker { LOCK_PATIENCE } else { Duration::ZERO }, Arc::default());
         let (store, mut recovered) =
             store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience, Arc::clone(&progress))?;
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
-        let bans = Arc::new(Bans::new(&config.bans));
-        let authentication = auth_services::pool(authenticator)?;
+        let (bans, authentication) = (Arc::new(Bans::new(&config.bans)), auth_services::pool(authenticator)?);
         let (reloader, requests) = Reloader::new(loaded.clone());
         let server = Self {
             clock,
