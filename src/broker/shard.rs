@@ -88,6 +88,8 @@ pub struct Shard {
     pub(super) dead_letters: PendingDeadLetters,
     pub(super) retained: Retained,
     pub(super) schedule: Schedule,
+    /// Kept dead letters whose records are not stable yet, in the order of their tickets.
+    pub(super) unstable_letters: VecDeque<(Ticket, u64)>,
     /// The limit for which the last delayed message was refused.
     pub(super) delayed_limit: &'static str,
     /// SUBSCRIBE and UNSUBSCRIBE packets of which a part is handled, at most one of each connection, which is paused.
@@ -143,6 +145,7 @@ impl Shard {
             dead_letters: PendingDeadLetters::default(),
             retained: Retained::new(id),
             schedule: Schedule::default(),
+            unstable_letters: VecDeque::new(),
             delayed_limit: "",
             filter_requests: VecDeque::new(),
             pipeline: CommitPipeline::default(),
@@ -290,6 +293,7 @@ impl Shard {
                 Due::Timer(Timer::ExpireQueue(slot, key)) => self.expire_queue(slot, key, turn),
                 Due::Timer(Timer::RateAllows(id)) => self.on_rate_allows(id, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
+                Due::Timer(Timer::Redelivery(slot, key)) => self.on_redelivery_due(slot, key, turn),
                 Due::Timer(Timer::Delayed) => self.on_delayed_due(turn),
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Filters) => has_filters = true,
@@ -320,6 +324,7 @@ impl Shard {
         if self.id == ShardId(0) {
             self.expire_retained(turn);
             self.expire_deduplication(turn);
+            self.expire_dead_letters(turn);
             self.publish_sys_topics(turn);
         }
         self.timers.set(turn.now + TICK, Timer::Tick);

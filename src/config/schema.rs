@@ -5,7 +5,8 @@ use serde::forward_to_deserialize_any;
 
 use super::{
     Admin, AutoSubscribe, Bans, Bridge, BridgeTopic, Config, DurabilityRule, Limits, Listener, Log, Mqtt,
-    NamedCertificate, Probe, Provider, ProxyTls, Security, Server, Sink, Telemetry, Tls, TopicRewrite, UserLimit,
+    NamedCertificate, Probe, Provider, ProxyTls, Redelivery, Security, Server, Sink, Telemetry, Tls, TopicRewrite,
+    UserLimit,
 };
 
 /// The sections, in the order of [`Config`].
@@ -27,6 +28,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "mqtt" => fields::<Mqtt>(),
         "topic_rewrite" => fields::<TopicRewrite>(),
         "auto_subscribe" => fields::<AutoSubscribe>(),
+        "redelivery" => fields::<Redelivery>(),
         "limits" => fields::<Limits>(),
         "user_limits" => fields::<UserLimit>(),
         "bans" => fields::<Bans>(),
@@ -42,8 +44,17 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
 }
 
 /// The sections that are lists.
-pub(super) const LISTS: [&str; 8] =
-    ["durability_rules", "listeners", "auth", "topic_rewrite", "auto_subscribe", "user_limits", "sinks", "bridges"];
+pub(super) const LISTS: [&str; 9] = [
+    "durability_rules",
+    "listeners",
+    "auth",
+    "topic_rewrite",
+    "auto_subscribe",
+    "redelivery",
+    "user_limits",
+    "sinks",
+    "bridges",
+];
 
 /// Every setting outside the lists, such as `limits.connections_max`.
 pub(super) fn settings() -> impl Iterator<Item = String> {
@@ -100,6 +111,7 @@ mod tests {
             "mqtt",
             "topic_rewrite",
             "auto_subscribe",
+            "redelivery",
             "limits",
             "user_limits",
             "bans",

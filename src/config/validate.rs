@@ -28,6 +28,7 @@ impl Config {
         problems.extend(super::user_limits::problems(&self.user_limits, &self.provider_names()));
         let labels: Vec<String> = self.listeners.iter().map(|listener| listener.label().into_owned()).collect();
         problems.extend(topics::problems(&self.topic_rewrite, &self.auto_subscribe, &labels));
+        problems.extend(super::redelivery::problems(&self.redelivery));
         problems.extend(sinks::problems(&self.sinks));
         problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());

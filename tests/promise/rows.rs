@@ -32,7 +32,7 @@ fn crashes() -> impl Iterator<Item = (Level, Crash)> {
 }
 
 /// Runs a scenario with every crash.
-fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
+pub(crate) fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
     for shards in [1, 2] {
         for (level, crash) in crashes() {
             let mut lab = Lab::new(shards, level);

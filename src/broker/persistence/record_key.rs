@@ -28,12 +28,18 @@ impl RecordKey {
     pub(in crate::broker) const DEDUPLICATED: u8 = 8;
     pub(in crate::broker) const WILL: u8 = 9;
     pub(in crate::broker) const CLOCK: u8 = 10;
+    pub(in crate::broker) const REDELIVERY: u8 = 14;
     pub(in crate::broker) const DELAYED: u8 = 18;
     pub(in crate::broker) const RETAINED_DELETION: u8 = 19;
+    pub(in crate::broker) const DEAD_LETTER: u8 = 24;
 
     /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
     pub(in crate::broker) const fn is_known(&self) -> bool {
-        matches!(self.kind, Self::SESSION..=Self::CLOCK | Self::DELAYED | Self::RETAINED_DELETION)
+        matches!(
+            self.kind,
+            Self::SESSION
+                ..=Self::CLOCK | Self::REDELIVERY | Self::DELAYED | Self::RETAINED_DELETION | Self::DEAD_LETTER
+        )
     }
 
     pub(in crate::broker) const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
@@ -45,10 +51,13 @@ impl RecordKey {
         let has_session = 0 < self.group && self.group <= NUMBER_MAX;
         match self.kind {
             Self::SUBSCRIPTION => has_session, // its number is a hash
-            Self::QUEUED | Self::RELEASED => has_session && 0 < self.id && self.id <= NUMBER_MAX,
-            Self::RETAINED | Self::RETAINED_DELETION | Self::DEDUPLICATED | Self::CLOCK | Self::DELAYED => {
-                self.group == Self::NO_SESSION && self.id <= NUMBER_MAX
-            }
+            Self::QUEUED | Self::RELEASED | Self::REDELIVERY => has_session && 0 < self.id && self.id <= NUMBER_MAX,
+            Self::RETAINED
+            | Self::RETAINED_DELETION
+            | Self::DEDUPLICATED
+            | Self::CLOCK
+            | Self::DELAYED
+            | Self::DEAD_LETTER => self.group == Self::NO_SESSION && self.id <= NUMBER_MAX,
             _ => has_session,
         }
     }
@@ -58,7 +67,15 @@ impl RecordKey {
         match other {
             Self::SESSION | Self::WILL => matches!(self.kind, Self::SESSION | Self::WILL),
             Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED => {
-                matches!(self.kind, Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED | Self::DELAYED)
+                matches!(
+                    self.kind,
+                    Self::QUEUED
+                        | Self::RECEIVED
+                        | Self::RETAINED
+                        | Self::DEDUPLICATED
+                        | Self::DELAYED
+                        | Self::REDELIVERY
+                )
             }
             _ => self.kind == other,
         }
@@ -74,6 +91,15 @@ impl RecordKey {
 
     pub(in crate::broker) const fn delayed(number: u64) -> Self {
         Self { group: Self::NO_SESSION, kind: Self::DELAYED, id: number }
+    }
+
+    pub(in crate::broker) const fn dead_letter(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::DEAD_LETTER, id: number }
+    }
+
+    /// The state of a message that the Session's client refused.
+    pub(in crate::broker) const fn redelivery(session: SessionKey, sequence: u64) -> Self {
+        Self::of(session, Self::REDELIVERY, sequence)
     }
 
     pub(in crate::broker) const fn deduplicated(number: u64) -> Self {
