@@ -94,6 +94,7 @@ impl Client {
             drops_oldest: true,
             queue_head: QueueHead::default(),
             has_dead_letters: false,
+            refused: Default::default(),
             is_memory_short: false,
         };
         let topic = TopicName::new("bench/site7/device123/temperature".into()).unwrap();

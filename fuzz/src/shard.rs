@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use oncemq::broker::{
-    Action, AnonymousSessions, AuthenticationOutcome, ConnectionId, DelayedBatch, DelayedLimits, Durability, Event,
-    Fetch, Peer, QueueHead, QueueOverflow, ReadFailure, Record, RecordKey, Recovered, Recovery, Settings, Shard,
-    ShardMessage, Shared, StoreRoom, StoredRecord, Ticket, VerifiedUser,
+    Action, AnonymousSessions, AuthenticationOutcome, Backoff, ConnectionId, DeadLetterLimits, DelayedBatch,
+    DelayedLimits, Durability, Event, Fetch, Peer, QueueHead, QueueOverflow, ReadFailure, Record, RecordKey, Recovered,
+    Recovery, RedeliveryRule, RedeliveryRules, Settings, Shard, ShardMessage, Shared, StoreRoom, StoredRecord, Ticket,
+    VerifiedUser,
 };
 use oncemq::codec::client::encode_client;
 use oncemq::codec::{
@@ -21,7 +22,7 @@ use oncemq::routing::{Access, RetainedLimits, ShardId, ShareStrategy};
 use oncemq::store::sim::{Loss, SimDisk};
 use oncemq::store::{self, Committer, Entry, Hooks, Key, Level, Options, Room, Store, Urgency};
 use oncemq::timestamp::Timestamp;
-use oncemq::topic::{Filter, MountPoint, TopicName};
+use oncemq::topic::{Filter, MountPoint, TopicFilter, TopicName};
 
 use super::choices::Choices;
 use super::decode::VERSIONS;
@@ -111,11 +112,13 @@ impl World {
     }
 
     fn restore(&mut self, recovered: Recovered, shared: &Shared) -> usize {
-        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, .. } =
+            recovered;
         let count = sessions.len();
         shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let _ = shared.restore(retained, retained_gone, keys);
+        shared.restore_dead_letters(dead_letters);
         self.shards[0].restore_delayed(delayed);
         for (number, session) in sessions.into_iter().enumerate() {
             let mut actions = Vec::new();
@@ -541,6 +544,18 @@ fn filter(choices: &mut Choices<'_>) -> Filter {
     Filter::new(ByteString::from_static(filters[choices.below(filters.len())])).expect("a legal filter")
 }
 
+/// What clients refuse is sent again, with and without the order of a topic.
+fn redelivery_rules() -> impl Iterator<Item = RedeliveryRule> {
+    let rule = |(filter, keeps_order): (&'static str, bool)| RedeliveryRule {
+        topic_filter: TopicFilter::new(filter.into()).expect("it is valid"),
+        attempts: 3,
+        backoff: Backoff { first: Duration::from_secs(1), factor: 2, most: Duration::from_secs(10), jitter: 0 },
+        dead_letter_topic: None,
+        keeps_order,
+    };
+    [("a", true), ("#", false)].into_iter().map(rule)
+}
+
 fn settings() -> Settings {
     Settings {
         maximum_qos: Qos::ExactlyOnce,
@@ -559,6 +574,12 @@ fn settings() -> Settings {
         queue_head: Some(QueueHead { messages_max: 2, bytes_max: 1_000, away_share: 2 }),
         queue_overflow: QueueOverflow::DropOldest,
         dead_letter_topic: None,
+        redelivery: RedeliveryRules::new(redelivery_rules()),
+        dead_letter_limits: DeadLetterLimits {
+            messages_max: 100,
+            bytes_max: 100_000,
+            age_max: Duration::from_secs(1_000),
+        },
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 4,
         check_retain_source: true,

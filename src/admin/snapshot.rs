@@ -55,6 +55,8 @@ pub(super) struct Snapshot {
     pub(super) subscriptions: (usize, usize),
     /// Number of messages and bytes.
     pub(super) retained: (usize, usize),
+    /// The same of kept dead letters.
+    pub(super) dead_letters: (usize, usize),
     /// The same of delayed messages.
     pub(super) delayed: (usize, usize),
     pub(super) durability: Durability,
@@ -107,6 +109,7 @@ impl Snapshot {
             memory: handles.status.memory(),
             subscriptions: handles.shared.subscriptions_len(),
             retained: handles.shared.retained_len(),
+            dead_letters: handles.shared.dead_letters_len(),
             delayed: handles.shared.delayed_len(),
             durability: handles.durability,
             store: handles.store.as_ref().map(|store| store.stats()).unwrap_or_default(),

@@ -26,6 +26,16 @@ pub struct Counters {
     pub dead_letters: u64,
     /// Dropped messages that could not be published there: no room, too many pending, or unreadable in the store.
     pub dead_letters_lost: u64,
+    /// Refused messages that were scheduled to be sent again.
+    pub redeliveries_scheduled: u64,
+    /// Refused messages that were queued again.
+    pub redelivered: u64,
+    /// Messages that were refused too often and are kept as dead letters.
+    pub dead_letters_kept: u64,
+    /// Kept dead letters that operators put into their queues again.
+    pub dead_letters_redriven: u64,
+    /// Kept dead letters that were discarded for newer ones or because of their age.
+    pub dead_letters_discarded: u64,
     /// Messages accepted to be published later.
     pub delayed_accepted: u64,
     /// Delayed messages that were published.
@@ -102,11 +112,13 @@ pub enum DropReason {
     OwnerChanged = 9,
     /// The receiver may not receive it any more, or the client may not publish its Will any more.
     NotAuthorized = 10,
+    /// The client refused it with an error in PUBACK or PUBREC, as often as its rule permits (QoS 1 and 2).
+    Refused = 11,
 }
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::QueueFull,
         Self::SlowReceiver,
         Self::NotConnected,
@@ -118,6 +130,7 @@ impl DropReason {
         Self::Unreadable,
         Self::OwnerChanged,
         Self::NotAuthorized,
+        Self::Refused,
     ];
 
     /// Its name in metrics and log lines.
@@ -134,6 +147,7 @@ impl DropReason {
             Self::Unreadable => "unreadable",
             Self::OwnerChanged => "owner_changed",
             Self::NotAuthorized => "not_authorized",
+            Self::Refused => "refused",
         }
     }
 }
@@ -215,6 +229,11 @@ impl Add for Counters {
         self.payload_bytes_sent += other.payload_bytes_sent;
         self.dead_letters += other.dead_letters;
         self.dead_letters_lost += other.dead_letters_lost;
+        self.redeliveries_scheduled += other.redeliveries_scheduled;
+        self.redelivered += other.redelivered;
+        self.dead_letters_kept += other.dead_letters_kept;
+        self.dead_letters_redriven += other.dead_letters_redriven;
+        self.dead_letters_discarded += other.dead_letters_discarded;
         self.delayed_accepted += other.delayed_accepted;
         self.delayed_published += other.delayed_published;
         self.delayed_refused += other.delayed_refused;

@@ -63,6 +63,11 @@ impl IdentifierSource {
         ClientId::from(text.as_str())
     }
 
+    /// A random number.
+    pub(in crate::broker) fn random(&mut self) -> u64 {
+        self.client_ids.next_u64()
+    }
+
     /// The identity that [`next_message_id`](Self::next_message_id) returns next.
     pub(in crate::broker) const fn following_message_id(&self) -> MessageId {
         MessageId { run: self.run, number: (self.shard.0 as u64) << 48 | (self.messages + 1) }

@@ -33,6 +33,7 @@ impl Shard {
             Query::Tail(request) => Answer::Tail(Box::new(self.journey_tail(request, turn.now))),
             Query::Holders(request) => return self.on_holders_query(id, *request, turn),
             Query::Topics(query) => return self.on_topic_query(id, query, turn),
+            Query::DeadLetters(query) => return self.on_dead_letter_query(id, query, turn),
             Query::Give(gift) => return self.on_give(id, gift, turn),
             Query::Kick(kick) => return self.on_kick(id, kick, turn),
             Query::Forget(client_id) => return self.on_forget(id, client_id, turn),

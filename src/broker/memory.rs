@@ -22,6 +22,8 @@
 //! | a batch | the size of its packet, `batch_messages_max`, 200,000 copies; within one turn | – |
 //! | delayed messages | `delayed_messages_max`, about 60 bytes each: 24 in the schedule, the rest in the index of the store; their contents are in the store | from `High` on, a new one is refused with 0x97 |
 //! | delayed messages without a store | `delayed_bytes_max` | as above |
+//! | refused messages that are sent again | the queue of their Session, about 200 bytes each; their contents are in the store | as queues |
+//! | kept dead letters | `dead_letters_max`, about 300 bytes each; their contents are in the store | – |
 //! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |
 //! | history of clients | 2.5 MiB for each shard, the oldest events are forgotten | from `High` on, a quarter of it |
 //! | journeys of messages | `journey_steps_max`, about 52 bytes each; names of 256 KiB for each shard | from `High` on, a quarter of it |

@@ -33,6 +33,7 @@ mod persistence;
 mod publish;
 mod query;
 mod queue_view;
+mod redelivery;
 mod report;
 mod report_detail;
 mod retained;
@@ -78,6 +79,7 @@ pub use operator::query::{
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
 pub use persistence::cache::{CopyPlace, MessageCache};
 pub use persistence::clock::StoredAnchor;
+pub use persistence::dead_letter::{DeadLetter, DeadLetterInfo};
 pub use persistence::delay::Delay;
 pub use persistence::delayed_message::RecoveredDelayed;
 pub use persistence::durability::{Durability, DurabilityRule};
@@ -99,6 +101,9 @@ pub use query::{
     KickedClient, LastDisconnect, MessageView, PAGE_MAX, PREVIEW_BYTES_MAX, Page, PageRequest, QUEUED_MAX, Query,
     QueryId, QueueRequest, QueuedView, SubscriptionView,
 };
+pub use redelivery::kept::DeadLetterLimits;
+pub use redelivery::query::{DeadLetterAnswer, DeadLetterFailure, DeadLetterQuery};
+pub use redelivery::rules::{Backoff, RedeliveryRule, RedeliveryRules};
 pub use report::{
     ClientLabel, FilterAnswer, LostConnection, LostMessages, OwnerChange, PublishedMessage, Report, SessionChange,
     WillOutcome,

@@ -22,6 +22,7 @@ use crate::broker::journey::query::{HoldersPart, HoldersRequest, JourneyPart, Jo
 use crate::broker::journey::tail_query::{TailPart, TailRequest};
 use crate::broker::operator::query::{TopicAnswer, TopicQuery};
 use crate::broker::owner::Owner;
+use crate::broker::redelivery::query::{DeadLetterAnswer, DeadLetterQuery};
 use crate::codec::{ClientId, ProtocolVersion, Qos, ReasonCode, Subscription, SubscriptionId};
 use crate::routing::Access;
 use crate::session::QueuedState;
@@ -54,6 +55,8 @@ pub enum Query {
     Tail(Box<TailRequest>),
     /// A query about topics; answered by [`Answer::Topics`].
     Topics(TopicQuery),
+    /// A query about kept dead letters; answered by [`Answer::DeadLetters`].
+    DeadLetters(DeadLetterQuery),
     /// Give the Session to another owner; answered by [`Answer::Gift`] when that is stable.
     Give(Box<Gift>),
     /// End the connection of the Session; answered by [`Answer::Kick`].
@@ -173,6 +176,8 @@ pub enum Answer {
     Tail(Box<TailPart>),
     /// The answer to a query about topics.
     Topics(TopicAnswer),
+    /// The answer to a query about kept dead letters.
+    DeadLetters(DeadLetterAnswer),
     /// Whether the Session was given away.
     Gift(GiftOutcome),
     /// Whether the connection was ended.

@@ -8,6 +8,8 @@ use crate::broker::delayed::quota::DelayedLimits;
 use crate::broker::listener_terms::ListenerTerms;
 use crate::broker::owner::AnonymousSessions;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
+use crate::broker::redelivery::kept::DeadLetterLimits;
+use crate::broker::redelivery::rules::RedeliveryRules;
 use crate::broker::user_limits::{RateLimits, UserLimits};
 use crate::codec::{Qos, SubscriptionOptions};
 use crate::rewrite::{RewriteRules, Template};
@@ -47,6 +49,10 @@ pub struct Settings {
     /// The dead letter topic: messages that a durable Session drops because of a full queue or of expiry are published to it. `None`: they are
     /// only counted.
     pub dead_letter_topic: Option<TopicName>,
+    /// Which messages that a client refuses are sent again. Without a rule, they are discarded.
+    pub redelivery: RedeliveryRules,
+    /// The bounds of the dead letters of refused messages that are kept.
+    pub dead_letter_limits: DeadLetterLimits,
     /// How long a `dedup-id` stays in the deduplication window; zero: no deduplication.
     pub deduplication_window: Duration,
     /// The greatest number of identifiers of one publisher in the window.
@@ -158,6 +164,7 @@ impl Settings {
             drops_oldest: self.queue_overflow == QueueOverflow::DropOldest,
             queue_head: self.queue_head.unwrap_or_default(),
             has_dead_letters: self.dead_letter_topic.is_some(),
+            refused: self.redelivery.refused_messages(),
             is_memory_short: false,
         }
     }

@@ -92,6 +92,8 @@ pub struct Shard {
     /// Subscriptions to streams.
     pub(super) streams: Streams,
     pub(super) schedule: Schedule,
+    /// Kept dead letters whose records are not stable yet, in the order of their tickets.
+    pub(super) unstable_letters: VecDeque<(Ticket, u64)>,
     /// The limit for which the last delayed message was refused.
     pub(super) delayed_limit: &'static str,
     /// SUBSCRIBE and UNSUBSCRIBE packets of which a part is handled, at most one of each connection, which is paused.
@@ -150,6 +152,7 @@ impl Shard {
             retained: Retained::new(id),
             streams: Streams::default(),
             schedule: Schedule::default(),
+            unstable_letters: VecDeque::new(),
             delayed_limit: "",
             filter_requests: VecDeque::new(),
             pipeline: CommitPipeline::default(),
@@ -300,6 +303,7 @@ impl Shard {
                 Due::Timer(Timer::ExpireQueue(slot, key)) => self.expire_queue(slot, key, turn),
                 Due::Timer(Timer::RateAllows(id)) => self.on_rate_allows(id, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
+                Due::Timer(Timer::Redelivery(slot, key)) => self.on_redelivery_due(slot, key, turn),
                 Due::Timer(Timer::Delayed) => self.on_delayed_due(turn),
                 Due::Timer(Timer::Streams) => self.resume_streams(turn),
                 Due::Timer(Timer::StreamRetry(slot, key)) => self.retry_streams(slot, key, turn),
@@ -332,6 +336,7 @@ impl Shard {
         if self.id == ShardId(0) {
             self.expire_retained(turn);
             self.expire_deduplication(turn);
+            self.expire_dead_letters(turn);
             self.publish_sys_topics(turn);
         }
         self.timers.set(turn.now + TICK, Timer::Tick);

@@ -32,6 +32,8 @@ pub(super) enum Timer {
     ReadyTasks,
     /// Messages in the queue of a restored Session that have expired by decision of the start.
     ExpireQueue(usize, SessionKey),
+    /// Refused messages of a Session that are sent again.
+    Redelivery(usize, SessionKey),
     /// The next delayed message.
     Delayed,
     /// Deferred replays of retained messages.

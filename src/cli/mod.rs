@@ -8,6 +8,7 @@ mod api;
 mod bridges;
 mod broker;
 mod clients;
+mod dead_letters;
 mod error;
 mod generate;
 mod import;
@@ -41,6 +42,7 @@ pub(crate) use target::TargetArguments;
 use bridges::Bridges;
 use broker::{Backup, Reload, StatusCommand};
 use clients::{Client, Clients, Forget, Kick};
+use dead_letters::DeadLetters;
 use generate::{Completion, Man};
 use import::Import;
 use message::Message;
@@ -80,6 +82,9 @@ pub(crate) enum CliCommand {
     Retained(Retained),
     /// Show what became of a message
     Message(Message),
+    /// List, show, redrive and discard the dead letters of refused messages
+    #[command(subcommand, after_help = dead_letters::EXAMPLES)]
+    DeadLetters(DeadLetters),
     /// List messages that were dropped
     Drops(Drops),
     /// List what was refused to clients
@@ -129,6 +134,7 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Who(command) => routes::who(command),
         CliCommand::Retained(command) => routes::retained(command),
         CliCommand::Message(command) => message::show(command),
+        CliCommand::DeadLetters(command) => dead_letters::run(command),
         CliCommand::Drops(command) => refusals::drops(command),
         CliCommand::Refusals(command) => refusals::refusals(command),
         CliCommand::Trace(command) => trace::run(command),

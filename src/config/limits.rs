@@ -95,6 +95,14 @@ pub struct Limits {
     /// Maximum number of their bytes.
     #[serde(with = "size")]
     pub delayed_bytes_per_client_max: usize,
+    /// Maximum number of dead letters of refused messages that are kept; beyond it, the oldest are discarded. 0: none is kept.
+    pub dead_letters_max: usize,
+    /// Maximum number of bytes of these dead letters.
+    #[serde(with = "size")]
+    pub dead_letters_bytes_max: usize,
+    /// How long such a dead letter is kept.
+    #[serde(with = "duration")]
+    pub dead_letters_age_max: Duration,
     /// Maximum number of retained messages. Beyond it, a message on a new topic is not retained; replacing and deleting
     /// work.
     pub retained_messages_max: usize,
@@ -169,6 +177,12 @@ impl Default for Limits {
             delayed_messages_per_client_max: 100_000,
             // As above.
             delayed_bytes_per_client_max: 100 << 20,
+            // What an operator can look through; about 300 bytes of memory each, the contents are on the disk.
+            dead_letters_max: 10_000,
+            // Six kilobytes for each of them.
+            dead_letters_bytes_max: 64 << 20,
+            // A long weekend, and time to repair the receiver.
+            dead_letters_age_max: Duration::from_secs(7 * 24 * 3_600),
             // One for each of a million devices.
             retained_messages_max: 1_000_000,
             // 256 bytes for each of a million messages.

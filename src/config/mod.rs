@@ -39,6 +39,7 @@ mod probe;
 mod problem;
 mod protocol;
 mod proxy_tls;
+mod redelivery;
 mod role;
 mod schema;
 mod security;
@@ -83,6 +84,7 @@ pub use postgresql::{Database, Place, Placeholder, Query};
 pub use probe::Probe;
 pub use problem::Problem;
 pub use protocol::{AcceptedVersion, MaximumQos};
+pub use redelivery::Redelivery;
 pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
@@ -118,6 +120,8 @@ pub struct Config {
     pub auto_subscribe: Vec<AutoSubscribe>,
     /// Topics whose messages are kept in order.
     pub streams: Vec<Stream>,
+    /// Which refused messages are sent again.
+    pub redelivery: Vec<Redelivery>,
     /// Limits that apply to all clients.
     pub limits: Limits,
     /// Limits of the clients of some users.
@@ -150,6 +154,7 @@ impl Default for Config {
             topic_rewrite: Vec::new(),
             auto_subscribe: Vec::new(),
             streams: Vec::new(),
+            redelivery: Vec::new(),
             limits: Limits::default(),
             user_limits: Vec::new(),
             bans: Bans::default(),

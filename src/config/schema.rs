@@ -5,8 +5,8 @@ use serde::forward_to_deserialize_any;
 
 use super::{
     Admin, AutoSubscribe, Bans, Bridge, BridgeTopic, Config, DurabilityRule, Limits, Listener, Log, Mqtt,
-    NamedCertificate, Probe, Provider, ProxyTls, Security, Server, Sink, Stream, Telemetry, Tls, TopicRewrite,
-    UserLimit,
+    NamedCertificate, Probe, Provider, ProxyTls, Redelivery, Security, Server, Sink, Stream, Telemetry, Tls,
+    TopicRewrite, UserLimit,
 };
 
 /// The sections, in the order of [`Config`].
@@ -29,6 +29,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "topic_rewrite" => fields::<TopicRewrite>(),
         "auto_subscribe" => fields::<AutoSubscribe>(),
         "streams" => fields::<Stream>(),
+        "redelivery" => fields::<Redelivery>(),
         "limits" => fields::<Limits>(),
         "user_limits" => fields::<UserLimit>(),
         "bans" => fields::<Bans>(),
@@ -44,13 +45,14 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
 }
 
 /// The sections that are lists.
-pub(super) const LISTS: [&str; 9] = [
+pub(super) const LISTS: [&str; 10] = [
     "durability_rules",
     "listeners",
     "auth",
     "topic_rewrite",
     "auto_subscribe",
     "streams",
+    "redelivery",
     "user_limits",
     "sinks",
     "bridges",
@@ -112,6 +114,7 @@ mod tests {
             "topic_rewrite",
             "auto_subscribe",
             "streams",
+            "redelivery",
             "limits",
             "user_limits",
             "bans",

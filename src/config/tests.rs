@@ -57,7 +57,7 @@ fn the_reference_file_names_every_setting() {
     known.extend(schema::keys("bridges").iter().map(|key| format!("bridges[0].{key}")));
     known.extend(schema::keys("bridges.topics").iter().map(|key| format!("bridges[0].topics[0].{key}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
-    for list in ["topic_rewrite", "auto_subscribe", "streams"] {
+    for list in ["topic_rewrite", "auto_subscribe", "streams", "redelivery"] {
         known.insert(format!("{list}[0]"));
         known.extend(schema::keys(list).iter().map(|key| format!("{list}[0].{key}")));
     }
@@ -87,6 +87,10 @@ fn every_value_in_the_reference_file_is_the_default() {
     let default: crate::config::Stream = toml::from_str("name = \"orders\"\ntopic = \"orders/#\"").unwrap();
     assert!(stream.max_age.take().is_some() && stream.max_messages.take().is_some());
     assert_eq!(stream, default);
+    let mut redelivery = config.redelivery.pop().unwrap();
+    assert!(redelivery.dead_letter_topic.take().is_some());
+    let default: crate::config::Redelivery = toml::from_str("topic = \"orders/#\"").unwrap();
+    assert_eq!(redelivery, default);
     assert_sink_is_default(config.sinks.pop().unwrap());
     // They are described by the kind of provider, which has defaults of its own.
     let provider = config.auth.pop().unwrap();

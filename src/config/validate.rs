@@ -29,6 +29,7 @@ impl Config {
         let labels: Vec<String> = self.listeners.iter().map(|listener| listener.label().into_owned()).collect();
         problems.extend(topics::problems(&self.topic_rewrite, &self.auto_subscribe, &labels));
         problems.extend(super::streams::problems(&self.streams, self.strongest_durability()));
+        problems.extend(super::redelivery::problems(&self.redelivery));
         problems.extend(sinks::problems(&self.sinks));
         problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());

@@ -114,7 +114,6 @@ use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
-use store::stream_progress::StreamProgress;
 use store::streams::Streams;
 use systemd::notify;
 use watchdog::Watchdog;

@@ -158,6 +158,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         topic_rewrite: takes.topic_rewrite,
         auto_subscribe: takes.auto_subscribe,
         streams: takes.streams,
+        redelivery: takes.redelivery,
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
         user_limits: takes.user_limits,
         bans: takes.bans,
@@ -185,6 +186,7 @@ mod tests {
         loaded.limits.memory_max = Some(1 << 30);
         loaded.user_limits.push(config::UserLimit::default());
         loaded.mqtt.retain_available = false;
+        loaded.redelivery.push(toml::from_str("topic = \"orders/#\"").unwrap());
         loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
         loaded.probe.enabled = true;
         loaded.bridges.push(config::Bridge::default());

@@ -8,8 +8,9 @@ use super::authentication::PublisherRights;
 use super::own_client::Kind;
 use crate::auth;
 use crate::broker::{
-    AnonymousSessions, AutoSubscription, DelayedLimits, Durability, DurabilityRule, ListenerTerms, QueueHead,
-    QueueOverflow, Recovered, Settings, Shared, UserLimit, UserLimits,
+    AnonymousSessions, AutoSubscription, Backoff, DeadLetterLimits, DelayedLimits, Durability, DurabilityRule,
+    ListenerTerms, QueueHead, QueueOverflow, Recovered, RedeliveryRule, RedeliveryRules, Settings, Shared, UserLimit,
+    UserLimits,
 };
 use crate::codec::{ProtocolVersion, RetainHandling, SubscriptionOptions};
 use crate::config::{self, AcceptedVersion, Config, MaximumQos, SharedSubscriptionStrategy};
@@ -63,6 +64,8 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
             messages_per_client_max: limits.delayed_messages_per_client_max,
             bytes_per_client_max: limits.delayed_bytes_per_client_max,
         },
+        redelivery: RedeliveryRules::new(config.redelivery.iter().filter_map(redelivery_rule)),
+        dead_letter_limits: dead_letter_limits(limits),
         inflight_messages_max: limits.inflight_messages_max,
         inflight_bytes_max: limits.inflight_bytes_max.and_then(bytes),
         outgoing_bytes_max: limits.outgoing_bytes_max,
@@ -153,6 +156,30 @@ fn of_sinks(config: &Config) -> Option<UserLimit> {
 fn durability_rule(rule: &config::DurabilityRule) -> Option<DurabilityRule> {
     let topic_filter = TopicFilter::new(rule.topic.as_str().into()).ok()?;
     Some(DurabilityRule { topic_filter, level: durability(rule.level) })
+}
+
+const fn dead_letter_limits(limits: &config::Limits) -> DeadLetterLimits {
+    DeadLetterLimits {
+        messages_max: limits.dead_letters_max,
+        bytes_max: limits.dead_letters_bytes_max,
+        age_max: limits.dead_letters_age_max,
+    }
+}
+
+/// `None` for an invalid topic filter, which the configuration rejects.
+fn redelivery_rule(rule: &config::Redelivery) -> Option<RedeliveryRule> {
+    Some(RedeliveryRule {
+        topic_filter: TopicFilter::new(rule.topic.as_str().into()).ok()?,
+        attempts: rule.attempts,
+        backoff: Backoff {
+            first: rule.backoff_first,
+            factor: rule.backoff_factor,
+            most: rule.backoff_most,
+            jitter: rule.backoff_jitter,
+        },
+        dead_letter_topic: rule.dead_letter_topic.as_deref().and_then(|topic| TopicName::try_from(topic).ok()),
+        keeps_order: rule.keep_order,
+    })
 }
 
 /// `None` for an invalid one, which the configuration rejects.

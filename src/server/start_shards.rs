@@ -21,12 +21,16 @@ impl Server {
         failures: &mpsc::Sender<String>,
     ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
-        let Recovered { sessions, retained, retained_gone, deduplicated, mut delayed, mut orphans, .. } = recovered;
+        let Recovered {
+            sessions, retained, retained_gone, deduplicated, mut delayed, mut orphans, dead_letters, ..
+        } = recovered;
         self.shared.set_streams(self.streams.table());
         self.streams.begin(&self.shared, &self.mailboxes);
         self.shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
+        let keys = keys.chain(dead_letters.iter().map(|(_, letter)| letter.session));
         let too_many = self.shared.restore(retained, retained_gone, keys);
+        self.shared.restore_dead_letters(dead_letters);
         if !too_many.is_empty() {
             let count = too_many.len();
             log_line!(

@@ -12,6 +12,10 @@ impl Outbound {
         match self.find(ack.packet_id) {
             Some((place, _, State::AwaitingPuback)) => {
                 let is_refused = ack.reason_code.is_error();
+                if is_refused && self.limits.refused.are_sent_again() {
+                    self.refuse(place, ack.reason_code, actions);
+                    return Ok(());
+                }
                 let step = if is_refused { QueueStep::Refused } else { QueueStep::Acknowledged };
                 self.complete(place, step, actions);
                 Ok(())
@@ -36,7 +40,11 @@ impl Outbound {
         let id = ack.packet_id;
         match self.find(id) {
             Some((place, _, State::AwaitingPubrec)) if ack.reason_code.is_error() => {
-                self.complete(place, QueueStep::Refused, actions);
+                if self.limits.refused.are_sent_again() {
+                    self.refuse(place, ack.reason_code, actions);
+                } else {
+                    self.complete(place, QueueStep::Refused, actions);
+                }
             }
             Some((_, sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
             Some((place, sequence, State::AwaitingPubrec)) => {

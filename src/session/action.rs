@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::{Delivery, DropCause, ProtocolError, QueueStep};
+use super::{Delivery, DropCause, ProtocolError, QueueStep, Redelivery};
 use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 
 /// Receives the actions of a [`Session`](super::Session), in order.
@@ -60,6 +60,14 @@ pub enum Action {
     /// Read the messages with these sequences from the store, and pass them with
     /// [`Event::Fetched`](super::Event::Fetched) and this number. There is no other fetch before that event.
     Fetch(u32, Vec<u64>),
+    /// The client has refused the message with this sequence: decide with [`Event::Parking`](super::Event::Parking) what becomes of it.
+    Refused(u64),
+    /// The message with this sequence waits behind an earlier one of its topic: record that.
+    Parked(u64, Redelivery),
+    /// Messages that waited behind others are [due](super::Session::due_redeliveries).
+    RedeliveryDue,
+    /// The state of the refused message with this sequence can be deleted in the store. Nothing waits for that.
+    RedeliveryRemoved(u64),
     /// The message with this sequence could not be read from the store when it was due, and was dropped. Contains the
     /// cause.
     Unreadable(u64, ByteString),

@@ -125,6 +125,16 @@ impl Entry {
         }
     }
 
+    /// A message that has left the queue but counts in its limits.
+    pub(super) fn parked(
+        (sequence, bytes, recorded): (u64, u32, bool),
+        content: Option<Delivery>,
+        expires_at: Timestamp,
+    ) -> Self {
+        let content = content.map_or(Content::Away { expires_at }, Content::Loaded);
+        Self { sequence, content, bytes, state: State::Queued, recorded, noting: Noting::Off }
+    }
+
     /// The PUBLISH of this entry, or why it must not be sent. An expired message that was sent before is sent again.
     /// [MQTT-4.3.3-7]
     pub(super) fn publish(
@@ -173,11 +183,15 @@ impl Entry {
 
     /// Whether it has expired without having been sent.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        let expires_at = match &self.content {
+        self.state == State::Queued && self.expires_at() <= now
+    }
+
+    /// When its Message Expiry Interval ends, or [`Timestamp::NEVER`].
+    pub(super) const fn expires_at(&self) -> Timestamp {
+        match &self.content {
             Content::Loaded(delivery) => delivery.expires_at,
             Content::Away { expires_at } => *expires_at,
-        };
-        self.state == State::Queued && expires_at <= now
+        }
     }
 
     /// Whether its message is in memory.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::{Delivery, Limits, Link, Rights};
+use super::{Delivery, Limits, Link, Parking, Rights};
 use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket, UserProperties};
 
 /// The number of a record that a shard passed to the store. Each shard counts from 1.
@@ -77,6 +77,8 @@ pub enum Event {
     Deliver(u64, Delivery),
     /// The result of the [`Action::Fetch`](super::Action::Fetch) with this number.
     Fetched(u32, Vec<FetchedMessage>),
+    /// What was decided about a parked message.
+    Parking(Parking),
     /// All tickets up to this one are stable.
     Persisted(Ticket),
     /// The transport's buffer can take this many bytes of queued messages now.

@@ -19,9 +19,35 @@ pub struct Limits {
     pub queue_head: QueueHead,
     /// Whether dropped messages are published as dead letters, so they must be read first.
     pub has_dead_letters: bool,
+    /// What becomes of messages that the client refuses.
+    pub refused: RefusedMessages,
     /// Whether memory is so short that a queue takes no more messages that only memory has, beyond `SHORT_MESSAGES_MAX` messages or
     /// `SHORT_BYTES_MAX`.
     pub is_memory_short: bool,
+}
+
+/// What becomes of messages that a client refuses with a Reason Code of 0x80 or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RefusedMessages {
+    /// They are discarded. [MQTT-4.4.0-2]
+    #[default]
+    Discarded,
+    /// The owner of the Session decides: some are sent again.
+    SentAgain,
+    /// The same, and the messages of some topics are kept in order.
+    SentAgainInOrder,
+}
+
+impl RefusedMessages {
+    /// Whether some are sent again.
+    pub(super) const fn are_sent_again(self) -> bool {
+        matches!(self, Self::SentAgain | Self::SentAgainInOrder)
+    }
+
+    /// Whether the messages of some topics are kept in order.
+    pub(super) const fn keeps_order(self) -> bool {
+        matches!(self, Self::SentAgainInOrder)
+    }
 }
 
 /// The messages in a queue, and their bytes, from which on it takes no more of them while memory is short.

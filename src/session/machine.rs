@@ -1,5 +1,6 @@
 mod end;
 mod figures;
+mod redelivery;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use super::inbound::{Answer, Arrival, Inbound};
 use super::limits::SHORT_ALIAS_MAX;
 use super::outgoing::Outgoing;
 use super::{
-    Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
-    Rights, Ticket,
+    Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, Redelivery,
+    RestoredMessage, Rights, Ticket,
 };
 use crate::codec::{Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
@@ -43,16 +44,19 @@ impl Session {
     }
 
     /// A recovered Session with these received identifiers and this queue. Messages before the sequence `sent_until`
-    /// may have been sent.
+    /// may have been sent. `redeliveries` are the states of messages of the queue that the client has refused.
     pub fn restored(
         limits: Arc<Limits>,
         received: Vec<PacketId>,
-        queue: BTreeMap<u64, RestoredMessage>,
+        (mut queue, redeliveries): (BTreeMap<u64, RestoredMessage>, BTreeMap<u64, Redelivery>),
         sent_until: u64,
     ) -> Self {
         let inbound = Inbound::restored(received);
+        let parked = Self::take_parked(&mut queue, &redeliveries);
         let outgoing = Outgoing::restored(queue, sent_until, Arc::clone(&limits));
-        Self { inbound, outgoing, ..Self::new(limits, 1) }
+        let mut session = Self { inbound, outgoing, ..Self::new(limits, 1) };
+        session.restore_redeliveries(redeliveries, parked);
+        session
     }
 
     /// Applies `event` at `now` and appends actions for the caller to `actions`.
@@ -94,6 +98,9 @@ impl Session {
         self.inbound.forget_tickets();
         if let Some(queue) = self.outgoing.queue_mut() {
             queue.head.forget_fetch();
+            if let Some(redelivery) = &mut queue.redelivery {
+                redelivery.forget_shard();
+            }
         }
         self.stable = Ticket::default();
     }
@@ -133,6 +140,12 @@ impl Session {
             Event::Fetched(fetch, messages) => {
                 if let Some(queue) = self.outgoing.queue_mut() {
                     queue.on_fetched(fetch, messages, actions);
+                }
+                self.send(now, actions);
+            }
+            Event::Parking(parking) => {
+                if let Some(queue) = self.outgoing.queue_mut() {
+                    queue.on_parking(parking, actions);
                 }
                 self.send(now, actions);
             }

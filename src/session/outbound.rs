@@ -1,16 +1,19 @@
 mod dropping;
 mod empty;
 mod end;
+mod refused;
+mod restored;
 mod room;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub(super) use self::empty::EmptyQueue;
-use super::entry::{Entry, RestoredMessage, State};
+use super::entry::{Entry, State};
 use super::head::Head;
 use super::limits::{SHORT_BYTES_MAX, SHORT_MESSAGES_MAX};
 use super::link::Link;
+use super::parked::Redeliveries;
 use super::rights::Recheck;
 use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, QueueStep};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
@@ -45,6 +48,8 @@ pub(super) struct Outbound {
     pub(super) head: Head,
     /// While a part of the queue was accepted under other rights of the client.
     pub(super) recheck: Option<Box<Recheck>>,
+    /// Messages that the client has refused, if it gets such messages again.
+    pub(super) redelivery: Option<Box<Redeliveries>>,
     pub(super) limits: Arc<Limits>,
 }
 
@@ -63,30 +68,9 @@ impl Outbound {
             bytes: 0,
             head: Head::default(),
             recheck: None,
+            redelivery: None,
             limits,
         }
-    }
-
-    /// A recovered queue. Messages before `sent_until` may have been sent, and are sent with DUP.
-    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, sent_until: u64, limits: Arc<Limits>) -> Self {
-        let front = queue.first_key_value().map_or(1, |(first, _)| *first);
-        let mut outbound = Self::new(front, limits);
-        outbound.head.recorded = true;
-        outbound.queue.reserve_exact(queue.len());
-        for (sequence, message) in queue {
-            let entry = Entry::restored(sequence, message, sequence < sent_until);
-            if entry.state != State::Queued {
-                outbound.sent_until = sequence + 1;
-            }
-            if entry.is_stored() {
-                outbound.head.stored += 1;
-            }
-            outbound.messages += 1;
-            outbound.bytes += entry.bytes as usize;
-            outbound.end = sequence + 1;
-            outbound.queue.push_back(entry);
-        }
-        outbound
     }
 
     /// The number of messages that are not complete, including those that arrived out of order, and their bytes.
@@ -204,8 +188,21 @@ impl Outbound {
                         || self.in_flight_bytes >= self.limits.inflight_bytes_max
                         || sequence - front >= PACKET_IDS
                         || *room == 0;
+                    let topic = match self.redelivery.as_deref() {
+                        Some(refused) if refused.is_undecided() && self.limits.refused.keeps_order() => break,
+                        Some(refused) => refused.waits_behind(entry),
+                        None => None,
+                    };
                     if full || (entry.is_stored() && (self.limits.has_dead_letters || !entry.is_expired(now))) {
                         break;
+                    }
+                    if let Some(topic) = topic {
+                        self.park_behind(place, topic, actions);
+                        has_dropped = true;
+                        self.sent_until = self.sent_until.max(sequence + 1);
+                        self.cursor = sequence + 1;
+                        place += 1;
+                        continue;
                     }
                     let step = if entry.state == State::Queued { QueueStep::Sent } else { QueueStep::Resent };
                     let denied = self.recheck.as_ref().is_some_and(|recheck| recheck.denies(entry));
@@ -219,6 +216,9 @@ impl Outbound {
                             self.in_flight += 1;
                             self.in_flight_bytes += content_bytes(entry.bytes);
                             self.head.sent(entry);
+                            if let Some(redelivery) = &mut self.redelivery {
+                                redelivery.sent(sequence);
+                            }
                         }
                         Err(cause) => {
                             self.drop_message(place, cause, actions);
@@ -305,6 +305,7 @@ impl Outbound {
         if is_recorded {
             actions.push(Action::Done(sequence));
         }
+        self.forget_redelivery(sequence, actions);
         if place == 0 {
             self.queue.pop_front();
             self.remove_done();

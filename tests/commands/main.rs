@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod contract;
+mod dead_letters;
 mod doctor;
 mod documents;
 mod events;

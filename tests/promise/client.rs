@@ -20,6 +20,8 @@ pub(crate) struct Client {
     pub(crate) user: Option<&'static str>,
     /// How often it was refused because the Session belongs to someone else. A client fails if it is refused for another cause.
     pub(crate) refused: u32,
+    /// How many further messages it refuses.
+    pub(crate) refusals: u32,
     pub(crate) version: ProtocolVersion,
     pub(crate) lifetime: Lifetime,
     /// Of a durable Session in 5.0, in seconds.
@@ -134,6 +136,7 @@ impl Lab {
             name,
             user: None,
             refused: 0,
+            refusals: 0,
             version,
             lifetime,
             session_expiry_interval: 1_000,
@@ -347,6 +350,12 @@ impl Lab {
 
     fn on_publish(&mut self, number: usize, publish: &OutgoingPublish) {
         let client = &mut self.clients[number];
+        if let Some(id) = publish.packet_id.filter(|_| client.refusals > 0) {
+            client.refusals -= 1;
+            let ack = Ack::new(id, ReasonCode::UnspecifiedError);
+            let is_once = publish.qos == Qos::ExactlyOnce;
+            return self.send(number, if is_once { ClientPacket::Pubrec(ack) } else { ClientPacket::Puback(ack) });
+        }
         let is_new = match (publish.qos, publish.packet_id) {
             (Qos::ExactlyOnce, Some(id)) => client.received.insert(id.number()),
             _ => true,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use oncemq::broker::{
-    Action, AuthenticationOutcome, ConnectionId, DelayedBatch, Event, Fetch, Peer, Recovered, Settings, Shard,
+    Action, Answer, AuthenticationOutcome, ConnectionId, DelayedBatch, Event, Fetch, Peer, Recovered, Settings, Shard,
     ShardMessage, Shared, Stream, StreamNumber, StreamTable, Ticket, TrimmedOffset, VerifiedUser,
 };
 use oncemq::codec::{ClientPacket, Connect, ServerPacket};
@@ -41,6 +41,9 @@ pub(crate) struct Lab {
     /// The events of the run, if they are recorded.
     pub(crate) trace: Option<Vec<String>>,
     streams: StreamTable,
+    pub(crate) shared: Arc<Shared>,
+    /// The answers to queries.
+    pub(crate) answers: Vec<Answer>,
 }
 
 /// A pending step.
@@ -78,10 +81,12 @@ pub(crate) enum Wire {
 
 impl Lab {
     pub(crate) fn new(shards: usize, level: Level) -> Self {
-        let settings = Arc::new(settings());
+        let (settings, shared) = (Arc::new(settings()), new_shared(shards));
         Self {
             now: 1_000_000,
-            shards: new_shards(shards, &settings, &new_shared(shards)),
+            shards: new_shards(shards, &settings, &shared),
+            shared,
+            answers: Vec::new(),
             settings,
             log: Log::new(level),
             queue: VecDeque::new(),
@@ -153,10 +158,15 @@ impl Lab {
         }
     }
 
-    /// Runs all steps of this many seconds.
-    pub(crate) fn pass(&mut self, seconds: u64) {
+    /// Lets this many seconds pass, without running the steps that they cause.
+    pub(crate) fn advance(&mut self, seconds: u64) {
         self.now += seconds * 1_000;
         self.look_at_deadlines();
+    }
+
+    /// Runs all steps of this many seconds.
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        self.advance(seconds);
         self.run();
     }
 
@@ -244,7 +254,7 @@ impl Lab {
     }
 
     /// Passes an event to a shard and performs its actions in order. Returns `None` after a crash.
-    fn handle(&mut self, shard: usize, event: Event) -> Option<()> {
+    pub(crate) fn handle(&mut self, shard: usize, event: Event) -> Option<()> {
         let mut actions = Vec::new();
         self.shards[shard].handle(Timestamp(self.now), event, &mut actions);
         self.perform_all(shard, actions)
@@ -293,7 +303,8 @@ impl Lab {
             Action::Fetch(fetch) => self.queue.push_back(Step::Fetch(shard, fetch)),
             Action::ReadStream(_) => unreachable!("there are no streams"),
             Action::PrepareDelayed(batch) => self.queue.push_back(Step::Prepare(shard, batch)),
-            Action::Report(_) | Action::Answer(..) | Action::Sampled(_) => {}
+            Action::Answer(_, answer) => self.answers.push(*answer),
+            Action::Report(_) | Action::Sampled(_) => {}
         }
     }
 
@@ -362,13 +373,16 @@ impl Lab {
     fn restart(&mut self, recovered: Recovered) {
         let shards = self.shards.len();
         let shared = new_shared(shards);
-        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, .. } =
+            recovered;
         shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let too_many = shared.restore(retained, retained_gone, keys);
         assert!(too_many.is_empty());
         shared.set_streams(self.streams.clone());
+        shared.restore_dead_letters(dead_letters);
         self.shards = new_shards(shards, &self.settings, &shared);
+        self.shared = shared;
         for (number, session) in sessions.into_iter().enumerate() {
             let (shard, mut actions) = (number % shards, Vec::new());
             let access = Arc::new(self.access.clone());
@@ -392,7 +406,7 @@ impl Lab {
         }
     }
 
-    fn shard_of(&self, connection: ConnectionId) -> usize {
+    pub(crate) fn shard_of(&self, connection: ConnectionId) -> usize {
         let client = usize::try_from(connection.slot).unwrap();
         (client + self.clients[client].moves) % self.shards.len()
     }

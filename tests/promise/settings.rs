@@ -1,10 +1,25 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{AnonymousSessions, DelayedLimits, Durability, QueueHead, QueueOverflow, Settings};
+use oncemq::broker::{
+    AnonymousSessions, Backoff, DeadLetterLimits, DelayedLimits, Durability, QueueHead, QueueOverflow, RedeliveryRule,
+    RedeliveryRules, Settings,
+};
 use oncemq::codec::Qos;
 use oncemq::rewrite::RewriteRules;
 use oncemq::routing::ShareStrategy;
+use oncemq::topic::TopicFilter;
+
+/// Two attempts, the second after five seconds.
+fn rule(filter: &'static str, keeps_order: bool) -> RedeliveryRule {
+    RedeliveryRule {
+        topic_filter: TopicFilter::new(filter.into()).unwrap(),
+        attempts: 2,
+        backoff: Backoff { first: Duration::from_secs(5), factor: 1, most: Duration::from_secs(5), jitter: 0 },
+        dead_letter_topic: None,
+        keeps_order,
+    }
+}
 
 /// Settings without effective limits.
 pub(crate) fn settings() -> Settings {
@@ -22,6 +37,12 @@ pub(crate) fn settings() -> Settings {
         queue_head: Some(QueueHead { messages_max: 2, bytes_max: 1_000, away_share: 2 }),
         queue_overflow: QueueOverflow::DropOldest,
         dead_letter_topic: None,
+        redelivery: RedeliveryRules::new([rule("refused/#", false), rule("ordered/#", true)]),
+        dead_letter_limits: DeadLetterLimits {
+            messages_max: 100,
+            bytes_max: 100_000,
+            age_max: Duration::from_secs(1_000),
+        },
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 10,
         check_retain_source: true,

@@ -2,7 +2,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use oncemq::broker::{
-    AnonymousSessions, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings,
+    AnonymousSessions, DeadLetterLimits, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow,
+    RedeliveryRules, Settings,
 };
 use oncemq::codec::Qos;
 use oncemq::rewrite::RewriteRules;
@@ -313,6 +314,8 @@ impl Mix {
             }),
             queue_overflow: if self.rejects { QueueOverflow::Reject } else { QueueOverflow::DropOldest },
             dead_letter_topic: None,
+            redelivery: RedeliveryRules::default(),
+            dead_letter_limits: DEAD_LETTERS,
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,
             check_retain_source: true,
@@ -359,3 +362,6 @@ impl Mix {
 fn rule((topic, level): &(&'static str, Durability)) -> DurabilityRule {
     DurabilityRule { topic_filter: TopicFilter::new((*topic).into()).unwrap(), level: *level }
 }
+
+/// There are none without a rule for redelivery.
+const DEAD_LETTERS: DeadLetterLimits = DeadLetterLimits { messages_max: 0, bytes_max: 0, age_max: Duration::ZERO };

@@ -39,7 +39,7 @@ impl Store {
                 self.sessions.remove(key);
             }
             Record::Accepted { receivers, instead_of, .. } => {
-                if let Some(InsteadOf::Queued(key, sequence)) = instead_of
+                if let Some(InsteadOf::Queued(key, sequence) | InsteadOf::Refused(key, sequence, _)) = instead_of
                     && let Some(queued) = self.sessions.get_mut(key)
                 {
                     queued.remove(sequence);
@@ -55,7 +55,15 @@ impl Store {
                     queued.remove(sequence);
                 }
             }
-            Record::SessionDetached { .. }
+            Record::DeadLetterKept { letter, sequence, .. } => {
+                if let Some(queued) = self.sessions.get_mut(&letter.info.session) {
+                    queued.remove(sequence);
+                }
+            }
+            Record::Redelivery { .. }
+            | Record::RedeliveryRemoved { .. }
+            | Record::DeadLettersRemoved { .. }
+            | Record::SessionDetached { .. }
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }
             | Record::DeduplicationRemoved { .. }

@@ -16,6 +16,7 @@ mod client_history;
 mod client_json;
 mod clients;
 mod config;
+mod dead_letters;
 mod document;
 mod drops;
 mod explain;

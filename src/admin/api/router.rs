@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
 use super::{
-    bans, bridges, client_changes, client_history, clients, config, drops, explain, messages, overview, publish,
-    refusals, reload, retained, routes, sinks, store, streams, subscriptions, tokens, trace, users, whoami,
+    bans, bridges, client_changes, client_history, clients, config, dead_letters, drops, explain, messages, overview,
+    publish, refusals, reload, retained, routes, sinks, store, streams, subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
 
@@ -36,6 +36,8 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, retained::viewer_routes()),
         (Role::Operator, retained::operator_routes()),
         (Role::Operator, publish::operator_routes()),
+        (Role::Viewer, dead_letters::viewer_routes()),
+        (Role::Operator, dead_letters::operator_routes()),
         (Role::Viewer, explain::viewer_routes()),
         (Role::Viewer, refusals::viewer_routes()),
         (Role::Viewer, drops::viewer_routes()),

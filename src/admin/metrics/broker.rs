@@ -21,6 +21,12 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric::gauge("oncemq_subscriptions_shared", "Shared Subscriptions.", |all| all.subscriptions.1 as f64),
     Metric::gauge("oncemq_retained_messages", "Retained messages.", |all| all.retained.0 as f64),
     Metric::gauge("oncemq_retained_bytes", "Bytes of all retained messages.", |all| all.retained.1 as f64),
+    Metric::gauge("oncemq_kept_dead_letters", "Dead letters of refused messages that are kept.", |all| {
+        all.dead_letters.0 as f64
+    }),
+    Metric::gauge("oncemq_kept_dead_letter_bytes", "Bytes of all dead letters that are kept.", |all| {
+        all.dead_letters.1 as f64
+    }),
     Metric::gauge("oncemq_delayed_messages", "Messages that are published later.", |all| all.delayed.0 as f64),
     Metric::gauge("oncemq_delayed_bytes", "Bytes of all messages that are published later.", |all| {
         all.delayed.1 as f64

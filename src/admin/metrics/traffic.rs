@@ -77,6 +77,25 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric::counter("oncemq_dead_letters_total", "Dropped messages published to the dead letter topic.", |all| {
         all.counters.dead_letters
     }),
+    Metric::counter("oncemq_redeliveries_scheduled_total", "Refused messages scheduled to be sent again.", |all| {
+        all.counters.redeliveries_scheduled
+    }),
+    Metric::counter("oncemq_redelivered_total", "Refused messages queued again at their time.", |all| {
+        all.counters.redelivered
+    }),
+    Metric::counter(
+        "oncemq_dead_letters_kept_total",
+        "Messages refused for the last time and kept as dead letters.",
+        |all| all.counters.dead_letters_kept,
+    ),
+    Metric::counter("oncemq_dead_letters_redriven_total", "Kept dead letters put into their queues again.", |all| {
+        all.counters.dead_letters_redriven
+    }),
+    Metric::counter(
+        "oncemq_dead_letters_discarded_total",
+        "Kept dead letters discarded for newer ones or because of their age.",
+        |all| all.counters.dead_letters_discarded,
+    ),
     Metric::counter("oncemq_delayed_accepted_total", "Messages accepted to be published later.", |all| {
         all.counters.delayed_accepted
     }),

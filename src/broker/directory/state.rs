@@ -13,7 +13,9 @@ use crate::broker::directory::claim::Holder;
 use crate::broker::directory::in_memory::InMemoryDirectory;
 use crate::broker::directory::room_waiters::RoomWaiters;
 use crate::broker::directory::user_connections::UserConnections;
+use crate::broker::persistence::dead_letter::DeadLetterInfo;
 use crate::broker::publish::deduplication::Deduplication;
+use crate::broker::redelivery::kept::KeptDeadLetters;
 use crate::broker::retained::order::RetainedOrder;
 use crate::broker::retained::source::CurrentRights;
 use crate::broker::streams::board::StreamBoard;
@@ -45,6 +47,7 @@ pub struct Shared {
     sessions: AtomicUsize,
     pub(in crate::broker) deduplication: Deduplication,
     pub(in crate::broker) delayed: DelayedQuota,
+    pub(in crate::broker) dead_letters: KeptDeadLetters,
     pub(in crate::broker) room_waiters: RoomWaiters,
     pub(in crate::broker) user_connections: UserConnections,
     /// The last stable ticket of each shard.
@@ -89,6 +92,7 @@ impl Shared {
             sessions: AtomicUsize::new(0),
             deduplication: Deduplication::default(),
             delayed: DelayedQuota::default(),
+            dead_letters: KeptDeadLetters::default(),
             room_waiters: RoomWaiters::default(),
             user_connections: UserConnections::default(),
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
@@ -162,6 +166,21 @@ impl Shared {
     pub fn retained_len(&self) -> (usize, usize) {
         let retained = self.retained();
         (retained.len(), retained.bytes())
+    }
+
+    /// The number of kept dead letters, and their bytes.
+    pub fn dead_letters_len(&self) -> (usize, usize) {
+        self.dead_letters.len()
+    }
+
+    /// The kept dead letter with this number, without its content.
+    pub fn dead_letter(&self, number: u64) -> Option<DeadLetterInfo> {
+        self.dead_letters.info(number)
+    }
+
+    /// Restores the kept dead letters of the previous run.
+    pub fn restore_dead_letters(&self, letters: Vec<(u64, DeadLetterInfo)>) {
+        self.dead_letters.restore(letters);
     }
 
     /// The number of delayed messages, and their bytes.

@@ -14,6 +14,7 @@ use crate::broker::persistence::record::{
     Deduplicated, InsteadOf, ObsoleteRetained, Record, RetainedChange, WillState,
 };
 use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::persistence::redelivery::put_redelivery;
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
@@ -85,6 +86,15 @@ impl Record {
                 put_str(&mut bytes.body, filter.as_str());
             }
             Self::RetainedObsolete(obsolete) => bytes.deletes = obsolete_keys(obsolete).collect(),
+            Self::Redelivery { key, sequence, state } => {
+                bytes.puts.push(RecordKey::redelivery(*key, *sequence));
+                put_redelivery(&mut bytes.body, state);
+            }
+            Self::RedeliveryRemoved { key, sequence } => bytes.deletes.push(RecordKey::redelivery(*key, *sequence)),
+            Self::DeadLetterKept { letter, sequence, at } => letter.put(*sequence, *at, &mut bytes),
+            Self::DeadLettersRemoved { numbers } => {
+                bytes.deletes = numbers.iter().copied().map(RecordKey::dead_letter).collect();
+            }
             Self::DelayedRemoved { numbers } => {
                 bytes.deletes = numbers.iter().copied().map(RecordKey::delayed).collect();
             }
@@ -139,11 +149,7 @@ impl Record {
             return;
         };
         bytes.streams.clone_from(streams);
-        bytes.deletes.extend(instead_of.map(|before| match before {
-            InsteadOf::Will(key) => RecordKey::of(key, RecordKey::WILL, 0),
-            InsteadOf::Queued(key, sequence) => RecordKey::of(key, RecordKey::QUEUED, sequence),
-            InsteadOf::Delayed(number) => RecordKey::delayed(number),
-        }));
+        bytes.deletes.extend(instead_of.iter().flat_map(InsteadOf::keys));
         if let Some((key, packet_id)) = publisher {
             bytes.puts.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
         }
@@ -182,11 +188,33 @@ impl Record {
             bytes.parts.push(&receiver.delivery);
         }
         put_option(body, deduplicated.as_ref(), put_deduplicated);
+        if let (Some(InsteadOf::Refused(_, _, state)), Some(receiver)) = (instead_of, receivers.first()) {
+            let mut part = Vec::new();
+            put_redelivery(&mut part, state);
+            bytes.puts.push(RecordKey::redelivery(receiver.to.key, receiver.sequence));
+            bytes.parts.push_bytes(&part);
+        }
         if let Some(delay) = delayed {
             bytes.parts.skip(bytes.puts.len());
             bytes.puts.push(RecordKey::delayed(delay.number));
             bytes.parts.push_bytes(&delay.to_part());
         }
+    }
+}
+
+impl InsteadOf {
+    /// The keys of the place where the message was.
+    fn keys(&self) -> SmallVec<[RecordKey; 2]> {
+        let (first, second) = match *self {
+            Self::Will(key) => (RecordKey::of(key, RecordKey::WILL, 0), None),
+            Self::Queued(key, sequence) => (RecordKey::queued(key, sequence), None),
+            Self::Delayed(number) => (RecordKey::delayed(number), None),
+            Self::Refused(key, sequence, _) => {
+                (RecordKey::queued(key, sequence), Some(RecordKey::redelivery(key, sequence)))
+            }
+            Self::DeadLetter(number) => (RecordKey::dead_letter(number), None),
+        };
+        [first].into_iter().chain(second).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::broker::persistence::cache::{CopyPlace, MessageCache};
+use crate::broker::persistence::dead_letter::DeadLetter;
 use crate::broker::persistence::encode::read_delivery;
 use crate::broker::persistence::grant::StoredGrant;
 use crate::broker::persistence::record_key::RecordKey;
@@ -55,16 +56,35 @@ pub(in crate::broker) enum Purpose {
     Send { slot: usize, number: u32 },
     /// They were dropped and become dead letters.
     DeadLetters,
+    /// The client of the Session in this slot has refused them.
+    Refused { slot: usize },
+    /// They are queued again for the Session in this slot.
+    Redeliver { slot: usize },
+    /// They are kept dead letters with these numbers, for a query.
+    Letter { query: QueryId, letter_use: LetterUse },
     /// A query shows them, with so many bytes of each payload.
     Show { query: QueryId, preview: usize },
     /// A query looks for a message among them.
     Search { query: QueryId },
 }
 
+/// What a dead letter is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) enum LetterUse {
+    /// To show it.
+    Show,
+    /// To put it into its queue.
+    Redrive,
+}
+
 impl Fetch {
     /// The keys of the bodies to read.
     pub fn keys(&self) -> impl Iterator<Item = RecordKey> + '_ {
-        self.sequences.iter().map(|sequence| RecordKey::queued(self.session, *sequence))
+        let is_letter = matches!(self.purpose, Purpose::Letter { .. });
+        let key = move |sequence| {
+            if is_letter { RecordKey::dead_letter(sequence) } else { RecordKey::queued(self.session, sequence) }
+        };
+        self.sequences.iter().copied().map(key)
     }
 
     /// The answer, without messages.
@@ -130,6 +150,10 @@ impl Fetched {
 
     fn read(&mut self, &StoredRecord { body, part, bytes, .. }: &StoredRecord<'_>) -> Option<Delivery> {
         let bytes = bytes.filter(|bytes| bytes.len() >= BUFFER_BYTES / 4);
+        if let Purpose::Letter { .. } = self.fetch.purpose {
+            let number = self.fetch.sequences.get(self.messages.len())?;
+            return DeadLetter::read(*number, body, part, bytes).map(|letter| letter.delivery);
+        }
         if self.buffer.capacity() < body.len() && body.len() < BUFFER_BYTES / 4 {
             self.buffer = BytesMut::with_capacity(BUFFER_BYTES);
         }

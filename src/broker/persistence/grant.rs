@@ -70,6 +70,13 @@ impl RecordParts {
     }
 }
 
+/// The part of a receiver that gets a message in this way.
+pub(in crate::broker) fn grant_of(delivery: &Delivery) -> SmallVec<[u8; 16]> {
+    let mut part = SmallVec::new();
+    put_grant(&mut part, delivery);
+    part
+}
+
 fn put_grant(to: &mut SmallVec<[u8; 16]>, Delivery { qos, retain, matched, .. }: &Delivery) {
     let flags = qos.level() | if *retain { RETAIN } else { 0 };
     let Some(Matched { subscription_ids, share }) = matched.as_deref() else { return to.push(flags) };

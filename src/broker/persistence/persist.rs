@@ -72,6 +72,9 @@ impl Shard {
         if self.schedule.has_unstable() {
             self.on_delayed_stable();
         }
+        if !self.unstable_letters.is_empty() {
+            self.settle_letters();
+        }
         while let Some(message) = self.pipeline.next_stable_message() {
             self.deliver_outstanding(message, turn);
         }

@@ -3,12 +3,13 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use crate::broker::owner::Owner;
+use crate::broker::persistence::dead_letter::DeadLetter;
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, StreamSequences, Subscriber};
-use crate::session::Delivery;
+use crate::session::{Delivery, Redelivery};
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, TopicFilter};
 
@@ -18,6 +19,7 @@ use crate::topic::{Filter, TopicFilter};
 /// Durable Sessions have records (5.0: Session Expiry Interval above 0; 3.1.1: Clean Session 0), and so do Sessions with a Will, which
 /// must be published after a crash.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "most records are accepted messages, the largest, and each is boxed")]
 pub enum Record {
     /// A Session was created or resumed. The record replaces these fields.
     SessionOpened {
@@ -112,6 +114,36 @@ pub enum Record {
         /// It is published later; until then it has no receivers and is not retained.
         delayed: Option<Box<Delay>>,
     },
+    /// A message in the queue of a Session is sent again later, because its client refused it, or because it waits behind such a message.
+    Redelivery {
+        /// The Session.
+        key: SessionKey,
+        /// The sequence of the message in its queue.
+        sequence: u64,
+        /// When it is sent again, and how often it was refused.
+        state: Redelivery,
+    },
+    /// The state of a refused message is not needed any more.
+    RedeliveryRemoved {
+        /// The Session.
+        key: SessionKey,
+        /// The sequence of the message in its queue.
+        sequence: u64,
+    },
+    /// A refused message leaves the queue and is kept as a dead letter.
+    DeadLetterKept {
+        /// The dead letter.
+        letter: Box<DeadLetter>,
+        /// The sequence of the message in the queue of its Session.
+        sequence: u64,
+        /// When it became a dead letter.
+        at: Timestamp,
+    },
+    /// Kept dead letters were discarded.
+    DeadLettersRemoved {
+        /// Their numbers.
+        numbers: Vec<u64>,
+    },
     /// Delayed messages were dropped.
     DelayedRemoved {
         /// Their numbers.
@@ -180,6 +212,11 @@ pub enum InsteadOf {
     Queued(SessionKey, u64),
     /// It was delayed, and had this number.
     Delayed(u64),
+    /// It was in the queue of this Session with this sequence, and its client had refused it. The record gives its new place in the queue
+    /// this state.
+    Refused(SessionKey, u64, Redelivery),
+    /// It was a dead letter with this number.
+    DeadLetter(u64),
 }
 
 /// A message for one Session, with its sequence in the Session's queue.
@@ -257,6 +294,8 @@ impl Record {
             Self::Done { .. }
             | Self::DeduplicationRemoved { .. }
             | Self::RetainedObsolete(_)
+            | Self::Redelivery { .. }
+            | Self::RedeliveryRemoved { .. }
             | Self::DelayedRemoved { .. } => None,
             // Without the record, the Session counts as connected until the crash.
             Self::SessionDetached { will: WillState::Absent, .. } => None,
@@ -268,6 +307,8 @@ impl Record {
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
             | Self::RetainedDeletion { .. }
+            | Self::DeadLetterKept { .. }
+            | Self::DeadLettersRemoved { .. }
             | Self::ReceivedReleased { .. }
             | Self::OutboundReleased { .. } => Some(Durability::PowerLoss),
         }

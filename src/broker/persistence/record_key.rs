@@ -29,16 +29,22 @@ impl RecordKey {
     pub(in crate::broker) const DEDUPLICATED: u8 = 8;
     pub(in crate::broker) const WILL: u8 = 9;
     pub(in crate::broker) const CLOCK: u8 = 10;
+    pub(in crate::broker) const REDELIVERY: u8 = 14;
     pub(in crate::broker) const STREAM: u8 = 15;
     pub(in crate::broker) const STREAM_MESSAGE: u8 = 16;
     pub(in crate::broker) const DELAYED: u8 = 18;
     pub(in crate::broker) const RETAINED_DELETION: u8 = 19;
+    pub(in crate::broker) const DEAD_LETTER: u8 = 24;
 
     /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
     pub(in crate::broker) const fn is_known(&self) -> bool {
         matches!(
             self.kind,
-            Self::SESSION..=Self::CLOCK | Self::STREAM..=Self::STREAM_MESSAGE | Self::DELAYED | Self::RETAINED_DELETION
+            Self::SESSION..=Self::CLOCK
+                | Self::REDELIVERY..=Self::STREAM_MESSAGE
+                | Self::DELAYED
+                | Self::RETAINED_DELETION
+                | Self::DEAD_LETTER
         )
     }
 
@@ -51,10 +57,13 @@ impl RecordKey {
         let has_session = 0 < self.group && self.group <= NUMBER_MAX;
         match self.kind {
             Self::SUBSCRIPTION => has_session, // its number is a hash
-            Self::QUEUED | Self::RELEASED => has_session && 0 < self.id && self.id <= NUMBER_MAX,
-            Self::RETAINED | Self::RETAINED_DELETION | Self::DEDUPLICATED | Self::CLOCK | Self::DELAYED => {
-                self.group == Self::NO_SESSION && self.id <= NUMBER_MAX
-            }
+            Self::QUEUED | Self::RELEASED | Self::REDELIVERY => has_session && 0 < self.id && self.id <= NUMBER_MAX,
+            Self::RETAINED
+            | Self::RETAINED_DELETION
+            | Self::DEDUPLICATED
+            | Self::CLOCK
+            | Self::DELAYED
+            | Self::DEAD_LETTER => self.group == Self::NO_SESSION && self.id <= NUMBER_MAX,
             Self::STREAM | Self::STREAM_MESSAGE => {
                 StreamNumber::of_group(self.group).is_some() && self.id <= NUMBER_MAX
             }
@@ -66,7 +75,7 @@ impl RecordKey {
     pub(in crate::broker) const fn shares_records_with(&self, other: u8) -> bool {
         match other {
             Self::SESSION | Self::WILL => matches!(self.kind, Self::SESSION | Self::WILL),
-            _ if Self::is_of_accepted(other) => Self::is_of_accepted(self.kind),
+            _ if Self::is_of_accepted(other) => Self::is_of_accepted(self.kind) || self.kind == Self::REDELIVERY,
             _ => self.kind == other,
         }
     }
@@ -93,6 +102,15 @@ impl RecordKey {
 
     pub(in crate::broker) const fn stream(number: StreamNumber) -> Self {
         Self { group: number.group(), kind: Self::STREAM, id: 0 }
+    }
+
+    pub(in crate::broker) const fn dead_letter(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::DEAD_LETTER, id: number }
+    }
+
+    /// The state of a message that the Session's client refused.
+    pub(in crate::broker) const fn redelivery(session: SessionKey, sequence: u64) -> Self {
+        Self::of(session, Self::REDELIVERY, sequence)
     }
 
     pub(in crate::broker) const fn deduplicated(number: u64) -> Self {

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
+use crate::broker::persistence::dead_letter::{DeadLetter, DeadLetterInfo};
 use crate::broker::persistence::delayed_message::RecoveredDelayed;
 use crate::broker::persistence::encode::{
     StoredDetached, StoredMessage, StoredSession, read_filter, read_queued, read_subscriptions, received_packet_id,
@@ -16,12 +17,13 @@ use crate::broker::persistence::encode::{
 use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained};
 use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::persistence::redelivery::read_redelivery;
 use crate::broker::persistence::retained_message::{read_retained, sequences};
 use crate::broker::persistence::stream_definition::StreamDefinition;
 use crate::broker::persistence::version_1::upgrade_record;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{CompactMap, RetainedMessage, RetainedUsers, SessionKey};
-use crate::session::{Delivery, RestoredMessage};
+use crate::session::{Delivery, Redelivery, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
@@ -41,6 +43,7 @@ pub struct Recovery {
     retained_deletions: BTreeMap<u64, TopicFilter>,
     deduplicated: BTreeMap<u64, Deduplicated>,
     delayed: BTreeMap<u64, RecoveredDelayed>,
+    dead_letters: BTreeMap<u64, DeadLetterInfo>,
     /// The originators of delayed messages, each once.
     originators: BTreeSet<Arc<str>>,
     streams: BTreeMap<u64, StreamDefinition>,
@@ -60,6 +63,7 @@ struct Stored {
     subscriptions: CompactMap<u64, (Subscription, Option<SubscriptionId>)>,
     queue: BTreeMap<u64, RestoredMessage>,
     received: BTreeSet<u64>,
+    redeliveries: BTreeMap<u64, Redelivery>,
     message_ids: bool,
 }
 
@@ -78,6 +82,8 @@ pub struct Recovered {
     pub delayed: Vec<RecoveredDelayed>,
     /// The streams, in the order of their numbers.
     pub streams: Vec<StreamDefinition>,
+    /// The kept dead letters by number.
+    pub dead_letters: Vec<(u64, DeadLetterInfo)>,
     /// Groups that have records but no Session.
     pub orphans: Vec<Orphan>,
     /// The last anchor of the broker's time; `None`: there is none, so the stored times are those of the wall clock.
@@ -121,6 +127,8 @@ pub struct RecoveredSession {
     pub subscriptions: SmallVec<[(Subscription, Option<SubscriptionId>); 1]>,
     /// The messages in its queue, by sequence.
     pub queue: BTreeMap<u64, RestoredMessage>,
+    /// The states of messages that its client refused, by sequence; some may not be in the queue any more.
+    pub redeliveries: BTreeMap<u64, Redelivery>,
     /// Packet Identifiers of received QoS 2 messages that wait for PUBREL.
     pub received: Vec<PacketId>,
     /// Whether its client requested the identity of each message.
@@ -167,6 +175,7 @@ impl Recovery {
             RecordKey::DEDUPLICATED => return drop(self.deduplicated.remove(&key.id)),
             RecordKey::DELAYED => return drop(self.delayed.remove(&key.id)),
             RecordKey::STREAM => return drop(self.streams.remove(&key.group)),
+            RecordKey::DEAD_LETTER => return drop(self.dead_letters.remove(&key.id)),
             _ => {}
         }
         let place = self.places.get(&key.group);
@@ -184,6 +193,7 @@ impl Recovery {
                 }
             }
             RecordKey::RECEIVED => _ = stored.received.remove(&key.id),
+            RecordKey::REDELIVERY => _ = stored.redeliveries.remove(&key.id),
             _ => {}
         }
     }
@@ -217,6 +227,17 @@ impl Recovery {
             }
             RecordKey::RETAINED_DELETION => {
                 self.retained_deletions.insert(first.id, read_filter(body)?);
+            }
+            RecordKey::DEAD_LETTER => {
+                let part = parts.first().copied().unwrap_or_default();
+                let DeadLetter { number, info, .. } = DeadLetter::read(first.id, body, part, None)?;
+                self.latest = self.latest.max(info.at);
+                self.dead_letters.insert(number, info);
+            }
+            RecordKey::REDELIVERY => {
+                let part = parts.first().copied().filter(|part| !part.is_empty());
+                let state = read_redelivery(part.unwrap_or(body))?;
+                self.stored(first.group).redeliveries.insert(first.id, state);
             }
             RecordKey::RELEASED => {
                 for key in puts {
@@ -267,6 +288,10 @@ impl Recovery {
                     let entry = Deduplicated { number: key.id, ..StoredMessage::read(body)?.deduplicated? };
                     self.latest = self.latest.max(entry.at);
                     self.deduplicated.insert(key.id, entry);
+                }
+                RecordKey::REDELIVERY => {
+                    let state = read_redelivery(part)?;
+                    self.stored(key.group).redeliveries.insert(key.id, state);
                 }
                 RecordKey::RETAINED => {
                     let retained = read_retained(key.id, body, part, sequences(puts), &mut self.retained_users)?;
@@ -321,6 +346,7 @@ impl Recovery {
         recovered.deduplicated = self.deduplicated.into_values().collect();
         recovered.delayed = self.delayed.into_values().collect();
         recovered.streams = self.streams.into_values().collect();
+        recovered.dead_letters = self.dead_letters.into_iter().collect();
         let mut stored = self.stored;
         recovered.sessions.reserve_exact(self.places.len());
         for (group, place) in self.places {
@@ -334,33 +360,17 @@ impl Recovery {
     }
 }
 
-impl Recovered {
-    /// Lets every message with a Message Expiry Interval expire that was not sent yet, and every such retained message: for a start at
-    /// which the time that passed is unknown.
-    pub fn expire_messages(&mut self) {
-        for session in &mut self.sessions {
-            for message in session.queue.values_mut() {
-                session.has_expired |= message.expire();
-            }
-        }
-        self.delayed.iter_mut().for_each(|delayed| delayed.is_expired |= delayed.expires);
-        for retained in self.retained.iter_mut().filter(|retained| retained.expires_at.is_some()) {
-            *retained =
-                Arc::new(RetainedMessage { expires_at: Some(Timestamp(0)), ..RetainedMessage::clone(retained) });
-        }
-    }
-}
-
 impl Stored {
     /// Whether all records of the Session are deleted.
     fn is_empty(&self) -> bool {
-        let Self { session, will, detached, subscriptions, queue, received, .. } = self;
+        let Self { session, will, detached, subscriptions, queue, received, redeliveries, message_ids: _ } = self;
         session.is_none()
             && will.is_none()
             && detached.is_none()
             && subscriptions.is_empty()
             && queue.is_empty()
             && received.is_empty()
+            && redeliveries.is_empty()
     }
 
     /// The messages of shares in the queue.
@@ -386,6 +396,7 @@ impl Stored {
             will: self.will,
             subscriptions: self.subscriptions.into_values().collect(),
             queue: self.queue,
+            redeliveries: self.redeliveries,
             message_ids: self.message_ids,
             has_expired: false,
             received: self.received.into_iter().filter_map(received_packet_id).collect(),

@@ -28,8 +28,10 @@ impl Shard {
         route: &Route,
         chosen: &Chosen<'_>,
     ) -> Result<Admission, (AwaitedRoom, usize)> {
-        let is_dead_letter =
-            publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.message.topic);
+        let topic = &application.message.topic;
+        let is_dead_letter = publisher.key.is_none()
+            && (self.settings.dead_letter_topic.as_ref() == Some(topic)
+                || self.settings.redelivery.has_dead_letters(topic));
         match self.settings.queue_overflow {
             _ if is_dead_letter => return Ok(Admission::BestEffort),
             QueueOverflow::DropOldest => return Ok(Admission::Unchecked),

@@ -55,7 +55,11 @@ impl Shard {
     ) {
         let Some(topic) = self.settings.dead_letter_topic.clone() else { return };
         let message = &delivery.message;
-        if !becomes_dead_letter(reason) || !to.is_durable() || message.topic == topic {
+        if !becomes_dead_letter(reason)
+            || !to.is_durable()
+            || message.topic == topic
+            || self.settings.redelivery.has_dead_letters(&message.topic)
+        {
             return;
         }
         let application = dead_letter_of(topic, message, delivery.qos, (reason, to.client_id.as_str()));

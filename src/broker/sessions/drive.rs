@@ -32,6 +32,7 @@ impl Shard {
             session::Event::Connected { .. }
             | session::Event::Packet(_)
             | session::Event::Fetched(..)
+            | session::Event::Parking(_)
             | session::Event::Persisted(_)
             | session::Event::Room(_)
             | session::Event::RightsChanged(_)
@@ -123,6 +124,10 @@ impl Shard {
             Step::Dropped(cause, delivery) => self.on_dropped(slot, cause, delivery, turn),
             Step::Denied(sequence, delivery) => self.on_denied(slot, sequence, *delivery, turn),
             Step::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, cause, sequence, turn),
+            Step::Refused(sequence) => self.on_refused(slot, sequence, turn),
+            Step::Parked(sequence, state) => self.persist_redelivery(slot, sequence, state, turn),
+            Step::RedeliveryDue => self.arm_redelivery(slot, turn.now),
+            Step::RedeliveryRemoved(sequence) => self.persist_redelivery_removed(slot, sequence, turn),
             Step::Fetch(number, sequences) => self.fetch(slot, number, sequences, turn),
             Step::Unreadable(sequence, cause) => self.on_unreadable(slot, sequence, cause, turn),
             Step::Subscribe(subscribe) => self.on_filters(slot, FilterPacket::Subscribe(subscribe), turn),

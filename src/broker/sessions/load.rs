@@ -25,6 +25,9 @@ impl Shard {
             Purpose::Send { .. } => {}
             Purpose::Show { query, preview } => self.on_queue_read(query, preview, messages, turn),
             Purpose::Search { query } => self.on_search_read(query, session, messages, turn),
+            Purpose::Letter { query, letter_use } => self.on_letter_fetched((query, letter_use), messages, turn),
+            Purpose::Refused { slot } => self.on_refused_fetched((slot, session), messages, turn),
+            Purpose::Redeliver { slot } => self.on_redeliveries_fetched((slot, session), messages, turn),
             Purpose::DeadLetters => self.on_dead_letters_fetched(session, messages, turn),
         }
     }

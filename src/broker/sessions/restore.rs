@@ -70,10 +70,15 @@ impl Shard {
         let next = recovered.queue.last_key_value().map_or(1, |(last, _)| last + 1);
         subscriber.set_next_sequence(next);
         let sent_until = recovered.sent_until;
+        let gone = recovered.redeliveries.keys().filter(|sequence| !recovered.queue.contains_key(sequence));
+        for sequence in gone.copied() {
+            // Sequences may be used again by this run.
+            self.persist(Record::RedeliveryRemoved { key, sequence }, turn);
+        }
         let mut session = Session::restored(
             Arc::clone(self.limits.of(LimitsClass::GENERAL)),
             recovered.received,
-            recovered.queue,
+            (recovered.queue, recovered.redeliveries),
             recovered.sent_until,
         );
         if recovered.message_ids {
@@ -115,6 +120,7 @@ impl Shard {
             self.persist_detached(slot, will, turn);
         }
         self.schedule_session(slot);
+        self.arm_redelivery(slot, now);
         if recovered.has_expired {
             // Not here: what becomes of dead letters is read from the store by a running shard.
             self.timers.set(now, Timer::ExpireQueue(slot, key));

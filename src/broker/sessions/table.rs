@@ -273,6 +273,7 @@ mod tests {
             drops_oldest: true,
             queue_head: QueueHead::default(),
             has_dead_letters: false,
+            refused: Default::default(),
             is_memory_short: false,
         };
         let arriving = Location { shard: HERE, slot: Location::ARRIVING };

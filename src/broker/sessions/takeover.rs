@@ -17,6 +17,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::ReasonCode;
 use crate::routing::Location;
 use crate::session::Ticket;
+use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Requests the Session from the previous holder for `claimant`.
@@ -217,6 +218,7 @@ impl Shard {
     pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
         let slot = self.sessions.insert(entry, &mut self.counters);
         self.limit_session(slot); // those of the shard it came from may be others
+        self.arm_redelivery(slot, Timestamp::default());
         slot
     }
 }

@@ -1,7 +1,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{AnonymousSessions, DelayedLimits, Durability, QueueOverflow, Settings};
+use crate::broker::{
+    AnonymousSessions, DeadLetterLimits, DelayedLimits, Durability, QueueOverflow, RedeliveryRules, Settings,
+};
 use crate::codec::Qos;
 use crate::rewrite::RewriteRules;
 use crate::routing::ShareStrategy;
@@ -22,6 +24,12 @@ pub(in crate::broker) fn settings() -> Settings {
         queue_head: None,
         queue_overflow: QueueOverflow::DropOldest,
         dead_letter_topic: None,
+        redelivery: RedeliveryRules::default(),
+        dead_letter_limits: DeadLetterLimits {
+            messages_max: 100,
+            bytes_max: 100_000,
+            age_max: Duration::from_secs(1_000),
+        },
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 3,
         check_retain_source: true,

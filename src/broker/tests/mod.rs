@@ -44,6 +44,7 @@ mod publish_out;
 mod queries;
 mod queue_head;
 mod reason_strings;
+mod redelivery;
 mod retained;
 mod retained_order;
 mod retained_source;

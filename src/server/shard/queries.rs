@@ -32,6 +32,7 @@ pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
             request.standing = Some(Standing { access, refusal, note, superuser });
         }
         Query::Topics(_)
+        | Query::DeadLetters(_)
         | Query::Clients(..)
         | Query::Client(_)
         | Query::StableClient(_)

@@ -18,7 +18,10 @@ impl Session {
 
     /// Whether a part of the queue is only in the store.
     pub fn needs_store(&self) -> bool {
-        self.outgoing.queue().is_some_and(|queue| queue.head.has_stored())
+        let is_stored = |queue: &Outbound| {
+            queue.head.has_stored() || queue.redelivery.as_ref().is_some_and(|refused| refused.has_stored())
+        };
+        self.outgoing.queue().is_some_and(is_stored)
     }
 
     /// The number of messages in the queue, including those in flight and those that arrived out of order, and their

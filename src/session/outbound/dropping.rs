@@ -16,12 +16,16 @@ impl Outbound {
             }
         }
         actions.begin_notes(sequence, &delivery.message, QueueStep::Dropped(DropCause::QueueFull));
+        self.forget_redelivery(sequence, actions);
         actions.push(Action::Dropped(DropCause::QueueFull, Some(Box::new(delivery))));
     }
 
     /// Drops the oldest messages that were never sent, as many as exceed the bounds.
     pub(super) fn drop_oldest(&mut self, actions: &mut impl Actions) {
         while self.messages as usize > self.limits.queued_messages_max || self.bytes > self.limits.queued_bytes_max {
+            if self.drop_parked(actions) {
+                continue; // it is older than those that were never sent
+            }
             let oldest = self.place_from(self.sent_until);
             if self.queue.get(oldest).is_none() {
                 break; // the remaining messages are in flight
@@ -40,6 +44,7 @@ impl Outbound {
         let (sequence, is_stored) = (entry.sequence, entry.is_stored());
         self.messages -= 1;
         let delivery = self.take(place, State::Done);
+        self.forget_redelivery(sequence, actions);
         if is_stored && self.limits.has_dead_letters {
             return actions.push(Action::DroppedStored(cause, sequence));
         }
@@ -62,5 +67,8 @@ impl Outbound {
         }
         self.messages -= 1;
         self.take(place, State::Done);
+        if let Some(sequence) = self.queue.get(place).map(|entry| entry.sequence) {
+            self.forget_redelivery(sequence, actions);
+        }
     }
 }

@@ -24,8 +24,8 @@ impl Outbound {
 
     /// What is left of it, if it is empty.
     pub(in crate::session) fn as_empty(&self) -> Option<EmptyQueue> {
-        let Self { queue, end, cursor, sent_until, early, recheck, limits, .. } = self;
-        let is_empty = queue.is_empty() && early.is_none() && recheck.is_none();
+        let Self { queue, end, cursor, sent_until, early, recheck, redelivery, limits, .. } = self;
+        let is_empty = queue.is_empty() && early.is_none() && recheck.is_none() && redelivery.is_none();
         let head = self.head.as_empty().filter(|_| is_empty && cursor == end && sent_until == end)?;
         Some(EmptyQueue { next: *end, limits: Arc::clone(limits), head })
     }

@@ -13,7 +13,12 @@ impl Outbound {
             _ => None,
         });
         let early = self.early.into_iter().flat_map(|early| *early);
-        queued.chain(early).filter(|(_, delivery)| delivery.share().is_some())
+        let parked = self.redelivery.into_iter().flat_map(|redelivery| redelivery.into_parked());
+        let parked = parked.filter_map(|(sequence, delivery)| Some((sequence, delivery?)));
+        let mut messages: Vec<_> = parked.chain(queued).chain(early).collect();
+        messages.retain(|(_, delivery)| delivery.share().is_some());
+        messages.sort_by_key(|(sequence, _)| *sequence);
+        messages.into_iter()
     }
 
     /// The messages that the client has not received, as far as the broker knows, when this Session ends.
@@ -29,12 +34,20 @@ impl Outbound {
         });
         let early = self.early.into_iter().flat_map(|early| *early);
         let early = early.map(|(sequence, one)| Unreceived { sequence, delivery: Some(one), is_movable: true });
-        queued.chain(early)
+        let parked = self.redelivery.into_iter().flat_map(|redelivery| redelivery.into_parked());
+        let parked = parked.map(|(sequence, delivery)| Unreceived { sequence, delivery, is_movable: true });
+        let mut messages: Vec<_> = parked.chain(queued).chain(early).collect();
+        messages.sort_by_key(|message| message.sequence);
+        messages.into_iter()
     }
 
     /// The sequences of all messages, ascending.
     pub(in crate::session) fn queued_sequences(&self) -> Vec<u64> {
         let early = self.early.iter().flat_map(|early| early.keys().copied());
-        self.queue.iter().map(|entry| entry.sequence).chain(early).collect()
+        let queued = self.queue.iter().map(|entry| entry.sequence).chain(early);
+        let Some(redelivery) = &self.redelivery else { return queued.collect() };
+        let mut sequences: Vec<u64> = queued.chain(redelivery.parked_sequences()).collect();
+        sequences.sort_unstable();
+        sequences
     }
 }

@@ -65,7 +65,7 @@ fn payloads(actions: &[Action]) -> Vec<String> {
 fn restored(sequences: impl Iterator<Item = u64>, sent_until: u64, qos: Qos) -> Session {
     let queued = |sequence| (sequence, RestoredMessage::Queued { qos, expires_at: Timestamp::NEVER, content: 3 });
     let queue: BTreeMap<u64, RestoredMessage> = sequences.map(queued).collect();
-    Session::restored(many(), Vec::new(), queue, sent_until)
+    Session::restored(many(), Vec::new(), (queue, BTreeMap::new()), sent_until)
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) fn limits() -> Arc<Limits> {
         drops_oldest: true,
         queue_head: QueueHead { messages_max: 3, bytes_max: 100_000, away_share: 1 },
         has_dead_letters: false,
+        refused: Default::default(),
         is_memory_short: false,
     })
 }

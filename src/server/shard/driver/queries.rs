@@ -29,6 +29,7 @@ impl Driver {
             | Answer::Holders(_)
             | Answer::Tail(_)
             | Answer::Topics(_)
+            | Answer::DeadLetters(_)
             | Answer::Gift(_)
             | Answer::Forget(_) => {}
         }

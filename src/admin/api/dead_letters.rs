@@ -1,0 +1,252 @@
+//! `/dead-letters`: lists, shows, redrives and discards the dead letters that are kept.
+
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::failure::{ErrorJson, Failure};
+use super::json::Json;
+use super::parameters::Parameters;
+use super::state::ApiState;
+use super::table::Routes;
+use super::topics::{ANY_SHARD, QUERIES_PER_REQUEST_MAX, filter_of};
+use crate::admin::caller::{Caller, Role};
+use crate::admin::time::rfc_3339;
+use crate::broker::{Answer, DeadLetterAnswer, DeadLetterFailure, DeadLetterInfo, DeadLetterQuery, Query};
+use crate::codec::MessageProperty;
+use crate::routing::ShardId;
+use crate::server::Status;
+use crate::timestamp::Timestamp;
+use crate::topic::TopicFilter;
+
+pub(super) fn viewer_routes() -> Routes {
+    Routes::new().add(__path_list, list).add(__path_one, one)
+}
+
+pub(super) fn operator_routes() -> Routes {
+    Routes::new().add(__path_redrive, redrive).add(__path_discard, discard)
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetters)]
+struct DeadLettersJson {
+    dead_letters: Vec<DeadLetterJson>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
+struct DeadLetterJson {
+    number: u64,
+    /// When the message became a dead letter.
+    at: String,
+    topic: String,
+    /// From whose queue it came.
+    client_id: String,
+    /// How often the client refused it.
+    attempts: u16,
+    /// The Reason Code of the last refusal.
+    reason_code: u8,
+    /// Bytes of topic, properties and payload, with the overhead of an entry.
+    size: u32,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetterWithPayload)]
+struct DeadLetterPayloadJson {
+    #[serde(flatten)]
+    letter: DeadLetterJson,
+    qos: u8,
+    message_id: Option<String>,
+    /// `null`: it does not expire.
+    expires_at: Option<String>,
+    /// The User Properties, in order; `null` for viewers.
+    user_properties: Option<Vec<(String, String)>>,
+    /// `null` for viewers.
+    payload_base64: Option<String>,
+    /// `null` for viewers, and if the payload is not UTF-8.
+    payload_text: Option<String>,
+}
+
+/// The kept dead letters whose topics a filter matches, the oldest first, without payloads. A page may be shorter than `limit`, or empty.
+#[utoipa::path(
+    get, path = "/dead-letters",
+    params(
+        ("filter" = Option<String>, Query, description = "The Topic Filter; by default all topics"),
+        ("limit" = Option<u32>, Query, description = "The greatest number of entries, 1 to 1,000; by default 100"),
+        ("cursor" = Option<String>, Query, description = "That of the previous page, with the same filter"),
+    ),
+    responses((status = 200, description = "A page of dead letters", body = DeadLettersJson))
+)]
+async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<Json<DeadLettersJson>, Failure> {
+    let filter = parameters.text("filter").map(unshared).transpose()?;
+    let limit = parameters.limit()?;
+    let invalid = |_| Failure::bad_request("the cursor is invalid");
+    let mut cursor = Some(parameters.text("cursor").map(str::parse).transpose().map_err(invalid)?.unwrap_or(0));
+    let mut dead_letters = Vec::new();
+    for _ in 0..QUERIES_PER_REQUEST_MAX {
+        let Some(after) = cursor.filter(|_| dead_letters.len() < limit) else { break };
+        let query = DeadLetterQuery::List { after, limit: limit - dead_letters.len(), filter: filter.clone() };
+        let DeadLetterAnswer::List(found, next) = ask(&state, ANY_SHARD, query).await? else {
+            return Err(Failure::unexpected_answer());
+        };
+        dead_letters.extend(found.iter().map(|(number, info)| DeadLetterJson::new(*number, info, &state.status)));
+        cursor = next;
+    }
+    Ok(Json(DeadLettersJson { dead_letters, cursor: cursor.map(|cursor| cursor.to_string()) }))
+}
+
+/// A dead letter; its payload and User Properties for operators only.
+#[utoipa::path(
+    get, path = "/dead-letters/{number}",
+    params(("number" = u64, Path, description = "Its number")),
+    responses(
+        (status = 200, description = "The dead letter", body = DeadLetterPayloadJson),
+        (status = 404, description = "There is none with this number", body = ErrorJson),
+    )
+)]
+async fn one(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(number): Path<String>,
+) -> Result<Json<DeadLetterPayloadJson>, Failure> {
+    let DeadLetterAnswer::Show(letter) = ask(&state, ANY_SHARD, DeadLetterQuery::Show(number_of(&number)?)).await?
+    else {
+        return Err(Failure::unexpected_answer());
+    };
+    let letter = letter.map_err(failure)?;
+    let (delivery, message) = (&letter.delivery, &letter.delivery.message);
+    let may_see = caller.role >= Role::Operator;
+    let properties = message.properties.iter().filter_map(|property| match property {
+        MessageProperty::UserProperty(name, value) => Some((name.to_string(), value.to_string())),
+        MessageProperty::PayloadFormatIndicator(_)
+        | MessageProperty::ContentType(_)
+        | MessageProperty::ResponseTopic(_)
+        | MessageProperty::CorrelationData(_) => None,
+    });
+    let expires_at = Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER);
+    Ok(Json(DeadLetterPayloadJson {
+        letter: DeadLetterJson::new(letter.number, &letter.info, &state.status),
+        qos: delivery.qos as u8,
+        message_id: message.id.map(|id| id.to_string()),
+        expires_at: expires_at.map(|at| rfc_3339(state.status.wall_of(at))),
+        user_properties: may_see.then(|| properties.collect()),
+        payload_base64: may_see.then(|| STANDARD.encode(&message.payload)),
+        payload_text: may_see.then(|| String::from_utf8(message.payload.to_vec()).ok()).flatten(),
+    }))
+}
+
+/// Puts a dead letter into the queue that it came from: one durable change deletes it and queues the message, which its client gets as a new
+/// message with all its attempts.
+#[utoipa::path(
+    post, path = "/dead-letters/{number}/redrive",
+    params(("number" = u64, Path, description = "Its number")),
+    responses(
+        (status = 204, description = "It is in the queue"),
+        (status = 404, description = "There is none with this number", body = ErrorJson),
+        (status = 409, description = "It can't be put into the queue: its session has ended, or another reason in words", body = ErrorJson),
+    )
+)]
+async fn redrive(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(number): Path<String>,
+) -> Result<StatusCode, Failure> {
+    let outcome = redrive_one(&state, &number).await;
+    state.audit.record(&caller, "redrive dead letter", &number, &outcome);
+    outcome.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn redrive_one(state: &ApiState, number: &str) -> Result<(), Failure> {
+    let number = number_of(number)?;
+    let info = state.shared.dead_letter(number).ok_or_else(|| failure(DeadLetterFailure::Unknown))?;
+    let shard = state.shared.shard_of(&info.client_id).ok_or_else(|| failure(DeadLetterFailure::SessionEnded))?;
+    done(ask(state, shard, DeadLetterQuery::Redrive(number)).await?)
+}
+
+/// Deletes a dead letter.
+#[utoipa::path(
+    delete, path = "/dead-letters/{number}",
+    params(("number" = u64, Path, description = "Its number")),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 404, description = "There is none with this number", body = ErrorJson),
+        (status = 409, description = "Another request is about it", body = ErrorJson),
+    )
+)]
+async fn discard(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(number): Path<String>,
+) -> Result<StatusCode, Failure> {
+    let outcome = match number_of(&number) {
+        Ok(one) => ask(&state, ANY_SHARD, DeadLetterQuery::Discard(one)).await.and_then(done),
+        Err(failure) => Err(failure),
+    };
+    state.audit.record(&caller, "discard dead letter", &number, &outcome);
+    outcome.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn ask(state: &ApiState, shard: ShardId, query: DeadLetterQuery) -> Result<DeadLetterAnswer, Failure> {
+    let Answer::DeadLetters(answer) = state.queries.ask(shard, Query::DeadLetters(query)).await? else {
+        return Err(Failure::unexpected_answer());
+    };
+    Ok(answer)
+}
+
+fn done(answer: DeadLetterAnswer) -> Result<(), Failure> {
+    let DeadLetterAnswer::Done(result) = answer else { return Err(Failure::unexpected_answer()) };
+    result.map_err(failure)
+}
+
+fn failure(failure: DeadLetterFailure) -> Failure {
+    match failure {
+        DeadLetterFailure::Unknown => Failure::not_found("no dead letter has this number"),
+        DeadLetterFailure::Busy => {
+            Failure::conflict("another request is about this dead letter, or it is not stored yet")
+        }
+        DeadLetterFailure::NotHere => Failure::unavailable("the session is moving to another shard, retry the request"),
+        DeadLetterFailure::SessionEnded => {
+            Failure::conflict("the session has ended, so there is no queue to put the message into")
+        }
+        DeadLetterFailure::SessionTransient => Failure::conflict(
+            "the session ends with its connection now, so the message would not be stored in its queue",
+        ),
+        DeadLetterFailure::QueueFull => Failure::conflict("the queue of the session is full"),
+        DeadLetterFailure::NotAuthorized => {
+            Failure::conflict("the client may not receive messages of this topic any more")
+        }
+        DeadLetterFailure::Expired => Failure::conflict("the message has expired"),
+        DeadLetterFailure::Unreadable(cause) => Failure::internal(format!("the store can't read it: {cause}")),
+    }
+}
+
+fn number_of(text: &str) -> Result<u64, Failure> {
+    text.parse().map_err(|_| Failure::bad_request("the number of a dead letter is a decimal number"))
+}
+
+/// A filter without a share: the dead letters of a share have the topics of their messages.
+fn unshared(text: &str) -> Result<TopicFilter, Failure> {
+    let filter = filter_of(text)?;
+    match filter.share {
+        None => Ok(filter.topic_filter),
+        Some(_) => Err(Failure::bad_request("leave out $share/NAME/: the filter is for topics")),
+    }
+}
+
+impl DeadLetterJson {
+    fn new(number: u64, info: &DeadLetterInfo, status: &Status) -> Self {
+        Self {
+            number,
+            at: rfc_3339(status.wall_of(info.at)),
+            topic: info.topic.to_string(),
+            client_id: info.client_id.to_string(),
+            attempts: info.attempts,
+            reason_code: info.reason_code,
+            size: info.bytes,
+        }
+    }
+}

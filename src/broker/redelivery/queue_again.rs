@@ -1,0 +1,163 @@
+//! Puts refused messages into the queue again when they are due.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::action::Action;
+use crate::broker::persistence::fetch::{Fetch, Purpose};
+use crate::broker::persistence::record::{Addressed, InsteadOf};
+use crate::broker::publish::accepted::AcceptedMessage;
+use crate::broker::publish::delivery::SequencedDelivery;
+use crate::broker::publish::plan::{Admission, Copies};
+use crate::broker::publish::publisher::Publisher;
+use crate::broker::shard::{Shard, Turn};
+use crate::broker::timers::Timer;
+use crate::codec::{Message, MessageProperties, MessageProperty};
+use crate::routing::{SessionKey, Subscriber};
+use crate::session::{self, Delivery, DeliveryPlace, FetchedMessage, Parking, Redelivery};
+
+impl Shard {
+    /// The timer of parked messages of the Session in `slot`.
+    pub(in crate::broker) fn on_redelivery_due(&mut self, slot: usize, key: SessionKey, turn: &mut Turn<'_>) {
+        if self.session(slot, key).is_none() || self.lifecycle.is_shutting_down() {
+            return; // it has moved or ended, or the next start has its messages
+        }
+        if self.flow.is_store_congested() {
+            return self.timers.set(turn.now + CONGESTION_PAUSE, Timer::Redelivery(slot, key));
+        }
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        entry.session.disarm_redelivery();
+        for sequence in entry.session.take_undecided() {
+            self.on_refused(slot, sequence, turn);
+        }
+        let Some(entry) = self.session(slot, key) else { return };
+        let due = entry.session.due_redeliveries(turn.now, BATCH_MESSAGES);
+        let is_missing = |sequence: &u64| entry.session.refused(*sequence).is_none_or(|one| one.delivery.is_none());
+        let missing: Vec<u64> = due.iter().copied().filter(is_missing).collect();
+        if missing.is_empty() {
+            return self.queue_due_again((slot, key), BTreeMap::new(), turn);
+        }
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.session.set_reading_redeliveries(true);
+        }
+        let fetch = Fetch { session: key, sequences: missing, purpose: Purpose::Redeliver { slot } };
+        turn.actions.push(Action::Fetch(Box::new(fetch)));
+    }
+
+    /// Messages that are due were read. If their Session has moved meanwhile, its shard reads them again.
+    pub(in crate::broker) fn on_redeliveries_fetched(
+        &mut self,
+        (slot, key): (usize, SessionKey),
+        messages: Vec<FetchedMessage>,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.session(slot, key).is_none() || self.lifecycle.is_shutting_down() {
+            return;
+        }
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.session.set_reading_redeliveries(false);
+        }
+        self.queue_due_again((slot, key), messages.into_iter().collect(), turn);
+    }
+
+    /// Puts what is due into the queue, in order. `read`: what the store had.
+    fn queue_due_again(
+        &mut self,
+        (slot, key): (usize, SessionKey),
+        mut read: BTreeMap<u64, Result<Delivery, bytestring::ByteString>>,
+        turn: &mut Turn<'_>,
+    ) {
+        let due = self.session(slot, key).map(|entry| entry.session.due_redeliveries(turn.now, BATCH_MESSAGES));
+        for sequence in due.unwrap_or_default() {
+            let Some(entry) = self.session(slot, key) else { return };
+            let Some(message) = entry.session.refused(sequence) else { continue };
+            match (message.delivery, read.remove(&sequence)) {
+                (Some(delivery), _) | (None, Some(Ok(delivery))) => self.queue_again(slot, sequence, delivery, turn),
+                (None, Some(Err(cause))) => {
+                    self.on_unreadable(slot, sequence, cause, turn);
+                    self.drive(slot, session::Event::Parking(Parking::Ended(sequence)), turn);
+                }
+                (None, None) => break, // it became due while others were read, and those behind it wait
+            }
+        }
+        self.arm_redelivery(slot, turn.now);
+    }
+
+    /// Puts a parked message into the queue again, with a new sequence. The record that has it there deletes its old place.
+    fn queue_again(&mut self, slot: usize, sequence: u64, mut delivery: Delivery, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let Some(message) = entry.session.refused(sequence) else { return };
+        let (to, is_stored) = (Arc::clone(&entry.subscriber), message.is_stored && entry.stored);
+        delivery.expires_at = message.expires_at;
+        if !to.access().receive(&delivery.message.topic) {
+            self.on_denied(slot, sequence, delivery, turn);
+            if is_stored {
+                self.persist_redelivery_removed(slot, sequence, turn);
+            }
+            return self.drive(slot, session::Event::Parking(Parking::Ended(sequence)), turn);
+        }
+        let state = message.state.queued();
+        if state.attempts > 0 {
+            delivery.message = Arc::new(with_attempt(&delivery.message, state));
+            self.counters.redelivered += 1;
+        }
+        self.drive(slot, session::Event::Parking(Parking::Queued(sequence)), turn);
+        let instead_of = is_stored.then_some(InsteadOf::Refused(to.key, sequence, state));
+        let new = to.take_sequence();
+        if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == to.key) {
+            entry.session.queue_again(new, state, is_stored);
+        }
+        self.append_to_queue(&to, (new, delivery), instead_of, turn);
+    }
+
+    /// Appends a message that was accepted before to the queue of a Session, with this sequence. It is sent when the record that replaces
+    /// `instead_of` is stable; without one, it has no record.
+    pub(in crate::broker) fn append_to_queue(
+        &mut self,
+        to: &Arc<Subscriber>,
+        (sequence, mut delivery): (u64, Delivery),
+        instead_of: Option<InsteadOf>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.queue_room.take(&Admission::Unchecked, to, &delivery);
+        let routed = self.shared.route_generations.published();
+        if instead_of.is_some() {
+            delivery.place = DeliveryPlace::Record;
+            let accepted = AcceptedMessage::of_delivery(&delivery);
+            let durable = vec![Addressed { to: Arc::clone(to), sequence, delivery }];
+            let copies = Copies { routed, durable, ..Copies::default() };
+            let publisher = Publisher { instead_of, ..Publisher::broker() };
+            self.persist_accepted(&publisher, accepted, copies, turn);
+        } else {
+            delivery.place = DeliveryPlace::Memory;
+            self.deliver(to, SequencedDelivery { sequence: Some(sequence), delivery, routed }, None, turn);
+        }
+    }
+}
+
+/// The message with the number of its next attempt as a User Property.
+fn with_attempt(message: &Message, state: Redelivery) -> Message {
+    let is_other = |property: &MessageProperty| !is_attempt(property);
+    let attempt = (u32::from(state.attempts) + 1).to_string();
+    let attempt = MessageProperty::UserProperty(ATTEMPT.into(), attempt.into());
+    let properties = message.properties.iter().filter(is_other).chain([attempt]);
+    Message { properties: MessageProperties::from_properties(properties), ..Message::clone(message) }
+}
+
+fn is_attempt(property: &MessageProperty) -> bool {
+    matches!(property, MessageProperty::UserProperty(name, _) if &**name == ATTEMPT)
+}
+
+/// The message without a number of its attempt.
+pub(in crate::broker) fn without_attempt(message: &Message) -> Message {
+    let properties = message.properties.iter().filter(|property| !is_attempt(property));
+    Message { properties: MessageProperties::from_properties(properties), ..Message::clone(message) }
+}
+
+/// The User Property with the number of the attempt.
+const ATTEMPT: &str = "delivery-attempt";
+/// Messages in one batch. Each may be as large as Maximum Packet Size.
+const BATCH_MESSAGES: usize = 16;
+/// How long due messages wait while the store is congested.
+const CONGESTION_PAUSE: Duration = Duration::from_millis(100);
