@@ -196,7 +196,7 @@ fn flood(address: SocketAddr, publisher: u32, first: u32) -> (u32, Vec<u32>) {
                 acknowledged.push(number);
                 open -= 1;
             }
-            _ => return (sent, acknowledged),
+            Received::Packet(_) | Received::Nothing | Received::Closed => return (sent, acknowledged),
         }
     }
 }

@@ -10,10 +10,12 @@ use super::inbound::{Answer, Arrival, Inbound};
 use super::limits::SHORT_ALIAS_MAX;
 use super::outgoing::Outgoing;
 use super::{
-    Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, Redelivery,
+    Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, Parking, ProtocolError, Redelivery,
     RestoredMessage, Rights, Ticket,
 };
-use crate::codec::{Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket};
+use crate::codec::{
+    Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket, UserProperties,
+};
 use crate::timestamp::Timestamp;
 
 /// A client's Session: the rules of MQTT, without sockets, clocks and tasks.
@@ -117,9 +119,7 @@ impl Session {
                 self.on_answered(Answer { packet_id, qos, reason_code, wait, duplicate }, None, actions);
             }
             Event::AnsweredInDetail { packet_id, qos, reason_code, wait, told } => {
-                let mut ack = Ack::new(packet_id, reason_code);
-                ack.details = self.connection.link.as_ref().and_then(|link| link.details_told(&ack, told));
-                self.acknowledge(ack, qos, wait, actions);
+                self.on_answered_in_detail((packet_id, qos), reason_code, (wait, told), actions);
             }
             Event::Refused { packet_id, qos, reason_code, sentence } => {
                 self.on_answered(Answer::refusal(packet_id, qos, reason_code), Some(&sentence), actions);
@@ -143,12 +143,7 @@ impl Session {
                 }
                 self.send(now, actions);
             }
-            Event::Parking(parking) => {
-                if let Some(queue) = self.outgoing.queue_mut() {
-                    queue.on_parking(parking, actions);
-                }
-                self.send(now, actions);
-            }
+            Event::Parking(parking) => self.on_parking(now, parking, actions),
             Event::Persisted(ticket) => self.on_persisted(now, ticket, actions),
             Event::Room(bytes) => {
                 if let Some(link) = &mut self.connection.link {
@@ -180,6 +175,26 @@ impl Session {
                 self.outgoing.rest();
             }
         }
+    }
+
+    fn on_parking(&mut self, now: Timestamp, parking: Parking, actions: &mut impl Actions) {
+        if let Some(queue) = self.outgoing.queue_mut() {
+            queue.on_parking(parking, actions);
+        }
+        self.send(now, actions);
+    }
+
+    /// Answers a PUBLISH of a client that asked to be told more.
+    fn on_answered_in_detail(
+        &mut self,
+        (packet_id, qos): (PacketId, Qos),
+        reason_code: ReasonCode,
+        (wait, told): (Option<Ticket>, UserProperties),
+        actions: &mut impl Actions,
+    ) {
+        let mut ack = Ack::new(packet_id, reason_code);
+        ack.details = self.connection.link.as_ref().and_then(|link| link.details_told(&ack, told));
+        self.acknowledge(ack, qos, wait, actions);
     }
 
     fn on_packet(

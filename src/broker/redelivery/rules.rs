@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn jitter_makes_it_shorter_by_the_percentage_at_most() {
-        let times: Vec<u64> = (0..1_000).map(|random| backoff(25).after(2, random).as_millis() as u64).collect();
+        let times: Vec<u128> = (0..1_000).map(|random| backoff(25).after(2, random).as_millis()).collect();
         assert_eq!((times.iter().min(), times.iter().max()), (Some(&2_250), Some(&3_000)));
         assert_eq!(backoff(100).after(1, 100), Duration::ZERO);
     }

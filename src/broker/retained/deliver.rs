@@ -154,10 +154,7 @@ fn with_sequences(retained: &RetainedMessage, shared: &Shared) -> Arc<Message> {
         let values = [("stream", stream.name.to_string()), ("stream-sequence", sequence.to_string())];
         values.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()))
     });
-    let is_other = |property: &MessageProperty| match property {
-        MessageProperty::UserProperty(name, _) => **name != *"stream" && **name != *"stream-sequence",
-        _ => true,
-    };
+    let is_other = |property: &MessageProperty| !matches!(property, MessageProperty::UserProperty(name, _) if ["stream", "stream-sequence"].contains(&&**name));
     let of_publisher = retained.message.properties.iter().filter(is_other);
     let properties = MessageProperties::from_properties(of_publisher.chain(own));
     Arc::new(Message { properties, ..Message::clone(&retained.message) })

@@ -43,12 +43,10 @@ fn world(shards: usize, settings: Settings, publisher: Connect) -> (Harness, Cli
 
 /// The Reason Strings of the received acknowledgements.
 fn reasons(harness: &mut Harness, client: Client) -> Vec<String> {
-    let reason = |packet: &ServerPacket| match packet {
-        ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack) => {
-            let details = ack.details.clone().unwrap_or_default();
-            format!("{:#04X} {}", ack.reason_code.number(), details.reason_string.unwrap_or_default())
-        }
-        other => show(other),
+    let reason = |packet: &ServerPacket| {
+        let (ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack)) = packet else { return show(packet) };
+        let details = ack.details.clone().unwrap_or_default();
+        format!("{:#04X} {}", ack.reason_code.number(), details.reason_string.unwrap_or_default())
     };
     harness.packets(client).iter().map(reason).collect()
 }
@@ -74,7 +72,7 @@ fn all_messages_wait_for_one_change_of_the_store_and_come_in_order_before_the_an
             let before = harness.records.len();
             assert_eq!(harness.ask(publisher, batch(THREE, qos, 1)), [""; 0]);
             assert_eq!(harness.received(watcher), [""; 0], "a crash now would lose the batch");
-            assert_eq!(harness.groups, [before..harness.records.len()]);
+            assert_eq!(harness.groups, vec![before..harness.records.len(); 1]);
             harness.persist();
             assert_eq!(harness.received(publisher), [answer]);
             let lines = ["PUBLISH t/1 a q1 #1", "PUBLISH t/2 b q2 #2", "PUBLISH t/1 c q0"];
@@ -242,7 +240,7 @@ fn delayed_messages_are_part_of_the_whole() {
     let json = r#"[{"topic":"t/1","payload":"now"},{"topic":"$delayed/5/t/2","payload":"later"}]"#;
     let before = harness.records.len();
     assert_eq!(harness.ask(publisher, batch(json, Q2, 1)), ["PUBREC 1"]);
-    assert_eq!(harness.groups, [before..harness.records.len()]);
+    assert_eq!(harness.groups, vec![before..harness.records.len(); 1]);
     assert_eq!(harness.received(watcher), ["PUBLISH t/1 now q2 #1"]);
     assert_eq!(recovered(&harness.records).delayed.len(), 1);
     harness.seconds(5);
@@ -383,9 +381,9 @@ fn the_dedup_id_is_that_of_the_whole_batch() {
         harness.run(publisher, [once(1), once(2)]);
         assert_eq!(harness.received(watcher), [""; 0]);
         harness.persist();
-        let duplicates = harness.packets(publisher).into_iter().map(|packet| match packet {
-            ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack) => (ack.reason_code.number(), ack.details.is_some()),
-            other => panic!("{other:?}"),
+        let duplicates = harness.packets(publisher).into_iter().map(|packet| {
+            let (ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack)) = packet else { panic!("{packet:?}") };
+            (ack.reason_code.number(), ack.details.is_some())
         });
         assert_eq!(duplicates.collect::<Vec<_>>(), [(0, false), (0, true)]);
         assert_eq!(harness.received(watcher).len(), 3);

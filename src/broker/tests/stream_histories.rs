@@ -86,7 +86,7 @@ impl World {
         match *op {
             Op::Append(count) => {
                 let messages = (self.end..self.end + count).map(|sequence| {
-                    let topic = if sequence % 2 == 0 { "even" } else { "odd" };
+                    let topic = if sequence.is_multiple_of(2) { "even" } else { "odd" };
                     stored(topic, "x".repeat((sequence % 90) as usize), if sequence % 3 == 0 { Q0 } else { Q1 })
                 });
                 self.harness.append_to(STREAM, messages.collect::<Vec<_>>());
@@ -145,21 +145,18 @@ impl World {
         let consumer = &mut self.consumers[number];
         let Some(client) = consumer.client else { return };
         for packet in self.harness.packets(client) {
-            let publish = match packet {
-                ServerPacket::Publish(publish) => publish,
-                ServerPacket::Suback(suback) => {
-                    assert!(!suback.reason_codes[0].is_error(), "{suback:?}");
-                    continue;
-                }
-                other => panic!("{other:?}"),
-            };
+            if let ServerPacket::Suback(suback) = &packet {
+                assert!(!suback.reason_codes[0].is_error(), "{suback:?}");
+                continue;
+            }
+            let ServerPacket::Publish(publish) = packet else { panic!("{packet:?}") };
             let marks: BTreeMap<String, String> = publish
                 .message
                 .properties
                 .iter()
-                .filter_map(|property| match property {
-                    MessageProperty::UserProperty(name, value) => Some((name.to_string(), value.to_string())),
-                    _ => None,
+                .filter_map(|property| {
+                    let MessageProperty::UserProperty(name, value) = property else { return None };
+                    Some((name.to_string(), value.to_string()))
                 })
                 .collect();
             let sequence: u64 = marks["stream-sequence"].parse().unwrap();
@@ -167,7 +164,7 @@ impl World {
             let trimmed: Option<Vec<u64>> = marks
                 .get("stream-trimmed")
                 .map(|range| range.split('-').map(|number| number.parse().unwrap()).collect());
-            let is_wanted = |sequence: &u64| !consumer.wants_even || sequence % 2 == 0;
+            let is_wanted = |sequence: &u64| !consumer.wants_even || sequence.is_multiple_of(2);
             let missed: Vec<u64> = (consumer.next..sequence).filter(is_wanted).collect();
             let is_told = |missed: &u64| trimmed.as_ref().is_some_and(|range| (range[0]..=range[1]).contains(missed));
             assert!(missed.iter().all(is_told), "{missed:?} before {sequence} are missing: {marks:?}");
@@ -200,7 +197,7 @@ impl World {
             let is_idle = before.iter().zip(&self.consumers).all(|(before, consumer)| *before == consumer.next);
             idle_rounds = if is_idle { idle_rounds + 1 } else { 0 };
         }
-        let last = |is_even: bool| (self.oldest..self.end).rfind(|sequence| !is_even || sequence % 2 == 0);
+        let last = |is_even: bool| (self.oldest..self.end).rfind(|sequence| !is_even || sequence.is_multiple_of(2));
         for consumer in &self.consumers {
             if let Some(last) = last(consumer.wants_even) {
                 assert!(consumer.next > last, "{} has not got {last}: {}", consumer.name, consumer.next);

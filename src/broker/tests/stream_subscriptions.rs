@@ -59,9 +59,9 @@ fn drain(harness: &mut Harness, client: Client) -> Vec<(u64, Option<u64>, u8)> {
 }
 
 fn mark(properties: &[MessageProperty], name: &str) -> Option<String> {
-    properties.iter().find_map(|property| match property {
-        MessageProperty::UserProperty(found, value) if *found == *name => Some(value.to_string()),
-        _ => None,
+    properties.iter().find_map(|property| {
+        let MessageProperty::UserProperty(found, value) = property else { return None };
+        (*found == *name).then(|| value.to_string())
     })
 }
 
@@ -129,9 +129,9 @@ fn filter_and_expiry_leave_messages_out_and_the_previous_one_is_named() {
     harness.add_stream("s", STREAM, TrimmedOffset::Refuse);
     let expires_at = harness.now + Duration::from_secs(10);
     let message = |number: u64| {
-        let topic = if number % 2 == 0 { "even/x" } else { "odd/x" };
+        let topic = if number.is_multiple_of(2) { "even/x" } else { "odd/x" };
         let (message, never) = stored(topic, number.to_string(), Q1);
-        (message, if number % 3 == 0 { expires_at } else { never })
+        (message, if number.is_multiple_of(3) { expires_at } else { never })
     };
     harness.append_to(STREAM, (1..=12).map(message));
     let client = harness.connect(transient("c"));

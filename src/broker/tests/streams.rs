@@ -33,12 +33,10 @@ fn set(harness: &Harness, topics: &[&str]) {
 
 /// The payloads of all messages that entered streams, with the numbers of the streams, in the order of their records.
 fn entered(harness: &Harness) -> Vec<(String, Vec<u32>)> {
-    let entered = |record: &Record| match record {
-        Record::Accepted { streams, message, .. } if !streams.is_empty() => {
-            let payload = String::from_utf8(message.payload.to_vec()).unwrap();
-            Some((payload, streams.iter().map(|stream| stream.0).collect()))
-        }
-        _ => None,
+    let entered = |record: &Record| {
+        let Record::Accepted { streams, message, .. } = record else { return None };
+        let payload = String::from_utf8(message.payload.to_vec()).unwrap();
+        (!streams.is_empty()).then(|| (payload, streams.iter().map(|stream| stream.0).collect()))
     };
     harness.records.iter().filter_map(entered).collect()
 }

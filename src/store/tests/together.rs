@@ -11,7 +11,8 @@ fn append_together(run: &mut Run, changes: &[Change]) -> Result<(), Refused> {
 
 /// A change before, several that belong together and are larger than a batch usually is, and one behind them.
 fn changes() -> (Change, Vec<Change>, Change) {
-    let together = (10..18).map(|id| Change { parts: vec![b"part"], ..Change::put(id, &[id as u8; 300]) });
+    let together =
+        (10..18).map(|id| Change { parts: vec![b"part"], ..Change::put(id, &[u8::try_from(id).unwrap(); 300]) });
     let together = together.chain([Change::delete(1), Change { level: Level::Crash, ..Change::put(20, b"last") }]);
     (Change::put(1, &[1; 100]), together.collect(), Change::put(2, &[2; 100]))
 }
