@@ -141,10 +141,12 @@ impl StreamKeeper {
 
     /// Removes what the streams should not keep any more. `now`: milliseconds since the Unix epoch.
     pub fn retain(&mut self, now: u64) {
+        let mut logs = self.shared.streams.logs();
+        // A backup that begins now waits for the lock.
         if self.shared.streams.pins.load(Ordering::SeqCst) > 0 {
             return;
         }
-        for stream in self.shared.streams.logs().values_mut() {
+        for stream in logs.values_mut() {
             match stream.log.retain(&stream.retention, now) {
                 Err(error) if Shortage::of(&error).is_none() => return self.fail(&error),
                 // It is tried again after the next sync.
@@ -157,6 +159,14 @@ impl StreamKeeper {
         let reason = format!("a stream: {error}");
         self.shared.pending.fail(reason.clone());
         (self.signals.on_failure)(&reason);
+    }
+}
+
+impl Drop for StreamKeeper {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.fail(&io::Error::other("its thread ended unexpectedly"));
+        }
     }
 }
 

@@ -10,8 +10,10 @@ use super::backlog::timestamp;
 use super::keeper::StreamKeeper;
 use super::keys::{Key, NUMBERED};
 use super::shared::Shared;
+use super::shortage::Shortage;
 use super::stream::{Retention, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReader};
 use super::stream_files::{OpenStream, group_of};
+use super::timing::wall_time;
 
 /// What was done when a stream was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +46,11 @@ impl Store {
         let disk = (streams.disk)(number)?;
         let (mut log, opened) = StreamLog::open(Arc::clone(&disk), &options)?;
         let mut recovered = StreamRecovered { opened, ..StreamRecovered::default() };
+        // What the limits had removed within a segment is there again.
+        match log.retain(&retention, wall_time()) {
+            Err(error) if Shortage::of(&error).is_none() => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
         self.rewrite(group, &mut log, &mut recovered)?;
         let synced = log.sync()?;
         self.shared.release_numbered(group, synced);
@@ -132,8 +139,10 @@ impl Store {
 }
 
 impl Shared {
-    /// Lets the log forget the messages of a stream below a sequence, which are in the files of the stream.
+    /// Lets the log forget the messages of a stream below a sequence, which are in the files of the stream, but for the last one: so a start knows
+    /// which number was given last, whatever became of the files.
     pub(super) fn release_numbered(self: &Arc<Self>, group: u64, below: u64) {
+        let below = below.saturating_sub(1);
         while self.log().index.forget_numbered(group, below, FORGOTTEN_MAX) {}
     }
 }

@@ -74,6 +74,7 @@ impl Shard {
         let mut copies = QueuedCopies::default();
         let mut messages = Vec::with_capacity(members.len());
         let mut delays = Vec::with_capacity(members.len());
+        let count = members.len();
         let mut routes = self.routes.take().unwrap_or_default();
         for BatchMember { application, delay } in members {
             let resolved = match delay {
@@ -90,12 +91,15 @@ impl Shard {
                 },
             };
             needs.add(publisher, &application, (topic_level, delay.is_some()), (&resolved, &chosen));
+            if let Err(refused) = needs.check(count) {
+                self.routes = Some(routes);
+                return Err(refused);
+            }
             copies.add(publisher, &application, (&resolved.route, &chosen));
             delays.push(delay);
             messages.push(PlannedMessage { application, delay: None, resolved, chosen });
         }
         self.routes = Some(routes);
-        needs.check(messages.len())?;
         if self.store_room == StoreRoom::None && needs.level > Durability::None && needs.needs_store {
             return Err(Unplanned::Full(WaitsFor::Disk));
         }
@@ -204,7 +208,8 @@ impl Needs {
         let is_durable = || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable());
         let is_queued = application.qos > Qos::AtMostOnce && (!route.shares.is_empty() || is_durable());
         self.needs_store |= is_delayed || application.retain || is_in_stream || is_queued;
-        self.bytes += application.message.content_len() + MESSAGE_BYTES;
+        let names = if is_delayed || application.retain { names_bytes(publisher) } else { 0 };
+        self.bytes += application.message.content_len() + MESSAGE_BYTES + names;
         let members = chosen.iter().map(|receiver| (&**receiver, None));
         for (receiver, publisher) in route.receivers.iter().map(|receiver| (receiver, publisher.key)).chain(members) {
             let Some(granted) = receiver.delivery(publisher) else { continue };
@@ -228,8 +233,16 @@ impl Needs {
     }
 }
 
+/// The names of the publisher in the record of a message that is retained or delayed.
+fn names_bytes(publisher: &Publisher) -> usize {
+    let owner = publisher.owner.as_ref();
+    let user = owner.and_then(Owner::user).map_or(0, |user| user.len());
+    let provider = owner.and_then(Owner::provider).map_or(0, str::len);
+    publisher.client_id.as_ref().map_or(0, |client_id| client_id.as_str().len()) + user + provider
+}
+
 fn grant_bytes(matched: &Matched) -> usize {
-    let share = matched.share.as_ref().map_or(0, |filter| filter.topic_filter.as_str().len() + SHARE_BYTES);
+    let share = matched.share.as_ref().map_or(0, |filter| filter.to_string().len() + size_of::<u32>());
     matched.subscription_ids.len() * size_of::<u32>() + share
 }
 
@@ -244,6 +257,3 @@ const MESSAGE_BYTES: usize = 1_000;
 
 /// The most bytes of a copy in addition to its subscriptions: a key, and a part with its checksum.
 const COPY_BYTES: usize = 64;
-
-/// `$share/NAME/` in front of a filter is not longer than the greatest topic.
-const SHARE_BYTES: usize = 65_535;

@@ -62,7 +62,7 @@ impl Shard {
             let Action::PersistTogether { ticket, durability, .. } = action else { return None };
             Some(*durability).filter(|_| Some(*ticket) == wait)
         };
-        let level = turn.actions.iter().rev().find_map(awaited).unwrap_or(Durability::None);
+        let level = wait.and_then(|_| turn.actions.iter().rev().find_map(awaited)).unwrap_or(Durability::None);
         let level = level.min(self.settings.strongest_durability());
         let receivers = self.receivers.to_string();
         let told = vec![property("durability", level.name()), property("receivers", receivers)];

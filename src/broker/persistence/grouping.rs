@@ -1,12 +1,16 @@
 //! Begins and ends the [group](super::group) of a batch.
 
+use std::sync::Arc;
+
 use crate::broker::action::Action;
+use crate::broker::counters::DropReason;
 use crate::broker::ids::Origin;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::group::RecordGroup;
 use crate::broker::persistence::pipeline::{HeldCopies, Outstanding};
 use crate::broker::shard::{Shard, Turn};
-use crate::session::Ticket;
+use crate::routing::Subscriber;
+use crate::session::{Delivery, Ticket};
 
 impl Shard {
     /// Begins a group of records. The caller ends it within the same turn.
@@ -28,7 +32,7 @@ impl Shard {
         after: Ticket,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
-        let RecordGroup { ticket, records, outstanding } = *self.group.take()?;
+        let RecordGroup { ticket, records, outstanding, dropped } = *self.group.take()?;
         if let Some(ticket) = ticket {
             turn.actions.push(Action::PersistTogether { ticket, durability, records });
         }
@@ -39,7 +43,25 @@ impl Shard {
                 None => _ = self.pipeline.defer_behind(after, copies.origin, copies.held),
             }
         }
+        let receivers = self.receivers;
+        for (to, delivery) in dropped {
+            self.publish_dead_letter(&to, DropReason::QueueFull, &delivery, turn);
+        }
+        self.receivers = receivers;
         ticket
+    }
+
+    /// Publishes the dead letter of a copy that a full queue has dropped; while a group is open, at its end.
+    pub(in crate::broker) fn dead_letter_of_dropped(
+        &mut self,
+        to: &Arc<Subscriber>,
+        delivery: &Delivery,
+        turn: &mut Turn<'_>,
+    ) {
+        match &mut self.group {
+            None => self.publish_dead_letter(to, DropReason::QueueFull, delivery, turn),
+            Some(group) => group.dropped.push((Arc::clone(to), delivery.clone())),
+        }
     }
 
     /// Holds the copies of a message back until its record is stable.

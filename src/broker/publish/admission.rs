@@ -68,7 +68,7 @@ impl Shard {
 
     /// Drops a message because the queue of its receiver is full, and notifies the receiver's shard, which counts it.
     pub(in crate::broker) fn drop_newest(&mut self, to: &Arc<Subscriber>, delivery: &Delivery, turn: &mut Turn<'_>) {
-        self.publish_dead_letter(to, DropReason::QueueFull, delivery, turn);
+        self.dead_letter_of_dropped(to, delivery, turn);
         self.note_undelivered(to, delivery, DropReason::QueueFull, turn);
         let location = to.location();
         if location.shard == self.id || location.slot == Location::ENDED {

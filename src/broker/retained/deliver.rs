@@ -12,7 +12,7 @@ use crate::broker::retained::source::SourceCheck;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::timers::Timer;
-use crate::codec::{Message, MessageProperties, MessageProperty};
+use crate::codec::Message;
 use crate::routing::{Access, RetainedMessage};
 use crate::session::{Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
@@ -150,13 +150,9 @@ fn with_sequences(retained: &RetainedMessage, shared: &Shared) -> Arc<Message> {
     };
     let table = shared.streams();
     let known = sequences.iter().filter_map(|(number, sequence)| Some((table.get(StreamNumber(*number))?, sequence)));
-    let own = known.flat_map(|(stream, sequence)| {
-        let values = [("stream", stream.name.to_string()), ("stream-sequence", sequence.to_string())];
-        values.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()))
-    });
-    let is_other = |property: &MessageProperty| !matches!(property, MessageProperty::UserProperty(name, _) if ["stream", "stream-sequence"].contains(&&**name));
-    let of_publisher = retained.message.properties.iter().filter(is_other);
-    let properties = MessageProperties::from_properties(of_publisher.chain(own));
+    let known: Vec<_> = known.map(|(stream, sequence)| (Arc::clone(&stream.name), sequence.to_string())).collect();
+    let own = known.iter().flat_map(|(name, sequence)| [("stream", &**name), ("stream-sequence", sequence.as_str())]);
+    let properties = retained.message.properties.behind_user_properties(own);
     Arc::new(Message { properties, ..Message::clone(&retained.message) })
 }
 

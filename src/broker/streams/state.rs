@@ -163,8 +163,9 @@ impl Streams {
     }
 }
 
-/// The greatest number of reads of one shard at a time. Each occupies a thread that waits for the disk, and the memory of a chunk.
-pub(in crate::broker) const READS_MAX: usize = 32;
+/// The greatest number of reads of one shard at a time. Each occupies a thread that waits for the disk, and the memory of a chunk. The shard has
+/// one thread more, for the queues of its Sessions.
+pub(in crate::broker) const READS_MAX: usize = 3;
 /// The greatest number of messages of one chunk.
 pub(in crate::broker) const CHUNK_MESSAGES_MAX: usize = 512;
 
@@ -187,8 +188,8 @@ mod tests {
         let starved = (5, SessionKey(11));
         assert!(streams.begin_read(starved, key(1_000)).is_none() && streams.is_starved(starved));
         let other = (4, SessionKey(10));
-        assert!(matches!(streams.begin_read(other, key(7)), Some((7, None))));
-        assert_eq!(streams.end_read(7), [place, other]);
+        assert!(matches!(streams.begin_read(other, key(2)), Some((2, None))));
+        assert_eq!(streams.end_read(2), [place, other]);
         assert_eq!(streams.next_ready(), Some(starved));
         let filter = TopicFilter::try_from("a").ok();
         let (read, request) = streams.begin_read(place, ReadKey { filter, ..key(8) }).unwrap();

@@ -45,8 +45,9 @@ impl Shard {
         let streams = entry.incidents.streams();
         if !streams.is_some_and(|streams| streams.has(&granted.name, granted.wanted.as_ref())) {
             let others = self.shared.directory.subscription_count_of(entry.subscriber.key);
-            let count = others + streams.map_or(0, StreamCursors::len);
-            if count >= entry.session.limits().subscriptions_max {
+            let of_streams = streams.map_or(0, StreamCursors::len);
+            let count = others + of_streams;
+            if count >= entry.session.limits().subscriptions_max || of_streams >= STREAMS_PER_SESSION_MAX {
                 return ReasonCode::QuotaExceeded;
             }
         }
@@ -185,3 +186,6 @@ fn everything(mount_point: &MountPoint) -> Result<Filter, Unmountable> {
 }
 
 const TRANSIENT_ONLY: &str = "the position in a stream is not stored: subscribe with a session that ends with its connection (Session Expiry Interval 0, Clean Session 1), and begin with the offset behind the last message";
+
+/// The greatest number of subscriptions to streams of a Session: each holds a chunk, and is looked at after each packet of the client.
+pub(in crate::broker) const STREAMS_PER_SESSION_MAX: usize = 64;

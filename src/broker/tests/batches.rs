@@ -355,6 +355,25 @@ fn a_queue_that_drops_gets_the_whole_batch_or_nothing_of_it() {
 }
 
 #[test]
+fn dead_letters_of_dropped_copies_are_no_part_of_the_batch() {
+    let settings = Settings {
+        queued_messages_max: 1,
+        queue_overflow: QueueOverflow::DropNewest,
+        dead_letter_topic: Some(topic("dead")),
+        ..stored()
+    };
+    let (mut harness, _, publisher) = world(1, settings, transient("p"));
+    let two = r#"[{"topic":"t/1","payload":"a"},{"topic":"t/1","payload":"b"}]"#;
+    harness.store_answers = false;
+    harness.send(publisher, batch(two, Q1, 1));
+    let of_batch = harness.groups.last().cloned();
+    assert!(of_batch.is_none_or(|records| records.len() <= 2), "however many copies are dropped");
+    harness.store_answers = true;
+    harness.persist();
+    assert_eq!(harness.shards[0].counters().dead_letters, 2);
+}
+
+#[test]
 fn a_full_disk_refuses_a_batch_with_records() {
     let (mut harness, watcher, publisher) = world(1, stored(), transient("p"));
     let old = harness.connect(v311("o", true));

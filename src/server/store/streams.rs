@@ -119,7 +119,7 @@ impl Streams {
         let Some(store) = &self.store else { return Ok(()) };
         let RecordBytes { body, puts, .. } = definition.to_bytes();
         self.written += 1;
-        let (puts, level, room) = (keys(&puts), Level::PowerLoss, Room::Ordinary);
+        let (puts, level, room) = (keys(&puts), Level::PowerLoss, Room::Reserve);
         let entry = Entry { body: &body, puts: &puts, parts: &[], deletes: &[], ends: None, level, room };
         let name = Arc::clone(&definition.name);
         let appended = store.append_unannounced(self.source, self.written, Urgency::Awaited, &entry);

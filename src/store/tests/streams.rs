@@ -52,6 +52,8 @@ struct Kept {
     stable: Arc<Mutex<Option<u64>>>,
     failure: Arc<Mutex<Option<String>>>,
     ticket: u64,
+    /// Messages that the start found to be lost.
+    lost: u64,
     /// The number of each body in each stream, with the ticket of its entry.
     given: Vec<BTreeMap<u64, (u64, Vec<u8>)>>,
 }
@@ -69,12 +71,15 @@ impl Kept {
         let opened = Store::open_on(Arc::new(disk.clone()), options, hooks, &mut |_| ());
         let (store, committer, report) = opened.map_err(|error| error.to_string())?;
         assert_eq!(report.damages, []);
+        let mut lost = 0;
         for number in [1, 2] {
             let recovered = store.open_stream(number, Retention::default()).map_err(|error| error.to_string())?;
-            assert_eq!((recovered.opened.damages, recovered.lost), (Vec::new(), 0));
+            assert_eq!(recovered.opened.damages, []);
+            lost += recovered.lost;
         }
         let keeper = store.take_keeper().unwrap();
-        Ok(Self { store, committer, keeper, stable, failure, ticket: 0, given: vec![BTreeMap::new(), BTreeMap::new()] })
+        let given = vec![BTreeMap::new(), BTreeMap::new()];
+        Ok(Self { store, committer, keeper, stable, failure, ticket: 0, lost, given })
     }
 
     /// Appends an entry to the streams with these indices, and to a queue.
@@ -183,6 +188,7 @@ fn crash_twice(seed: u64, steps: (u64, u64), loss: Loss) -> bool {
         }
         disk = disk.restart(seed ^ step, loss);
         let Ok(after) = Kept::open(&disk, &small()) else { panic!("the store does not open after a crash") };
+        assert_eq!(after.lost, 0);
         (0..2).for_each(|stream| check(&after.read(stream), &given[stream], 0));
         drop(after);
     }
@@ -216,13 +222,41 @@ fn a_message_is_read_when_it_is_stable_and_the_log_forgets_it_when_the_stream_is
     assert_eq!(kept.read(1), [(1, b"one".to_vec())].into());
     assert_eq!(kept.store.stats().keys, 1 + 3, "the log has what is not synced");
     kept.keeper.sync();
-    assert_eq!(kept.store.stats().keys, 1);
+    assert_eq!(kept.store.stats().keys, 1 + 2, "of each stream, the log has the last message, for its number");
     drop(kept);
     let kept = Kept::open(&disk, &Options::default()).unwrap();
-    assert_eq!(kept.store.stats().keys, 1, "neither is it there after a start");
+    assert_eq!(kept.store.stats().keys, 1 + 2, "so it is after a start");
     assert_eq!(kept.store.trim_stream(1, 2).unwrap(), Some(2));
     assert_eq!(kept.read(0), [(2, b"two".to_vec())].into());
     assert_eq!(kept.store.trim_stream(9, 2).unwrap(), None);
+}
+
+#[test]
+fn a_number_is_not_given_again_when_the_files_of_a_stream_are_gone() {
+    let disk = SimDisk::new(1);
+    let options = Options { segment_bytes: 4_096, garbage_share: 0.0, ..Options::default() };
+    let mut kept = Kept::open(&disk, &options).unwrap();
+    for _ in 0..5 {
+        kept.append(&[0], b"x").unwrap();
+    }
+    kept.committer.commit();
+    assert_eq!(kept.keeper.write(), Progress::Worked);
+    kept.keeper.sync();
+    // The first segments are freed.
+    for _ in 0..200 {
+        kept.append(&[1], &[b'y'; 200]).unwrap();
+        kept.committer.commit();
+        kept.keeper.write();
+        kept.keeper.sync();
+    }
+    drop(kept);
+    let names = disk.list().unwrap();
+    names.iter().filter(|name| name.starts_with("streams/1/")).for_each(|name| disk.remove(name).unwrap());
+    let mut kept = Kept::open(&disk, &options).unwrap();
+    assert_eq!(kept.lost, 2, "the log has two that are in a queue, too, and the last one");
+    assert_eq!(kept.read(0).into_keys().collect::<Vec<_>>(), [1, 4, 5]);
+    kept.append(&[0], b"new").unwrap();
+    assert_eq!(kept.given[0].keys().copied().collect::<Vec<_>>(), [6]);
 }
 
 #[test]
