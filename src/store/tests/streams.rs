@@ -254,7 +254,7 @@ fn a_number_is_not_given_again_when_the_files_of_a_stream_are_gone() {
     names.iter().filter(|name| name.starts_with("streams/1/")).for_each(|name| disk.remove(name).unwrap());
     let mut kept = Kept::open(&disk, &options).unwrap();
     assert_eq!(kept.lost, 2, "the log has two that are in a queue, too, and the last one");
-    assert_eq!(kept.read(0).into_keys().collect::<Vec<_>>(), [1, 4, 5]);
+    assert_eq!(kept.store.stream_reader(1).unwrap().end(), 6);
     kept.append(&[0], b"new").unwrap();
     assert_eq!(kept.given[0].keys().copied().collect::<Vec<_>>(), [6]);
 }
