@@ -172,9 +172,9 @@ fn the_number_of_a_dead_letter_is_never_used_again() {
         subscriber = harness.connect(durable("s"));
         publisher = harness.connect(transient("p"));
     }
-    let number = |record: &Record| match record {
-        Record::DeadLetterKept { letter, .. } => Some(letter.number),
-        _ => None,
+    let number = |record: &Record| {
+        let Record::DeadLetterKept { letter, .. } = record else { return None };
+        Some(letter.number)
     };
     let numbers: Vec<u64> = harness.records.iter().filter_map(number).collect();
     assert_eq!(numbers.len(), 8);
@@ -293,24 +293,22 @@ impl World {
 
     fn receive(&mut self) {
         for packet in self.harness.packets(self.subscriber) {
-            match packet {
-                ServerPacket::Publish(publish) => {
-                    let message: usize = std::str::from_utf8(&publish.message.payload).unwrap().parse().unwrap();
-                    let fate = self.messages[message];
-                    if !publish.dup {
-                        let earlier = self.messages[..message].iter().filter(|other| other.topic == fate.topic);
-                        for other in earlier {
-                            assert!(other.accepted > 0 || !other.is_refused, "{message} came before a refused one");
-                            assert!(other.is_sent, "{message} came before one that was not sent");
-                        }
-                    }
-                    assert_eq!(fate.accepted, 0, "{message} came again");
-                    self.messages[message].is_sent = true;
-                    self.open.push((publish.packet_id.unwrap().number(), message, publish.qos));
-                }
-                ServerPacket::Pubrel(ack) => self.released.push(ack.packet_id.number()),
-                _ => {}
+            if let ServerPacket::Pubrel(ack) = &packet {
+                self.released.push(ack.packet_id.number());
             }
+            let ServerPacket::Publish(publish) = packet else { continue };
+            let message: usize = std::str::from_utf8(&publish.message.payload).unwrap().parse().unwrap();
+            let fate = self.messages[message];
+            if !publish.dup {
+                let earlier = self.messages[..message].iter().filter(|other| other.topic == fate.topic);
+                for other in earlier {
+                    assert!(other.accepted > 0 || !other.is_refused, "{message} came before a refused one");
+                    assert!(other.is_sent, "{message} came before one that was not sent");
+                }
+            }
+            assert_eq!(fate.accepted, 0, "{message} came again");
+            self.messages[message].is_sent = true;
+            self.open.push((publish.packet_id.unwrap().number(), message, publish.qos));
         }
     }
 
