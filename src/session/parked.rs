@@ -25,9 +25,13 @@ pub(super) struct Redeliveries {
     schedule: BTreeSet<(Timestamp, u64, u64)>,
     /// Those that are in the queue again or on their way there, by sequence, and whether the store has their state.
     queued: BTreeMap<u64, (Redelivery, bool)>,
-    /// What is earlier in a topic whose messages are kept in order, by the number of the topic and the first sequence.
-    order: BTreeMap<(u64, u64), Blocks>,
-    /// The present sequences of parked messages that wait behind earlier ones, by the same.
+    /// What holds later messages of its topic back until it is complete, because the client has refused it: the number of the topic, and the
+    /// first sequence.
+    refused: BTreeSet<(u64, u64)>,
+    /// What holds later messages of its topic back until it is sent: it was parked and never refused. The same.
+    unsent: BTreeSet<(u64, u64)>,
+    /// The present sequences of parked messages that wait behind refused ones, by the same. None of them is the first refused one of its
+    /// topic, or earlier: so each is released when the refused ones before it are complete.
     behind: BTreeMap<(u64, u64), u64>,
     /// The number of refused messages about which the owner has not decided.
     undecided: usize,
@@ -37,15 +41,6 @@ pub(super) struct Redeliveries {
     has_moved: bool,
     /// The time of the owner's timer.
     armed: Option<Timestamp>,
-}
-
-/// How long a message holds later ones of its topic back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Blocks {
-    /// Until it is sent: it was never refused.
-    UntilSent,
-    /// Until it is complete.
-    UntilComplete,
 }
 
 /// A message that is not in the queue.
@@ -86,15 +81,17 @@ impl Redeliveries {
     /// Whether this message, which was never sent, waits behind an earlier one of its topic. Returns the number of the topic.
     pub(super) fn waits_behind(&self, entry: &Entry) -> Option<u64> {
         let Content::Loaded(delivery) = &entry.content else { return None };
-        if self.order.is_empty() || entry.state != State::Queued {
+        if (self.refused.is_empty() && self.unsent.is_empty()) || entry.state != State::Queued {
             return None;
         }
         let topic = topic_number(&delivery.message.topic);
         let origin = self.queued.get(&entry.sequence).map_or(entry.sequence, |(state, _)| state.origin);
-        self.order.range((topic, 0)..(topic, origin)).next().map(|_| topic)
+        let is_blocked = |order: &BTreeSet<_>| order.range((topic, 0)..(topic, origin)).next().is_some();
+        (is_blocked(&self.refused) || is_blocked(&self.unsent)).then_some(topic)
     }
 
-    /// A message whose turn it was is parked behind an earlier one of its topic. Returns its state.
+    /// A message whose turn it was is parked behind an earlier one of its topic. Returns its state, and whether the store has the message.
+    /// If the earlier ones only wait to be sent, the caller must [release](Self::release) it: then it goes behind them into the queue.
     pub(super) fn park_behind(&mut self, entry: Entry, topic: u64) -> (Redelivery, bool) {
         let sequence = entry.sequence;
         self.park(entry, None);
@@ -102,17 +99,17 @@ impl Redeliveries {
         parked.state.topic = topic;
         let state = parked.state;
         let is_stored = parked.is_stored;
-        self.order.entry((topic, state.origin)).or_insert(Blocks::UntilSent);
+        if !self.refused.contains(&(topic, state.origin)) {
+            self.unsent.insert((topic, state.origin));
+        }
         self.behind.insert((topic, state.origin), sequence);
         (state, is_stored)
     }
 
     /// A message was sent: those behind it need not wait for it, unless the client has refused it before.
     pub(super) fn sent(&mut self, sequence: u64) {
-        if let Some((state, _)) = self.queued.get(&sequence)
-            && self.order.get(&(state.topic, state.origin)) == Some(&Blocks::UntilSent)
-        {
-            self.order.remove(&(state.topic, state.origin));
+        if let Some((state, _)) = self.queued.get(&sequence) {
+            self.unsent.remove(&(state.topic, state.origin));
         }
     }
 
@@ -131,16 +128,21 @@ impl Redeliveries {
         self.parked.iter().filter(|(_, parked)| !parked.is_decided).map(|(sequence, _)| *sequence).collect()
     }
 
-    /// The owner has decided that a refused message is due at `state.due`.
-    pub(super) fn decide(&mut self, sequence: u64, state: Redelivery) {
-        let Some(parked) = self.parked.get_mut(&sequence) else { return };
+    /// The owner has decided that a refused message is due at `state.due`. Returns whether messages are due because it holds them back no
+    /// more.
+    pub(super) fn decide(&mut self, sequence: u64, state: Redelivery) -> bool {
+        let Some(parked) = self.parked.get_mut(&sequence) else { return false };
+        let before = parked.state;
         self.undecided -= usize::from(!parked.is_decided);
         self.schedule.remove(&(parked.state.due, parked.state.origin, sequence));
         (parked.state, parked.is_decided) = (state, true);
         self.schedule.insert((state.due, state.origin, sequence));
         if state.topic != 0 {
-            self.order.insert((state.topic, state.origin), Blocks::UntilComplete);
+            self.unsent.remove(&(state.topic, state.origin));
+            self.refused.insert((state.topic, state.origin));
         }
+        // The rule has changed.
+        before.topic != state.topic && self.unblock(before)
     }
 
     /// A parked message leaves. Returns its size, which counted in the queue.
@@ -167,16 +169,19 @@ impl Redeliveries {
 
     /// No message waits behind this one any more. Returns whether messages are due because of that.
     pub(super) fn unblock(&mut self, Redelivery { topic, origin, .. }: Redelivery) -> bool {
-        self.order.remove(&(topic, origin)).is_some() && self.release(topic)
+        let place = (topic, origin);
+        let was_unsent = self.unsent.remove(&place);
+        let was_refused = self.refused.remove(&place);
+        (was_unsent || was_refused) && self.release(topic)
     }
 
-    /// Lets the messages of a topic be due that wait behind no refused one.
-    fn release(&mut self, topic: u64) -> bool {
-        let mut of_topic = self.order.range((topic, 0)..=(topic, u64::MAX));
-        let refused = of_topic.find(|(_, blocks)| **blocks == Blocks::UntilComplete);
-        let end = refused.map_or((topic, u64::MAX), |(place, _)| *place);
+    /// Lets the messages of a topic be due that wait behind no refused one: the first refused one and those before it. Returns whether there
+    /// are any. They go into the queue in their order.
+    pub(super) fn release(&mut self, topic: u64) -> bool {
+        let of_topic = (topic, 0)..=(topic, u64::MAX);
+        let end = self.refused.range(of_topic).next().copied().unwrap_or((topic, u64::MAX));
         let mut has_released = false;
-        while let Some((&place, &sequence)) = self.behind.range((topic, 0)..end).next() {
+        while let Some((&place, &sequence)) = self.behind.range((topic, 0)..=end).next() {
             self.behind.remove(&place);
             if let Some(parked) = self.parked.get_mut(&sequence) {
                 parked.state.due = RELEASED;
@@ -232,7 +237,7 @@ impl Redeliveries {
 
     /// Whether nothing is left.
     pub(super) fn is_empty(&self) -> bool {
-        self.parked.is_empty() && self.queued.is_empty() && self.order.is_empty()
+        self.parked.is_empty() && self.queued.is_empty() && self.refused.is_empty() && self.unsent.is_empty()
     }
 
     /// Whether the owner has not decided about a refused message yet.
@@ -273,8 +278,8 @@ impl Redeliveries {
             None => self.queue(sequence, state, true),
         }
         if state.topic != 0 {
-            let blocks = if state.attempts > 0 { Blocks::UntilComplete } else { Blocks::UntilSent };
-            self.order.insert((state.topic, state.origin), blocks);
+            let order = if state.attempts > 0 { &mut self.refused } else { &mut self.unsent };
+            order.insert((state.topic, state.origin));
         }
     }
 

@@ -61,8 +61,9 @@ impl KeptDeadLetters {
             return None;
         }
         let kept = &mut *self.lock();
-        kept.last_number += 1;
-        let number = kept.last_number;
+        // Not below the time: after a restart, the highest number before it may be unknown, because its dead letter was discarded.
+        let number = (kept.last_number + 1).max(info.at.0);
+        kept.last_number = number;
         kept.bytes += info.bytes as usize;
         kept.letters.insert(number, Letter { info: info.clone(), is_free: false });
         Some((number, kept.discard(limits, Timestamp::default())))

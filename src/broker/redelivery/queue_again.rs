@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::action::Action;
+use crate::broker::event::StoreRoom;
 use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::persistence::record::{Addressed, InsteadOf};
 use crate::broker::publish::accepted::AcceptedMessage;
@@ -25,6 +26,9 @@ impl Shard {
         }
         if self.flow.is_store_congested() {
             return self.timers.set(turn.now + CONGESTION_PAUSE, Timer::Redelivery(slot, key));
+        }
+        if self.store_room == StoreRoom::None {
+            return self.timers.set(turn.now + FULL_PAUSE, Timer::Redelivery(slot, key));
         }
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         entry.session.disarm_redelivery();
@@ -161,3 +165,5 @@ const ATTEMPT: &str = "delivery-attempt";
 const BATCH_MESSAGES: usize = 16;
 /// How long due messages wait while the store is congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(100);
+/// How long they wait while the disk is full: each is written once more before its old place is free.
+const FULL_PAUSE: Duration = Duration::from_secs(1);

@@ -45,6 +45,7 @@ mod queries;
 mod queue_head;
 mod reason_strings;
 mod redelivery;
+mod redelivery_order;
 mod retained;
 mod retained_order;
 mod retained_source;

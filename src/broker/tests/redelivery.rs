@@ -9,7 +9,7 @@ use crate::codec::{Ack, ClientPacket, Message, MessageProperty, Publish, ReasonC
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use crate::topic::TopicFilter;
 
-fn rule(filter: &str, attempts: u16, keeps_order: bool) -> RedeliveryRule {
+pub(super) fn rule(filter: &str, attempts: u16, keeps_order: bool) -> RedeliveryRule {
     RedeliveryRule {
         topic_filter: TopicFilter::new(filter.to_owned().into()).unwrap(),
         attempts,
@@ -25,25 +25,25 @@ fn with_rule() -> Settings {
 }
 
 /// The same, with a store.
-fn stored() -> Settings {
+pub(super) fn stored() -> Settings {
     let head = QueueHead { messages_max: 2, bytes_max: 100_000, away_share: 1 };
     Settings { queue_head: Some(head), ..with_rule() }
 }
 
-fn ordered() -> Settings {
+pub(super) fn ordered() -> Settings {
     Settings { redelivery: RedeliveryRules::new([rule("#", 3, true)]), ..stored() }
 }
 
-fn refuse_q1(number: u16) -> ClientPacket {
+pub(super) fn refuse_q1(number: u16) -> ClientPacket {
     ClientPacket::Puback(Ack::new(id(number), ReasonCode::UnspecifiedError))
 }
 
-fn refuse_q2(number: u16) -> ClientPacket {
+pub(super) fn refuse_q2(number: u16) -> ClientPacket {
     ClientPacket::Pubrec(Ack::new(id(number), ReasonCode::QuotaExceeded))
 }
 
 /// A durable subscriber `s` to `filter` at QoS 2, a publisher, and a reader of the dead letters.
-fn clients(harness: &mut Harness, filter: &str) -> (Client, Client, Client) {
+pub(super) fn clients(harness: &mut Harness, filter: &str) -> (Client, Client, Client) {
     let subscriber = harness.connect(durable("s"));
     harness.run(subscriber, [subscribe(filter, Q2)]);
     let publisher = harness.connect(transient("p"));
@@ -64,12 +64,12 @@ fn user_properties(message: &Message) -> Vec<(String, String)> {
 }
 
 /// Sends packets, and keeps the answers.
-fn send(harness: &mut Harness, client: Client, packets: impl IntoIterator<Item = ClientPacket>) {
+pub(super) fn send(harness: &mut Harness, client: Client, packets: impl IntoIterator<Item = ClientPacket>) {
     packets.into_iter().for_each(|packet| harness.send(client, packet));
 }
 
 /// What the client got, with the attempts.
-fn attempts(harness: &mut Harness, client: Client) -> Vec<String> {
+pub(super) fn attempts(harness: &mut Harness, client: Client) -> Vec<String> {
     let line = |packet: &ServerPacket| {
         let ServerPacket::Publish(publish) = packet else { return show(packet) };
         let attempt = user_properties(&publish.message).into_iter().find(|(name, _)| name == "delivery-attempt");

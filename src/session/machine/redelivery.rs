@@ -73,9 +73,12 @@ impl Session {
         }
         let queue = self.outgoing.need_queue();
         for (sequence, state) in redeliveries {
-            if queue.place(sequence).is_some() {
-                queue.redelivery.get_or_insert_default().restore(sequence, state.queued(), None);
+            let Some(place) = queue.place(sequence) else { continue };
+            let mut state = state.queued();
+            if state.attempts == 0 && queue.is_received(place) {
+                state.topic = 0; // it was sent, and no later one waits for that
             }
+            queue.redelivery.get_or_insert_default().restore(sequence, state, None);
         }
         for (sequence, message, state) in parked {
             queue.restore_parked(sequence, message, state);

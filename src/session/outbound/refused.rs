@@ -28,10 +28,21 @@ impl Outbound {
     pub(super) fn park_behind(&mut self, place: usize, topic: u64, actions: &mut impl Actions) {
         let Some(entry) = self.take_entry(place) else { return };
         let sequence = entry.sequence;
-        let (state, is_stored) = self.redelivery.get_or_insert_default().park_behind(entry, topic);
+        let redelivery = self.redelivery.get_or_insert_default();
+        let (state, is_stored) = redelivery.park_behind(entry, topic);
+        // The earlier ones may have been released before, and not be in the queue yet.
+        let is_due = redelivery.release(topic);
         if is_stored {
             actions.push(Action::Parked(sequence, state));
         }
+        if is_due {
+            actions.push(Action::RedeliveryDue);
+        }
+    }
+
+    /// Whether the client has received the message at this index, and only PUBCOMP is missing.
+    pub(in crate::session) fn is_received(&self, place: usize) -> bool {
+        self.queue.get(place).is_some_and(|entry| entry.state == State::AwaitingPubcomp)
     }
 
     /// Takes the entry at this index out of the queue; it still counts in its limits.
@@ -49,7 +60,12 @@ impl Outbound {
         let Some(redelivery) = &mut self.redelivery else { return };
         let mut forgotten = Forgotten::default();
         let left = match parking {
-            Parking::Until(sequence, state) => return redelivery.decide(sequence, state),
+            Parking::Until(sequence, state) => {
+                if redelivery.decide(sequence, state) {
+                    actions.push(Action::RedeliveryDue);
+                }
+                return;
+            }
             Parking::Queued(sequence) => redelivery.leave(sequence),
             Parking::Ended(sequence) => {
                 let state = redelivery.refused(sequence).map(|message| message.state);
