@@ -1,6 +1,7 @@
 mod end;
 mod figures;
 mod redelivery;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,12 +11,10 @@ use super::inbound::{Answer, Arrival, Inbound};
 use super::limits::SHORT_ALIAS_MAX;
 use super::outgoing::Outgoing;
 use super::{
-    Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, Parking, ProtocolError, Redelivery,
+    Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, Redelivery,
     RestoredMessage, Rights, Ticket,
 };
-use crate::codec::{
-    Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket, UserProperties,
-};
+use crate::codec::{Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// A client's Session: the rules of MQTT, without sockets, clocks and tasks.
@@ -175,26 +174,6 @@ impl Session {
                 self.outgoing.rest();
             }
         }
-    }
-
-    fn on_parking(&mut self, now: Timestamp, parking: Parking, actions: &mut impl Actions) {
-        if let Some(queue) = self.outgoing.queue_mut() {
-            queue.on_parking(parking, actions);
-        }
-        self.send(now, actions);
-    }
-
-    /// Answers a PUBLISH of a client that asked to be told more.
-    fn on_answered_in_detail(
-        &mut self,
-        (packet_id, qos): (PacketId, Qos),
-        reason_code: ReasonCode,
-        (wait, told): (Option<Ticket>, UserProperties),
-        actions: &mut impl Actions,
-    ) {
-        let mut ack = Ack::new(packet_id, reason_code);
-        ack.details = self.connection.link.as_ref().and_then(|link| link.details_told(&ack, told));
-        self.acknowledge(ack, qos, wait, actions);
     }
 
     fn on_packet(

@@ -1,3 +1,4 @@
+mod noted;
 mod together;
 
 use std::collections::VecDeque;
@@ -12,7 +13,6 @@ use super::level::Level;
 use super::numbers::{NextNumbers, Numbers};
 use super::pace::Gathering;
 use super::shortage::Shortage;
-use super::timing::now;
 
 /// Entries that were appended and are not stable yet, in order. All shards append; the committing thread takes them.
 pub(super) struct PendingEntries {
@@ -154,23 +154,6 @@ impl PendingEntries {
         state.wants_sync |= level == Level::PowerLoss;
         if state.bytes + state.taken_bytes + self.stream_bytes.load(Ordering::Relaxed) > self.pending_bytes_max {
             self.congested.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Notes the ticket of appended entries, and wakes the committing thread if many bytes are pending.
-    fn note_ticket(&self, mut state: MutexGuard<'_, State>, source: usize, ticket: u64, urgency: Urgency) {
-        if urgency == Urgency::Awaited {
-            state.awaited_since.get_or_insert_with(now);
-        }
-        if state.tickets.len() <= source {
-            state.tickets.resize(source + 1, None);
-        }
-        if let Some(highest) = state.tickets.get_mut(source) {
-            let before = highest.unwrap_or((ticket, urgency));
-            *highest = Some((before.0.max(ticket), before.1.max(urgency)));
-        }
-        if state.bytes >= URGENT_BYTES.min(self.pending_bytes_max) {
-            self.notify(state, Urgency::Awaited);
         }
     }
 

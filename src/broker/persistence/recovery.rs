@@ -1,5 +1,7 @@
 //! Recovers the state of the previous run from its records.
 
+mod subscriptions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::dead_letter::{DeadLetter, DeadLetterInfo};
 use crate::broker::persistence::delayed_message::RecoveredDelayed;
 use crate::broker::persistence::encode::{
-    StoredDetached, StoredMessage, StoredSession, read_filter, read_queued, read_subscriptions, received_packet_id,
+    StoredDetached, StoredMessage, StoredSession, read_filter, read_queued, received_packet_id,
 };
 use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained};
@@ -244,17 +246,7 @@ impl Recovery {
                     self.stored(key.group).queue.insert(key.id, RestoredMessage::Released);
                 }
             }
-            RecordKey::SUBSCRIPTION => {
-                let (subscriptions, id, message_id) = read_subscriptions(body)?;
-                let stored = self.stored(first.group);
-                stored.message_ids |= message_id;
-                for subscription in subscriptions {
-                    let key = RecordKey::subscription(SessionKey(first.group), &subscription.filter);
-                    if puts.contains(&key) {
-                        stored.subscriptions.insert(key.id, (subscription, id));
-                    }
-                }
-            }
+            RecordKey::SUBSCRIPTION => self.stored(first.group).add_subscriptions(first.group, body, puts)?,
             RecordKey::STREAM => {
                 self.streams.insert(first.group, StreamDefinition::read(first.group, body)?);
             }

@@ -134,7 +134,8 @@ impl Conversion<'_> {
     /// Nobody may get in where the plugin counts.
     fn guards(&mut self, plugin: &Plugin, text: &str) -> Sources {
         self.plugin_is(plugin, Outcome::Guards, text);
-        match plugin.is_global {
+        // Without a `listener`, the options of one are not those of the listeners on loopback.
+        match plugin.is_global || !self.model.listens {
             true => self.guarded.all = true,
             false => self.guarded.listeners.extend(&plugin.listeners),
         }

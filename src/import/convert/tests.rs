@@ -282,6 +282,14 @@ fn user_names_of_sessions_count_where_all_listeners_verify_them() {
 }
 
 #[test]
+fn a_plugin_guards_loopback_if_there_is_no_listener() {
+    let files = Files::new("per_listener_settings true\nrequire_certificate true\nplugin p.so\n", &[]);
+    assert_eq!(files.of(Outcome::Guards), ["3 plugin"]);
+    let listeners = files.config().listeners;
+    assert!(!listeners.is_empty() && listeners.iter().all(|listener| listener.auth == Some(Vec::new())));
+}
+
+#[test]
 fn without_persistence_the_file_says_that_messages_are_stored() {
     let durability = |conf: &str| {
         let converted = Files::new(conf, &[]).converted();

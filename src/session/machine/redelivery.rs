@@ -5,10 +5,18 @@ use std::collections::BTreeMap;
 use super::Session;
 use crate::session::entry::RestoredMessage;
 use crate::session::parked::Redeliveries;
-use crate::session::{Redelivery, RefusedMessage};
+use crate::session::{Actions, Parking, Redelivery, RefusedMessage};
 use crate::timestamp::Timestamp;
 
 impl Session {
+    /// Carries out what was decided about a refused message.
+    pub(super) fn on_parking(&mut self, now: Timestamp, parking: Parking, actions: &mut impl Actions) {
+        if let Some(queue) = self.outgoing.queue_mut() {
+            queue.on_parking(parking, actions);
+        }
+        self.send(now, actions);
+    }
+
     /// The refused message with this sequence, or one that waits behind it; `None`: it is not parked.
     pub fn refused(&self, sequence: u64) -> Option<RefusedMessage> {
         self.redeliveries()?.refused(sequence)
