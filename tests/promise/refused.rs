@@ -128,6 +128,17 @@ fn a_message_behind_a_refused_one_comes_once_and_in_order() {
     }
 }
 
+/// The number of the only dead letter.
+fn number_of_letter(lab: &mut Lab) -> u64 {
+    lab.answers.clear();
+    let list = DeadLetterQuery::List { after: 0, limit: 2, filter: None };
+    lab.handle(0, Event::Query(QueryId(9), Box::new(Query::DeadLetters(list))));
+    lab.run();
+    let Some(Answer::DeadLetters(DeadLetterAnswer::List(letters, None))) = lab.answers.pop() else { panic!() };
+    let [(number, _)] = letters[..] else { panic!("{letters:?}") };
+    number
+}
+
 fn redrive_scenario(lab: &mut Lab, crash: Crash, qos: Qos) {
     let (publisher, subscriber) = clients(lab, "refused/t", 2);
     lab.publish(publisher, "refused/t", "m", qos);
@@ -135,12 +146,13 @@ fn redrive_scenario(lab: &mut Lab, crash: Crash, qos: Qos) {
     lab.pass(6);
     lab.run();
     assert_eq!((lab.count(subscriber, "m"), lab.shared.dead_letters_len().0), (0, 1));
+    let letter = number_of_letter(lab);
     lab.freeze();
     let shard = lab.shard_of(lab.clients[subscriber].connection().unwrap());
     // Two requests at once: one of them gets it.
     for number in 0..2 {
         lab.answers.clear();
-        let query = Query::DeadLetters(DeadLetterQuery::Redrive(1));
+        let query = Query::DeadLetters(DeadLetterQuery::Redrive(letter));
         lab.handle(shard, Event::Query(QueryId(number), Box::new(query)));
     }
     lab.run();
@@ -169,9 +181,10 @@ fn redrive_happens_neither_twice_nor_not_at_all() {
     lab.publish(publisher, "refused/t", "m", Q2);
     lab.run();
     lab.pass(6);
+    let letter = number_of_letter(&mut lab);
     let before = lab.log.appended;
     lab.freeze();
-    lab.handle(0, Event::Query(QueryId(1), Box::new(Query::DeadLetters(DeadLetterQuery::Redrive(1)))));
+    lab.handle(0, Event::Query(QueryId(1), Box::new(Query::DeadLetters(DeadLetterQuery::Redrive(letter)))));
     lab.run();
     assert_eq!(lab.log.appended, before + 1, "the dead letter leaves and the message is queued in one record");
     assert_eq!((lab.answers.len(), lab.count(subscriber, "m")), (0, 0), "both wait for it");
