@@ -17,7 +17,7 @@ pub(super) struct Asked {
 /// What became of a message that a broker was asked about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asking {
-    /// Nobody has asked: the answer is for another one.
+    /// No question about this message was sent, so the packet is not an answer to one.
     None,
     /// It has the message.
     Received,

@@ -55,7 +55,7 @@ impl Shard {
         Ok(AcceptedBatch { reason_code, wait: ticket.filter(|_| waits), messages })
     }
 
-    /// Publishes the messages within the open group. Returns whether nobody gets one of them.
+    /// Publishes the messages within the open group. Returns whether none of them has a receiver.
     fn publish_members(
         &mut self,
         publisher: &Publisher,

@@ -68,7 +68,7 @@ impl QueuedCopies {
 }
 
 impl Share {
-    /// The copies as so many of one size: at least as large together. A publisher waits until the queue has room for these.
+    /// The number of copies, and their average size in bytes, rounded up. A publisher waits until the queue has room for this many of this size.
     fn alike(&self) -> (usize, usize) {
         let (messages, bytes) = (self.bytes.len(), self.bytes.iter().sum::<usize>());
         (messages, bytes.div_ceil(messages.max(1)))

@@ -61,7 +61,7 @@ fn read_part(part: &[u8]) -> Option<Part> {
     Some((session, at, attempts, reason_code, client_id, owner, StoredGrant::read(body.0)?))
 }
 
-/// The bytes of a part, nearly.
+/// Capacity for a part in bytes, to allocate it once. A longer part allocates again.
 const PART_BYTES: usize = 64;
 
 #[cfg(test)]

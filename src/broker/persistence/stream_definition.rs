@@ -26,11 +26,11 @@ pub struct StreamDefinition {
 /// Which messages of a stream are kept; `None`: no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamBounds {
-    /// Those that were accepted at most so many milliseconds ago.
+    /// The maximum age of a message in milliseconds.
     pub max_age: Option<u64>,
-    /// At most so many bytes in its files.
+    /// The maximum size of its files in bytes.
     pub max_bytes: Option<u64>,
-    /// At most so many.
+    /// The maximum number of messages.
     pub max_messages: Option<u64>,
 }
 

@@ -173,7 +173,8 @@ impl Shard {
         self.journeys.matched(noted, receivers);
     }
 
-    /// The streams that a message enters, and whether there are any. A message at QoS 0 enters none while the disk is full: nobody would be told that it could not.
+    /// The streams that a message enters, and whether there are any. While the disk is full, a message at QoS 0 enters none, because it has no
+    /// acknowledgement that could tell its publisher of the full disk.
     #[inline]
     fn streams_entered<'a>(
         &self,
