@@ -14,9 +14,8 @@ pub(super) fn fit(config: &mut Config, shards: usize) {
 }
 
 fn fit_connections(config: &mut Config, files: Option<u64>, shards: usize) {
-    let Some(files) = files.map(|files| files.saturating_sub(FILES_PER_BRIDGE * config.bridges.len() as u64)) else {
-        return;
-    };
+    let others = FILES_PER_BRIDGE * config.bridges.len() as u64 + FILES_PER_STREAM * config.streams.len() as u64;
+    let Some(files) = files.map(|files| files.saturating_sub(others)) else { return };
     let configured = config.limits.connections_max;
     let effective = configured.min(connections_for(files, shards, config.listeners.len()));
     if effective < configured {
@@ -59,6 +58,8 @@ fn fit_packets(config: &mut Config) {
 const FILES_RESERVED: usize = 112;
 /// Descriptors for both ends of the connection of a bridge to this broker, the one to the other broker, and a file or a further attempt.
 const FILES_PER_BRIDGE: u64 = 4;
+/// Descriptors for the lock, the directory and the last segment of a stream, the next segment and index while they are made, and up to 8 segments that are read.
+const FILES_PER_STREAM: u64 = 13;
 /// Descriptors for the runtime of a shard.
 const FILES_PER_SHARD: usize = 4;
 /// A listening socket has a second descriptor for a process that takes over, and a third while it is passed.
@@ -81,6 +82,9 @@ mod tests {
         assert_eq!(config.limits.connections_max, Config::default().limits.connections_max);
         fit_connections(&mut config, Some(1_000), 1);
         assert_eq!(config.limits.connections_max, 1_000 - 112 - 4 - 3 * config.listeners.len());
+        config.streams = vec![toml::from_str("name = \"a\"\ntopic = \"a/#\"").unwrap(); 2];
+        fit_connections(&mut config, Some(1_000), 1);
+        assert_eq!(config.limits.connections_max, 1_000 - 2 * 13 - 112 - 4 - 3 * config.listeners.len());
     }
 
     #[test]

@@ -393,7 +393,7 @@ fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
 }
 
 /// How long systemd waits for the next segment, beyond `TimeoutStartSec=`: reading a large store may take minutes.
-const SEGMENT_MICROSECONDS_MAX: u32 = 60_000_000;
+pub(super) const SEGMENT_MICROSECONDS_MAX: u32 = 60_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -11,9 +11,10 @@ use crate::config;
 use crate::server::clock::wall_time;
 use crate::server::log::log_line;
 use crate::server::shard::mailbox::Mailbox;
-use crate::server::store::handle::keys;
+use crate::server::store::handle::{SEGMENT_MICROSECONDS_MAX, keys};
 use crate::server::store::stream_progress::StreamProgress;
 use crate::server::stream_error::StreamError;
+use crate::server::systemd::notify;
 use crate::store::{Entry, Level, Retention, Room, Store, StreamRecovered, Urgency};
 use crate::topic::TopicFilter;
 
@@ -73,6 +74,8 @@ impl Streams {
             (definition.topic, definition.bounds) = (topic, bounds(stream));
         }
         for definition in wanted.values() {
+            // It reads the last segment, and each one without an index.
+            notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(SEGMENT_MICROSECONDS_MAX)]);
             self.open(definition)?;
         }
         // A definition is in the log before the first message of its stream, because the table is not in force yet.
