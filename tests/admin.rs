@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use oncemq::admin::metrics;
 use serde_json::Value;
 use tempfile::TempDir;
-use wire::{Connect, Publish, Received, Version, Wire};
+use wire::{Connect, Publish, Received, Version, Wire, free_address};
 
 /// A broker with an admin listener. Dropping it kills the process.
 struct Broker {
@@ -204,10 +204,6 @@ fn command(directory: &Path, mqtt: SocketAddr, admin: SocketAddr) -> Command {
     command.args(["--listen", &mqtt.to_string(), "--admin", &admin.to_string(), "--data"]).arg(directory.join("data"));
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     command
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Repeats `ask` until it returns a value, or fails after a time limit.

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,7 +27,7 @@ impl Broker {
     fn start(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("oncemq.toml"), config).unwrap();
-        let [mqtt, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let [mqtt, admin] = [(); 2].map(|()| wire::free_address());
         let child = spawn(directory.path(), (mqtt, admin));
         let broker = Self { directory, child, mqtt, admin };
         broker.wait_until_ready();

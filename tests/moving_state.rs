@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use wire::{
     CONNACK, Connect, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PUBREL_KIND, Packet, Publish,
-    Received, SUBACK, Version, Wire, acknowledge, packet,
+    Received, SUBACK, Version, Wire, acknowledge, free_address, packet,
 };
 
 /// How much there is.
@@ -78,10 +78,6 @@ impl Drop for Broker {
             println!("{}", log.lines().rev().take(30).collect::<Vec<_>>().join("\n"));
         }
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
 fn mosquitto(directory: &Path) -> Broker {

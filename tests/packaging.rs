@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -327,7 +326,7 @@ fn the_first_five_minutes_of_the_readme_work() {
     let readme = read("README.md");
     let (_, section) = readme.split_once("## From nothing to TLS with users\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = wire::free_port().to_string();
     let commands: Vec<String> = blocks(section, "sh").iter().map(|block| block.replace("8883", &port)).collect();
     let [_, set_up, start, subscribe, publish] = &commands[..] else { panic!("{commands:?}") };
 

@@ -3,13 +3,14 @@
 #![cfg(test)]
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use wire::free_address;
 
 /// A broker with a listener for WebSocket if that is asked for. Dropping it kills the process.
 struct Broker {
@@ -105,10 +106,6 @@ fn bridges_and_sinks(mqtt: SocketAddr) -> String {
          allow_private_addresses = true\nretries_max = 100000\nretry_max = \"1s\"\n"
     );
     bridge("self", mqtt) + &bridge("gone", free_address()) + &sink
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Where `tests/run` installs the libraries of the script.

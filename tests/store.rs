@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use wire::free_address;
 
 /// A broker on a data directory. Dropping it kills the process with SIGKILL.
 struct Broker {
@@ -139,10 +140,6 @@ fn directories() -> (TempDir, PathBuf, PathBuf, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let [data, backup, elsewhere] = ["data", "backup", "elsewhere"].map(|name| directory.path().join(name));
     (directory, data, backup, elsewhere)
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Repeats `ask` until it returns a value, or fails after a time limit.

@@ -8,7 +8,7 @@ mod deadline;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use oncemq::store::{StreamLog, StreamOptions};
 use serde_json::Value;
 use tempfile::TempDir;
-use wire::{Connect, PUBACK, Publish, Received, Version, Wire};
+use wire::{Connect, PUBACK, Publish, Received, Version, Wire, free_address};
 
 use deadline::{PATIENCE, wait_for};
 
@@ -162,10 +162,6 @@ fn exchange(mut stream: impl std::io::Read + std::io::Write, method: &str, path:
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn connect(address: SocketAddr, client_id: &str) -> Option<Wire> {

@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -60,7 +60,7 @@ impl Machine {
 
     fn start(&mut self) {
         assert!(self.broker.is_none());
-        self.address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        self.address = wire::free_address();
         let path = |name: &str| self.directory.path().join(name);
         let mut command = if self.suspended.is_zero() {
             Command::new(env!("CARGO_BIN_EXE_oncemq"))

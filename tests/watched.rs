@@ -10,7 +10,7 @@ mod deadline;
 mod http_service;
 
 use std::fs::{self, OpenOptions};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wire::{Connect, PUBACK, Publish, Received, Version, Wire};
+use wire::{Connect, PUBACK, Publish, Received, Version, Wire, free_address};
 
 use deadline::{PATIENCE, wait_for};
 use http_service::{HttpService, Response};
@@ -165,10 +165,6 @@ fn exchange(mut stream: impl std::io::Read + std::io::Write, path: &str) -> Opti
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn sink(name: &str, url: &str, settings: &str) -> String {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use wire::{PUBCOMP, PUBREC, PUBREL, PUBREL_KIND, Publish, SUBSCRIBE, acknowledge};
+use wire::{PUBCOMP, PUBREC, PUBREL, PUBREL_KIND, Publish, SUBSCRIBE, acknowledge, free_port};
 
 use crate::client::Client;
-use crate::node::{Kind, Node, free_port};
+use crate::node::{Kind, Node};
 use crate::passing::bridge;
 use crate::scripted::{Link, Scripted};
 use crate::{SILENCE, wait_for};

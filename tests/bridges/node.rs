@@ -1,13 +1,13 @@
 //! A broker process of either kind, which can be killed and started again with the same data and address.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
 use tempfile::TempDir;
+use wire::free_port;
 
 use crate::wait_for;
 
@@ -168,18 +168,4 @@ impl Drop for Node {
     }
 }
 
-/// A free port below the range that the system uses for outgoing connections.
-pub(crate) fn free_port() -> u16 {
-    static COUNTER: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let start = u16::try_from(std::process::id().wrapping_mul(151) % u32::from(PORTS)).unwrap();
-        let port = FIRST_PORT + (start + COUNTER.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-const FIRST_PORT: u16 = 10_000;
-const PORTS: u16 = 20_000;
 const LOG_LINES_SHOWN: usize = 40;

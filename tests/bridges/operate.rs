@@ -1,9 +1,9 @@
 //! What an operator sees and changes.
 
-use wire::Publish;
+use wire::{Publish, free_port};
 
 use crate::client::Client;
-use crate::node::{Kind, Node, free_port};
+use crate::node::{Kind, Node};
 use crate::passing::bridge;
 use crate::scripted::Scripted;
 use crate::wait_for;

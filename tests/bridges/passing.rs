@@ -1,8 +1,10 @@
 //! What passes, as what, over what.
 
+use wire::free_port;
+
 use crate::certificates;
 use crate::client::Client;
-use crate::node::{Kind, Node, free_port};
+use crate::node::{Kind, Node};
 
 /// A bridge called `b` to this address, with these settings and topics.
 pub(crate) fn bridge(url: &str, settings: &str, topics: &[&str]) -> String {

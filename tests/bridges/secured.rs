@@ -5,10 +5,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use wire::free_port;
 
 use crate::certificates;
 use crate::client::Client;
-use crate::node::{Kind, Node, free_port};
+use crate::node::{Kind, Node};
 use crate::passing::bridge;
 
 /// A broker with an encrypted listener, with these settings of TLS, and its URL.

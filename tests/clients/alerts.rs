@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use wire::free_port;
 
-use crate::broker::{Setup, Transport, free_port};
+use crate::broker::{Setup, Transport};
 use crate::certificates;
 use crate::deadline::{PATIENCE, wait_for};
 use crate::full_disk::{self, SmallDisk};

@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tempfile::TempDir;
+use wire::free_port;
 
-use crate::broker::{Broker, Setup, free_port};
+use crate::broker::{Broker, Setup};
 use crate::deadline::{PATIENCE, SILENCE, wait_for, wait_for_end};
 use crate::mosquitto::{Message, Subscriber, message, publish, publish_at};
 use crate::peer;

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
 use tempfile::TempDir;
+use wire::free_port;
 
 use crate::certificates;
 use crate::deadline::{self, wait_for_end};
@@ -354,20 +354,4 @@ fn configuration(setup: &Setup, places: &[Place], path: &Path) -> String {
     text
 }
 
-/// A free port below the range that the system uses for outgoing connections.
-pub(crate) fn free_port() -> u16 {
-    static COUNTER: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let start = u16::try_from(std::process::id().wrapping_mul(131) % u32::from(PORTS)).unwrap();
-        let offset = (start + COUNTER.fetch_add(1, Ordering::Relaxed) % PORTS) % PORTS;
-        let port = FIRST_PORT + offset;
-        let is_free = TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if is_free && TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-const FIRST_PORT: u16 = 10_000;
-const PORTS: u16 = 20_000;
 const LOG_LINES_SHOWN: usize = 60;

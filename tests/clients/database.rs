@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use tempfile::TempDir;
+use wire::free_port;
 
-use crate::broker::free_port;
 use crate::certificates;
 use crate::deadline::{wait_for, wait_for_end};
 

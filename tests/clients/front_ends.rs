@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
+use wire::free_port;
 
-use crate::broker::{Broker, Listener, Setup, Transport, free_port};
+use crate::broker::{Broker, Listener, Setup, Transport};
 use crate::deadline::wait_for;
 use crate::listeners::with_admin;
 use crate::mosquitto::{Subscriber, message, publish_at, try_publish};

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
+use wire::free_port;
 
-use crate::broker::free_port;
 use crate::deadline::{SILENCE, wait_for};
 use crate::peer;
 use crate::raw::{

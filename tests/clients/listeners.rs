@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use wire::free_port;
 
-use crate::broker::{Broker, Listener, Setup, Transport, free_port};
+use crate::broker::{Broker, Listener, Setup, Transport};
 use crate::deadline::{PATIENCE, wait_for};
 use crate::peer;
 use crate::raw::{CONNACK, Connect, Version, Wire};

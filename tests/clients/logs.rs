@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde_json::{Map, Value};
+use wire::free_port;
 
-use crate::broker::{Broker, Setup, free_port};
+use crate::broker::{Broker, Setup};
 use crate::deadline::{PATIENCE, wait_for};
 use crate::peer;
 use crate::raw::{CONNACK, Connect, DISCONNECT, PUBLISH, Received, Version, Wire, packet};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use tempfile::TempDir;
+use wire::free_port;
 
-use crate::broker::free_port;
 use crate::deadline::wait_for;
 
 /// A broker with one shard, without admin listener.

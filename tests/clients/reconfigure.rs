@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::broker::{Broker, Listener, Setup, Transport, free_port};
+use wire::free_port;
+
+use crate::broker::{Broker, Listener, Setup, Transport};
 use crate::certificates;
 use crate::deadline::{SILENCE, wait_for};
 use crate::listeners::with_admin;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 
-use crate::broker::{Broker, Setup, free_port};
+use wire::free_port;
+
+use crate::broker::{Broker, Setup};
 use crate::deadline::wait_for;
 use crate::mosquitto::{Subscriber, message, publish_at};
 use crate::peer;

@@ -14,8 +14,9 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use wire::free_port;
 
-use crate::broker::{Broker, Setup, free_port};
+use crate::broker::{Broker, Setup};
 use crate::deadline::{PATIENCE, wait_for};
 use crate::listeners::{Admin, with_admin};
 use crate::peer;

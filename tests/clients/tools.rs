@@ -5,7 +5,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::broker::{Broker, Setup, Transport, free_port};
+use wire::free_port;
+
+use crate::broker::{Broker, Setup, Transport};
 use crate::deadline::wait_for;
 use crate::mosquitto::{Subscriber, message, publish};
 

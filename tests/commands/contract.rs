@@ -204,7 +204,7 @@ fn a_broker_that_is_not_there_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data").display().to_string();
     run(["clients", "--data", &data]).failed(7, &format!("no broker runs with the data directory {data}"));
-    let nobody = crate::process::free_address().to_string();
+    let nobody = wire::free_address().to_string();
     run(["status", "--admin", &nobody]).failed(7, "--admin sets its address");
     run(["status", "--admin", "ftp://x"]).failed(2, "is not http");
     let token = directory.path().join("token");

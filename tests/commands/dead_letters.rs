@@ -6,11 +6,11 @@ use std::time::Duration;
 use tempfile::tempdir;
 use wire::{
     CONNACK, Connect, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL_KIND, Packet, Publish, Received, SUBACK, Version, Wire,
-    acknowledge, packet,
+    acknowledge, free_address, packet,
 };
 
 use crate::messages::publish;
-use crate::process::{Broker, free_address, wait_for};
+use crate::process::{Broker, wait_for};
 
 /// A durable 5.0 client that decides about each message.
 struct Receiver {

@@ -8,8 +8,9 @@ use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use wire::free_address;
 
-use crate::process::{Broker, Running, free_address, oncemq, run};
+use crate::process::{Broker, Running, oncemq, run};
 
 /// A directory with a configuration whose ports are free.
 fn configured(more: &str) -> TempDir {

@@ -3,9 +3,10 @@
 use std::fs;
 
 use serde_json::Value;
+use wire::free_address;
 
 use crate::messages::{Make, publish, subscribe};
-use crate::process::{Broker, Running, free_address, wait_for};
+use crate::process::{Broker, Running, wait_for};
 
 fn with_events(more: &str) -> Broker {
     let (directory, mqtt) = (tempfile::tempdir().unwrap(), free_address());

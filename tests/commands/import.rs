@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+use wire::free_address;
 
-use crate::process::{Broker, Done, free_address, oncemq, run, wait_for};
+use crate::process::{Broker, Done, oncemq, run, wait_for};
 
 /// A directory with files of mosquitto.
 struct Files(TempDir);

@@ -12,9 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wire::{Connect, Received, Version, Wire};
+use wire::{Connect, Received, Version, Wire, free_address};
 
-use crate::process::{Broker, Running, free_address, oncemq, run, wait_for};
+use crate::process::{Broker, Running, oncemq, run, wait_for};
 
 /// Changes that are made one after the other, numbered from 1.
 struct Changes<'a> {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use wire::free_address;
 
 /// A running broker. Dropping it kills the process.
 pub(crate) struct Broker {
@@ -240,8 +241,4 @@ pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(10));
     }
     panic!("{what}: not within 40 seconds");
-}
-
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -127,7 +127,7 @@ fn what_can_not_be_right_ends_with_2_and_no_broker_with_7() {
         let done = run(arguments);
         assert_eq!(done.code, 2, "{arguments:?}: {done:?}");
     }
-    let nobody = crate::process::free_address().port().to_string();
+    let nobody = wire::free_address().port().to_string();
     run(["pub", "-h", "127.0.0.1", "-p", &nobody, "-t", "a", "-m", "x"]).failed(7, "refused");
     run(["sub", "--unix", "/does/not/exist", "-t", "a"]).failed(7, "/does/not/exist");
 }

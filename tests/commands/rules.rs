@@ -10,8 +10,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, SanType,
 };
+use wire::free_address;
 
-use crate::process::{Broker, Done, Running, free_address, oncemq, run, wait_for};
+use crate::process::{Broker, Done, Running, oncemq, run, wait_for};
 
 const RULES: &str = "topic read news/#\npattern readwrite devices/%c/#\n\
     user alice\ntopic home/alice/#\ntopic deny home/alice/secret\n\

@@ -3,9 +3,10 @@
 use std::fs;
 
 use serde_json::Value;
+use wire::free_address;
 
 use crate::messages::publish;
-use crate::process::{Broker, free_address, run};
+use crate::process::{Broker, run};
 
 #[test]
 fn a_token_has_the_rights_of_its_role() {

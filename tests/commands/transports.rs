@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use wire::free_address;
 
-use crate::process::{Broker, free_address, run};
+use crate::process::{Broker, run};
 
 /// Writes `ca.pem`, `other-ca.pem`, and `NAME.pem` and `NAME.key` of a server called localhost, one with another name, and a client.
 fn write_certificates(path: &Path) {

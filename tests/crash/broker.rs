@@ -1,12 +1,12 @@
 //! Kills the real binary and restarts it with the same data and port.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use tempfile::TempDir;
+use wire::free_port;
 
 use crate::power_loss::PowerLoss;
 use crate::rng::Rng;
@@ -94,22 +94,7 @@ fn log(directory: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(directory.join(LOG)).unwrap()
 }
 
-/// A free port below the range that the system uses for outgoing connections: between two starts no connection takes
-/// it, and no client connects to itself.
-fn free_port() -> u16 {
-    static COUNTER: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let start = u16::try_from(std::process::id().wrapping_mul(137) % u32::from(PORTS)).unwrap();
-        let port = FIRST_PORT + (start + COUNTER.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// Name of the broker's data directory within the run's directory.
 pub(crate) const DATA: &str = "data";
 const LOG: &str = "log";
 const LOG_LINES_SHOWN: usize = 40;
-const FIRST_PORT: u16 = 10_000;
-const PORTS: u16 = 20_000;

@@ -1,13 +1,13 @@
 //! The processes of the real binary on one data directory and one address.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::time::sleep;
+use wire::free_port;
 
 use crate::{now, variable};
 
@@ -127,18 +127,4 @@ impl Drop for Broker {
     }
 }
 
-/// A free port below the range that the system uses for outgoing connections.
-pub(crate) fn free_port() -> u16 {
-    static COUNTER: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let start = u16::try_from(std::process::id().wrapping_mul(137) % u32::from(PORTS)).unwrap();
-        let port = FIRST_PORT + (start + COUNTER.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 const LOG: &str = "log.txt";
-const FIRST_PORT: u16 = 10_000;
-const PORTS: u16 = 20_000;

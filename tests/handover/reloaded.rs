@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
-use wire::{CONNACK, Connect, Version};
+use wire::{CONNACK, Connect, Version, free_port};
 
-use crate::broker::{Broker, Place, free_port};
+use crate::broker::{Broker, Place};
 use crate::{PATIENCE, run};
 
 /// The ports, the Unix socket and the configuration file of a broker.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv6Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
+
+use wire::free_port;
 
 /// The files of one machine.
 pub(crate) struct Tree {
@@ -143,19 +143,3 @@ fn dynamic_security() -> PathBuf {
         .find(|path| path.exists())
         .unwrap_or_else(|| panic!("mosquitto_dynamic_security.so: `bash tests/run` installs it"))
 }
-
-/// A port that is free on loopback, below the ports that the system gives away.
-fn free_port() -> u16 {
-    static COUNTER: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let start = u16::try_from(std::process::id().wrapping_mul(131) % u32::from(PORTS)).unwrap();
-        let offset = (start + COUNTER.fetch_add(1, Ordering::Relaxed) % PORTS) % PORTS;
-        let port = FIRST_PORT + offset;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-const FIRST_PORT: u16 = 10_000;
-const PORTS: u16 = 20_000;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
@@ -29,7 +29,7 @@ impl Broker {
 
     #[track_caller]
     pub(crate) fn start_in(directory: TempDir, settings: &str) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = wire::free_address();
         configure(&directory, settings);
         let child = spawn(&directory, address);
         let broker = Self { child, directory, address };
