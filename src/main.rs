@@ -148,6 +148,7 @@ fn usage_error(error: &clap::Error, format: LogFormat) -> ExitCode {
 /// Runs the broker. `format` becomes that of its configuration.
 fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyhow::Result<()> {
     server::exit_on_panic(*format);
+    server::hold_hang_up()?;
     server::use_small_pages();
     let activated = server::activated_sockets()?;
     let mut loaded = import::load(arguments, Generated::Replaced)?;

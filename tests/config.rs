@@ -1,11 +1,13 @@
 //! The command line of the real binary: `config check`, `config show` and `passwd`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -439,4 +441,57 @@ fn check_reads_the_keys_of_providers_and_says_what_is_wrong() {
     let shown = stdout(&run(&directory, &["config", "show", "--config", "oncemq.toml"]));
     assert!(shown.contains("[[auth]]\ntype = \"jwt\" "), "{shown}");
     assert!(shown.contains("required_claims = { iss = \"a\" }"), "{shown}");
+}
+
+/// A broker that is killed at the end of the test.
+struct Broker(Child);
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Opening a pipe that nobody reads is an error.
+const O_NONBLOCK: i32 = 0o4000;
+
+/// Who sends the signal cannot know how long a start takes.
+#[test]
+fn a_reload_during_the_start_is_carried_out_when_the_broker_serves() {
+    let text = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:{}\"\n[admin]\nenabled = false\n[security]\nacl_file = \"acl\"\n",
+        wire::free_port()
+    );
+    let directory = directory(&text);
+    let path = |name: &str| directory.path().join(name);
+    // The start waits for the access rules until something is written.
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(path("acl")).status().unwrap().success());
+    fs::hard_link(path("acl"), path("pipe")).unwrap();
+    let mut command = oncemq(&directory, &["--config", "oncemq.toml", "--data", "data"]);
+    let log = fs::File::create(path("log")).unwrap();
+    let broker = Broker(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    let id = broker.0.id().to_string();
+    let mut pipe = None;
+    wait_for("the start", || {
+        pipe = OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path("pipe")).ok();
+        pipe.is_some()
+    });
+    assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    fs::write(path("oncemq.toml"), format!("{text}[limits]\nkeep_alive_max = 77\n")).unwrap();
+    fs::write(path("rules"), "topic readwrite #\n").unwrap();
+    fs::set_permissions(path("rules"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(path("rules"), path("acl")).unwrap();
+    pipe.unwrap().write_all(b"topic readwrite #\n").unwrap();
+    wait_for("the reload", || fs::read_to_string(path("log")).unwrap().contains("limits.keep_alive_max"));
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..4_000 {
+        if is_so() {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("{what}: not within 40 seconds");
 }

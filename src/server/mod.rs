@@ -90,6 +90,7 @@ pub use queries::{Queries, QueryError};
 pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
 pub use resources::connections_for;
 pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
+pub use shutdown::hold_hang_up;
 pub use sinks::{SinkFigures, check_sinks};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};

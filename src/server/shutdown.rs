@@ -1,6 +1,8 @@
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Builder;
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -17,6 +19,21 @@ pub(super) enum Request {
     Reload,
 }
 
+/// From now on SIGHUP does not end this process: one that arrives before the broker serves is carried out when it does. SIGTERM and SIGINT still end it
+/// at once.
+///
+/// # Errors
+/// The system refuses the handler, or has no descriptor left.
+pub fn hold_hang_up() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal(SignalKind::hangup())?);
+    Ok(())
+}
+
+/// SIGHUP, from [`hold_hang_up`] to [`Signals::listen`]. Signals belong to the process.
+static HELD: Mutex<Option<Signal>> = Mutex::new(None);
+
 /// The signals of this process. A signal that arrives after [`Signals::listen`] is not lost.
 #[derive(Debug)]
 pub(super) struct Signals {
@@ -28,10 +45,11 @@ pub(super) struct Signals {
 impl Signals {
     /// Replaces the default action of these signals, which would end the process.
     pub(super) fn listen() -> io::Result<Self> {
+        let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up: held.map_or_else(|| signal(SignalKind::hangup()), Ok)?,
         })
     }
 
