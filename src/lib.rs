@@ -5,6 +5,7 @@ pub mod auth;
 pub mod batch;
 pub mod bridge;
 pub mod broker;
+pub mod cluster;
 pub mod codec;
 pub mod config;
 mod dense_map;

@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 32] = [
+const LAYERS: [Layer; 33] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -51,6 +51,7 @@ const LAYERS: [Layer; 32] = [
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
     Layer::pure("batch", &["codec", "topic"], BATCH_CRATES),
+    Layer::pure("cluster", &[], &["bytes", "crc32c", "thiserror"]),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
     Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),

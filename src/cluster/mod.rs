@@ -1,0 +1,28 @@
+//! A replicated log: the commits of one owner, in the order in which a majority has them, and who is the owner.
+//!
+//! The engine is a stream with three properties: an entry is appended only at the position that is expected (compare and set), an
+//! acknowledged entry is on the disks of a majority, and an entry of the kind [`Entry::Epoch`] is appended only behind the latest one
+//! that its author knows. All else is decided here, in pure state machines: requests out, replies in.
+//!
+//! - [`Replicator`]: the owner. It ships commits ahead of their acknowledgements, and reports a commit only when all before it are
+//!   acknowledged at the positions that it expected (the *prefix rule*). Expected positions alone are no fence: when an entry of
+//!   another owner takes one position, the owner's next entry may fit again behind it.
+//! - [`Reader`]: everyone else. It leaves out commits whose epoch is older than the latest epoch entry before them, and those that were shipped to follow
+//!   another entry than the last one (the *reader rule*). What a former owner still appends behind the entry of a new owner is read by nobody, and
+//!   reported by nobody; nor is the rest of a window of which the first was refused. It never passes over a gap or a damaged entry.
+//! - [`Takeover`]: who becomes the owner. It appends an epoch entry, and reads up to it.
+
+mod entry;
+mod reader;
+mod replicator;
+mod request;
+mod takeover;
+
+#[cfg(test)]
+mod sim;
+
+pub use entry::{Commit, Entry, EntryError, Epoch};
+pub use reader::{Reader, Step, Trouble};
+pub use replicator::{Fault, Replicator};
+pub use request::{Found, Reply, Request};
+pub use takeover::{Lost, Takeover};
