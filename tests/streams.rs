@@ -5,6 +5,8 @@
 #[path = "clients/deadline.rs"]
 #[expect(dead_code, reason = "the tests with real clients use more of it")]
 mod deadline;
+#[path = "streams/positions.rs"]
+mod positions;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

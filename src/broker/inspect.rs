@@ -134,7 +134,9 @@ impl Shard {
             let from = usize::try_from(page.from).unwrap_or(usize::MAX);
             let others = self.shared.directory.subscription_count_of(key);
             let room = page.limit.saturating_sub(subscriptions.entries.len());
-            subscriptions.entries.extend(streams.views(from.saturating_sub(others)).take(room));
+            subscriptions
+                .entries
+                .extend(streams.views(from.saturating_sub(others), &self.shared.stream_board).take(room));
             let end = from.saturating_add(subscriptions.entries.len());
             subscriptions.next = (end < others + streams.len()).then_some(end as u64);
         }

@@ -99,7 +99,7 @@ pub use publish::trace_context::TraceContext;
 pub use query::{
     Answer, ClientFilter, ClientView, ConnectionView, EventView, ForgetOutcome, Gift, GiftOutcome, Kick, KickOutcome,
     KickedClient, LastDisconnect, MessageView, PAGE_MAX, PREVIEW_BYTES_MAX, Page, PageRequest, QUEUED_MAX, Query,
-    QueryId, QueueRequest, QueuedView, SubscriptionView,
+    QueryId, QueueRequest, QueuedView, StreamProgress, SubscriptionView,
 };
 pub use redelivery::kept::DeadLetterLimits;
 pub use redelivery::query::{DeadLetterAnswer, DeadLetterFailure, DeadLetterQuery};
@@ -112,6 +112,7 @@ pub use retained::source::CurrentRights;
 pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
 pub use streams::number::StreamNumber;
+pub use streams::position::{StreamPlace, StreamPosition};
 pub use streams::read::{StreamChunk, StreamCursorId, StreamReadError, StreamRequest};
 pub use streams::start::StreamStart;
 pub use streams::table::{Stream, StreamTable, TopicStreams, TrimmedOffset};

@@ -354,6 +354,17 @@ pub struct SubscriptionView {
     pub subscription: Subscription,
     /// Subscription Identifier.
     pub id: Option<SubscriptionId>,
+    /// Where a subscription to a stream is.
+    pub progress: Option<StreamProgress>,
+}
+
+/// Where a subscription to a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamProgress {
+    /// The first message that neither was sent nor is in the queue of the Session; `None`: it is not known yet.
+    pub next: Option<u64>,
+    /// How many sequences the stream has from there on.
+    pub lag: Option<u64>,
 }
 
 /// The greatest number of entries of one page. Each entry needs some hundred bytes and a few look-ups.

@@ -116,13 +116,15 @@ impl Shard {
         let mount_point = self.connection(id).and_then(|connection| connection.access.mount_point());
         let (requested, faults) = mount_subscriptions(mount_point, &rewritten.subscriptions);
         let mut answers = Vec::with_capacity(requested.len());
-        let subscriptions_max = self.subscriptions_max(slot);
+        let (subscriptions_max, mut stored) = (self.subscriptions_max(slot), None);
         for (place, subscription) in (part.start..).zip(&*requested) {
             let answer = if rewritten.is_unfit(place - part.start) {
                 Err(ReasonCode::TopicFilterInvalid)
             } else if place < subscriptions_max && !self.is_memory_short() && is_stream(&subscription.filter) {
                 // It is not in the index, whether it is granted or not.
-                Err(self.subscribe_stream((slot, id), (subscription, subscribe), turn))
+                let (reason_code, ticket) = self.subscribe_stream((slot, id), (subscription, subscribe), turn);
+                stored = stored.max(ticket);
+                Err(reason_code)
             } else if place < subscriptions_max && !self.is_memory_short() {
                 let fault = faults.get(place - part.start).copied().flatten();
                 self.check_subscribe(id, (subscription, fault), turn).map(|()| self.grant(id, subscription))
@@ -152,7 +154,7 @@ impl Shard {
         let subscriptions = last_of_each_filter(answers.into_iter().flatten());
         let subscription_id = subscribe.subscription_id;
         let wait = if subscriptions.is_empty() {
-            None
+            stored
         } else {
             let message_id = subscribe.user_properties.contains("message-id", "true");
             if message_id && let Some(entry) = self.sessions.get_mut(slot) {
@@ -288,7 +290,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot) else { return (Vec::new(), None) };
         let (key, filters) = (entry.subscriber.key, &*mount_filters(entry.owner.mount_point(), filters));
         let mut existed = self.shared.directory.unsubscribe(key, filters);
-        self.unsubscribe_streams(slot, filters, &mut existed);
+        self.unsubscribe_streams(slot, filters, &mut existed, turn);
         let code = |existed: &bool| if *existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
         let reason_codes: Vec<ReasonCode> = existed.iter().map(code).collect(); // [MQTT-3.10.4-1]
         let removed = filters.iter().zip(&existed).filter(|(_, existed)| **existed);

@@ -215,12 +215,13 @@ const CLIENTS: [Column; 9] = [
     Column::left("VERSION", |client| text(client, "/version")),
     Column::left("MOUNT POINT", |client| text(client, "/mount_point")),
 ];
-const SUBSCRIPTIONS: [Column; 5] = [
+const SUBSCRIPTIONS: [Column; 6] = [
     Column::left("FILTER", |entry| text(entry, "/filter")),
     Column::right("QOS", |entry| text(entry, "/maximum_qos")),
     Column::left("NO LOCAL", |entry| text(entry, "/no_local")),
     Column::left("RETAIN AS PUBLISHED", |entry| text(entry, "/retain_as_published")),
     Column::right("ID", |entry| text(entry, "/subscription_identifier")),
+    Column::right("LAG", |entry| text(entry, "/stream_lag")),
 ];
 const HISTORY: [Column; 7] = [
     Column::left("AT", |event| time(event, "/at")),

@@ -88,6 +88,11 @@ impl Outbound {
         (self.queue.len() - self.place_from(self.sent_until)) as u64
     }
 
+    /// The number of messages that this connection has not sent.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len() - self.place_from(self.cursor)
+    }
+
     /// The number of messages sent on this connection and not acknowledged.
     pub(super) const fn in_flight(&self) -> u32 {
         self.in_flight

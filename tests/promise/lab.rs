@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oncemq::broker::{
     Action, Answer, AuthenticationOutcome, ConnectionId, DelayedBatch, Event, Fetch, Peer, Recovered, Settings, Shard,
-    ShardMessage, Shared, Stream, StreamNumber, StreamTable, Ticket, TrimmedOffset, VerifiedUser,
+    ShardMessage, Shared, Stream, StreamNumber, StreamRequest, StreamTable, Ticket, TrimmedOffset, VerifiedUser,
 };
 use oncemq::codec::{ClientPacket, Connect, ServerPacket};
 use oncemq::routing::{Access, RetainedLimits, ShardId};
@@ -60,6 +60,9 @@ enum Step {
     Forwarded(usize, ShardMessage),
     Fetch(usize, Box<Fetch>),
     Prepare(usize, Box<DelayedBatch>),
+    ReadStream(usize, Box<StreamRequest>),
+    /// The stream has further messages.
+    Advanced(usize),
 }
 
 /// How the broker crashes.
@@ -105,13 +108,14 @@ impl Lab {
 
     /// Makes a stream of the messages of a topic.
     pub(crate) fn keep_stream(&mut self, topic: &'static str) {
-        let (number, topic) = (StreamNumber(1), TopicFilter::new(topic.into()).unwrap());
+        let (number, topic) = (STREAM, TopicFilter::new(topic.into()).unwrap());
         let trimmed_offset = TrimmedOffset::default();
         self.streams = StreamTable::new([Stream { number, name: "kept".into(), topic, is_open: true, trimmed_offset }]);
         self.log.open_stream();
         let shared = new_shared(self.shards.len());
         shared.set_streams(self.streams.clone());
         self.shards = new_shards(self.shards.len(), &self.settings, &shared);
+        self.shared = shared;
     }
 
     pub(crate) fn fail(&self, text: &str) -> ! {
@@ -213,6 +217,11 @@ impl Lab {
                 batch.grant(|_, _, _| Arc::new(self.access.clone()));
                 self.handle(shard, Event::DelayedPrepared(batch))
             }
+            Step::ReadStream(shard, request) => {
+                let chunk = Box::new(self.log.read_stream(*request));
+                self.handle(shard, Event::StreamRead(chunk))
+            }
+            Step::Advanced(shard) => self.handle(shard, Event::StreamAdvanced(STREAM)),
             Step::Fetch(shard, fetch) => {
                 let fetched = Box::new(self.log.read(*fetch));
                 self.handle(shard, Event::Fetched(fetched))
@@ -243,6 +252,10 @@ impl Lab {
         self.note(|_| "commit".to_owned());
         for (shard, ticket) in self.log.commit() {
             self.queue.push_back(Step::Persisted(shard, Ticket(ticket)));
+        }
+        if let Some(range) = self.log.stream_range() {
+            let queue = &mut self.queue;
+            self.shared.stream_advanced(STREAM, range, |shard| queue.push_back(Step::Advanced(usize::from(shard.0))));
         }
         Some(())
     }
@@ -301,7 +314,7 @@ impl Lab {
                 self.queue.push_back(Step::Forwarded(usize::from(shard.0), message));
             }
             Action::Fetch(fetch) => self.queue.push_back(Step::Fetch(shard, fetch)),
-            Action::ReadStream(_) => unreachable!("there are no streams"),
+            Action::ReadStream(request) => self.queue.push_back(Step::ReadStream(shard, request)),
             Action::PrepareDelayed(batch) => self.queue.push_back(Step::Prepare(shard, batch)),
             Action::Answer(_, answer) => self.answers.push(*answer),
             Action::Report(_) | Action::Sampled(_) => {}
@@ -380,6 +393,9 @@ impl Lab {
         let too_many = shared.restore(retained, retained_gone, keys);
         assert!(too_many.is_empty());
         shared.set_streams(self.streams.clone());
+        if let Some(range) = self.log.stream_range() {
+            shared.stream_advanced(STREAM, range, |_| ());
+        }
         shared.restore_dead_letters(dead_letters);
         self.shards = new_shards(shards, &self.settings, &shared);
         self.shared = shared;
@@ -421,6 +437,9 @@ impl Lab {
         self.clients[usize::try_from(connection.slot).unwrap()].name.to_owned()
     }
 }
+
+/// The stream, if there is one.
+const STREAM: StreamNumber = StreamNumber(1);
 
 pub(crate) fn new_shared(shards: usize) -> Arc<Shared> {
     let limits = RetainedLimits { retained_messages_max: 100, retained_bytes_max: 100_000 };

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex};
 
 use oncemq::broker::{
-    DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, StreamNumber, Ticket,
+    DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, StreamChunk, StreamNumber,
+    StreamRequest, StreamStart, Ticket,
 };
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{
@@ -194,6 +195,32 @@ impl Log {
         if self.appended.is_multiple_of(2) {
             keeper.sync();
         }
+    }
+
+    /// The messages of stream 1 that can be read, if there is one.
+    pub(crate) fn stream_range(&self) -> Option<Range<u64>> {
+        let reader = self.store.stream_reader(1)?;
+        Some(reader.oldest()..reader.end())
+    }
+
+    /// Reads the next messages of stream 1.
+    pub(crate) fn read_stream(&self, request: StreamRequest) -> StreamChunk {
+        let reader = self.store.stream_reader(1).unwrap();
+        let (from, mut chunk) = (request.from, request.answer());
+        let mut next = match from {
+            StreamStart::Sequence(sequence) => sequence.max(reader.oldest()),
+            StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_) => reader.oldest(),
+        };
+        let mut wants_more = true;
+        while wants_more && next < reader.end() {
+            let read = reader.read(next, usize::MAX, &mut |message| {
+                wants_more = chunk.add(message.sequence, message.timestamp, message.body);
+                if wants_more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            next = read.unwrap();
+        }
+        chunk.finish(next, reader.oldest());
+        chunk
     }
 
     /// The bodies of the messages of stream 1.

@@ -66,6 +66,8 @@ impl Store {
             | Record::SessionDetached { .. }
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }
+            | Record::StreamPosition { .. }
+            | Record::StreamPositionsRemoved { .. }
             | Record::DeduplicationRemoved { .. }
             | Record::RetainedObsolete(_)
             | Record::RetainedDeletion { .. }

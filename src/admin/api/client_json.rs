@@ -119,6 +119,10 @@ pub(super) struct SubscriptionJson {
     retain_as_published: bool,
     retain_handling: u8,
     subscription_identifier: Option<u32>,
+    /// Of a subscription to a stream: the first message that neither was sent nor is in the queue.
+    stream_next: Option<u64>,
+    /// Of a subscription to a stream: how many messages the stream has from there on.
+    stream_lag: Option<u64>,
 }
 
 impl ClientJson {
@@ -196,7 +200,7 @@ impl From<ConnectionView> for ConnectionJson {
 }
 
 impl From<SubscriptionView> for SubscriptionJson {
-    fn from(SubscriptionView { subscription, id }: SubscriptionView) -> Self {
+    fn from(SubscriptionView { subscription, id, progress }: SubscriptionView) -> Self {
         let options = subscription.options;
         Self {
             filter: subscription.filter.to_string(),
@@ -209,6 +213,8 @@ impl From<SubscriptionView> for SubscriptionJson {
                 RetainHandling::DoNotSend => 2,
             },
             subscription_identifier: id.map(|id| id.get()),
+            stream_next: progress.and_then(|progress| progress.next),
+            stream_lag: progress.and_then(|progress| progress.lag),
         }
     }
 }

@@ -324,7 +324,9 @@ impl Shard {
             self.report_session(slot, SessionChange::Ended { cause: "its connection ended" }, turn);
             return self.end_session(slot, turn);
         }
-        let will = match entry.will_at() {
+        let will_at = entry.will_at();
+        self.pause_streams(slot, turn);
+        let will = match will_at {
             _ if !had_will => WillState::Absent,
             will_at => WillState::of(will_at.filter(|at| *at > turn.now)),
         };

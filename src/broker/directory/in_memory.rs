@@ -229,7 +229,7 @@ impl Directory for InMemoryDirectory {
         let view = |(mut subscription, id): (Subscription, _)| {
             let Filter { share, topic_filter, is_exclusive } = &mut subscription.filter;
             *is_exclusive = share.is_none() && exclusive.has(topic_filter, key);
-            SubscriptionView { subscription, id }
+            SubscriptionView { subscription, id, progress: None }
         };
         let entries: Vec<_> = subscriptions.map(view).collect();
         let next = from.saturating_add(entries.len());

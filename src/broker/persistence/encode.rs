@@ -65,17 +65,13 @@ impl Record {
                 let queued = left.iter().flat_map(|id| states.map(|kind| RecordKey::of(*key, kind, *id)));
                 bytes.deletes.extend(queued);
             }
-            Self::Subscribed { key, subscriptions, subscription_id, message_id } => {
-                bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
-                bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
-                put_length(&mut bytes.body, subscriptions.len());
-                for subscription in subscriptions {
-                    put_subscription(&mut bytes.body, subscription);
-                }
-                bytes.body.push(u8::from(*message_id));
-            }
+            Self::Subscribed { .. } => self.put_subscribed(&mut bytes),
             Self::Unsubscribed { key, filters } => {
                 bytes.deletes = filters.iter().map(|filter| RecordKey::subscription(*key, filter)).collect();
+            }
+            Self::StreamPosition { key, position } => position.put(*key, &mut bytes),
+            Self::StreamPositionsRemoved { key, numbers } => {
+                bytes.deletes = numbers.iter().map(|number| RecordKey::stream_position(*key, *number)).collect();
             }
             Self::Accepted { .. } => self.put_accepted(&mut bytes),
             Self::DeduplicationRemoved { numbers } => {
@@ -128,6 +124,17 @@ impl Record {
         if let Some(mount_point) = owner.mount_point() {
             put_str(body, mount_point.as_str());
         }
+    }
+
+    fn put_subscribed(&self, bytes: &mut RecordBytes) {
+        let Self::Subscribed { key, subscriptions, subscription_id, message_id } = self else { return };
+        bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
+        bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
+        put_length(&mut bytes.body, subscriptions.len());
+        for subscription in subscriptions {
+            put_subscription(&mut bytes.body, subscription);
+        }
+        bytes.body.push(u8::from(*message_id));
     }
 
     fn put_accepted(&self, bytes: &mut RecordBytes) {

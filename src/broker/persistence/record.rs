@@ -6,6 +6,7 @@ use crate::broker::owner::Owner;
 use crate::broker::persistence::dead_letter::DeadLetter;
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::durability::Durability;
+use crate::broker::streams::position::StreamPosition;
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, StreamSequences, Subscriber};
@@ -81,6 +82,21 @@ pub enum Record {
         key: SessionKey,
         /// The removed Topic Filters.
         filters: Vec<Filter>,
+    },
+    /// A subscription to a stream was added, or its position has changed. If messages were put into the queue of its Session for that, their
+    /// records and this one are one change.
+    StreamPosition {
+        /// The Session.
+        key: SessionKey,
+        /// The subscription with its position.
+        position: Box<StreamPosition>,
+    },
+    /// Subscriptions to streams were removed.
+    StreamPositionsRemoved {
+        /// The Session.
+        key: SessionKey,
+        /// Their numbers in the Session.
+        numbers: Vec<u64>,
     },
     /// A message was accepted from a client or as a Will, or a retained message was replayed to a new subscription.
     Accepted {
@@ -306,6 +322,8 @@ impl Record {
             | Self::SessionGone { .. }
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
+            | Self::StreamPosition { .. }
+            | Self::StreamPositionsRemoved { .. }
             | Self::RetainedDeletion { .. }
             | Self::DeadLetterKept { .. }
             | Self::DeadLettersRemoved { .. }

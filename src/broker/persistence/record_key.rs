@@ -32,6 +32,7 @@ impl RecordKey {
     pub(in crate::broker) const REDELIVERY: u8 = 14;
     pub(in crate::broker) const STREAM: u8 = 15;
     pub(in crate::broker) const STREAM_MESSAGE: u8 = 16;
+    pub(in crate::broker) const STREAM_POSITION: u8 = 17;
     pub(in crate::broker) const DELAYED: u8 = 18;
     pub(in crate::broker) const RETAINED_DELETION: u8 = 19;
     pub(in crate::broker) const DEAD_LETTER: u8 = 24;
@@ -41,8 +42,7 @@ impl RecordKey {
         matches!(
             self.kind,
             Self::SESSION..=Self::CLOCK
-                | Self::REDELIVERY..=Self::STREAM_MESSAGE
-                | Self::DELAYED
+                | Self::REDELIVERY..=Self::DELAYED
                 | Self::RETAINED_DELETION
                 | Self::DEAD_LETTER
         )
@@ -57,7 +57,9 @@ impl RecordKey {
         let has_session = 0 < self.group && self.group <= NUMBER_MAX;
         match self.kind {
             Self::SUBSCRIPTION => has_session, // its number is a hash
-            Self::QUEUED | Self::RELEASED | Self::REDELIVERY => has_session && 0 < self.id && self.id <= NUMBER_MAX,
+            Self::QUEUED | Self::RELEASED | Self::REDELIVERY | Self::STREAM_POSITION => {
+                has_session && 0 < self.id && self.id <= NUMBER_MAX
+            }
             Self::RETAINED
             | Self::RETAINED_DELETION
             | Self::DEDUPLICATED
@@ -102,6 +104,11 @@ impl RecordKey {
 
     pub(in crate::broker) const fn stream(number: StreamNumber) -> Self {
         Self { group: number.group(), kind: Self::STREAM, id: 0 }
+    }
+
+    /// The position of a Session in a stream.
+    pub(in crate::broker) const fn stream_position(session: SessionKey, number: u64) -> Self {
+        Self::of(session, Self::STREAM_POSITION, number)
     }
 
     pub(in crate::broker) const fn dead_letter(number: u64) -> Self {

@@ -1,5 +1,6 @@
 //! Recovers the state of the previous run from its records.
 
+mod stored;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +14,7 @@ use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::dead_letter::{DeadLetter, DeadLetterInfo};
 use crate::broker::persistence::delayed_message::RecoveredDelayed;
-use crate::broker::persistence::encode::{
-    StoredDetached, StoredMessage, StoredSession, read_filter, read_queued, received_packet_id,
-};
+use crate::broker::persistence::encode::{StoredDetached, StoredMessage, StoredSession, read_filter, read_queued};
 use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained};
 use crate::broker::persistence::record_key::RecordKey;
@@ -23,6 +22,7 @@ use crate::broker::persistence::redelivery::read_redelivery;
 use crate::broker::persistence::retained_message::{read_retained, sequences};
 use crate::broker::persistence::stream_definition::StreamDefinition;
 use crate::broker::persistence::version_1::upgrade_record;
+use crate::broker::streams::position::StreamPosition;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{CompactMap, RetainedMessage, RetainedUsers, SessionKey};
 use crate::session::{Delivery, Redelivery, RestoredMessage};
@@ -66,6 +66,7 @@ struct Stored {
     queue: BTreeMap<u64, RestoredMessage>,
     received: BTreeSet<u64>,
     redeliveries: BTreeMap<u64, Redelivery>,
+    positions: BTreeMap<u64, StreamPosition>,
     message_ids: bool,
 }
 
@@ -131,6 +132,8 @@ pub struct RecoveredSession {
     pub queue: BTreeMap<u64, RestoredMessage>,
     /// The states of messages that its client refused, by sequence; some may not be in the queue any more.
     pub redeliveries: BTreeMap<u64, Redelivery>,
+    /// Its subscriptions to streams, with their positions.
+    pub positions: Vec<StreamPosition>,
     /// Packet Identifiers of received QoS 2 messages that wait for PUBREL.
     pub received: Vec<PacketId>,
     /// Whether its client requested the identity of each message.
@@ -196,6 +199,7 @@ impl Recovery {
             }
             RecordKey::RECEIVED => _ = stored.received.remove(&key.id),
             RecordKey::REDELIVERY => _ = stored.redeliveries.remove(&key.id),
+            RecordKey::STREAM_POSITION => _ = stored.positions.remove(&key.id),
             _ => {}
         }
     }
@@ -247,6 +251,9 @@ impl Recovery {
                 }
             }
             RecordKey::SUBSCRIPTION => self.stored(first.group).add_subscriptions(first.group, body, puts)?,
+            RecordKey::STREAM_POSITION => {
+                self.stored(first.group).positions.insert(first.id, StreamPosition::read(first.id, body)?);
+            }
             RecordKey::STREAM => {
                 self.streams.insert(first.group, StreamDefinition::read(first.group, body)?);
             }
@@ -349,49 +356,5 @@ impl Recovery {
             }
         }
         recovered
-    }
-}
-
-impl Stored {
-    /// Whether all records of the Session are deleted.
-    fn is_empty(&self) -> bool {
-        let Self { session, will, detached, subscriptions, queue, received, redeliveries, message_ids: _ } = self;
-        session.is_none()
-            && will.is_none()
-            && detached.is_none()
-            && subscriptions.is_empty()
-            && queue.is_empty()
-            && received.is_empty()
-            && redeliveries.is_empty()
-    }
-
-    /// The messages of shares in the queue.
-    fn share_messages(self) -> Vec<(u64, Delivery)> {
-        let shared = |(sequence, message)| match message {
-            RestoredMessage::Shared(delivery) => Some((sequence, *delivery)),
-            RestoredMessage::Queued { .. } | RestoredMessage::Released => None,
-        };
-        self.queue.into_iter().filter_map(shared).collect()
-    }
-
-    /// The Session, or what is left if it had ended.
-    fn finish(mut self, key: SessionKey) -> Result<RecoveredSession, Orphan> {
-        let Some(session) = self.session.take() else { return Err(Orphan { key, messages: self.share_messages() }) };
-        let detached = self.detached;
-        Ok(RecoveredSession {
-            key,
-            client_id: session.client_id,
-            owner: session.owner,
-            session_expiry_interval: detached.map_or(session.session_expiry_interval, |d| d.session_expiry_interval),
-            detached_at: detached.map(|detached| detached.at),
-            sent_until: detached.map_or(u64::MAX, |detached| detached.sent_until),
-            will: self.will,
-            subscriptions: self.subscriptions.into_values().collect(),
-            queue: self.queue,
-            redeliveries: self.redeliveries,
-            message_ids: self.message_ids,
-            has_expired: false,
-            received: self.received.into_iter().filter_map(received_packet_id).collect(),
-        })
     }
 }

@@ -1,6 +1,7 @@
 //! What only few Sessions have: messages that were dropped, an unusual end of the last connection, and subscriptions to streams.
 
 use crate::broker::counters::DropReason;
+use crate::broker::streams::cursor::Cursor;
 use crate::broker::streams::cursors::StreamCursors;
 
 /// Allocated when there is something to keep.
@@ -49,6 +50,11 @@ impl Incidents {
     /// The same, to add one.
     pub(in crate::broker) fn need_streams(&mut self) -> &mut StreamCursors {
         self.0.get_or_insert_default().streams.get_or_insert_default()
+    }
+
+    /// The Session moves to another shard.
+    pub(in crate::broker) fn reset_shard_state(&mut self) {
+        self.streams_mut().into_iter().flat_map(StreamCursors::iter_mut).for_each(Cursor::reset_shard_state);
     }
 
     /// Takes them out, while they are handled.

@@ -8,9 +8,11 @@ use crate::broker::directory::SubscriptionTerms;
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained, Record, WillState};
 use crate::broker::persistence::recovery::{Orphan, RecoveredSession};
+use crate::broker::sessions::incidents::Incidents;
 use crate::broker::sessions::rights::rights;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::streams::window::restored_streams;
 use crate::broker::timers::Timer;
 use crate::codec::Subscription;
 use crate::routing::{Access, LimitsClass, Location, RetainedMessage, SessionKey, Subscriber};
@@ -102,8 +104,11 @@ impl Shard {
             let ordinary = Subscription { filter: subscription.filter.ordinary(), options: subscription.options };
             self.shared.directory.subscribe(&subscriber, &[(&ordinary, *id)], terms);
         }
+        let mut incidents = Incidents::default();
+        incidents.put_streams(Box::new(restored_streams(recovered.positions, &access)));
         let entry = SessionSlot {
             owner,
+            incidents,
             session_expiry_interval,
             detached_at: since,
             last_end: Some(LastEnd::restored(detached_at.is_some())),

@@ -84,6 +84,7 @@ impl SessionSlot {
     pub(in crate::broker) fn reset_shard_state(&mut self) {
         self.session.forget_shard();
         self.replays.reset_shard_state();
+        self.incidents.reset_shard_state();
         self.last_ticket = Ticket::default();
         self.copies_held_until = Ticket::default();
     }

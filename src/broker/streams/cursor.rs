@@ -3,14 +3,15 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::broker::query::SubscriptionView;
+use crate::broker::query::{StreamProgress, SubscriptionView};
 use crate::broker::streams::marks::Marks;
 use crate::broker::streams::number::StreamNumber;
+use crate::broker::streams::position::{Kept, StreamPlace, StreamPosition};
 use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
 use crate::broker::streams::start::StreamStart;
 use crate::broker::streams::state::ReadKey;
 use crate::codec::{Matched, Qos, Subscription, SubscriptionId};
-use crate::session::{Delivery, DeliveryPlace};
+use crate::session::{Delivery, DeliveryPlace, Ticket};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
@@ -29,18 +30,13 @@ pub(in crate::broker) struct Cursor {
     wanted: Option<TopicFilter>,
     /// The same with the mount point of the client.
     filter: Option<TopicFilter>,
-    /// What is read next, once the chunk is sent.
-    next: StreamStart,
-    /// Messages that were accepted before this time, in milliseconds of the wall clock, are skipped until one was not.
-    since: Option<u64>,
+    /// Where it is; what is read next comes behind the chunk.
+    place: StreamPlace,
     state: CursorState,
     /// The next messages, and which of them is the next one. Subscriptions that read the same share them.
     chunk: Option<(Arc<Vec<StoredStreamMessage>>, usize)>,
-    /// The last message that was sent.
-    previous: Option<u64>,
-    /// What the next message says about those before it.
-    trimmed: Option<RangeInclusive<u64>>,
-    unreadable: Option<RangeInclusive<u64>>,
+    /// What is stored of it, if its Session is durable.
+    kept: Option<Box<Kept>>,
 }
 
 /// What a cursor without messages waits for.
@@ -66,11 +62,13 @@ pub(in crate::broker) struct Granted {
     pub(in crate::broker) wanted: Option<TopicFilter>,
     pub(in crate::broker) filter: Option<TopicFilter>,
     pub(in crate::broker) start: StreamStart,
+    /// Whether the subscription of the Session to the same messages goes on instead.
+    pub(in crate::broker) goes_on: bool,
 }
 
 impl Cursor {
     pub(in crate::broker) fn new(granted: Granted) -> Self {
-        let Granted { subscription, subscription_id, stream, name, wanted, filter, start } = granted;
+        let Granted { subscription, subscription_id, stream, name, wanted, filter, start, goes_on: _ } = granted;
         Self {
             subscription,
             subscription_id,
@@ -79,14 +77,88 @@ impl Cursor {
             name,
             wanted,
             filter,
-            next: start,
-            since: if let StreamStart::Time(since) = start { Some(since) } else { None },
+            place: StreamPlace::at(start),
             state: CursorState::Ready,
             chunk: None,
-            previous: None,
-            trimmed: None,
-            unreadable: None,
+            kept: None,
         }
+    }
+
+    /// The subscription of a durable Session after a start: as it was `granted`, at its stored position.
+    pub(in crate::broker) fn restored(granted: Granted, number: u64, place: StreamPlace) -> Self {
+        let kept = Some(Box::new(Kept::new(number, place.clone())));
+        Self { place, kept, ..Self::new(granted) }
+    }
+
+    /// The client has subscribed again, and goes on where it was.
+    pub(in crate::broker) fn renew(&mut self, granted: Granted) {
+        let Granted { subscription, subscription_id, filter, .. } = granted;
+        self.matched = Matched::new(subscription_id.into_iter().collect(), None);
+        (self.subscription, self.subscription_id, self.filter) = (subscription, subscription_id, filter);
+    }
+
+    /// Its position is stored under this number.
+    pub(in crate::broker) fn keep(&mut self, number: u64) {
+        self.kept = Some(Box::new(Kept::new(number, self.place.clone())));
+    }
+
+    /// What is stored of it; `None`: nothing.
+    pub(in crate::broker) fn kept(&self) -> Option<&Kept> {
+        self.kept.as_deref()
+    }
+
+    /// The position for the store, which has it from now on; `None`: it is not stored.
+    pub(in crate::broker) fn store_position(&mut self) -> Option<StreamPosition> {
+        let place = self.reached();
+        let kept = self.kept.as_deref_mut()?;
+        kept.place.clone_from(&place);
+        let (number, stream) = (kept.number, self.stream);
+        let (subscription, subscription_id) = (self.subscription.clone(), self.subscription_id);
+        Some(StreamPosition { number, stream, subscription, subscription_id, place })
+    }
+
+    /// How many messages it has passed that the stored position has not.
+    pub(in crate::broker) fn unstored(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.place.distance_to(&self.reached()))
+    }
+
+    /// The record with its position waits for this ticket.
+    pub(in crate::broker) fn wait_for(&mut self, ticket: Ticket) {
+        if let Some(kept) = &mut self.kept {
+            kept.wait = ticket;
+        }
+    }
+
+    /// Whether a timer is to be set for it, because nothing else continues it before `at`.
+    pub(in crate::broker) fn needs_timer(&mut self, now: Timestamp, at: Timestamp) -> bool {
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.retry_at <= now) else { return false };
+        kept.retry_at = at;
+        true
+    }
+
+    /// Its Session has no connection any more: what was read and not taken is read again.
+    pub(in crate::broker) fn pause(&mut self) {
+        self.place = self.reached();
+        self.chunk = None;
+        if !matches!(self.state, CursorState::Reading(_)) {
+            self.state = CursorState::Ready;
+        }
+    }
+
+    /// Its Session moves to another shard, which has reads and tickets of its own.
+    pub(in crate::broker) fn reset_shard_state(&mut self) {
+        self.pause();
+        self.state = CursorState::Ready;
+        if let Some(kept) = &mut self.kept {
+            (kept.wait, kept.retry_at) = Default::default();
+        }
+    }
+
+    /// The place behind the last message that was taken.
+    fn reached(&self) -> StreamPlace {
+        let next = self.chunk.as_ref().and_then(|(messages, place)| messages.get(*place));
+        let next = next.map_or(self.place.next, |stored| StreamStart::Sequence(stored.sequence));
+        StreamPlace { next, ..self.place.clone() }
     }
 
     /// Whether it is the subscription to this stream and this filter behind its name.
@@ -94,9 +166,14 @@ impl Cursor {
         &*self.name == name && self.wanted.as_ref() == wanted
     }
 
-    /// The subscription, for operators.
-    pub(in crate::broker) fn view(&self) -> SubscriptionView {
-        SubscriptionView { subscription: self.subscription.clone(), id: self.subscription_id }
+    /// The subscription, for operators. `end`: the sequence behind the last one of the stream.
+    pub(in crate::broker) fn view(&self, end: u64) -> SubscriptionView {
+        let next = match self.reached().next {
+            StreamStart::Sequence(next) => Some(next),
+            StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_) => None,
+        };
+        let progress = StreamProgress { next, lag: next.map(|next| end.saturating_sub(next)) };
+        SubscriptionView { subscription: self.subscription.clone(), id: self.subscription_id, progress: Some(progress) }
     }
 
     pub(in crate::broker) fn name(&self) -> &Arc<str> {
@@ -113,7 +190,7 @@ impl Cursor {
 
     /// The first sequence that was not read; `None`: it is not known yet.
     pub(in crate::broker) const fn next(&self) -> Option<u64> {
-        match self.next {
+        match self.place.next {
             StreamStart::Sequence(next) => Some(next),
             StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_) => None,
         }
@@ -122,7 +199,7 @@ impl Cursor {
     /// What is to be read; `None`: a read may not begin.
     pub(in crate::broker) fn wanted_read(&self, bytes_max: usize) -> Option<ReadKey> {
         let may_read = self.chunk.is_none() && self.state == CursorState::Ready;
-        let (stream, from, filter) = (self.stream, self.next, self.filter.clone());
+        let (stream, from, filter) = (self.stream, self.place.next, self.filter.clone());
         may_read.then_some(ReadKey { stream, from, filter, bytes_max })
     }
 
@@ -130,16 +207,17 @@ impl Cursor {
     pub(in crate::broker) fn on_read(&mut self, read: ReadMessages) {
         let ReadMessages { messages, next, oldest, unreadable } = read;
         self.state = CursorState::Ready;
-        if let StreamStart::Sequence(wanted) = self.next
+        let place = &mut self.place;
+        if let StreamStart::Sequence(wanted) = place.next
             && wanted < oldest
         {
-            self.trimmed = Some(joined(self.trimmed.take(), wanted..=oldest - 1));
+            place.trimmed = Some(joined(place.trimmed.take(), wanted..=oldest - 1));
         }
         if let Some(range) = unreadable {
-            self.unreadable = Some(joined(self.unreadable.take(), range));
+            place.unreadable = Some(joined(place.unreadable.take(), range));
         }
         let reached = next.max(oldest);
-        self.next = match self.next {
+        place.next = match place.next {
             StreamStart::Sequence(before) => StreamStart::Sequence(before.max(reached)),
             start @ (StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_)) => {
                 if reached == 0 {
@@ -158,6 +236,12 @@ impl Cursor {
         messages.get(*place).map(|stored| self.granted(stored))
     }
 
+    /// The bytes that the next message has in a queue, at most; `None`: there is none in memory.
+    pub(in crate::broker) fn next_bytes(&self) -> Option<usize> {
+        let (messages, place) = self.chunk.as_ref()?;
+        messages.get(*place).map(|stored| stored.queued_bytes_max())
+    }
+
     fn granted(&self, stored: &StoredStreamMessage) -> Qos {
         stored.message.qos.min(self.subscription.options.qos)
     }
@@ -171,10 +255,10 @@ impl Cursor {
             self.chunk = None;
         }
         let stored = stored?;
-        if self.since.is_some_and(|since| stored.timestamp < since) {
+        if self.place.since.is_some_and(|since| stored.timestamp < since) {
             return None;
         }
-        self.since = None;
+        self.place.since = None;
         (stored.expires_at > now).then_some(stored)
     }
 
@@ -185,9 +269,9 @@ impl Cursor {
             stream: &self.name,
             sequence: stored.sequence,
             timestamp: stored.timestamp,
-            previous: self.previous,
-            trimmed: self.trimmed.as_ref(),
-            unreadable: self.unreadable.as_ref(),
+            previous: self.place.previous,
+            trimmed: self.place.trimmed.as_ref(),
+            unreadable: self.place.unreadable.as_ref(),
         });
         let properties = marks.map(|marks| marks.before(&stored.message.properties));
         let mut message = stored.into_message();
@@ -200,7 +284,8 @@ impl Cursor {
 
     /// The message with this sequence is sent.
     pub(in crate::broker) fn sent(&mut self, sequence: u64) {
-        (self.previous, self.trimmed, self.unreadable) = (Some(sequence), None, None);
+        let place = &mut self.place;
+        (place.previous, place.trimmed, place.unreadable) = (Some(sequence), None, None);
     }
 }
 

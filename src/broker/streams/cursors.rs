@@ -1,7 +1,9 @@
 //! All subscriptions of one Session to streams.
 
 use crate::broker::query::SubscriptionView;
+use crate::broker::streams::board::StreamBoard;
 use crate::broker::streams::cursor::{Cursor, CursorState};
+use crate::broker::streams::number::StreamNumber;
 use crate::topic::TopicFilter;
 
 /// The subscriptions of a Session to streams, each once.
@@ -30,22 +32,47 @@ impl StreamCursors {
         self.cursors.iter().any(|cursor| cursor.is(name, wanted))
     }
 
-    /// Removes that subscription. Returns whether there was one.
-    pub(in crate::broker) fn remove(&mut self, name: &str, wanted: Option<&TopicFilter>) -> bool {
-        let before = self.cursors.len();
-        self.cursors.retain(|cursor| !cursor.is(name, wanted));
-        self.cursors.len() < before
+    /// The same, to change it.
+    pub(in crate::broker) fn find(&mut self, name: &str, wanted: Option<&TopicFilter>) -> Option<&mut Cursor> {
+        self.cursors.iter_mut().find(|cursor| cursor.is(name, wanted))
+    }
+
+    /// Removes that subscription. Returns it if there was one.
+    pub(in crate::broker) fn remove(&mut self, name: &str, wanted: Option<&TopicFilter>) -> Option<Cursor> {
+        let place = self.cursors.iter().position(|cursor| cursor.is(name, wanted))?;
+        Some(self.cursors.remove(place))
+    }
+
+    /// Removes the subscriptions to a stream. Returns the numbers of the stored ones.
+    pub(in crate::broker) fn remove_all_of(&mut self, stream: StreamNumber) -> Vec<u64> {
+        let removed = self.cursors.extract_if(.., |cursor| cursor.stream == stream);
+        removed.filter_map(|cursor| Some(cursor.kept()?.number)).collect()
+    }
+
+    /// The lowest number that no stored subscription of the Session has.
+    pub(in crate::broker) fn free_number(&self) -> u64 {
+        let is_free =
+            |number: &u64| !self.iter().any(|cursor| cursor.kept().is_some_and(|kept| kept.number == *number));
+        (1..).find(is_free).unwrap_or(u64::MAX)
+    }
+
+    /// The subscriptions, to change them.
+    pub(in crate::broker) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Cursor> {
+        self.cursors.iter_mut()
     }
 
     /// The subscriptions.
-    #[cfg(test)]
     pub(in crate::broker) fn iter(&self) -> impl Iterator<Item = &Cursor> {
         self.cursors.iter()
     }
 
     /// The subscriptions behind the first `skipped`, for operators.
-    pub(in crate::broker) fn views(&self, skipped: usize) -> impl Iterator<Item = SubscriptionView> + '_ {
-        self.cursors.iter().skip(skipped).map(Cursor::view)
+    pub(in crate::broker) fn views<'a>(
+        &'a self,
+        skipped: usize,
+        board: &'a StreamBoard,
+    ) -> impl Iterator<Item = SubscriptionView> + 'a {
+        self.cursors.iter().skip(skipped).map(|cursor| cursor.view(board.range(cursor.stream).end))
     }
 
     /// The subscription whose read has this number.

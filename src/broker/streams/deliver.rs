@@ -47,10 +47,20 @@ impl Shard {
         access: &Access,
         turn: &mut Turn<'_>,
     ) -> usize {
+        let is_durable = self.sessions.get(slot).is_some_and(SessionSlot::is_durable);
         let is_marked = self.connection(id).is_some_and(|connection| connection.version.has_properties());
         let (mut handled, mut sent) = (0, 0);
         for _ in 0..cursors.len() {
             let Some(cursor) = cursors.current() else { break };
+            if is_durable && cursor.kept().is_some() {
+                handled += self.fill_window((slot, key, id), cursor, access, turn);
+                cursors.rotate();
+                if handled >= MESSAGES_PER_TURN {
+                    self.defer_stream((slot, key), turn);
+                    break;
+                }
+                continue;
+            }
             let mut is_blocked = false;
             while handled < MESSAGES_PER_TURN
                 && let Some(qos) = cursor.next_qos()
@@ -96,6 +106,9 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let Some(cursor) = cursors.current() else { return };
+        if cursor.kept().is_some() && !self.may_read_window((slot, key, id), cursor, turn) {
+            return;
+        }
         match cursor.state() {
             CursorState::Reading(_) => return,
             CursorState::Failed(at) if at > turn.now => return,
@@ -124,7 +137,7 @@ impl Shard {
     }
 
     /// Whether the client has room for a message of a stream at this QoS: in its outgoing buffer, and in its Receive Maximum.
-    fn has_room_for_stream(&self, slot: usize, id: ConnectionId, qos: Qos) -> bool {
+    pub(super) fn has_room_for_stream(&self, slot: usize, id: ConnectionId, qos: Qos) -> bool {
         let Some(entry) = self.sessions.get(slot) else { return false };
         let Some(connection) = self.connection(id) else { return false };
         entry.session.is_open()
@@ -134,7 +147,7 @@ impl Shard {
     }
 
     /// Whether the client will flush or acknowledge something, or its CONNACK or SUBACK will be sent.
-    fn is_awaited(&self, slot: usize, id: ConnectionId) -> bool {
+    pub(super) fn is_awaited(&self, slot: usize, id: ConnectionId) -> bool {
         let Some(entry) = self.sessions.get(slot) else { return true };
         let Some(connection) = self.connection(id) else { return true };
         connection.unsent_bytes() > 0
@@ -173,6 +186,7 @@ impl Shard {
             let mut removed = None;
             while let Some(cursor) = entry.incidents.streams_mut().and_then(|streams| streams.reading(read)) {
                 match error {
+                    None if entry.connection.is_none() => cursor.set_state(CursorState::Ready),
                     None => cursor.on_read(messages.clone()),
                     Some(StreamReadError::Temporary) => {
                         let at = turn.now + RETRY_PAUSE;
@@ -181,12 +195,15 @@ impl Shard {
                     }
                     Some(StreamReadError::Gone) => {
                         cursor.set_state(CursorState::Ready);
-                        removed = Some(Arc::clone(cursor.name()));
+                        removed = Some((Arc::clone(cursor.name()), cursor.stream));
                     }
                 }
             }
             match removed {
-                Some(name) => self.end_for_stream(slot, &name, turn),
+                Some((name, stream)) => {
+                    self.forget_positions(slot, stream, turn);
+                    self.end_for_stream(slot, &name, turn);
+                }
                 None if error.is_none() => self.streams.defer(place),
                 None => {}
             }
@@ -232,7 +249,7 @@ impl Shard {
     }
 
     /// Continues in a later turn, after other events.
-    fn defer_stream(&mut self, place: (usize, SessionKey), turn: &Turn<'_>) {
+    pub(super) fn defer_stream(&mut self, place: (usize, SessionKey), turn: &Turn<'_>) {
         self.streams.defer(place);
         self.timers.set(turn.now + PAUSE, Timer::Streams);
     }

@@ -16,6 +16,16 @@
 //! | another attempt to read, after an error of the disk | `Timer::StreamRetry` |
 //! | the next message of the stream | `Event::StreamAdvanced`; the cursor compares the end again after it has registered, so none is missed |
 //!
+//! In a Session that outlives its connection, the messages go through the queue of the Session, a [window](window) at a time, and the position is stored
+//! with them.
+//!
+//! | such a cursor waits for | woken by |
+//! | --- | --- |
+//! | the record of its last window | `Event::Persisted` |
+//! | room in the queue of its Session | PUBACK and others, as for Receive Maximum; `Timer::StreamRetry` if no message is in flight |
+//! | room on the disk, a congested store | the same |
+//! | the next connection of its Session | CONNECT |
+//!
 //! A cursor pauses no connection, so Keep Alive is as ever. Its memory is one chunk of at most [`CHUNK_BYTES_MAX`](deliver::CHUNK_BYTES_MAX) bytes or
 //! one message. What is in the chunk is checked against the access rules when it is sent, so a reload applies at once.
 
@@ -27,8 +37,10 @@ pub(in crate::broker) mod marks;
 pub(in crate::broker) mod name;
 pub(in crate::broker) mod number;
 pub(in crate::broker) mod offset;
+pub(in crate::broker) mod position;
 pub(in crate::broker) mod read;
 pub(in crate::broker) mod start;
 pub(in crate::broker) mod state;
 pub(in crate::broker) mod subscribe;
 pub(in crate::broker) mod table;
+pub(in crate::broker) mod window;

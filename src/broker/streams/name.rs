@@ -83,6 +83,12 @@ impl InvalidTarget {
     }
 }
 
+/// Whether a SUBSCRIBE says where the subscription to a stream begins.
+pub(in crate::broker) fn has_offset(filter: &Filter, properties: &EncodedUserProperties) -> bool {
+    let text = filter.topic_filter.as_str().strip_prefix(PREFIX).unwrap_or_default();
+    text.split('/').next().is_some_and(|level| level.contains('@')) || properties.iter().any(|(name, _)| name == OFFSET)
+}
+
 fn offset_property(properties: &EncodedUserProperties) -> Result<Option<StreamStart>, InvalidTarget> {
     let mut offsets = properties.iter().filter(|(name, _)| *name == OFFSET).map(|(_, value)| value);
     let Some(offset) = offsets.next() else { return Ok(None) };

@@ -199,6 +199,12 @@ fn read(body: &[u8], filter: Option<&TopicFilter>, buffer: &mut BytesMut) -> Opt
 }
 
 impl StoredStreamMessage {
+    /// The bytes that a copy of it has in a queue, at most.
+    pub(in crate::broker) fn queued_bytes_max(&self) -> usize {
+        let Message { topic, properties, payload, .. } = &self.message;
+        topic.as_str().len() + properties.as_bytes().len() + payload.len() + COPY_BYTES
+    }
+
     /// The message as it is sent: it has no journey, because it may be sent any number of times.
     pub(in crate::broker) fn into_message(self) -> Arc<Message> {
         Arc::new(Message { is_noted: false, ..self.message })
@@ -207,6 +213,8 @@ impl StoredStreamMessage {
 
 /// The size of a buffer that the messages of a chunk share.
 const BUFFER_BYTES: usize = 32 << 10;
+/// What a copy of a message has in a queue in addition: the properties that say where it is, and the entry of the queue.
+const COPY_BYTES: usize = 768;
 /// No further message is looked at in one read after this number of bytes, also if none was wanted.
 const VISITED_MAX: usize = 4 << 20;
 /// What a message counts at least, in bytes.

@@ -16,7 +16,7 @@ use crate::timestamp::Timestamp;
 use crate::topic::{TopicFilter, TopicName};
 
 /// What each stream has.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::broker::tests) struct FakeStreams {
     streams: BTreeMap<StreamNumber, FakeStream>,
     /// The next reads fail for this reason.
@@ -26,7 +26,7 @@ pub(in crate::broker::tests) struct FakeStreams {
     pub(in crate::broker::tests) visited: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct FakeStream {
     oldest: u64,
     end: u64,
@@ -135,6 +135,16 @@ impl Harness {
         stream.oldest = oldest;
         stream.end = stream.end.max(oldest);
         self.publish_progress(number);
+    }
+
+    /// Takes the streams of a broker that has ended.
+    pub(super) fn take_streams_of(&mut self, before: &Self) {
+        self.streams = before.streams.clone();
+        let (shared, table) = (Arc::clone(&self.shards[0].shared), before.shards[0].shared.streams());
+        shared.set_streams(StreamTable::new(table.iter().map(|stream| Stream::clone(stream))));
+        for (number, stream) in &self.streams.streams {
+            shared.stream_advanced(*number, stream.oldest..stream.end, |_| ());
+        }
     }
 
     /// Makes messages unreadable.

@@ -194,6 +194,11 @@ impl Harness {
         self.restarted(records, settings(), |_| ())
     }
 
+    /// The same with these settings.
+    pub(super) fn crash_with(&mut self, records: usize, settings: Settings) {
+        *self = self.restarted(records, settings, |_| ());
+    }
+
     fn restarted(&self, records: usize, settings: Settings, prepare: fn(&mut Recovered)) -> Self {
         let mut next = Self::with_retained(self.shards.len(), settings, self.retained_limits);
         next.now = self.now;
@@ -206,6 +211,7 @@ impl Harness {
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
         next.shards[0].shared.restore_dead_letters(dead_letters);
+        next.take_streams_of(self);
         let mut actions = Vec::new();
         for session in sessions {
             next.shards[0].restore(next.now, *session, Arc::new(self.restored_access.clone()), &mut actions);
@@ -598,7 +604,7 @@ impl Harness {
 
     /// Asserts that each subscription to a stream of a connected client has a pending event that continues it.
     fn check_streams(&self, shard: usize) {
-        let Shard { connections, sessions, streams, timers, .. } = &self.shards[shard];
+        let Shard { connections, sessions, streams, timers, pipeline, .. } = &self.shards[shard];
         for connection in connections.iter() {
             let Some(slot) = connection.session() else { continue };
             let Some(entry) = sessions.get(slot) else { continue };
@@ -613,7 +619,10 @@ impl Harness {
                     }
                     CursorState::CaughtUp => streams.waits(cursor.stream, place) || is_ready,
                     CursorState::Failed(_) => timers.is_set(Timer::StreamRetry(place.0, place.1)),
-                    CursorState::Ready => is_ready || is_awaited,
+                    CursorState::Ready => {
+                        let is_stored = cursor.kept().is_none_or(|kept| pipeline.is_stable(kept.wait));
+                        is_ready || is_awaited || !is_stored || timers.is_set(Timer::StreamRetry(place.0, place.1))
+                    }
                 };
                 assert!(has_waker, "nothing continues {cursor:?}");
             }

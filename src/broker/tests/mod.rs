@@ -56,6 +56,8 @@ mod settings_changed;
 mod shared;
 mod silent;
 mod stream_histories;
+mod stream_position_histories;
+mod stream_positions;
 mod stream_subscriptions;
 mod streams;
 mod subscribe;

@@ -268,9 +268,6 @@ fn refusals_have_words() {
     ] {
         assert_eq!(suback(&mut harness, client, packet), (code, Some(words.into())));
     }
-    let client = harness.connect(durable("d"));
-    let (code, words) = suback(&mut harness, client, subscribe("$stream/s", Q1));
-    assert!(code == 0x83 && words.unwrap().contains("Session Expiry Interval 0"));
 }
 
 #[test]

@@ -40,6 +40,11 @@ impl Session {
         self.outgoing.queue().map_or(0, Outbound::unsent)
     }
 
+    /// The number of messages that this connection has not sent.
+    pub fn waiting(&self) -> usize {
+        self.outgoing.queue().map_or(0, Outbound::waiting)
+    }
+
     /// The number of messages sent on this connection and not acknowledged.
     pub fn in_flight(&self) -> u32 {
         self.outgoing.queue().map_or(0, Outbound::in_flight)

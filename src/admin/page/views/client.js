@@ -170,6 +170,7 @@ const SUBSCRIPTIONS = [
   { title: "No Local", cell: ({ no_local }) => yesNo(no_local) },
   { title: "Retain As Published", cell: ({ retain_as_published }) => yesNo(retain_as_published) },
   { title: "Retain Handling", cell: ({ retain_handling }) => retain_handling },
+  { title: "Lag", cell: ({ stream_lag }) => stream_lag },
 ];
 
 const QUEUE = [
