@@ -14,6 +14,7 @@ use super::shared::Shared;
 use super::shortage::Shortage;
 use super::stream::StreamMessage;
 use super::stream_files::OpenStream;
+use super::streams::StreamRecovered;
 use super::timing::{now, wall_time};
 
 /// Writes stable messages to their streams, syncs the streams at intervals, and then lets the log forget the messages: until then it has them,
@@ -68,30 +69,60 @@ impl StreamKeeper {
     }
 
     fn write_within(&mut self, patience: Duration) -> Progress {
+        if self.shared.streams.has_behind.load(Ordering::SeqCst) {
+            return match self.catch_up() {
+                Ok(()) => self.written(0),
+                Err(error) => self.not_written(&error),
+            };
+        }
         let Some(chunk) = self.shared.streams.backlog.take(patience) else { return Progress::Idle };
         match self.write_chunk(&chunk) {
-            Ok(()) => {
-                self.unsynced += chunk.bytes();
-                let has_relieved = self.shared.pending.remove_stream_bytes(chunk.bytes());
-                if self.shared.streams.set_shortage(None) || has_relieved {
-                    (self.signals.on_pressure)();
-                }
-                Progress::Worked
-            }
-            Err(error) => match Shortage::of(&error) {
-                Some(shortage) => {
+            Ok(()) => self.written(chunk.bytes()),
+            Err(error) => {
+                if Shortage::of(&error).is_some() {
                     self.shared.streams.backlog.put_back(chunk);
-                    if self.shared.streams.set_shortage(Some(shortage)) {
-                        (self.signals.on_pressure)();
-                    }
-                    Progress::Blocked
                 }
-                None => {
-                    self.fail(&error);
-                    Progress::Failed
-                }
-            },
+                self.not_written(&error)
+            }
         }
+    }
+
+    fn written(&mut self, bytes: usize) -> Progress {
+        self.unsynced += bytes;
+        let has_relieved = self.shared.pending.remove_stream_bytes(bytes);
+        if self.shared.streams.set_shortage(None) || has_relieved {
+            (self.signals.on_pressure)();
+        }
+        Progress::Worked
+    }
+
+    fn not_written(&self, error: &io::Error) -> Progress {
+        let Some(shortage) = Shortage::of(error) else {
+            self.fail(error);
+            return Progress::Failed;
+        };
+        if self.shared.streams.set_shortage(Some(shortage)) {
+            (self.signals.on_pressure)();
+        }
+        Progress::Blocked
+    }
+
+    /// Writes what only the log has had since the start.
+    fn catch_up(&self) -> io::Result<()> {
+        // A stream that is opened meanwhile sets it again.
+        self.shared.streams.has_behind.store(false, Ordering::SeqCst);
+        let groups: Vec<u64> = self.shared.streams.logs().keys().copied().collect();
+        for group in groups {
+            let mut logs = self.shared.streams.logs();
+            let Some(stream) = logs.get_mut(&group).filter(|stream| stream.is_behind) else { continue };
+            let written = self.shared.rewrite(group, &mut stream.log, &mut StreamRecovered::default());
+            written.inspect_err(|_| self.shared.streams.has_behind.store(true, Ordering::SeqCst))?;
+            stream.is_behind = false;
+            let end = stream.log.next();
+            drop(logs);
+            (self.signals.on_advance)(group, end);
+        }
+        Ok(())
     }
 
     fn write_chunk(&self, chunk: &Chunk) -> io::Result<()> {

@@ -130,6 +130,11 @@ impl StreamLog {
         self.synced
     }
 
+    /// Changes the size of the segments that begin from now on.
+    pub const fn set_segment_bytes(&mut self, segment_bytes: u64) {
+        self.options.segment_bytes = segment_bytes;
+    }
+
     /// A reader. It can be cloned, and outlives the log.
     pub fn reader(&self) -> StreamReader {
         self.reader.clone()

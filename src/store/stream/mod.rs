@@ -7,11 +7,13 @@ mod error;
 mod format;
 mod index;
 mod log;
+mod name;
 mod options;
 mod reader;
 mod recovery;
 mod retention;
 mod segments;
+mod verify;
 mod walk;
 
 pub use self::error::StreamReadError;
@@ -19,6 +21,10 @@ pub use self::format::StreamMessage;
 pub use self::log::StreamLog;
 pub use self::options::{Retention, StreamOpened, StreamOptions};
 pub use self::reader::StreamReader;
+pub use self::verify::StreamReport;
+
+pub(super) use self::name::{read_name, write_name};
+pub(super) use self::verify::verify;
 
 #[cfg(test)]
 mod tests;

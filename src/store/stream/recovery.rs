@@ -9,6 +9,7 @@ use super::super::recovery::{QUARANTINE, copy_file, find_resume};
 use super::super::report::Damage;
 use super::format::{Messages, StreamHeader, VERSION, decode_mark};
 use super::index::{INDEX_FILE_BYTES_MAX, IndexFile, Indexed, index_name, index_number};
+use super::name::NEW_NAME;
 use super::options::StreamOpened;
 use super::segments::Segment;
 
@@ -33,12 +34,34 @@ pub(super) struct Scan {
 /// Reads the headers and indexes of all segments, and the segments that have no index. Moves unreadable files to the quarantine.
 pub(super) fn scan(disk: &dyn Disk, stream: u32) -> io::Result<Scan> {
     let names = disk.list()?;
-    for name in names.iter().filter(|name| [NEW, NEW_MARK].contains(&name.as_str())) {
+    for name in names.iter().filter(|name| [NEW, NEW_MARK, NEW_NAME].contains(&name.as_str())) {
         disk.remove(name)?;
     }
+    let (mut scan, unreadable) = read(disk, stream, &names, Indexes::Used)?;
+    // The copies are for inspection only, so a failure doesn't prevent the start.
+    let _ = scan.quarantine(disk, &unreadable);
+    Ok(scan)
+}
+
+/// Whether a segment with a valid index is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Indexes {
+    /// It is not.
+    Used,
+    /// It is.
+    Ignored,
+}
+
+/// Reads the files with these names without changing any. Also returns the names and sizes of segments without a valid header.
+pub(super) fn read(
+    disk: &dyn Disk,
+    stream: u32,
+    names: &[String],
+    indexes: Indexes,
+) -> io::Result<(Scan, BTreeMap<String, u64>)> {
     let mut opened = StreamOpened::default();
-    let mark = read_mark(disk, &names, stream, &mut opened)?;
-    let mut found = Headers::read(disk, &names, stream)?;
+    let mark = read_mark(disk, names, stream, &mut opened)?;
+    let mut found = Headers::read(disk, names, stream)?;
     let mut scan = Scan {
         segments: VecDeque::with_capacity(found.known.len()),
         opened,
@@ -51,7 +74,7 @@ pub(super) fn scan(disk: &dyn Disk, stream: u32) -> io::Result<Scan> {
     };
     let known = std::mem::take(&mut found.known);
     for (at, found_segment) in known.iter().enumerate() {
-        scan.read_segment(disk, found_segment, known.get(at + 1).map(|next| next.header))?;
+        scan.read_segment(disk, (found_segment, indexes), known.get(at + 1).map(|next| next.header))?;
     }
     let last = known.last().map(|last| last.header.number);
     if last.is_none_or(|last| last.saturating_add(1) != scan.next_number) {
@@ -63,11 +86,9 @@ pub(super) fn scan(disk: &dyn Disk, stream: u32) -> io::Result<Scan> {
     let current = last.filter(|_| scan.tail.is_some());
     scan.stray_indexes = indexes.filter(|number| !used.contains(number) || Some(*number) == current).collect();
     scan.report_unreadable(&found.unreadable);
-    // The copies are for inspection only, so a failure doesn't prevent the start.
-    let _ = scan.quarantine(disk, &found.unreadable);
     scan.opened.segments = scan.segments.len();
     scan.next = scan.next.max(scan.mark);
-    Ok(scan)
+    Ok((scan, found.unreadable))
 }
 
 /// A segment with a valid header, or else a valid index that has its header.
@@ -122,7 +143,7 @@ impl Scan {
     fn read_segment(
         &mut self,
         disk: &dyn Disk,
-        found: &FoundSegment,
+        (found, indexes): (&FoundSegment, Indexes),
         following: Option<StreamHeader>,
     ) -> io::Result<()> {
         let header = found.header;
@@ -137,7 +158,9 @@ impl Scan {
             return Ok(());
         }
         match &found.index {
-            Some(IndexFile { end, length, index, .. }) if cap.is_none_or(|cap| *end <= cap) => {
+            Some(IndexFile { end, length, index, .. })
+                if indexes == Indexes::Used && cap.is_none_or(|cap| *end <= cap) =>
+            {
                 (segment.end, segment.length, segment.index) = (*end, *length, index.clone());
                 self.next = *end;
             }
