@@ -110,7 +110,7 @@ impl Drop for StreamPin<'_> {
 }
 
 /// Names in the directory of a stream that are not of its messages.
-const NOT_COPIED: [&str; 5] = ["lock", "new", "oldest.new", "name.new", "quarantine"];
+const NOT_COPIED: [&str; 6] = ["lock", "new", "oldest.new", "name.new", "compacted.new", "quarantine"];
 
 /// Prevents that segments are freed, until it is dropped.
 pub(super) struct SegmentPin<'a>(&'a Shared);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::backlog::Chunk;
 use super::commit::Progress;
+use super::compacting::Compacting;
 use super::level::Level;
 use super::options::Signals;
 use super::shared::Shared;
@@ -22,25 +23,27 @@ use super::timing::{now, wall_time};
 ///
 /// [`Store`](super::Store) runs it on a thread, because neither a commit nor a publisher waits for it; a simulation calls its steps.
 pub struct StreamKeeper {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     signals: Signals,
     /// Bytes written since the last sync.
     unsynced: usize,
     level: Level,
     /// The number of calls of [`sync`](Self::sync).
     syncs: u32,
+    pub(super) compacting: Compacting,
 }
 
 impl StreamKeeper {
     pub(super) fn new(shared: Arc<Shared>, signals: Signals, level: Level) -> Self {
-        Self { shared, signals, unsynced: 0, level, syncs: 0 }
+        Self { shared, signals, unsynced: 0, level, syncs: 0, compacting: Compacting::default() }
     }
 
     /// Works until the store is closed and everything is written.
     pub(super) fn run(mut self) {
-        let mut synced_at = now();
+        let (mut synced_at, mut compacts) = (now(), false);
         loop {
             let patience = SYNC_INTERVAL.saturating_sub(synced_at.elapsed());
+            let patience = if compacts { patience.min(COMPACTION_PAUSE) } else { patience };
             // Nothing is added after that.
             let is_closed = self.shared.streams.backlog.is_closed();
             let progress = self.write_within(patience);
@@ -53,11 +56,12 @@ impl StreamKeeper {
                     self.sync();
                     return;
                 }
-                Progress::Worked | Progress::Idle => {}
+                Progress::Worked | Progress::Idle => compacts = self.compact(),
             }
             if synced_at.elapsed() >= SYNC_INTERVAL || self.unsynced >= UNSYNCED_BYTES_MAX {
                 self.sync();
                 self.retain(wall_time());
+                self.begin_compaction();
                 synced_at = now();
             }
         }
@@ -186,7 +190,7 @@ impl StreamKeeper {
         }
     }
 
-    fn fail(&self, error: &io::Error) {
+    pub(super) fn fail(&self, error: &io::Error) {
         let reason = format!("a stream: {error}");
         self.shared.pending.fail(reason.clone());
         (self.signals.on_failure)(&reason);
@@ -203,6 +207,9 @@ impl Drop for StreamKeeper {
 
 /// How long the log keeps messages that are written to their streams, beside their syncs.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two steps of a compaction, so that it leaves the disk and the processor to others.
+const COMPACTION_PAUSE: Duration = Duration::from_millis(1);
 
 /// At the level `crash`, one in this many calls syncs: a loss of power takes half a minute.
 const CRASH_SYNCS: u32 = 30;

@@ -8,6 +8,7 @@ mod backlog;
 mod backup;
 mod batch;
 mod commit;
+mod compacting;
 mod disk;
 mod entry;
 mod error;
@@ -77,7 +78,8 @@ pub use self::read::Body;
 pub use self::report::{Damage, Recovered, Report};
 pub use self::shortage::Shortage;
 pub use self::stream::{
-    Retention, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader, StreamReport,
+    Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
+    StreamReport,
 };
 use self::stream_files::numbers_in;
 pub use self::stream_files::{StreamDisk, StreamNumbers};

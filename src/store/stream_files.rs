@@ -9,7 +9,7 @@ use std::{fs, io};
 use super::backlog::Backlog;
 use super::disk::Disk;
 use super::shortage::Shortage;
-use super::stream::{Retention, StreamLog, StreamReader};
+use super::stream::{Retention, StreamKey, StreamLog, StreamReader};
 
 /// The groups of streams begin here.
 const GROUPS_BEGIN: u64 = 1 << 63;
@@ -72,6 +72,8 @@ pub(super) struct OpenStream {
     pub(super) retention: Retention,
     /// Whether the log has messages from before the start that the files do not have, because a resource had run out.
     pub(super) is_behind: bool,
+    /// The key of its messages, of which the last one is kept.
+    pub(super) key: Option<Arc<StreamKey>>,
 }
 
 impl StreamFiles {

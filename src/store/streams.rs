@@ -13,7 +13,7 @@ use super::keys::{Key, NUMBERED};
 use super::shared::Shared;
 use super::shortage::Shortage;
 use super::stream::{
-    Retention, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReader, read_name, write_name,
+    Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReader, read_name, write_name,
 };
 use super::stream_files::{OpenStream, group_of};
 use super::timing::wall_time;
@@ -75,9 +75,17 @@ impl Store {
         }
         self.shared.pending.set_next_number(group, next);
         streams.add_reader(group, log.reader());
-        streams.logs().insert(group, OpenStream { disk, log, retention, is_behind: shortage.is_some() });
+        streams.logs().insert(group, OpenStream { disk, log, retention, is_behind: shortage.is_some(), key: None });
         self.start_keeper()?;
         Ok(recovered)
+    }
+
+    /// From now on, only the last message of each key is kept in the complete segments of an open stream, as far as they were compacted. `None`: all
+    /// messages are kept.
+    pub fn set_stream_key(&self, number: u32, key: Option<Arc<StreamKey>>) {
+        if let Some(stream) = self.shared.streams.logs().get_mut(&group_of(number)) {
+            stream.key = key;
+        }
     }
 
     /// Writes the name of an open stream into its directory, so that [`stream_names`](Self::stream_names) finds it.

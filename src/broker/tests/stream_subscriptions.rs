@@ -569,7 +569,8 @@ fn messages_that_a_client_does_not_take_are_given_back_when_memory_is_short() {
 
 #[test]
 fn a_session_has_at_most_64_subscriptions_to_streams() {
-    let mut harness = with_stream(1, 3, Q0);
+    let mut harness = Harness::with(1, Settings { subscriptions_per_session_max: 100, ..settings() });
+    harness.add_stream("s", STREAM, TrimmedOffset::Refuse);
     let client = harness.connect(transient("c"));
     for number in 1..=STREAMS_PER_SESSION_MAX {
         let filter = format!("$stream/s@earliest/t/{number}");

@@ -5,7 +5,8 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::broker::{
-    RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamNumber, StreamTable, TrimmedOffset,
+    RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamKey, StreamNumber, StreamTable,
+    TrimmedOffset,
 };
 use crate::config;
 use crate::server::clock::wall_time;
@@ -15,7 +16,7 @@ use crate::server::store::handle::{SEGMENT_MICROSECONDS_MAX, keys};
 use crate::server::store::stream_progress::StreamProgress;
 use crate::server::stream_error::StreamError;
 use crate::server::systemd::notify;
-use crate::store::{Entry, Level, Retention, Room, Shortage, Store, StreamRecovered, Urgency};
+use crate::store::{self, Entry, Level, Retention, Room, Shortage, Store, StreamRecovered, Urgency};
 use crate::topic::TopicFilter;
 
 /// Opens the streams, and stores their definitions.
@@ -79,9 +80,10 @@ impl Streams {
                     log_line!(StoreDamaged { reason = reason }, "stream {name}: {reason}");
                 }
                 let (number, created) = (StreamNumber(number), wall_time().0);
-                StreamDefinition { number, name, topic: topic.clone(), created, bounds: StreamBounds::default() }
+                let bounds = StreamBounds::default();
+                StreamDefinition { number, name, topic: topic.clone(), created, bounds, key: None }
             });
-            (definition.topic, definition.bounds) = (topic, bounds(stream));
+            (definition.topic, definition.bounds, definition.key) = (topic, bounds(stream), key(stream));
         }
         for definition in wanted.values() {
             // It reads the last segment, and each one without an index.
@@ -120,12 +122,17 @@ impl Streams {
     }
 
     fn open(&self, definition: &StreamDefinition) -> Result<(), StreamError> {
-        let StreamDefinition { number, name, bounds, .. } = definition;
+        let StreamDefinition { number, name, bounds, key, .. } = definition;
         let Some(store) = &self.store else { return Ok(()) };
         let StreamBounds { max_age, max_bytes, max_messages } = *bounds;
         let retention = Retention { max_age, max_bytes, max_messages };
         let failed = |source| StreamError::Files { name: Arc::clone(name), source };
         let StreamRecovered { opened, lost, .. } = store.open_stream(number.0, retention).map_err(failed)?;
+        let of = |key: &StreamKey| -> Arc<store::StreamKey> {
+            let key = key.clone();
+            Arc::new(move |body| key.of(body))
+        };
+        store.set_stream_key(number.0, key.as_ref().map(of));
         for damage in opened.damages {
             log_line!(StoreDamaged { reason = %damage }, "stream {name}: a part is damaged: {damage}");
         }
@@ -153,6 +160,13 @@ impl Streams {
         store.announce(Urgency::Awaited);
         Ok(())
     }
+}
+
+fn key(stream: &config::Stream) -> Option<StreamKey> {
+    Some(match stream.key.as_ref()? {
+        config::StreamKey::Topic => StreamKey::Topic,
+        config::StreamKey::UserProperty(name) => StreamKey::UserProperty(name.as_str().into()),
+    })
 }
 
 fn bounds(stream: &config::Stream) -> StreamBounds {

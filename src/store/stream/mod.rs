@@ -3,6 +3,7 @@
 //! One thread owns the [`StreamLog`] and appends, syncs and trims. Any number of threads read with [`StreamReader`]s
 //! meanwhile. `docs/STORAGE.md` describes the format.
 
+mod compaction;
 mod error;
 mod format;
 mod index;
@@ -16,6 +17,7 @@ mod segments;
 mod verify;
 mod walk;
 
+pub use self::compaction::StreamKey;
 pub use self::error::StreamReadError;
 pub use self::format::StreamMessage;
 pub use self::log::StreamLog;
@@ -23,6 +25,7 @@ pub use self::options::{Retention, StreamOpened, StreamOptions};
 pub use self::reader::StreamReader;
 pub use self::verify::StreamReport;
 
+pub(super) use self::compaction::{Compaction, Step};
 pub(super) use self::name::{read_name, write_name};
 pub(super) use self::verify::verify;
 

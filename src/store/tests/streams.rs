@@ -502,3 +502,40 @@ fn the_check_of_a_store_reads_the_streams_completely() {
     assert_eq!(names, ["streams/1/0000000002.seg"]);
     assert!(matches!(restore(directory.path(), &directory.path().join("second")), Err(OpenError::Damaged { .. })));
 }
+
+/// A store whose stream 1 keeps the last message of each first byte.
+fn with_key(disk: &SimDisk) -> Kept {
+    let kept = Kept::open(disk, &small()).unwrap();
+    let key: Arc<StreamKey> = Arc::new(|body| body.get(..1).map(std::borrow::Cow::Borrowed));
+    kept.store.set_stream_key(1, Some(key));
+    kept
+}
+
+#[test]
+fn a_stream_with_a_key_is_compacted_in_steps_and_not_while_a_backup_runs() {
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    for number in 0..60_u8 {
+        kept.append(&[0, 1], &[number % 3; 300]).unwrap();
+        kept.committer.commit();
+        kept.keeper.write();
+    }
+    kept.keeper.sync();
+    let pin = crate::store::backup::StreamPin::new(&kept.store.shared.streams);
+    kept.keeper.begin_compaction();
+    while kept.keeper.compact() {}
+    assert_eq!((kept.read(0).len(), kept.read(1).len()), (60, 60));
+    drop(pin);
+    // A pass compares with few keys in tests.
+    for _ in 0..9 {
+        while kept.keeper.compact() {}
+        kept.keeper.begin_compaction();
+    }
+    let keys = kept.read(0);
+    assert!(keys.len() < 30, "{}", keys.len());
+    assert_eq!(keys.into_iter().rev().take(3).map(|(_, body)| body[0]).collect::<Vec<_>>(), [2, 1, 0]);
+    assert_eq!(kept.read(1).len(), 60, "the other stream has no key");
+    assert!(!kept.keeper.compact(), "there is nothing to do");
+    kept.append(&[0], &[1; 10]).unwrap();
+    assert_eq!(kept.given[0].last_key_value().unwrap().0, &61);
+}
