@@ -96,6 +96,13 @@ impl Broker {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What the check of its store prints, once it does not run any more.
+    #[track_caller]
+    fn check(&mut self) -> String {
+        self.kill();
+        self.run(&["store", "check"])
+    }
+
     /// Publishes at QoS 1, and waits for each acknowledgement.
     #[track_caller]
     fn publish(&self, topic: &str, payloads: impl IntoIterator<Item = String>) {
@@ -313,6 +320,34 @@ fn a_backup_has_the_streams() {
     let kept = broker.kept(1);
     assert_eq!(kept.len(), 201);
     assert_eq!(kept.last_key_value(), Some((&201, &"next".to_owned())));
+}
+
+#[test]
+fn a_stream_whose_definition_is_lost_is_found_by_its_name() {
+    let stream = |name: &str| format!("[[streams]]\nname = \"{name}\"\ntopic = \"{name}\"\n");
+    let mut broker = Broker::start("crash", &(stream("a") + &stream("b")));
+    broker.publish("a", (0..3).map(|number| format!("<a{number}>")));
+    broker.publish("b", ["<b>".to_owned()]);
+    wait_for("the messages", || (broker.figure("a", "next") == 4 && broker.figure("b", "next") == 2).then_some(()));
+    broker.kill();
+    for file in fs::read_dir(broker.path().join("data/log")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    broker.configure("crash", &(stream("new") + &stream("b") + &stream("a")));
+    broker.restart();
+    assert_eq!(["a", "b", "new"].map(|name| broker.figure(name, "next")), [4, 2, 1]);
+    broker.publish("new", ["<new>".to_owned()]);
+    broker.publish("b", ["<c>".to_owned()]);
+    wait_for("the new messages", || {
+        (broker.figure("new", "next") == 2 && broker.figure("b", "next") == 3).then_some(())
+    });
+    let checked = broker.check();
+    assert!(checked.contains("stream 1    a: "), "{checked}");
+    let kept = [1, 2, 3].map(|number| broker.kept(number).into_values().collect::<Vec<_>>());
+    assert_eq!(kept, [vec!["a0", "a1", "a2"], vec!["b", "c"], vec!["new"]]);
 }
 
 const PUBLISHERS: usize = 4;

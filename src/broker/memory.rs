@@ -12,7 +12,7 @@
 //! | queues of other Sessions, and messages of durability `none` | `queued_messages_max`, `queued_bytes_max` | from `High` on, a new message is dropped if 16 messages or 64 KiB wait |
 //! | retained messages | `retained_messages_max`, `retained_bytes_max`, and half of `memory_max` | from `High` on, a new one is refused with 0x97 |
 //! | replays of retained messages | a cursor for each subscription | as unsent bytes |
-//! | subscriptions to streams | one chunk for each, of 128 KiB and one message, and only while its client reads | chunks of 8 KiB |
+//! | subscriptions to streams | one chunk for each, of 128 KiB and one message, and only while its client reads | from `High` on, chunks of 8 KiB; those that wait for their clients are given back, and read again later |
 //! | SUBSCRIBE and UNSUBSCRIBE packets that are handled in parts | one for each connection, of `maximum_packet_size` | – |
 //! | Wills, Sessions, connections | `connections_max`, `sessions_max` | from `High` on, CONNECT is refused with 0x88; from `Critical` on, connections are closed when they are accepted |
 //! | connections of users with `connections_max` | one Client Identifier for each connection | as connections |
@@ -59,6 +59,9 @@ impl Shard {
             self.routes.get_or_insert_default().limit(level);
             self.history.limit(level);
             self.journeys.limit(level);
+            if level >= MemoryLevel::High && before < MemoryLevel::High {
+                self.give_back_streams();
+            }
             self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, level);
             let limits = LimitTable::new(&self.settings, |limits| adapted(limits, level));
             if limits != self.limits {

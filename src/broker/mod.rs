@@ -111,6 +111,7 @@ pub use report::{
 pub use retained::source::CurrentRights;
 pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
+pub use streams::key::StreamKey;
 pub use streams::number::StreamNumber;
 pub use streams::position::{StreamPlace, StreamPosition};
 pub use streams::read::{StreamChunk, StreamCursorId, StreamReadError, StreamRequest};

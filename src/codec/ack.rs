@@ -1,3 +1,6 @@
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::{BufMut, BytesMut};
 use bytestring::ByteString;
 
@@ -26,7 +29,27 @@ pub struct AckDetails {
     pub reason_string: Option<ByteString>,
     /// In the order of the packet.
     pub user_properties: UserProperties,
+    /// Further ones, which [`complete`](Self::complete) adds. They are not encoded before.
+    pub late: Option<Late>,
 }
+
+/// User Properties that are not known before the packet is sent.
+#[derive(Debug, Clone)]
+pub struct Late(pub Arc<dyn LateUserProperties>);
+
+/// What knows them then.
+pub trait LateUserProperties: fmt::Debug + Send + Sync {
+    /// The properties, in the order of the packet.
+    fn user_properties(&self) -> UserProperties;
+}
+
+impl PartialEq for Late {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Late {}
 
 impl Ack {
     /// An acknowledgement without properties.
@@ -97,6 +120,14 @@ impl AckDetails {
     pub fn encoded_len_max(&self) -> usize {
         let pairs = self.user_properties.iter().map(|(name, value)| name.len() + value.len() + USER_PROPERTY_BYTES);
         self.reason_string.as_ref().map_or(0, |text| text.len() + REASON_STRING_BYTES) + pairs.sum::<usize>()
+    }
+
+    /// The same with the properties that are known by now; `None`: there are none.
+    #[must_use]
+    pub fn complete(&self) -> Option<Self> {
+        let further = self.late.as_ref()?.0.user_properties();
+        let user_properties = self.user_properties.iter().cloned().chain(further).collect();
+        Some(Self { user_properties, late: None, ..self.clone() })
     }
 
     /// Returns `None` if there are no properties.

@@ -32,7 +32,7 @@ mod user_properties;
 mod v3;
 mod version;
 
-pub use ack::{Ack, AckDetails};
+pub use ack::{Ack, AckDetails, Late, LateUserProperties};
 pub use answer_terms::AnswerTerms;
 pub use auth::Auth;
 pub use connack::{Connack, ConnackProperties};

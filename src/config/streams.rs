@@ -23,9 +23,22 @@ pub struct Stream {
     /// The oldest messages are removed if there are more. `None`: no bound.
     #[serde(default)]
     pub max_messages: Option<u64>,
+    /// What the key of a message is: of each key, the last message is kept, and earlier ones are removed in the background. `None`: all are kept.
+    #[serde(default)]
+    pub key: Option<StreamKey>,
     /// What happens to a subscription that begins with a message that was removed.
     #[serde(default)]
     pub trimmed_offset: TrimmedOffset,
+}
+
+/// What the key of a message is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamKey {
+    /// `key = "topic"`: its topic.
+    Topic,
+    /// `key = { user_property = "NAME" }`: the value of its first User Property with this name. A message without one is kept.
+    UserProperty(String),
 }
 
 /// What happens to a subscription that begins with a message that a stream does not keep any more.
@@ -64,6 +77,11 @@ impl Stream {
         if self.max_bytes.is_some_and(|bytes| bytes < MAX_BYTES_MIN) {
             problem("max_bytes", "must be at least \"1MiB\"");
         }
+        if let Some(StreamKey::UserProperty(name)) = &self.key
+            && !(1..=PROPERTY_BYTES_MAX).contains(&name.len())
+        {
+            problem("key", "must name a User Property of 1 to 256 bytes");
+        }
         if self.max_messages == Some(0) {
             problem("max_messages", "must be at least 1");
         }
@@ -88,6 +106,7 @@ pub(super) fn problems(streams: &[Stream], durability: Durability) -> Vec<Proble
 }
 
 const NAME_MAX: usize = 64;
+const PROPERTY_BYTES_MAX: usize = 256;
 const TOPIC_BYTES_MAX: usize = 1_024;
 /// Retention is enforced once a second.
 const MAX_AGE_MIN: Duration = Duration::from_secs(1);
@@ -117,6 +136,10 @@ mod tests {
         assert_eq!(one("name = 'a'\ntopic = 'a'\nmax_age = '10ms'"), ["streams[0].max_age"]);
         assert_eq!(one("name = 'a'\ntopic = 'a'\nmax_bytes = '1KiB'"), ["streams[0].max_bytes"]);
         assert_eq!(one("name = 'a'\ntopic = 'a'\nmax_messages = 0"), ["streams[0].max_messages"]);
+        assert_eq!(one("name = 'a'\ntopic = 'a'\nkey = 'topic'"), [""; 0]);
+        assert_eq!(one("name = 'a'\ntopic = 'a'\nkey = { user_property = 'device' }"), [""; 0]);
+        assert_eq!(one("name = 'a'\ntopic = 'a'\nkey = { user_property = '' }"), ["streams[0].key"]);
+        assert!(toml::from_str::<Config>("[[streams]]\nname = 'a'\ntopic = 'a'\nkey = 'payload'").is_err());
         let twice = "[[streams]]\nname = 'a'\ntopic = 'a'\n[[streams]]\nname = 'a'\ntopic = 'b'\n";
         assert_eq!(problems(twice), ["streams[1].name"]);
     }

@@ -14,6 +14,12 @@ pub enum StreamError {
         /// The cause.
         source: io::Error,
     },
+    /// The directories of streams can't be read.
+    #[error("the directories of the streams: {source}")]
+    Directory {
+        /// The cause.
+        source: io::Error,
+    },
     /// The store does not take a definition.
     #[error("stream {name}: {source}")]
     Refused {

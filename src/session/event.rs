@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::{Delivery, Limits, Link, Parking, Rights};
-use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket, UserProperties};
+use crate::codec::{ClientPacket, Connack, Late, PacketId, Qos, ReasonCode, ServerPacket, UserProperties};
 
 /// The number of a record that a shard passed to the store. Each shard counts from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -48,6 +48,8 @@ pub enum Event {
         wait: Option<Ticket>,
         /// The User Properties, if they fit.
         told: UserProperties,
+        /// Further ones, which are known when `wait` is stable.
+        late: Option<Late>,
     },
     /// The [`Action::Publish`](super::Action::Publish) of a message at QoS 1 or 2 is refused.
     Refused {

@@ -117,8 +117,8 @@ impl Session {
             Event::Answered { packet_id, qos, reason_code, wait, duplicate } => {
                 self.on_answered(Answer { packet_id, qos, reason_code, wait, duplicate }, None, actions);
             }
-            Event::AnsweredInDetail { packet_id, qos, reason_code, wait, told } => {
-                self.on_answered_in_detail((packet_id, qos), reason_code, (wait, told), actions);
+            Event::AnsweredInDetail { packet_id, qos, reason_code, wait, told, late } => {
+                self.on_answered_in_detail((packet_id, qos), reason_code, (wait, (told, late)), actions);
             }
             Event::Refused { packet_id, qos, reason_code, sentence } => {
                 self.on_answered(Answer::refusal(packet_id, qos, reason_code), Some(&sentence), actions);
@@ -348,7 +348,13 @@ impl Session {
     }
 
     /// Sends a response, or omits it if it is too large for the client.
-    fn send_response(&mut self, packet: ServerPacket, actions: &mut impl Actions) {
+    fn send_response(&mut self, mut packet: ServerPacket, actions: &mut impl Actions) {
+        if let ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack) = &packet
+            && ack.details.is_some()
+            && let Some(link) = &self.connection.link
+        {
+            link.complete(&mut packet);
+        }
         let fits = self.connection.link.as_ref().is_some_and(|link| link.takes(&packet));
         match &packet {
             ServerPacket::Connack(_) if !fits => {

@@ -1,7 +1,7 @@
 //! Acknowledgements that refuse, and the sentences that tell the client why.
 
 use super::link::Link;
-use crate::codec::{Ack, AckDetails, ReasonCode, ServerPacket, UserProperties};
+use crate::codec::{Ack, AckDetails, Late, ReasonCode, ServerPacket, UserProperties};
 
 impl Link {
     /// The Reason String of a PUBACK or PUBREC with an error, if the client accepts it. `sentence`: the cause, if it is
@@ -17,18 +17,32 @@ impl Link {
     /// Tells the client that its message is a duplicate by its `dedup-id`, if the client accepts that. [MQTT-3.1.2-29]
     #[cold]
     pub(super) fn details_of_duplicate(&self, ack: &Ack) -> Option<Box<AckDetails>> {
-        self.details_told(ack, vec![("duplicate".into(), "true".into())])
+        self.details_told(ack, (vec![("duplicate".into(), "true".into())], None))
     }
 
     /// These User Properties of a PUBACK or PUBREC, if the client accepts them. [MQTT-3.1.2-29]
     #[cold]
-    pub(super) fn details_told(&self, ack: &Ack, user_properties: UserProperties) -> Option<Box<AckDetails>> {
+    pub(super) fn details_told(
+        &self,
+        ack: &Ack,
+        (user_properties, late): (UserProperties, Option<Late>),
+    ) -> Option<Box<AckDetails>> {
         if !self.request_problem_information {
             return None;
         }
-        let details = Some(Box::new(AckDetails { reason_string: None, user_properties }));
+        let details = Some(Box::new(AckDetails { reason_string: None, user_properties, late }));
         let packet = ServerPacket::Puback(Ack { details: details.clone(), ..*ack });
         details.filter(|_| self.takes(&packet)) // [MQTT-3.4.2-3] [MQTT-3.5.2-3]
+    }
+
+    /// Adds to an acknowledgement what is known only now, if that fits.
+    pub(super) fn complete(&self, packet: &mut ServerPacket) {
+        let (ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack)) = packet else { return };
+        let Some(details) = ack.details.as_ref().and_then(|details| details.complete()) else { return };
+        let details = Some(Box::new(details));
+        if self.takes(&ServerPacket::Puback(Ack { details: details.clone(), ..*ack })) {
+            ack.details = details; // [MQTT-3.4.2-3] [MQTT-3.5.2-3]
+        }
     }
 
     /// PUBREL or PUBCOMP for a Packet Identifier that is not in use. `packet` is its kind.

@@ -8,7 +8,8 @@ use super::format::{segment_name, segment_number};
 use super::recovery::{self, copy_file};
 use super::report::{Recovered, Report};
 use super::shared::Shared;
-use super::stream_files::StreamFiles;
+use super::stream::verify;
+use super::stream_files::{StreamFiles, numbers_in};
 use super::{STREAMS, Store};
 
 impl Store {
@@ -25,7 +26,7 @@ impl Store {
             copy_file(&*hold.0.disk, &name, &copy, &name, bytes)?;
         }
         // After the log, so that the files of the streams have what the copy of the log does not have.
-        for (number, disk) in self.shared.streams.directories() {
+        for (number, disk) in self.shared.streams.disks() {
             copy_stream(&*disk, &to.join(STREAMS).join(number.to_string()))?;
         }
         Ok(copy.sync_names()?)
@@ -45,9 +46,26 @@ pub fn check(directory: &Path, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result
     }
 }
 
+/// Reads a store that no process has open, with the files of its streams, without changing it. The damages of streams are among those of the
+/// report, with the path below the directory as their name.
+pub fn check_all(directory: &Path) -> Result<Report, OpenError> {
+    let mut report = check(directory, &mut |_| {})?;
+    let streams = directory.join(STREAMS);
+    for number in numbers_in(&streams)? {
+        let disk = Directory::open(&streams.join(number.to_string()))?;
+        let mut stream = verify(&disk, number)?;
+        for damage in &mut stream.damages {
+            damage.name = format!("{STREAMS}/{number}/{}", damage.name);
+        }
+        report.damages.extend_from_slice(&stream.damages);
+        report.streams.push(stream);
+    }
+    Ok(report)
+}
+
 /// Creates a store in an empty directory from a backup, which must be intact.
 pub fn restore(from: &Path, to: &Path) -> Result<Report, OpenError> {
-    let report = check(from, &mut |_| {})?;
+    let report = check_all(from)?;
     if let Some(first) = report.damages.first() {
         return Err(OpenError::Damaged { count: report.damages.len(), first: first.clone() });
     }
@@ -56,12 +74,9 @@ pub fn restore(from: &Path, to: &Path) -> Result<Report, OpenError> {
     for name in names.iter().filter(|name| segment_number(name).is_some()) {
         copy_file(&source, name, &copy, name, u64::MAX)?;
     }
-    if names.iter().any(|name| name == STREAMS) {
-        let streams = Directory::open_unlocked(&from.join(STREAMS))?.list()?;
-        for number in streams.iter().filter(|name| name.parse::<u32>().is_ok()) {
-            let stream = Directory::open(&from.join(STREAMS).join(number))?;
-            copy_stream(&stream, &to.join(STREAMS).join(number))?;
-        }
+    for number in numbers_in(&from.join(STREAMS))? {
+        let stream = Directory::open(&from.join(STREAMS).join(number.to_string()))?;
+        copy_stream(&stream, &to.join(STREAMS).join(number.to_string()))?;
     }
     copy.sync_names()?;
     Ok(report)
@@ -77,10 +92,10 @@ fn copy_stream(from: &dyn Disk, to: &Path) -> Result<(), OpenError> {
 }
 
 /// Prevents that messages of streams are removed, until it is dropped.
-struct StreamPin<'a>(&'a StreamFiles);
+pub(super) struct StreamPin<'a>(&'a StreamFiles);
 
 impl<'a> StreamPin<'a> {
-    fn new(streams: &'a StreamFiles) -> Self {
+    pub(super) fn new(streams: &'a StreamFiles) -> Self {
         streams.pins.fetch_add(1, Ordering::SeqCst);
         // A removal that has begun ends first.
         drop(streams.logs());
@@ -95,7 +110,7 @@ impl Drop for StreamPin<'_> {
 }
 
 /// Names in the directory of a stream that are not of its messages.
-const NOT_COPIED: [&str; 3] = ["lock", "new", "quarantine"];
+const NOT_COPIED: [&str; 6] = ["lock", "new", "oldest.new", "name.new", "compacted.new", "quarantine"];
 
 /// Prevents that segments are freed, until it is dropped.
 pub(super) struct SegmentPin<'a>(&'a Shared);

@@ -41,7 +41,7 @@ enum Source<'a> {
     Verified(&'a [u8]),
     VerifiedAlone(&'a Bytes),
     /// On the disk, in the entry at the second place. The key has the first one.
-    Disk(&'a Store, Key, Place, Place),
+    Disk(&'a Shared, Key, Place, Place),
 }
 
 /// The bytes of a segment that one read returned.
@@ -70,9 +70,9 @@ impl<'a> Found<'a> {
             }
             Source::Verified(body) => Ok(Body::in_window(body, false)),
             Source::VerifiedAlone(body) => Ok(Body::alone(body.clone(), false)),
-            Source::Disk(store, key, place, entry) => {
-                let body = store.shared.read_body(entry);
-                if store.is_at(key, place) { body } else { Err(io::ErrorKind::Interrupted.into()) }
+            Source::Disk(shared, key, place, entry) => {
+                let body = shared.read_body(entry);
+                if shared.is_at(key, place) { body } else { Err(io::ErrorKind::Interrupted.into()) }
             }
         }
     }
@@ -87,43 +87,8 @@ impl Store {
 
     /// Reads what is stored under a key from the disk, and passes it to `visitor`; `None` if there is none, or its entry is not stable. `visitor` is
     /// called again if it returns an error because the key was moved.
-    pub fn read_key<T>(&self, key: Key, mut visitor: impl FnMut(Found<'_>) -> io::Result<T>) -> io::Result<Option<T>> {
-        loop {
-            let Some(place) = self.shared.log().index.get(key) else { return Ok(None) };
-            match self.read_place(key, place, &mut visitor) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read.map(Some),
-            }
-        }
-    }
-
-    fn read_place<T>(
-        &self,
-        key: Key,
-        place: Place,
-        visitor: &mut impl FnMut(Found<'_>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let entry = place.position();
-        let is_version_1 = place.segment < self.shared.first_current;
-        let read = if is_version_1 {
-            self.shared.read_version_1(place)
-        } else {
-            self.shared.read_part(place).map(Bytes::from)
-        };
-        // If the key still has this place, its segment wasn't freed and overwritten meanwhile.
-        if !self.is_at(key, place) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        let bytes = read?;
-        if is_version_1 {
-            return visitor(Found { part: &[], entry, source: Source::VerifiedAlone(&bytes) });
-        }
-        let (part, entry) = part_at(&bytes, place).ok_or(io::ErrorKind::InvalidData)?;
-        visitor(Found { part, entry: entry.position(), source: Source::Disk(self, key, place, entry) })
-    }
-
-    fn is_at(&self, key: Key, place: Place) -> bool {
-        self.shared.log().index.get(key) == Some(place)
+    pub fn read_key<T>(&self, key: Key, visitor: impl FnMut(Found<'_>) -> io::Result<T>) -> io::Result<Option<T>> {
+        self.shared.read_key(key, visitor)
     }
 
     /// Passes what is stored under each key to `visitor`, in the order of the keys; `None` if there is nothing. Entries that are close
@@ -170,6 +135,47 @@ impl Store {
             }
             located.is_current = log.index.get(located.key) == Some(place);
         }
+    }
+}
+
+impl Shared {
+    pub(super) fn read_key<T>(
+        &self,
+        key: Key,
+        mut visitor: impl FnMut(Found<'_>) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        loop {
+            let Some(place) = self.log().index.get(key) else { return Ok(None) };
+            match self.read_place(key, place, &mut visitor) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read.map(Some),
+            }
+        }
+    }
+
+    fn read_place<T>(
+        &self,
+        key: Key,
+        place: Place,
+        visitor: &mut impl FnMut(Found<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let entry = place.position();
+        let is_version_1 = place.segment < self.first_current;
+        let read = if is_version_1 { self.read_version_1(place) } else { self.read_part(place).map(Bytes::from) };
+        // If the key still has this place, its segment wasn't freed and overwritten meanwhile.
+        if !self.is_at(key, place) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let bytes = read?;
+        if is_version_1 {
+            return visitor(Found { part: &[], entry, source: Source::VerifiedAlone(&bytes) });
+        }
+        let (part, entry) = part_at(&bytes, place).ok_or(io::ErrorKind::InvalidData)?;
+        visitor(Found { part, entry: entry.position(), source: Source::Disk(self, key, place, entry) })
+    }
+
+    fn is_at(&self, key: Key, place: Place) -> bool {
+        self.log().index.get(key) == Some(place)
     }
 }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use super::backlog::Chunk;
 use super::commit::Progress;
+use super::compacting::Compacting;
 use super::level::Level;
 use super::options::Signals;
 use super::shared::Shared;
 use super::shortage::Shortage;
 use super::stream::StreamMessage;
 use super::stream_files::OpenStream;
+use super::streams::StreamRecovered;
 use super::timing::{now, wall_time};
 
 /// Writes stable messages to their streams, syncs the streams at intervals, and then lets the log forget the messages: until then it has them,
@@ -21,25 +23,27 @@ use super::timing::{now, wall_time};
 ///
 /// [`Store`](super::Store) runs it on a thread, because neither a commit nor a publisher waits for it; a simulation calls its steps.
 pub struct StreamKeeper {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     signals: Signals,
     /// Bytes written since the last sync.
     unsynced: usize,
     level: Level,
     /// The number of calls of [`sync`](Self::sync).
     syncs: u32,
+    pub(super) compacting: Compacting,
 }
 
 impl StreamKeeper {
     pub(super) fn new(shared: Arc<Shared>, signals: Signals, level: Level) -> Self {
-        Self { shared, signals, unsynced: 0, level, syncs: 0 }
+        Self { shared, signals, unsynced: 0, level, syncs: 0, compacting: Compacting::default() }
     }
 
     /// Works until the store is closed and everything is written.
     pub(super) fn run(mut self) {
-        let mut synced_at = now();
+        let (mut synced_at, mut compacts) = (now(), false);
         loop {
             let patience = SYNC_INTERVAL.saturating_sub(synced_at.elapsed());
+            let patience = if compacts { patience.min(COMPACTION_PAUSE) } else { patience };
             // Nothing is added after that.
             let is_closed = self.shared.streams.backlog.is_closed();
             let progress = self.write_within(patience);
@@ -52,11 +56,12 @@ impl StreamKeeper {
                     self.sync();
                     return;
                 }
-                Progress::Worked | Progress::Idle => {}
+                Progress::Worked | Progress::Idle => compacts = self.compact(),
             }
             if synced_at.elapsed() >= SYNC_INTERVAL || self.unsynced >= UNSYNCED_BYTES_MAX {
                 self.sync();
                 self.retain(wall_time());
+                self.begin_compaction();
                 synced_at = now();
             }
         }
@@ -68,30 +73,60 @@ impl StreamKeeper {
     }
 
     fn write_within(&mut self, patience: Duration) -> Progress {
+        if self.shared.streams.has_behind.load(Ordering::SeqCst) {
+            return match self.catch_up() {
+                Ok(()) => self.written(0),
+                Err(error) => self.not_written(&error),
+            };
+        }
         let Some(chunk) = self.shared.streams.backlog.take(patience) else { return Progress::Idle };
         match self.write_chunk(&chunk) {
-            Ok(()) => {
-                self.unsynced += chunk.bytes();
-                let has_relieved = self.shared.pending.remove_stream_bytes(chunk.bytes());
-                if self.shared.streams.set_shortage(None) || has_relieved {
-                    (self.signals.on_pressure)();
-                }
-                Progress::Worked
-            }
-            Err(error) => match Shortage::of(&error) {
-                Some(shortage) => {
+            Ok(()) => self.written(chunk.bytes()),
+            Err(error) => {
+                if Shortage::of(&error).is_some() {
                     self.shared.streams.backlog.put_back(chunk);
-                    if self.shared.streams.set_shortage(Some(shortage)) {
-                        (self.signals.on_pressure)();
-                    }
-                    Progress::Blocked
                 }
-                None => {
-                    self.fail(&error);
-                    Progress::Failed
-                }
-            },
+                self.not_written(&error)
+            }
         }
+    }
+
+    fn written(&mut self, bytes: usize) -> Progress {
+        self.unsynced += bytes;
+        let has_relieved = self.shared.pending.remove_stream_bytes(bytes);
+        if self.shared.streams.set_shortage(None) || has_relieved {
+            (self.signals.on_pressure)();
+        }
+        Progress::Worked
+    }
+
+    fn not_written(&self, error: &io::Error) -> Progress {
+        let Some(shortage) = Shortage::of(error) else {
+            self.fail(error);
+            return Progress::Failed;
+        };
+        if self.shared.streams.set_shortage(Some(shortage)) {
+            (self.signals.on_pressure)();
+        }
+        Progress::Blocked
+    }
+
+    /// Writes what only the log has had since the start.
+    fn catch_up(&self) -> io::Result<()> {
+        // A stream that is opened meanwhile sets it again.
+        self.shared.streams.has_behind.store(false, Ordering::SeqCst);
+        let groups: Vec<u64> = self.shared.streams.logs().keys().copied().collect();
+        for group in groups {
+            let mut logs = self.shared.streams.logs();
+            let Some(stream) = logs.get_mut(&group).filter(|stream| stream.is_behind) else { continue };
+            let written = self.shared.rewrite(group, &mut stream.log, &mut StreamRecovered::default());
+            written.inspect_err(|_| self.shared.streams.has_behind.store(true, Ordering::SeqCst))?;
+            stream.is_behind = false;
+            let end = stream.log.next();
+            drop(logs);
+            (self.signals.on_advance)(group, end);
+        }
+        Ok(())
     }
 
     fn write_chunk(&self, chunk: &Chunk) -> io::Result<()> {
@@ -155,7 +190,7 @@ impl StreamKeeper {
         }
     }
 
-    fn fail(&self, error: &io::Error) {
+    pub(super) fn fail(&self, error: &io::Error) {
         let reason = format!("a stream: {error}");
         self.shared.pending.fail(reason.clone());
         (self.signals.on_failure)(&reason);
@@ -172,6 +207,9 @@ impl Drop for StreamKeeper {
 
 /// How long the log keeps messages that are written to their streams, beside their syncs.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two steps of a compaction, so that it leaves the disk and the processor to others.
+const COMPACTION_PAUSE: Duration = Duration::from_millis(1);
 
 /// At the level `crash`, one in this many calls syncs: a loss of power takes half a minute.
 const CRASH_SYNCS: u32 = 30;

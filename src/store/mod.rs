@@ -8,6 +8,7 @@ mod backlog;
 mod backup;
 mod batch;
 mod commit;
+mod compacting;
 mod disk;
 mod entry;
 mod error;
@@ -59,7 +60,7 @@ use self::shared::Shared;
 use self::spares::Spares;
 use self::writer::{NEW, Writer};
 
-pub use self::backup::{check, restore};
+pub use self::backup::{check, check_all, restore};
 pub use self::commit::{Committer, Progress};
 pub use self::disk::{Disk, DiskFile};
 pub use self::entry::{Entry, Numbered, Refused, Room};
@@ -77,9 +78,11 @@ pub use self::read::Body;
 pub use self::report::{Damage, Recovered, Report};
 pub use self::shortage::Shortage;
 pub use self::stream::{
-    Retention, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
+    Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
+    StreamReport,
 };
-pub use self::stream_files::StreamDisk;
+use self::stream_files::numbers_in;
+pub use self::stream_files::{StreamDisk, StreamNumbers};
 pub use self::streams::StreamRecovered;
 pub use self::timing::Timing;
 pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
@@ -132,7 +135,9 @@ impl Store {
             let disk = Directory::open_within(&directory_of_streams.join(number.to_string()), patience);
             Ok(Arc::new(disk.map_err(io::Error::other)?))
         });
-        let hooks = Hooks { stream_disk, ..hooks };
+        let directory_of_streams = directory.join(STREAMS);
+        let stream_numbers: Box<StreamNumbers> = Box::new(move || numbers_in(&directory_of_streams));
+        let hooks = Hooks { stream_disk, stream_numbers, ..hooks };
         let (mut store, committer, report) = match options.level {
             Level::None => Self::unwritten(options, hooks),
             Level::PowerLoss | Level::Crash => {
@@ -178,8 +183,8 @@ impl Store {
         let (tail, tail_end) = writer.end();
         scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
-        let (signals, hooks, stream_disk) = hooks.divided();
-        let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end(), stream_disk));
+        let (signals, hooks, directories) = hooks.divided();
+        let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end(), directories));
         let _ = shared.pending.set_shortage(writer.spares.shortage());
         let committer = Committer::new(Arc::clone(&shared), hooks, Some((writer, reclaim)), options.level);
         Ok((Self::new(shared, signals, options.level), committer, scan.report))
@@ -188,8 +193,8 @@ impl Store {
     /// A store at level `None`, which stores nothing and reports every entry stable.
     fn unwritten(options: &Options, hooks: Hooks) -> (Self, Committer, Report) {
         let (signals, hooks, _) = hooks.divided();
-        let stream_disk: Box<StreamDisk> = Box::new(|_| Err(io::ErrorKind::Unsupported.into()));
-        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0), stream_disk));
+        let (_, _, directories) = Hooks::default().divided();
+        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0), directories));
         let committer = Committer::new(Arc::clone(&shared), hooks, None, options.level);
         (Self::new(shared, signals, options.level), committer, Report::default())
     }

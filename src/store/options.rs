@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::keys::Key;
 use super::level::Level;
-use super::stream_files::StreamDisk;
+use super::stream_files::{StreamDirectories, StreamDisk, StreamNumbers};
 
 /// Configuration of a store.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +70,8 @@ pub struct Hooks {
     pub on_advance: Arc<dyn Fn(u64, u64) + Send + Sync>,
     /// Opens the directory of a stream. [`Store::open`](super::Store::open) has its own.
     pub stream_disk: Box<StreamDisk>,
+    /// The streams that have a directory. [`Store::open`](super::Store::open) has its own.
+    pub stream_numbers: Box<StreamNumbers>,
 }
 
 /// The callbacks that two threads use.
@@ -82,15 +84,17 @@ pub(super) struct Signals {
 
 impl Hooks {
     /// Separates what the streams need.
-    pub(super) fn divided(mut self) -> (Signals, Self, Box<StreamDisk>) {
+    pub(super) fn divided(mut self) -> (Signals, Self, StreamDirectories) {
         let Self { on_pressure, on_failure, on_advance, .. } = &self;
         let signals = Signals {
             on_pressure: Arc::clone(on_pressure),
             on_failure: Arc::clone(on_failure),
             on_advance: Arc::clone(on_advance),
         };
-        let stream_disk = mem::replace(&mut self.stream_disk, Self::default().stream_disk);
-        (signals, self, stream_disk)
+        let Self { stream_disk, stream_numbers, .. } = Self::default();
+        let disk = mem::replace(&mut self.stream_disk, stream_disk);
+        let numbers = mem::replace(&mut self.stream_numbers, stream_numbers);
+        (signals, self, StreamDirectories { disk, numbers })
     }
 }
 
@@ -104,6 +108,7 @@ impl Default for Hooks {
             on_failure: Arc::new(|_| ()),
             on_advance: Arc::new(|_, _| ()),
             stream_disk: Box::new(|_| Err(io::ErrorKind::Unsupported.into())),
+            stream_numbers: Box::new(|| Ok(Vec::new())),
         }
     }
 }

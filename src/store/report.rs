@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::keys::Key;
+use super::stream::StreamReport;
 
 /// An entry of the log, in the order of the log, including entries that later ones delete.
 ///
@@ -37,6 +38,8 @@ pub struct Report {
     pub keys: u64,
     /// Bytes of unacknowledged writes that a crash left at the end of the log.
     pub cut_bytes: u64,
+    /// The streams, if their files were read.
+    pub streams: Vec<StreamReport>,
     /// Unreadable regions.
     pub damages: Vec<Damage>,
 }

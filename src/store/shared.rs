@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
 
 use super::disk::{Disk, DiskFile};
 use super::format::segment_name;
@@ -8,7 +8,7 @@ use super::index::Index;
 use super::large::LargeBodies;
 use super::options::Options;
 use super::pending::PendingEntries;
-use super::stream_files::{StreamDisk, StreamFiles};
+use super::stream_files::{StreamDirectories, StreamFiles};
 use crate::histogram::LatencyHistogram;
 
 /// State shared by the committing thread, writers and readers.
@@ -47,7 +47,7 @@ impl Shared {
         options: &Options,
         (index, first_current): (Index, u32),
         end: (u32, u64),
-        stream_disk: Box<StreamDisk>,
+        directories: StreamDirectories,
     ) -> Self {
         let log = Log {
             index,
@@ -63,7 +63,7 @@ impl Shared {
         let half_a_segment = usize::try_from(options.segment_bytes / 2).unwrap_or(usize::MAX);
         let pending = PendingEntries::new(options.level, options.pending_bytes_max.min(half_a_segment));
         let (files, large) = (Mutex::default(), LargeBodies::default());
-        let (streams, segment_bytes) = (StreamFiles::new(stream_disk), options.segment_bytes);
+        let (streams, segment_bytes) = (StreamFiles::new(directories), options.segment_bytes);
         Self { disk, pending, log: Mutex::new(log), files, first_current, large, streams, segment_bytes }
     }
 
@@ -82,6 +82,12 @@ impl Shared {
             files.pop_first();
         }
         Ok(file)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 

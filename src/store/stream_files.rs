@@ -1,14 +1,15 @@
 //! The streams that a store has open.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::{fs, io};
 
 use super::backlog::Backlog;
 use super::disk::Disk;
 use super::shortage::Shortage;
-use super::stream::{Retention, StreamLog, StreamReader};
+use super::stream::{Retention, StreamKey, StreamLog, StreamReader};
 
 /// The groups of streams begin here.
 const GROUPS_BEGIN: u64 = 1 << 63;
@@ -26,15 +27,40 @@ fn number_of(group: u64) -> Option<u32> {
 /// Opens the directory of the stream with this number.
 pub type StreamDisk = dyn Fn(u32) -> io::Result<Arc<dyn Disk>> + Send + Sync;
 
+/// The numbers of the streams that have a directory, in ascending order.
+pub type StreamNumbers = dyn Fn() -> io::Result<Vec<u32>> + Send + Sync;
+
+/// The directories of streams.
+pub(super) struct StreamDirectories {
+    pub(super) disk: Box<StreamDisk>,
+    pub(super) numbers: Box<StreamNumbers>,
+}
+
+/// The numbers of the streams with a directory in this one, in ascending order.
+pub(super) fn numbers_in(directory: &Path) -> io::Result<Vec<u32>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = names.collect::<io::Result<Vec<String>>>()?;
+    let number = |name: &String| name.parse().ok().filter(|number: &u32| number.to_string() == *name);
+    let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// The streams, with what is to be written to them.
 pub(super) struct StreamFiles {
-    pub(super) disk: Box<StreamDisk>,
+    pub(super) directories: StreamDirectories,
     pub(super) backlog: Backlog,
     /// By the group of their keys.
     logs: Mutex<BTreeMap<u64, OpenStream>>,
     readers: RwLock<BTreeMap<u64, StreamReader>>,
     /// The code of the [`Shortage`] because of which the last write could not be made.
     shortage: AtomicU8,
+    /// Whether a stream may be [behind](OpenStream::is_behind).
+    pub(super) has_behind: AtomicBool,
     /// The number of running backups. Nothing is removed while there are any.
     pub(super) pins: AtomicUsize,
 }
@@ -44,16 +70,21 @@ pub(super) struct OpenStream {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) log: StreamLog,
     pub(super) retention: Retention,
+    /// Whether the log has messages from before the start that the files do not have, because a resource had run out.
+    pub(super) is_behind: bool,
+    /// The key of its messages, of which the last one is kept.
+    pub(super) key: Option<Arc<StreamKey>>,
 }
 
 impl StreamFiles {
-    pub(super) fn new(disk: Box<StreamDisk>) -> Self {
+    pub(super) fn new(directories: StreamDirectories) -> Self {
         Self {
-            disk,
+            directories,
             backlog: Backlog::default(),
             logs: Mutex::default(),
             readers: RwLock::default(),
             shortage: AtomicU8::new(Shortage::to_code(None)),
+            has_behind: AtomicBool::new(false),
             pins: AtomicUsize::new(0),
         }
     }
@@ -82,7 +113,7 @@ impl StreamFiles {
     }
 
     /// The open streams by their numbers, each with its directory.
-    pub(super) fn directories(&self) -> Vec<(u32, Arc<dyn Disk>)> {
+    pub(super) fn disks(&self) -> Vec<(u32, Arc<dyn Disk>)> {
         let logs = self.logs();
         let numbered = logs.iter().filter_map(|(group, stream)| Some((number_of(*group)?, Arc::clone(&stream.disk))));
         numbered.collect()

@@ -1,9 +1,10 @@
 //! The streams of a store, by their numbers.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::thread;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
 
 use super::Store;
 use super::backlog::timestamp;
@@ -11,7 +12,9 @@ use super::keeper::StreamKeeper;
 use super::keys::{Key, NUMBERED};
 use super::shared::Shared;
 use super::shortage::Shortage;
-use super::stream::{Retention, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReader};
+use super::stream::{
+    Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReader, read_name, write_name,
+};
 use super::stream_files::{OpenStream, group_of};
 use super::timing::wall_time;
 
@@ -38,12 +41,16 @@ impl Store {
     pub fn open_stream(&self, number: u32, retention: Retention) -> io::Result<StreamRecovered> {
         let group = group_of(number);
         let streams = &self.shared.streams;
+        let options = StreamOptions::new(number).fitting(self.shared.segment_bytes, retention.max_bytes);
         if let Some(stream) = streams.logs().get_mut(&group) {
             stream.retention = retention;
+            stream.log.set_segment_bytes(options.segment_bytes);
+        }
+        if streams.reader(group).is_some() {
+            self.start_keeper()?;
             return Ok(StreamRecovered::default());
         }
-        let options = StreamOptions::new(number).fitting(self.shared.segment_bytes, retention.max_bytes);
-        let disk = (streams.disk)(number)?;
+        let disk = (streams.directories.disk)(number)?;
         let (mut log, opened) = StreamLog::open(Arc::clone(&disk), &options)?;
         let mut recovered = StreamRecovered { opened, ..StreamRecovered::default() };
         // What the limits had removed within a segment is there again.
@@ -51,55 +58,55 @@ impl Store {
             Err(error) if Shortage::of(&error).is_none() => return Err(error),
             Ok(_) | Err(_) => {}
         }
-        self.rewrite(group, &mut log, &mut recovered)?;
+        let shortage = match self.shared.rewrite(group, &mut log, &mut recovered) {
+            Ok(()) => None,
+            Err(error) => Some(Shortage::of(&error).ok_or(error)?),
+        };
         let synced = log.sync()?;
         self.shared.release_numbered(group, synced);
-        self.shared.pending.set_next_number(group, log.next());
+        let next = log.next().max(self.shared.last_numbered(group).map_or(0, |last| last + 1));
+        if let Some(shortage) = shortage {
+            recovered.lost += self.shared.lost_from(group, log.next())?;
+            streams.has_behind.store(true, Ordering::SeqCst);
+            streams.set_shortage(Some(shortage));
+        } else {
+            // The limits apply to what was written now, too.
+            log.retain(&retention, wall_time()).or_else(|error| Shortage::of(&error).map(|_| 0).ok_or(error))?;
+        }
+        self.shared.pending.set_next_number(group, next);
         streams.add_reader(group, log.reader());
-        streams.logs().insert(group, OpenStream { disk, log, retention });
+        streams.logs().insert(group, OpenStream { disk, log, retention, is_behind: shortage.is_some(), key: None });
         self.start_keeper()?;
         Ok(recovered)
     }
 
-    /// Writes the messages to a stream that only the log has.
-    fn rewrite(&self, group: u64, log: &mut StreamLog, recovered: &mut StreamRecovered) -> io::Result<()> {
-        let ids = self.shared.log().index.ids(group, NUMBERED);
-        let ids: Vec<u64> = ids.into_iter().filter(|id| *id >= log.next()).collect();
-        for ids in ids.chunks(REWRITTEN_MAX) {
-            let mut messages: Vec<(u64, u64, Vec<u8>)> = Vec::new();
-            for id in ids {
-                let key = Key { group, kind: NUMBERED, id: *id };
-                let read = self.read_key(key, |found| Ok((timestamp(found.part), found.body()?.to_vec())));
-                match read {
-                    Ok(Some((timestamp, body))) => messages.push((*id, timestamp, body)),
-                    Ok(None) => {}
-                    // Damaged: the message is lost.
-                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            for run in messages.chunk_by(|one, next| one.0 + 1 == next.0) {
-                let first = run.first().map_or(log.next(), |message| message.0);
-                recovered.lost += first - log.next();
-                log.skip_to(first)?;
-                let run: Vec<_> = run
-                    .iter()
-                    .map(|(sequence, timestamp, body)| StreamMessage {
-                        sequence: *sequence,
-                        timestamp: *timestamp,
-                        body,
-                    })
-                    .collect();
-                log.append(&run)?;
-                recovered.rewritten += run.len() as u64;
-            }
+    /// From now on, only the last message of each key is kept in the complete segments of an open stream, as far as they were compacted. `None`: all
+    /// messages are kept.
+    pub fn set_stream_key(&self, number: u32, key: Option<Arc<StreamKey>>) {
+        if let Some(stream) = self.shared.streams.logs().get_mut(&group_of(number)) {
+            stream.key = key;
         }
-        // The messages of damaged entries at the end are lost, but not their numbers.
-        if let Some(last) = ids.last().filter(|last| **last >= log.next()) {
-            recovered.lost += last + 1 - log.next();
-            log.skip_to(last + 1)?;
-        }
-        Ok(())
+    }
+
+    /// Writes the name of an open stream into its directory, so that [`stream_names`](Self::stream_names) finds it.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written; [`io::ErrorKind::NotFound`]: the stream is not open.
+    pub fn name_stream(&self, number: u32, name: &str) -> io::Result<()> {
+        let disk = self.shared.streams.logs().get(&group_of(number)).map(|stream| Arc::clone(&stream.disk));
+        write_name(&*disk.ok_or(io::ErrorKind::NotFound)?, number, name)
+    }
+
+    /// The streams that have a directory, with their names as far as these are known, except for those in `known`, which may be open.
+    ///
+    /// # Errors
+    ///
+    /// A directory can't be read.
+    pub fn stream_names(&self, known: &BTreeSet<u32>) -> io::Result<Vec<(u32, Option<String>)>> {
+        let directories = &self.shared.streams.directories;
+        let others = (directories.numbers)()?.into_iter().filter(|number| !known.contains(number));
+        others.map(|number| Ok((number, read_name(&*(directories.disk)(number)?, number)?))).collect()
     }
 
     /// A reader of an open stream.
@@ -128,17 +135,98 @@ impl Store {
     }
 
     fn start_keeper(&self) -> io::Result<()> {
-        if !self.has_threads {
+        self.start_keeper_with(|run| thread::Builder::new().name("streams".to_owned()).spawn(run))
+    }
+
+    /// Starts the thread that writes to the streams, unless it runs. After an error, the next call tries again.
+    pub(super) fn start_keeper_with(
+        &self,
+        spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>,
+    ) -> io::Result<()> {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.has_threads || keeper.is_none() {
             return Ok(());
         }
-        let Some(keeper) = self.take_keeper() else { return Ok(()) };
-        let thread = thread::Builder::new().name("streams".to_owned()).spawn(move || keeper.run())?;
+        let (to_thread, given) = mpsc::sync_channel::<StreamKeeper>(1);
+        let thread = spawn(Box::new(move || given.into_iter().for_each(StreamKeeper::run)))?;
+        if let Some(keeper) = keeper.take() {
+            // The thread waits for it.
+            let _ = to_thread.send(keeper);
+        }
+        drop(keeper);
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
 }
 
 impl Shared {
+    /// Writes the messages to a stream that only the log has.
+    pub(super) fn rewrite(&self, group: u64, log: &mut StreamLog, recovered: &mut StreamRecovered) -> io::Result<()> {
+        let ids = self.numbered_from(group, log.next());
+        for ids in ids.chunks(REWRITTEN_MAX) {
+            let mut messages: Vec<(u64, u64, Vec<u8>)> = Vec::new();
+            for id in ids {
+                if let Some((timestamp, body)) = self.numbered(group, *id)? {
+                    messages.push((*id, timestamp, body));
+                }
+            }
+            for run in messages.chunk_by(|one, next| one.0 + 1 == next.0) {
+                let first = run.first().map_or(log.next(), |message| message.0);
+                let lost = first - log.next();
+                log.skip_to(first)?;
+                recovered.lost += lost;
+                let run: Vec<_> = run
+                    .iter()
+                    .map(|(sequence, timestamp, body)| StreamMessage {
+                        sequence: *sequence,
+                        timestamp: *timestamp,
+                        body,
+                    })
+                    .collect();
+                log.append(&run)?;
+                recovered.rewritten += run.len() as u64;
+            }
+        }
+        // The messages of damaged entries at the end are lost, but not their numbers.
+        if let Some(last) = ids.last().filter(|last| **last >= log.next()) {
+            let lost = last + 1 - log.next();
+            log.skip_to(last + 1)?;
+            recovered.lost += lost;
+        }
+        Ok(())
+    }
+
+    /// The timestamp and the body of a message of a stream that the log has; `None`: it is not there, or damaged.
+    fn numbered(&self, group: u64, id: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let key = Key { group, kind: NUMBERED, id };
+        let read = self.read_key(key, |found| Ok((timestamp(found.part), found.body()?.to_vec())));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            read => read,
+        }
+    }
+
+    /// The messages of a stream that the log has, from a sequence on, in ascending order.
+    fn numbered_from(&self, group: u64, from: u64) -> Vec<u64> {
+        let ids = self.log().index.ids(group, NUMBERED);
+        ids.into_iter().filter(|id| *id >= from).collect()
+    }
+
+    /// The last message of a stream that the log has.
+    fn last_numbered(&self, group: u64) -> Option<u64> {
+        self.log().index.ids(group, NUMBERED).last().copied()
+    }
+
+    /// How many messages of a stream are lost from a sequence on, because the files do not have them, and the log cannot read them.
+    fn lost_from(&self, group: u64, from: u64) -> io::Result<u64> {
+        let ids = self.numbered_from(group, from);
+        let mut lost = ids.last().map_or(0, |last| last + 1 - from);
+        for id in ids {
+            lost -= u64::from(self.numbered(group, id)?.is_some());
+        }
+        Ok(lost)
+    }
+
     /// Lets the log forget the messages of a stream below a sequence, which are in the files of the stream, but for the last one: so a start knows
     /// which number was given last, whatever became of the files.
     pub(super) fn release_numbered(self: &Arc<Self>, group: u64, below: u64) {

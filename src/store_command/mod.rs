@@ -81,7 +81,7 @@ impl Inspect {
 }
 
 fn check(directory: &Path) -> anyhow::Result<()> {
-    let report = store::check(directory, &mut |_| {}).map_err(in_use)?;
+    let report = store::check_all(directory).map_err(in_use)?;
     print(&tables::report(&report))?;
     Ok(require_undamaged(directory, &report)?)
 }
@@ -101,7 +101,7 @@ fn backup(destination: &Path, data: DataArguments) -> anyhow::Result<()> {
                 left.map_err(|error| StoreError::Open(error.into()))
             });
             moved.with_context(|| format!("the backup remains in {}", staged.display()))?;
-            store::check(destination, &mut |_| {}).map_err(StoreError::Open)?
+            store::check_all(destination).map_err(StoreError::Open)?
         }
         copied => copied.with_context(|| format!("cannot copy to {}", destination.display()))?,
     };

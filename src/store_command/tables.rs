@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 
 use oncemq::broker::{Recovered, RecoveredSession, RestoredMessage};
 use oncemq::codec::Message;
-use oncemq::store::{FormatUse, Formats, Report};
+use oncemq::store::{FormatUse, Formats, Report, StreamReport};
 
 use crate::output;
 
@@ -17,11 +17,20 @@ pub(super) fn report(report: &Report) -> String {
         format!("keys        {}", report.keys),
         format!("cut bytes   {}", report.cut_bytes),
     ];
+    lines.extend(report.streams.iter().map(stream));
     lines.extend(report.damages.iter().map(|damage| format!("damaged     {damage}")));
     if report.damages.is_empty() {
         lines.push("sound".to_owned());
     }
     lines.join("\n")
+}
+
+fn stream(StreamReport { number, name, segments, oldest, next, bytes, cut_bytes, .. }: &StreamReport) -> String {
+    let name = name.as_deref().unwrap_or("?");
+    let cut = if *cut_bytes > 0 { format!(", {cut_bytes} cut bytes") } else { String::new() };
+    format!(
+        "stream {number:<4} {name}: {segments} segments, {bytes} bytes, messages {oldest} up to but not including {next}{cut}"
+    )
 }
 
 /// The format versions of a store, for people.

@@ -66,6 +66,7 @@ impl Shard {
         let BatchPlan { messages, admission, level, waits } = plan;
         let (plain, retaining) = (publisher.of_member(false), publisher.of_member(true));
         let mut accepted = Vec::with_capacity(messages.len());
+        let explains = self.wants_details(publisher);
         for PlannedMessage { application, delay, resolved, chosen } in messages {
             if delay.is_some() {
                 accepted.push((Err((application, delay)), resolved, chosen));
@@ -74,8 +75,8 @@ impl Shard {
             let id = (application.qos > Qos::AtMostOnce)
                 .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
             let retain = application.retain;
-            let mut message =
-                AcceptedMessage::new(application, id, &resolved, turn.now).entering(level, resolved.streams());
+            let streams = (resolved.streams(), explains);
+            let mut message = AcceptedMessage::new(application, id, &resolved, turn.now).entering(level, streams);
             if let Some(retained) = retained.as_deref_mut().filter(|_| retain) {
                 let order = &self.shared.retained_order;
                 match self.retained.set((retained, order), &message, &retaining) {

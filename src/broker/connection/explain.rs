@@ -1,12 +1,19 @@
 //! The User Properties of CONNACK, PUBACK and PUBREC, for clients that ask for them with the User Property `explain` = `true` in CONNECT.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::durability::Durability;
+use crate::broker::persistence::record::Record;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Connect, PacketId, Qos, ReasonCode, UserProperties, prefix_within};
+use crate::broker::streams::number::StreamNumber;
+use crate::broker::streams::table::StreamTable;
+use crate::codec::{Connect, Late, LateUserProperties, PacketId, Qos, ReasonCode, UserProperties, prefix_within};
+use crate::routing::StreamSequences;
 use crate::session::{self, Ticket};
 
 impl Shard {
@@ -66,7 +73,52 @@ impl Shard {
         let level = level.min(self.settings.strongest_durability());
         let receivers = self.receivers.to_string();
         let told = vec![property("durability", level.name()), property("receivers", receivers)];
-        self.drive(slot, session::Event::AnsweredInDetail { packet_id, qos, reason_code, wait, told }, turn);
+        let given = wait.and_then(|wait| turn.actions.iter().rev().find_map(|action| given(action, wait)));
+        let given = given.unwrap_or_default();
+        let late = (!given.is_empty()).then(|| {
+            let table = self.shared.streams();
+            Late(Arc::new(EnteredStreams { table: StreamTable::clone(&table), given }))
+        });
+        self.drive(slot, session::Event::AnsweredInDetail { packet_id, qos, reason_code, wait, told, late }, turn);
+    }
+}
+
+/// The sequences that the messages of a record with this ticket will have been given when it is stable.
+fn given(action: &Action, wait: Ticket) -> Option<Vec<Arc<StreamSequences>>> {
+    let records = if let Action::Persist { ticket, record } = action {
+        Some(std::slice::from_ref(&**record)).filter(|_| *ticket == wait)?
+    } else if let Action::PersistTogether { ticket, records, .. } = action {
+        Some(&**records).filter(|_| *ticket == wait)?
+    } else {
+        return None;
+    };
+    let sequences =
+        |record: &Record| if let Record::Accepted { sequences, .. } = record { sequences.clone() } else { None };
+    Some(records.iter().filter_map(sequences).collect())
+}
+
+/// The streams that a message, or those of a batch, entered, for their publisher.
+#[derive(Debug)]
+struct EnteredStreams {
+    table: StreamTable,
+    given: Vec<Arc<StreamSequences>>,
+}
+
+impl LateUserProperties for EnteredStreams {
+    /// For each stream, in the order of their numbers, `stream` and `stream-sequence`: the sequence, or the first and the last one of a batch.
+    fn user_properties(&self) -> UserProperties {
+        let mut ranges: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for (number, sequence) in self.given.iter().filter_map(|given| given.get()).flatten() {
+            let range = ranges.entry(*number).or_insert((*sequence, *sequence));
+            *range = (range.0.min(*sequence), range.1.max(*sequence));
+        }
+        let known =
+            ranges.into_iter().filter_map(|(number, range)| Some((self.table.get(StreamNumber(number))?, range)));
+        let told = known.flat_map(|(stream, (first, last))| {
+            let sequence = if first == last { first.to_string() } else { format!("{first}-{last}") };
+            [property("stream", &*stream.name), property("stream-sequence", sequence)]
+        });
+        told.collect()
     }
 }
 

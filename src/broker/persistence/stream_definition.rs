@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::persistence::body::{Body, put_option, put_str};
 use crate::broker::persistence::encode::RecordBytes;
 use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::streams::key::StreamKey;
 use crate::broker::streams::number::StreamNumber;
 use crate::topic::TopicFilter;
 
@@ -21,6 +22,8 @@ pub struct StreamDefinition {
     pub created: u64,
     /// Which of its messages are kept.
     pub bounds: StreamBounds,
+    /// The key of its messages, of which the last one is kept.
+    pub key: Option<StreamKey>,
 }
 
 /// Which messages of a stream are kept; `None`: no bound.
@@ -37,7 +40,7 @@ pub struct StreamBounds {
 impl StreamDefinition {
     /// Encodes the definition for the store.
     pub fn to_bytes(&self) -> RecordBytes {
-        let Self { number, name, topic, created, bounds } = self;
+        let Self { number, name, topic, created, bounds, key } = self;
         let mut bytes = RecordBytes::default();
         bytes.puts.push(RecordKey::stream(*number));
         let body = &mut bytes.body;
@@ -47,6 +50,13 @@ impl StreamDefinition {
         for bound in [bounds.max_age, bounds.max_bytes, bounds.max_messages] {
             put_option(body, bound, |body, bound| body.extend(bound.to_le_bytes()));
         }
+        put_option(body, key.as_ref(), |body, key| {
+            let property = match key {
+                StreamKey::Topic => None,
+                StreamKey::UserProperty(name) => Some(&**name),
+            };
+            put_option(body, property, put_str);
+        });
         bytes
     }
 
@@ -60,7 +70,11 @@ impl StreamDefinition {
             max_bytes: body.option(Body::u64)?,
             max_messages: body.option(Body::u64)?,
         };
-        Some(Self { number: StreamNumber::of_group(group)?, name, topic, created, bounds })
+        let key = body.option(|body| {
+            let property = body.option(|body| body.str().map(Into::into))?;
+            Some(property.map_or(StreamKey::Topic, StreamKey::UserProperty))
+        })?;
+        Some(Self { number: StreamNumber::of_group(group)?, name, topic, created, bounds, key })
     }
 }
 
@@ -70,17 +84,27 @@ mod tests {
 
     #[test]
     fn a_definition_is_read_as_it_was_written_or_with_more_behind_it_and_never_if_it_is_cut() {
-        let definition = StreamDefinition {
+        for key in [None, Some(StreamKey::Topic), Some(StreamKey::UserProperty("device".into()))] {
+            check(&definition(key));
+        }
+    }
+
+    fn definition(key: Option<StreamKey>) -> StreamDefinition {
+        StreamDefinition {
             number: StreamNumber(7),
             name: "orders".into(),
             topic: TopicFilter::new("orders/#".into()).unwrap(),
             created: 1_800_000_000_000,
             bounds: StreamBounds { max_age: None, max_bytes: Some(1 << 40), max_messages: Some(9) },
-        };
+            key,
+        }
+    }
+
+    fn check(definition: &StreamDefinition) {
         let RecordBytes { body, puts, .. } = definition.to_bytes();
         assert_eq!(StreamDefinition::read(puts[0].group, &body), Some(definition.clone()));
         let longer = [&body[..], b"later"].concat();
-        assert_eq!(StreamDefinition::read(puts[0].group, &longer), Some(definition));
+        assert_eq!(StreamDefinition::read(puts[0].group, &longer), Some(definition.clone()));
         assert!((0..body.len()).all(|length| StreamDefinition::read(puts[0].group, &body[..length]).is_none()));
         assert_eq!(StreamDefinition::read(1, &body), None);
     }

@@ -80,7 +80,9 @@ impl Shard {
         };
         let id = (application.qos > Qos::AtMostOnce)
             .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
-        let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now).entering(level, streams);
+        let explains = is_in_stream && self.wants_details(publisher);
+        let mut accepted =
+            AcceptedMessage::new(application, id, resolved, turn.now).entering(level, (streams, explains));
         if let Some(retained) = retained
             && !self.retain(retained, &mut accepted, publisher, turn)
         {
@@ -90,6 +92,13 @@ impl Shard {
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
         self.fan_out((resolved, &chosen, room), publisher, (accepted, waits), turn)
+    }
+
+    /// Whether the client that publishes wants to know what was done with its message.
+    #[cold]
+    pub(in crate::broker) fn wants_details(&self, publisher: &Publisher) -> bool {
+        let connection = publisher.slot.and_then(|slot| self.sessions.get(slot)?.connection);
+        connection.and_then(|id| self.connection(id)).is_some_and(|connection| connection.wants_details())
     }
 
     /// Delivers an admitted message to its receivers and writes its record. `waits`: its acknowledgement is sent when the record is stable.

@@ -25,7 +25,7 @@ pub(in crate::broker) struct AcceptedMessage {
     pub(in crate::broker) level: Durability,
     /// The streams that it enters.
     pub(in crate::broker) streams: TopicStreams,
-    /// Its sequences in them, for a retained message.
+    /// Its sequences in them, for a retained message, and for a publisher that wants to know them.
     pub(in crate::broker) sequences: Option<Arc<StreamSequences>>,
 }
 
@@ -85,10 +85,14 @@ impl AcceptedMessage {
         }
     }
 
-    /// Sets the durability of its record, and the streams that it enters.
-    pub(in crate::broker) fn entering(mut self, level: Durability, streams: &[StreamNumber]) -> Self {
+    /// Sets the durability of its record, and the streams that it enters. `explains`: whether its publisher wants to know its sequences.
+    pub(in crate::broker) fn entering(
+        mut self,
+        level: Durability,
+        (streams, explains): (&[StreamNumber], bool),
+    ) -> Self {
         self.streams.extend_from_slice(streams);
-        let sequences = (self.retain && !streams.is_empty()).then(Arc::default);
+        let sequences = ((self.retain || explains) && !streams.is_empty()).then(Arc::default);
         Self { level, sequences, ..self }
     }
 

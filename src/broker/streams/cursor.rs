@@ -230,6 +230,14 @@ impl Cursor {
         self.chunk = (!messages.is_empty()).then_some((messages, 0));
     }
 
+    /// Gives back the messages that were read and not sent. They will be read again.
+    pub(in crate::broker) fn give_back(&mut self) {
+        let Some((messages, place)) = self.chunk.take() else { return };
+        if let Some(stored) = messages.get(place) {
+            self.next = StreamStart::Sequence(stored.sequence);
+        }
+    }
+
     /// The QoS at which the next message is sent; `None`: there is none in memory.
     pub(in crate::broker) fn next_qos(&self) -> Option<Qos> {
         let (messages, place) = self.chunk.as_ref()?;

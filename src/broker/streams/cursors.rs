@@ -87,6 +87,21 @@ impl StreamCursors {
         self.cursors.get_mut(place)
     }
 
+    /// The place of the subscription whose turn it is.
+    pub(in crate::broker) const fn turn(&self) -> usize {
+        self.turn
+    }
+
+    /// It is the turn of the subscription at this place.
+    pub(in crate::broker) const fn set_turn(&mut self, turn: usize) {
+        self.turn = turn;
+    }
+
+    /// Gives back the messages that were read and not sent.
+    pub(in crate::broker) fn give_back(&mut self) {
+        self.cursors.iter_mut().for_each(Cursor::give_back);
+    }
+
     /// It is the turn of the next subscription.
     pub(in crate::broker) const fn rotate(&mut self) {
         self.turn += 1;

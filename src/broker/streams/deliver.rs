@@ -49,7 +49,7 @@ impl Shard {
     ) -> usize {
         let is_durable = self.sessions.get(slot).is_some_and(SessionSlot::is_durable);
         let is_marked = self.connection(id).is_some_and(|connection| connection.version.has_properties());
-        let (mut handled, mut sent) = (0, 0);
+        let (mut handled, mut sent, mut waiting) = (0, 0, None);
         for _ in 0..cursors.len() {
             let Some(cursor) = cursors.current() else { break };
             if is_durable && cursor.kept().is_some() {
@@ -85,11 +85,24 @@ impl Shard {
                 cursors.rotate();
                 continue;
             }
+            if is_blocked && self.has_room_for_stream(slot, id, Qos::AtMostOnce) {
+                // It waits for an acknowledgement, and others have messages at QoS 0.
+                waiting.get_or_insert(cursors.turn());
+                cursors.rotate();
+                continue;
+            }
             // It could go on, or nothing that was sent will be flushed or acknowledged, so nothing else continues the subscription.
             if sent == 0 && !is_blocked || !self.is_awaited(slot, id) {
                 self.defer_stream((slot, key), turn);
             }
             break;
+        }
+        if let Some(first) = waiting {
+            // The next acknowledgement makes room for this one.
+            cursors.set_turn(first);
+            if !self.is_awaited(slot, id) {
+                self.defer_stream((slot, key), turn);
+            }
         }
         for _ in 0..cursors.len() {
             self.read_stream((slot, key, id), cursors, turn);
@@ -231,6 +244,14 @@ impl Shard {
         }
         if self.streams.has_ready() {
             self.timers.set(turn.now + PAUSE, Timer::Streams);
+        }
+    }
+
+    /// Memory is short: gives back what was read for clients that do not take it.
+    pub(in crate::broker) fn give_back_streams(&mut self) {
+        for slot in 0..self.sessions.slots_end() {
+            let streams = self.sessions.get_mut(slot).and_then(|entry| entry.incidents.streams_mut());
+            streams.into_iter().for_each(StreamCursors::give_back);
         }
     }
 

@@ -33,6 +33,7 @@ pub(in crate::broker) mod board;
 pub(in crate::broker) mod cursor;
 pub(in crate::broker) mod cursors;
 pub(in crate::broker) mod deliver;
+pub(in crate::broker) mod key;
 pub(in crate::broker) mod marks;
 pub(in crate::broker) mod name;
 pub(in crate::broker) mod number;

@@ -9,6 +9,7 @@ use crate::batch;
 use crate::broker::Event::StoreRoom;
 use crate::broker::{
     DelayedLimits, DropReason, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings, StoreRoom as Room,
+    StreamNumber, TrimmedOffset,
 };
 use crate::codec::{ClientPacket, Connect, MessageProperties, MessageProperty, Publish, Qos, ServerPacket};
 use crate::rewrite::{RewriteAction, RewriteRule, RewriteRules};
@@ -536,4 +537,32 @@ fn acknowledgements_tell_durability_and_receivers_to_clients_that_ask() {
         let client = harness.connect(connect);
         assert_eq!(told(&mut harness, client, publish("t/1", "x", Q1, 1)), [""; 0]);
     }
+}
+
+#[test]
+fn acknowledgements_tell_the_sequences_in_streams_to_clients_that_ask() {
+    let (mut harness, ..) = world(1, Settings { durability: Durability::Crash, ..stored() }, transient("p"));
+    harness.add_stream("all", StreamNumber(5), TrimmedOffset::Refuse);
+    harness.add_stream("more", StreamNumber(6), TrimmedOffset::Refuse);
+    let mut connect = durable("asks");
+    connect.properties.user_properties = [("explain", "true")].into_iter().collect();
+    let asks = harness.connect(connect.clone());
+    for (number, qos) in [(1, Q1), (2, Q2)] {
+        let all = told(&mut harness, asks, publish("u", "x", qos, number));
+        let sequence = format!("stream-sequence={number}");
+        let expected =
+            ["durability=crash", "receivers=1", "stream=all", &*sequence, "stream=more", &*sequence].map(str::to_owned);
+        assert_eq!(all, expected);
+    }
+    let range = "stream-sequence=3-5";
+    let of_batch = told(&mut harness, asks, batch(THREE, Q1, 3));
+    assert_eq!(of_batch[2..], ["stream=all", range, "stream=more", range]);
+    assert_eq!(told(&mut harness, asks, publish("u", "x", Q1, 4))[3], "stream-sequence=6");
+    // What does not fit is left out, and the rest is told.
+    let mut small = Connect { client_id: "small".into(), ..connect };
+    small.properties.maximum_packet_size = NonZeroU32::new(80);
+    let small = harness.connect(small);
+    assert_eq!(told(&mut harness, small, publish("u", "x", Q1, 1)), ["durability=crash", "receivers=1"]);
+    let other = harness.connect(transient("silent"));
+    assert_eq!(told(&mut harness, other, publish("u", "x", Q1, 1)), [""; 0]);
 }

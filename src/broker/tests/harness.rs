@@ -661,8 +661,10 @@ impl Harness {
                 self.unstable.insert(shard, ticket);
                 self.durabilities.push(durability);
                 self.groups.push(self.records.len()..self.records.len() + records.len());
-                records.iter().for_each(|record| self.give_sequences(record));
-                self.records.extend(records);
+                for record in records {
+                    self.give_sequences(&record);
+                    self.records.push(record);
+                }
             }
             Action::Fetch(fetch) => self.fetches.push_back((shard, *fetch)),
             Action::ReadStream(request) => self.stream_reads.push_back((shard, *request)),

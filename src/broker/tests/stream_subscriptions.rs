@@ -8,8 +8,10 @@ use super::fake_streams::{STREAM, stored};
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::streams::state::{CHUNK_MESSAGES_MAX, READS_MAX};
+use crate::broker::streams::subscribe::STREAMS_PER_SESSION_MAX;
 use crate::broker::{
-    Answer, DropReason, Event, PageRequest, Query, QueryId, Settings, StreamNumber, StreamReadError, TrimmedOffset,
+    Answer, DropReason, Event, MemoryLevel, PageRequest, Query, QueryId, Settings, StreamNumber, StreamReadError,
+    TrimmedOffset,
 };
 use crate::codec::{ClientId, ClientPacket, MessageProperty, Qos, ServerPacket, Subscribe, SubscriptionOptions};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
@@ -496,4 +498,84 @@ fn two_streams_share_the_turns_of_a_client() {
         packets.iter().position(|packet| show(packet).contains(" u ") || show(packet).starts_with("PUBLISH u"));
     assert!(first_u.unwrap() <= 2 * CHUNK_MESSAGES_MAX, "{first_u:?}");
     assert_eq!(packets.len(), 4_001);
+}
+
+#[test]
+fn a_subscription_that_waits_for_acknowledgements_holds_up_no_other_one_at_qos_0() {
+    let mut harness = with_stream(1, 20, Q1);
+    let second = StreamNumber(6);
+    harness.add_stream("u", second, TrimmedOffset::Refuse);
+    harness.append_to(second, (1..=5).map(|number| stored("u", number.to_string(), Q0)));
+    let mut connect = transient("c");
+    connect.properties.receive_maximum = NonZeroU16::new(2).unwrap();
+    let client = harness.connect(connect);
+    harness.send(client, subscribe("$stream/s@earliest", Q1));
+    harness.send(client, subscribe("$stream/u@earliest", Q0));
+    let of_u = |received: Vec<String>| received.iter().filter(|line| line.starts_with("PUBLISH u")).count();
+    assert_eq!(of_u(harness.received(client)), 5);
+    harness.append_to(second, [stored("u", "6".to_owned(), Q0)]);
+    assert_eq!(of_u(harness.received(client)), 1, "live, too");
+}
+
+#[test]
+fn subscriptions_at_qos_1_share_receive_maximum() {
+    let mut harness = with_stream(1, 5 * CHUNK_MESSAGES_MAX as u64, Q1);
+    let second = StreamNumber(6);
+    harness.add_stream("u", second, TrimmedOffset::Refuse);
+    harness.append_to(second, (1..=5).map(|number| stored("u", number.to_string(), Q1)));
+    let mut connect = transient("c");
+    connect.properties.receive_maximum = NonZeroU16::new(2).unwrap();
+    let client = harness.connect(connect);
+    harness.send(client, subscribe("$stream/s@earliest", Q1));
+    harness.send(client, subscribe("$stream/u@earliest", Q1));
+    let (mut sent, mut of_u) = (0, 0);
+    while of_u < 5 {
+        for packet in harness.packets(client) {
+            let ServerPacket::Publish(publish) = packet else { continue };
+            sent += 1;
+            of_u += usize::from(publish.message.topic.as_str() == "u");
+            harness.send(client, puback(publish.packet_id.unwrap().number()));
+        }
+        assert!(sent <= 2 * CHUNK_MESSAGES_MAX, "the second stream gets no turn");
+    }
+}
+
+#[test]
+fn messages_that_a_client_does_not_take_are_given_back_when_memory_is_short() {
+    let mut harness = with_stream(1, 2_000, Q1);
+    let mut connect = transient("c");
+    connect.properties.receive_maximum = NonZeroU16::new(2).unwrap();
+    let client = harness.connect(connect);
+    harness.send(client, subscribe("$stream/s@earliest", Q1));
+    let held = |harness: &Harness| {
+        let sessions =
+            (0..harness.shards[0].sessions.slots_end()).filter_map(|slot| harness.shards[0].sessions.get(slot));
+        let cursors = sessions.filter_map(|entry| entry.incidents.streams()).flat_map(|streams| streams.iter());
+        cursors.filter(|cursor| cursor.next_qos().is_some()).count()
+    };
+    assert_eq!(held(&harness), 1);
+    harness.event(0, Event::Memory(MemoryLevel::Elevated));
+    assert_eq!(held(&harness), 1);
+    harness.event(0, Event::Memory(MemoryLevel::High));
+    assert_eq!(held(&harness), 0, "they are read again");
+    let before = harness.streams.visited;
+    harness.seconds(100);
+    assert_eq!(harness.streams.visited, before, "and not before the client takes some");
+    assert_eq!(drain(&mut harness, client), chain(1..=2_000, 1));
+}
+
+#[test]
+fn a_session_has_at_most_64_subscriptions_to_streams() {
+    let mut harness = Harness::with(1, Settings { subscriptions_per_session_max: 100, ..settings() });
+    harness.add_stream("s", STREAM, TrimmedOffset::Refuse);
+    let client = harness.connect(transient("c"));
+    for number in 1..=STREAMS_PER_SESSION_MAX {
+        let filter = format!("$stream/s@earliest/t/{number}");
+        assert_eq!(suback(&mut harness, client, subscribe(&filter, Q0)).0, 0, "{filter}");
+    }
+    assert_eq!(suback(&mut harness, client, subscribe("$stream/s/u", Q0)).0, 0x97);
+    assert_eq!(suback(&mut harness, client, subscribe("$stream/s@earliest/t/3", Q0)).0, 0, "it replaces one");
+    assert_eq!(suback(&mut harness, client, subscribe("u", Q0)).0, 0, "others are not meant");
+    harness.send(client, unsubscribe(2, &["$stream/s/t/3"]));
+    assert_eq!(suback(&mut harness, client, subscribe("$stream/s/u", Q0)).0, 0);
 }

@@ -126,7 +126,8 @@ fn acknowledgements_have_the_shortest_form() {
     }
     assert_eq!(encoded(V5, &ServerPacket::Puback(refused.clone())), b"\x40\x03\x01\x02\x87");
     assert_eq!(encoded(V3, &ServerPacket::Puback(refused.clone())), b"\x40\x02\x01\x02");
-    let details = AckDetails { reason_string: Some("r".into()), user_properties: vec![("k".into(), "v".into())] };
+    let details =
+        AckDetails { reason_string: Some("r".into()), user_properties: vec![("k".into(), "v".into())], late: None };
     let detailed = ServerPacket::Puback(Ack { details: Some(Box::new(details)), ..refused });
     assert_eq!(encoded(V5, &detailed), b"\x40\x0F\x01\x02\x87\x0B\x1F\0\x01r\x26\0\x01k\0\x01v");
     assert_eq!(encoded(V3, &detailed), b"\x40\x02\x01\x02");

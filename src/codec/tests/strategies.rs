@@ -91,7 +91,11 @@ fn client_packet_in(version: ProtocolVersion) -> BoxedStrategy<ClientPacket> {
 fn server_packet_in(version: ProtocolVersion) -> BoxedStrategy<ServerPacket> {
     let ack = move |packet_type| {
         (ack(version, packet_type), of((of(text()), user_properties()))).prop_map(move |(mut ack, details)| {
-            let details = details.map(|(reason_string, user_properties)| AckDetails { reason_string, user_properties });
+            let details = details.map(|(reason_string, user_properties)| AckDetails {
+                reason_string,
+                user_properties,
+                late: None,
+            });
             ack.details = details.filter(|details| version == V5 && *details != AckDetails::default()).map(Box::new);
             ack
         })

@@ -5,7 +5,8 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::broker::{
-    RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamNumber, StreamTable, TrimmedOffset,
+    RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamKey, StreamNumber, StreamTable,
+    TrimmedOffset,
 };
 use crate::config;
 use crate::server::clock::wall_time;
@@ -15,7 +16,7 @@ use crate::server::store::handle::{SEGMENT_MICROSECONDS_MAX, keys};
 use crate::server::store::stream_progress::StreamProgress;
 use crate::server::stream_error::StreamError;
 use crate::server::systemd::notify;
-use crate::store::{Entry, Level, Retention, Room, Store, StreamRecovered, Urgency};
+use crate::store::{self, Entry, Level, Retention, Room, Shortage, Store, StreamRecovered, Urgency};
 use crate::topic::TopicFilter;
 
 /// Opens the streams, and stores their definitions.
@@ -61,17 +62,28 @@ impl Streams {
     /// Opens the streams, those that are not configured any more too, which take no new messages.
     pub(in crate::server) fn apply(&mut self, configured: &[config::Stream]) -> Result<(), StreamError> {
         let mut wanted = self.definitions.clone();
-        let mut next = wanted.values().map(|definition| definition.number.0 + 1).max().unwrap_or(1);
+        let mut lost = self.without_definition()?;
+        let of_directories = lost.iter().map(|(number, _)| *number);
+        let numbers = wanted.values().map(|definition| definition.number.0).chain(of_directories);
+        let mut next = numbers.max().map_or(1, |last| last + 1);
         for stream in configured {
             // The configuration has been checked.
             let Ok(topic) = TopicFilter::new(stream.topic.as_str().into()) else { continue };
             let name: Arc<str> = stream.name.as_str().into();
             let definition = wanted.entry(Arc::clone(&name)).or_insert_with(|| {
-                let (number, created) = (StreamNumber(next), wall_time().0);
-                next += 1;
-                StreamDefinition { number, name, topic: topic.clone(), created, bounds: StreamBounds::default() }
+                let found = lost.iter().position(|(_, found)| found.as_deref() == Some(&*name));
+                let number = found.map_or(next, |found| lost.swap_remove(found).0);
+                if number == next {
+                    next += 1;
+                } else {
+                    let reason = "its definition was lost, and its files are found by their name";
+                    log_line!(StoreDamaged { reason = reason }, "stream {name}: {reason}");
+                }
+                let (number, created) = (StreamNumber(number), wall_time().0);
+                let bounds = StreamBounds::default();
+                StreamDefinition { number, name, topic: topic.clone(), created, bounds, key: None }
             });
-            (definition.topic, definition.bounds) = (topic, bounds(stream));
+            (definition.topic, definition.bounds, definition.key) = (topic, bounds(stream), key(stream));
         }
         for definition in wanted.values() {
             // It reads the last segment, and each one without an index.
@@ -101,15 +113,33 @@ impl Streams {
         Ok(())
     }
 
+    /// The streams that have a directory and no definition, because a part of the log is damaged, with their names. Their numbers are not given to
+    /// others.
+    fn without_definition(&self) -> Result<Vec<(u32, Option<String>)>, StreamError> {
+        let Some(store) = &self.store else { return Ok(Vec::new()) };
+        let known = self.definitions.values().map(|definition| definition.number.0).collect();
+        store.stream_names(&known).map_err(|source| StreamError::Directory { source })
+    }
+
     fn open(&self, definition: &StreamDefinition) -> Result<(), StreamError> {
-        let StreamDefinition { number, name, bounds, .. } = definition;
+        let StreamDefinition { number, name, bounds, key, .. } = definition;
         let Some(store) = &self.store else { return Ok(()) };
         let StreamBounds { max_age, max_bytes, max_messages } = *bounds;
         let retention = Retention { max_age, max_bytes, max_messages };
         let failed = |source| StreamError::Files { name: Arc::clone(name), source };
         let StreamRecovered { opened, lost, .. } = store.open_stream(number.0, retention).map_err(failed)?;
+        let of = |key: &StreamKey| -> Arc<store::StreamKey> {
+            let key = key.clone();
+            Arc::new(move |body| key.of(body))
+        };
+        store.set_stream_key(number.0, key.as_ref().map(of));
         for damage in opened.damages {
             log_line!(StoreDamaged { reason = %damage }, "stream {name}: a part is damaged: {damage}");
+        }
+        match store.name_stream(number.0, name) {
+            Err(error) if Shortage::of(&error).is_none() => return Err(failed(error)),
+            // The next start writes it.
+            Ok(()) | Err(_) => {}
         }
         if lost > 0 {
             let reason = format!("{lost} messages are lost");
@@ -130,6 +160,13 @@ impl Streams {
         store.announce(Urgency::Awaited);
         Ok(())
     }
+}
+
+fn key(stream: &config::Stream) -> Option<StreamKey> {
+    Some(match stream.key.as_ref()? {
+        config::StreamKey::Topic => StreamKey::Topic,
+        config::StreamKey::UserProperty(name) => StreamKey::UserProperty(name.as_str().into()),
+    })
 }
 
 fn bounds(stream: &config::Stream) -> StreamBounds {

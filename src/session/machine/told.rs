@@ -1,5 +1,5 @@
 use super::Session;
-use crate::codec::{Ack, PacketId, Qos, ReasonCode, UserProperties};
+use crate::codec::{Ack, Late, PacketId, Qos, ReasonCode, UserProperties};
 use crate::session::{Actions, Ticket};
 
 impl Session {
@@ -8,7 +8,7 @@ impl Session {
         &mut self,
         (packet_id, qos): (PacketId, Qos),
         reason_code: ReasonCode,
-        (wait, told): (Option<Ticket>, UserProperties),
+        (wait, told): (Option<Ticket>, (UserProperties, Option<Late>)),
         actions: &mut impl Actions,
     ) {
         let mut ack = Ack::new(packet_id, reason_code);

@@ -23,16 +23,20 @@ pub(super) struct StreamHeader {
     pub(super) previous_end: u64,
     /// A random number in each batch that clients can't know, so a payload can't be taken for a batch.
     pub(super) salt: u64,
+    /// For a compacted segment, the sequence after the last message that it stands for: what is missing before was left out on purpose.
+    pub(super) compacted_to: Option<u64>,
 }
 
 impl StreamHeader {
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = versioned(SEGMENT_MAGIC);
+        let version = if self.compacted_to.is_some() { COMPACTED_VERSION } else { VERSION };
+        let mut bytes = of_version(SEGMENT_MAGIC, version);
         bytes.extend_from_slice(&self.number.to_le_bytes());
         bytes.extend_from_slice(&self.stream.to_le_bytes());
         bytes.extend_from_slice(&self.first_sequence.to_le_bytes());
         bytes.extend_from_slice(&self.salt.to_le_bytes());
         bytes.extend_from_slice(&self.previous_end.to_le_bytes());
+        bytes.extend(self.compacted_to.iter().flat_map(|to| to.to_le_bytes()));
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         let mut header = [0; HEADER_BYTES];
@@ -41,19 +45,21 @@ impl StreamHeader {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        check_version(bytes, SEGMENT_MAGIC)?;
-        Self::decode_fields(bytes).ok_or(HeaderError::Damaged)
+        let version = check_version(bytes, SEGMENT_MAGIC, COMPACTED_VERSION)?;
+        Self::decode_fields(bytes, version).ok_or(HeaderError::Damaged)
     }
 
-    fn decode_fields(bytes: &[u8]) -> Option<Self> {
+    fn decode_fields(bytes: &[u8], version: u32) -> Option<Self> {
         let header = Self {
             number: u32_at(bytes, 16)?,
             stream: u32_at(bytes, 20)?,
             first_sequence: u64_at(bytes, 24)?,
             salt: u64_at(bytes, 32)?,
             previous_end: u64_at(bytes, 40)?,
+            compacted_to: (version == COMPACTED_VERSION).then(|| u64_at(bytes, 48)).flatten(),
         };
-        (bytes.get(..HEADER_BYTES)? == header.encode()).then_some(header)
+        let is_possible = header.compacted_to.is_none_or(|to| to >= header.first_sequence);
+        (bytes.get(..HEADER_BYTES)? == header.encode() && is_possible).then_some(header)
     }
 
     /// The header that batches are sealed with, in the same way as those of the log.
@@ -114,35 +120,41 @@ pub(super) fn encode_mark(stream: u32, oldest: u64) -> Vec<u8> {
 
 /// The oldest sequence that was not trimmed.
 pub(super) fn decode_mark(stream: u32, bytes: &[u8]) -> Result<u64, HeaderError> {
-    check_version(bytes, MARK_MAGIC)?;
+    check_version(bytes, MARK_MAGIC, VERSION)?;
     let oldest = u64_at(bytes, 20).ok_or(HeaderError::Damaged)?;
     if encode_mark(stream, oldest) == bytes { Ok(oldest) } else { Err(HeaderError::Damaged) }
 }
 
 /// Magic, format version and their checksum: the first 16 bytes of each file, in every version.
 pub(super) fn versioned(magic: &[u8; 8]) -> Vec<u8> {
+    of_version(magic, VERSION)
+}
+
+fn of_version(magic: &[u8; 8], version: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     bytes.extend_from_slice(magic);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&version.to_le_bytes());
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-fn check_version(bytes: &[u8], magic: &[u8; 8]) -> Result<(), HeaderError> {
+fn check_version(bytes: &[u8], magic: &[u8; 8], latest: u32) -> Result<u32, HeaderError> {
     let crc = bytes.get(..12).map(crc32c::crc32c);
     if number_at(bytes, 0) != Some(*magic) || crc != u32_at(bytes, 12) {
         return Err(HeaderError::Damaged);
     }
     match u32_at(bytes, 8) {
-        Some(VERSION) => Ok(()),
-        Some(newer) if newer > VERSION => Err(HeaderError::Newer(newer)),
+        Some(version) if (VERSION..=latest).contains(&version) => Ok(version),
+        Some(newer) if newer > latest => Err(HeaderError::Newer(newer)),
         _ => Err(HeaderError::Damaged),
     }
 }
 
 /// The format version of the files of a stream. Later versions keep the first 16 bytes unchanged.
 pub(super) const VERSION: u32 = 1;
+/// That of a compacted segment.
+const COMPACTED_VERSION: u32 = 2;
 
 pub(super) const HEADER_BYTES: usize = super::super::format::SEGMENT_HEADER_BYTES;
 
@@ -160,8 +172,14 @@ const MARK_MAGIC: &[u8; 8] = b"OnceSo\r\n";
 mod tests {
     use super::*;
 
-    const HEADER: StreamHeader =
-        StreamHeader { number: 3, stream: 9, first_sequence: 17, previous_end: 15, salt: 0x0123_4567_89AB_CDEF };
+    const HEADER: StreamHeader = StreamHeader {
+        number: 3,
+        stream: 9,
+        first_sequence: 17,
+        previous_end: 15,
+        salt: 0x0123_4567_89AB_CDEF,
+        compacted_to: None,
+    };
 
     #[test]
     fn a_header_survives_a_round_trip_and_any_changed_bit_is_detected() {

@@ -185,7 +185,8 @@ const ENTRY_BYTES: usize = 16;
 mod tests {
     use super::*;
 
-    const HEADER: StreamHeader = StreamHeader { number: 3, stream: 9, first_sequence: 17, previous_end: 17, salt: 5 };
+    const HEADER: StreamHeader =
+        StreamHeader { number: 3, stream: 9, first_sequence: 17, previous_end: 17, salt: 5, compacted_to: None };
 
     fn index() -> Index {
         let mut index = Index::default();

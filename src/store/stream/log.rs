@@ -130,6 +130,11 @@ impl StreamLog {
         self.synced
     }
 
+    /// Changes the size of the segments that begin from now on.
+    pub const fn set_segment_bytes(&mut self, segment_bytes: u64) {
+        self.options.segment_bytes = segment_bytes;
+    }
+
     /// A reader. It can be cloned, and outlives the log.
     pub fn reader(&self) -> StreamReader {
         self.reader.clone()
@@ -251,7 +256,7 @@ impl StreamLog {
         let following = number.checked_add(1).ok_or_else(|| io::Error::other("the segment numbers are exhausted"))?;
         let disk = &*self.shared.disk;
         let (stream, previous_end, salt) = (self.options.number, self.next, disk.salt()?);
-        let header = StreamHeader { number, stream, first_sequence, previous_end, salt };
+        let header = StreamHeader { number, stream, first_sequence, previous_end, salt, compacted_to: None };
         let file = disk.create(NEW)?;
         let begun = file.write_at(0, &header.encode()).and_then(|()| file.sync());
         begun.and_then(|()| disk.rename(NEW, &segment_name(number))).inspect_err(|_| {
@@ -277,16 +282,21 @@ impl StreamLog {
     /// Writes the file of the index of a complete segment. Without it, the next start reads the segment, so an error is none; and so it is not
     /// synced either.
     fn write_index(&self, number: u32) {
-        let encoded = self.shared.with(|segments| {
-            let segment = segments.list.iter().rev().find(|segment| segment.header.number == number)?;
-            let Segment { header, end, length, index, is_damaged } = segment.clone();
-            (!is_damaged).then(|| IndexFile { header, end, length, index }.encode())
-        });
-        let Some(bytes) = encoded else { return };
-        let disk = &*self.shared.disk;
-        if let Err(_error) = disk.create(&index_name(number)).and_then(|file| file.write_at(0, &bytes)) {
-            let _ = disk.remove(&index_name(number));
-        }
+        write_index(&self.shared, number);
+    }
+}
+
+/// See [`StreamLog::write_index`].
+pub(super) fn write_index(shared: &Shared, number: u32) {
+    let encoded = shared.with(|segments| {
+        let segment = segments.list.iter().rev().find(|segment| segment.header.number == number)?;
+        let Segment { header, end, length, index, is_damaged } = segment.clone();
+        (!is_damaged).then(|| IndexFile { header, end, length, index }.encode())
+    });
+    let Some(bytes) = encoded else { return };
+    let disk = &*shared.disk;
+    if let Err(_error) = disk.create(&index_name(number)).and_then(|file| file.write_at(0, &bytes)) {
+        let _ = disk.remove(&index_name(number));
     }
 }
 

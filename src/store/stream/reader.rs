@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::disk::DiskFile;
 use super::error::StreamReadError;
+use super::format::StreamHeader;
 use super::segments::{Piece, Place, Shared};
 use super::walk::{Visit, Walk};
 
@@ -17,10 +18,10 @@ pub struct StreamReader {
     resume: Mutex<Resume>,
 }
 
-/// Where the last read ended: the offset of the batch with this sequence.
+/// Where the last read ended: the offset of the batch with this sequence, in the segment with this header.
 #[derive(Debug, Clone, Copy, Default)]
 struct Resume {
-    segment: u32,
+    header: Option<StreamHeader>,
     sequence: u64,
     offset: u64,
 }
@@ -53,19 +54,36 @@ impl StreamReader {
     ///
     /// See [`StreamReadError`]. No message was visited then.
     pub fn read(&self, from: u64, max_bytes: usize, visit: &mut Visit<'_>) -> Result<u64, StreamReadError> {
-        let piece = match self.shared.locate(from) {
-            Place::At(piece) => self.resumed(piece, from),
-            Place::Gap(to) => return Err(StreamReadError::Lost { from, to }),
-            Place::End => return Ok(from),
-            Place::Trimmed(oldest) => return Err(StreamReadError::Trimmed { oldest }),
-        };
+        loop {
+            let piece = match self.shared.locate(from) {
+                Place::At(piece) => self.resumed(piece, from),
+                Place::Gap(to) => return Err(StreamReadError::Lost { from, to }),
+                Place::End => return Ok(from),
+                Place::Trimmed(oldest) => return Err(StreamReadError::Trimmed { oldest }),
+            };
+            let read = self.read_piece(piece, from, max_bytes, visit);
+            // The segment was compacted after it was located, so that its file was another one.
+            let is_replaced = read.is_err() && from >= self.oldest() && !self.shared.has(&piece.header);
+            if !is_replaced {
+                return read;
+            }
+        }
+    }
+
+    fn read_piece(
+        &self,
+        piece: Piece,
+        from: u64,
+        max_bytes: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<u64, StreamReadError> {
         let file = self.file(&piece, from)?;
         let mut walk = Walk::new(file, piece, from, max_bytes);
         let result = walk.run(visit);
-        let (segment, sequence, offset) = (piece.header.number, walk.next, walk.offset);
-        *self.resume.lock().unwrap_or_else(PoisonError::into_inner) = Resume { segment, sequence, offset };
-        if walk.is_damaged {
-            self.shared.with(|segments| segments.damaged.insert(segment));
+        let (sequence, offset, header) = (walk.next, walk.offset, Some(piece.header));
+        *self.resume.lock().unwrap_or_else(PoisonError::into_inner) = Resume { header, sequence, offset };
+        if walk.is_damaged && self.shared.has(&piece.header) {
+            self.shared.with(|segments| segments.damaged.insert(piece.header.number));
         }
         result
     }
@@ -83,11 +101,13 @@ impl StreamReader {
             Place::End => return Ok(from),
             Place::Trimmed(oldest) => return Err(StreamReadError::Trimmed { oldest }),
         };
-        match self.file(&piece, from) {
-            Ok(file) => Ok(Walk::new(file, piece, from, 0).search(piece.offset)?.unwrap_or(from)),
-            Err(StreamReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(piece.end),
-            Err(error) => Err(error),
-        }
+        let found = match self.file(&piece, from) {
+            Ok(file) => Walk::new(file, piece, from, 0).search(piece.offset)?.unwrap_or(from),
+            Err(StreamReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => piece.end,
+            Err(error) => return Err(error),
+        };
+        // In a segment that was compacted meanwhile, the next read finds what there is.
+        Ok(if self.shared.has(&piece.header) { found } else { from })
     }
 
     /// The sequence of the first message that is kept, can be read, and has a timestamp of at least `timestamp`;
@@ -136,7 +156,7 @@ impl StreamReader {
 
     fn resumed(&self, piece: Piece, from: u64) -> Piece {
         let resume = *self.resume.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = resume.segment == piece.header.number && resume.sequence == from;
+        let is_known = resume.header == Some(piece.header) && resume.sequence == from;
         Piece { offset: if is_known { resume.offset } else { piece.offset }, ..piece }
     }
 

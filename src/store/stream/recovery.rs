@@ -9,6 +9,7 @@ use super::super::recovery::{QUARANTINE, copy_file, find_resume};
 use super::super::report::Damage;
 use super::format::{Messages, StreamHeader, VERSION, decode_mark};
 use super::index::{INDEX_FILE_BYTES_MAX, IndexFile, Indexed, index_name, index_number};
+use super::name::NEW_NAME;
 use super::options::StreamOpened;
 use super::segments::Segment;
 
@@ -28,17 +29,46 @@ pub(super) struct Scan {
     pub(super) without_index: Vec<u32>,
     /// Numbers of index files without a segment that uses them.
     pub(super) stray_indexes: Vec<u32>,
+    /// Numbers of segments in place of which there is a compacted one.
+    pub(super) obsolete: Vec<u32>,
 }
 
 /// Reads the headers and indexes of all segments, and the segments that have no index. Moves unreadable files to the quarantine.
 pub(super) fn scan(disk: &dyn Disk, stream: u32) -> io::Result<Scan> {
     let names = disk.list()?;
-    for name in names.iter().filter(|name| [NEW, NEW_MARK].contains(&name.as_str())) {
+    for name in names.iter().filter(|name| [NEW, NEW_MARK, NEW_NAME, NEW_COMPACTED].contains(&name.as_str())) {
         disk.remove(name)?;
     }
+    let (mut scan, unreadable) = read(disk, stream, &names, Indexes::Used)?;
+    if !scan.obsolete.is_empty() {
+        // The name of the compacted segment may not be stable yet.
+        disk.sync_names()?;
+        scan.obsolete.iter().try_for_each(|number| disk.remove(&segment_name(*number)))?;
+    }
+    // The copies are for inspection only, so a failure doesn't prevent the start.
+    let _ = scan.quarantine(disk, &unreadable);
+    Ok(scan)
+}
+
+/// Whether a segment with a valid index is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Indexes {
+    /// It is not.
+    Used,
+    /// It is.
+    Ignored,
+}
+
+/// Reads the files with these names without changing any. Also returns the names and sizes of segments without a valid header.
+pub(super) fn read(
+    disk: &dyn Disk,
+    stream: u32,
+    names: &[String],
+    indexes: Indexes,
+) -> io::Result<(Scan, BTreeMap<String, u64>)> {
     let mut opened = StreamOpened::default();
-    let mark = read_mark(disk, &names, stream, &mut opened)?;
-    let mut found = Headers::read(disk, &names, stream)?;
+    let mark = read_mark(disk, names, stream, &mut opened)?;
+    let mut found = Headers::read(disk, names, stream)?;
     let mut scan = Scan {
         segments: VecDeque::with_capacity(found.known.len()),
         opened,
@@ -48,13 +78,15 @@ pub(super) fn scan(disk: &dyn Disk, stream: u32) -> io::Result<Scan> {
         mark,
         without_index: Vec::new(),
         stray_indexes: Vec::new(),
+        obsolete: std::mem::take(&mut found.obsolete),
     };
     let known = std::mem::take(&mut found.known);
     for (at, found_segment) in known.iter().enumerate() {
-        scan.read_segment(disk, found_segment, known.get(at + 1).map(|next| next.header))?;
+        scan.read_segment(disk, (found_segment, indexes), known.get(at + 1).map(|next| next.header))?;
     }
     let last = known.last().map(|last| last.header.number);
-    if last.is_none_or(|last| last.saturating_add(1) != scan.next_number) {
+    let is_compacted = known.last().is_some_and(|last| last.header.compacted_to.is_some());
+    if is_compacted || last.is_none_or(|last| last.saturating_add(1) != scan.next_number) {
         // A later segment existed, so the last readable one is complete.
         scan.tail = None;
     }
@@ -63,11 +95,9 @@ pub(super) fn scan(disk: &dyn Disk, stream: u32) -> io::Result<Scan> {
     let current = last.filter(|_| scan.tail.is_some());
     scan.stray_indexes = indexes.filter(|number| !used.contains(number) || Some(*number) == current).collect();
     scan.report_unreadable(&found.unreadable);
-    // The copies are for inspection only, so a failure doesn't prevent the start.
-    let _ = scan.quarantine(disk, &found.unreadable);
     scan.opened.segments = scan.segments.len();
     scan.next = scan.next.max(scan.mark);
-    Ok(scan)
+    Ok((scan, found.unreadable))
 }
 
 /// A segment with a valid header, or else a valid index that has its header.
@@ -82,6 +112,8 @@ struct Headers {
     known: Vec<FoundSegment>,
     /// Names of segments without a valid header.
     unreadable: BTreeMap<String, u64>,
+    /// See [`Scan::obsolete`].
+    obsolete: Vec<u32>,
     next_number: u32,
 }
 
@@ -90,7 +122,12 @@ impl Headers {
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
         numbers.sort_unstable();
         let next_number = numbers.last().map_or(1, |number| number.saturating_add(1));
-        let mut found = Self { known: Vec::with_capacity(numbers.len()), unreadable: BTreeMap::new(), next_number };
+        let mut found = Self {
+            known: Vec::with_capacity(numbers.len()),
+            unreadable: BTreeMap::new(),
+            obsolete: Vec::new(),
+            next_number,
+        };
         for number in numbers {
             let name = segment_name(number);
             let file = disk.open(&name)?;
@@ -106,7 +143,9 @@ impl Headers {
             let follows = |header: &StreamHeader| {
                 found.known.last().is_none_or(|last| last.header.first_sequence <= header.first_sequence)
             };
+            let last = found.known.last().and_then(|last| last.header.compacted_to);
             match header.or(index.as_ref().map(|index| index.header)).filter(follows) {
+                Some(known) if last.is_some_and(|to| known.first_sequence < to) => found.obsolete.push(number),
                 Some(known) => {
                     found.known.push(FoundSegment { header: known, index, has_damaged_header: header.is_none() })
                 }
@@ -122,13 +161,13 @@ impl Scan {
     fn read_segment(
         &mut self,
         disk: &dyn Disk,
-        found: &FoundSegment,
+        (found, indexes): (&FoundSegment, Indexes),
         following: Option<StreamHeader>,
     ) -> io::Result<()> {
         let header = found.header;
         self.missing_before(&header);
         self.next = header.first_sequence;
-        let cap = following.map(|next| next.first_sequence);
+        let cap = header.compacted_to.or(following.map(|next| next.first_sequence));
         let mut segment = Segment::new(header);
         if let Some(cap) = cap.filter(|cap| *cap <= self.mark) {
             // It is trimmed, and about to be removed.
@@ -137,7 +176,9 @@ impl Scan {
             return Ok(());
         }
         match &found.index {
-            Some(IndexFile { end, length, index, .. }) if cap.is_none_or(|cap| *end <= cap) => {
+            Some(IndexFile { end, length, index, .. })
+                if indexes == Indexes::Used && cap.is_none_or(|cap| *end <= cap) =>
+            {
                 (segment.end, segment.length, segment.index) = (*end, *length, index.clone());
                 self.next = *end;
             }
@@ -182,8 +223,10 @@ impl Scan {
         self.opened.scanned += 1;
         while cap.is_none_or(|cap| segment.end < cap) {
             let (offset, sequence) = (segment.length, segment.end);
-            let read = reader.batch_at(offset).filter(|found| found.header.sequence == sequence);
+            let follows = |found: u64| found == sequence || header.compacted_to.is_some() && found > sequence;
+            let read = reader.batch_at(offset).filter(|found| follows(found.header.sequence));
             if let Some(found) = read.filter(|found| cap.is_none_or(|cap| found.header.end() <= cap)) {
+                let sequence = found.header.sequence;
                 let messages = Messages::new(found.body, sequence, found.header.entries);
                 let newest = messages.map(|message| message.timestamp).max().unwrap_or(0);
                 segment.index.add(&header, &Indexed { offset, sequence, newest });
@@ -195,6 +238,15 @@ impl Scan {
             self.opened.damages.push(Damage { name, from: offset, to: resume, entries, quarantined_as: None });
             segment.is_damaged = true;
             (segment.length, segment.end) = (resume, resumed);
+        }
+        if let Some(to) = header.compacted_to {
+            // It had its name only when it was complete.
+            if segment.length < reader.size() {
+                let (name, from) = (segment_name(header.number), segment.length);
+                self.opened.damages.push(Damage { name, from, to: reader.size(), entries: None, quarantined_as: None });
+                segment.is_damaged = true;
+            }
+            segment.end = to;
         }
         self.next = segment.end;
         if cap.is_some() {
@@ -307,6 +359,8 @@ fn newer(name: &str, version: u32) -> io::Error {
 
 /// The name of a segment under construction.
 pub(super) const NEW: &str = "new";
+/// The same for a compacted one.
+pub(super) const NEW_COMPACTED: &str = "compacted.new";
 /// The file that says which messages were trimmed, and its name under construction.
 pub(super) const MARK: &str = "oldest";
 pub(super) const NEW_MARK: &str = "oldest.new";

@@ -83,6 +83,8 @@ impl StreamLog {
         let oldest = self.reader.oldest();
         let forget = self.shared.with(|segments| std::mem::take(&mut segments.damaged));
         for number in forget {
+            // It is not compacted either, so that what is left of it stays for inspection.
+            self.shared.with(|segments| segments.set_damaged(number));
             // So the next start reads the segment, reports the damage and copies it to the quarantine.
             let _ = self.shared.disk.remove(&index_name(number));
         }

@@ -175,6 +175,36 @@ impl Shared {
         Ok(file)
     }
 
+    /// Whether this is the segment with its number still: it is removed when it is trimmed, and replaced when it is compacted.
+    pub(super) fn has(&self, header: &StreamHeader) -> bool {
+        let segments = self.lock();
+        segments.list.iter().any(|segment| segment.header == *header)
+    }
+
+    /// Puts a segment in the place of others, whose first one has its number. `rename` gives its file the name. Returns whether it did:
+    /// not if one of the others is gone.
+    pub(super) fn replace(
+        &self,
+        others: &[StreamHeader],
+        segment: Segment,
+        rename: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<bool> {
+        // A reader that found the old segment gets the old file or sees that the segment has changed; one that found the new one gets the new file.
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if !others.iter().all(|header| self.has(header)) {
+            return Ok(false);
+        }
+        rename()?;
+        self.change(|segments| {
+            let is_other = |known: &Segment| others.contains(&known.header);
+            let place = segments.list.iter().position(is_other).unwrap_or(0);
+            segments.list.retain(|known| !is_other(known));
+            segments.list.insert(place, segment);
+        });
+        others.iter().for_each(|header| _ = files.remove(&header.number));
+        Ok(true)
+    }
+
     pub(super) fn forget_file(&self, segment: u32) {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
     }
@@ -187,6 +217,11 @@ impl Segment {
 }
 
 impl Segments {
+    pub(super) fn set_damaged(&mut self, number: u32) {
+        let segment = self.list.iter_mut().find(|segment| segment.header.number == number);
+        segment.into_iter().for_each(|segment| segment.is_damaged = true);
+    }
+
     /// The sequence from which at most so many bytes are kept: the first of an indexed batch, or the end of a segment.
     pub(super) fn keeping_bytes(&self, oldest: u64, bytes: u64) -> u64 {
         let first = self.list.partition_point(|segment| segment.end <= oldest);

@@ -5,6 +5,7 @@ use super::super::disk::Disk;
 use super::super::sim::{Fault, Loss, SimDisk};
 use super::*;
 
+mod compaction;
 mod crash;
 mod damage;
 mod growth;

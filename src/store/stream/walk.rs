@@ -57,7 +57,7 @@ impl Walk {
         loop {
             let left = self.piece.length.saturating_sub(self.offset);
             if left == 0 {
-                return self.or_lost(self.piece.end);
+                return self.at_end();
             }
             wanted = wanted.min(usize::try_from(left).unwrap_or(wanted));
             let (bytes, failure) = buffer.read(&*self.file, self.offset, wanted);
@@ -108,6 +108,15 @@ impl Walk {
         left == 0 || bytes as u64 <= left
     }
 
+    /// The segment has no further batch.
+    fn at_end(&mut self) -> Result<u64, StreamReadError> {
+        if self.piece.header.compacted_to.is_some() {
+            self.next = self.piece.end;
+            return Ok(self.next);
+        }
+        self.or_lost(self.piece.end)
+    }
+
     fn or_lost(&mut self, to: u64) -> Result<u64, StreamReadError> {
         let from = self.next;
         if self.next > self.from || to <= from {
@@ -133,7 +142,11 @@ impl Walk {
             }
             if header.end() > self.next {
                 if header.sequence > self.next {
-                    return Stop::Missing(header.sequence.min(self.piece.end));
+                    let first = header.sequence.min(self.piece.end);
+                    if self.piece.header.compacted_to.is_none() {
+                        return Stop::Missing(first);
+                    }
+                    self.next = first;
                 }
                 let Some(body) = rest.get(BATCH_HEADER_BYTES..size) else { return Stop::Needs(size) };
                 if !header.is_of(&self.seal, body) {

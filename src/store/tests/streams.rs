@@ -60,6 +60,10 @@ struct Kept {
 
 impl Kept {
     fn open(disk: &SimDisk, options: &Options) -> Result<Self, String> {
+        Self::open_within(disk, options, Retention::default())
+    }
+
+    fn open_within(disk: &SimDisk, options: &Options, retention: Retention) -> Result<Self, String> {
         let (stable, failure) = (Arc::<Mutex<Option<u64>>>::default(), Arc::<Mutex<Option<String>>>::default());
         let (on_stable, on_failure, below) = (Arc::clone(&stable), Arc::clone(&failure), disk.clone());
         let hooks = Hooks {
@@ -73,7 +77,7 @@ impl Kept {
         assert_eq!(report.damages, []);
         let mut lost = 0;
         for number in [1, 2] {
-            let recovered = store.open_stream(number, Retention::default()).map_err(|error| error.to_string())?;
+            let recovered = store.open_stream(number, retention).map_err(|error| error.to_string())?;
             assert_eq!(recovered.opened.damages, []);
             lost += recovered.lost;
         }
@@ -292,4 +296,246 @@ fn messages_that_wait_for_a_full_disk_are_bounded_and_written_when_there_is_room
     while kept.keeper.write() == Progress::Worked {}
     assert_eq!((kept.store.is_full(), kept.store.is_congested()), (false, false));
     assert_eq!(kept.read(0).len(), appended);
+}
+
+#[test]
+fn a_start_on_a_full_disk_writes_what_only_the_log_has_when_there_is_room() {
+    let disk = SimDisk::new(1);
+    let options = Options { pending_bytes_max: 4_000, segment_bytes: 16_384, ..Options::default() };
+    let mut kept = Kept::open(&disk, &options).unwrap();
+    for number in 0..20 {
+        kept.append(&[0], &[number; 200]).unwrap();
+    }
+    kept.committer.commit();
+    let given = kept.given.clone();
+    drop(kept);
+    disk.set_capacity(disk.used());
+    let mut kept = Kept::open(&disk, &options).unwrap();
+    kept.given = given;
+    assert!(kept.store.is_full(), "publishers are told that there is no room");
+    assert_eq!((kept.lost, kept.keeper.write()), (0, Progress::Blocked));
+    kept.append(&[0], b"next").unwrap();
+    assert_eq!(kept.given[0].last_key_value().unwrap().0, &21);
+    disk.set_capacity(u64::MAX);
+    while kept.committer.commit() == Progress::Worked {}
+    while kept.keeper.write() == Progress::Worked {}
+    assert!(!kept.store.is_full());
+    let bodies: BTreeMap<u64, Vec<u8>> =
+        kept.given[0].iter().map(|(number, (_, body))| (*number, body.clone())).collect();
+    assert_eq!(kept.read(0), bodies);
+    kept.keeper.sync();
+    drop(kept);
+    assert_eq!(Kept::open(&disk, &options).unwrap().read(0), bodies);
+}
+
+#[test]
+fn at_the_level_crash_the_end_of_a_process_loses_nothing() {
+    let options = Options { level: Level::Crash, ..Options::default() };
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut kept = Kept::open(&disk, &options).unwrap();
+        assert!(!kept.live(80, &mut Random(seed)));
+        let (given, stable) = (kept.given.clone(), kept.stable());
+        drop(kept);
+        let disk = disk.restart(seed, Loss::Process);
+        let mut kept = Kept::open(&disk, &options).unwrap();
+        (0..2).for_each(|stream| check(&kept.read(stream), &given[stream], stable));
+        let next = kept.read(0).len() as u64 + 1;
+        kept.append(&[0], b"next").unwrap();
+        assert_eq!(kept.given[0].keys().copied().collect::<Vec<_>>(), [next]);
+    }
+}
+
+#[test]
+fn at_the_level_crash_the_files_of_a_stream_are_synced_from_time_to_time() {
+    let disk = SimDisk::new(1);
+    let mut kept = Kept::open(&disk, &Options { level: Level::Crash, ..Options::default() }).unwrap();
+    let mut synced = Vec::new();
+    for second in 0..90 {
+        kept.append(&[0], b"x").unwrap();
+        kept.committer.commit();
+        kept.keeper.write();
+        let before = disk.steps();
+        kept.keeper.sync();
+        assert_eq!(kept.store.stats().keys, 2 + second / 3, "the log forgets all but the last one, and the queue");
+        synced.extend((disk.steps() > before).then_some(second));
+    }
+    assert_eq!(synced, [0, 30, 60]);
+}
+
+#[test]
+fn while_a_backup_runs_no_message_of_a_stream_is_removed() {
+    let mut kept = Kept::open(&SimDisk::new(1), &Options::default()).unwrap();
+    for _ in 0..3 {
+        kept.append(&[0], b"x").unwrap();
+    }
+    kept.committer.commit();
+    kept.keeper.write();
+    kept.store.open_stream(1, Retention { max_messages: Some(1), ..Retention::default() }).unwrap();
+    let pin = crate::store::backup::StreamPin::new(&kept.store.shared.streams);
+    kept.keeper.retain(1);
+    assert_eq!(kept.store.trim_stream(1, 3).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    assert_eq!(kept.read(0).len(), 3);
+    drop(pin);
+    kept.keeper.retain(1);
+    assert_eq!(kept.read(0).keys().copied().collect::<Vec<_>>(), [3]);
+    assert_eq!(kept.store.trim_stream(1, 4).unwrap(), Some(4));
+}
+
+#[test]
+fn the_limits_of_a_stream_apply_before_it_is_read_after_a_start() {
+    let disk = SimDisk::new(1);
+    let limits = Retention { max_messages: Some(2), ..Retention::default() };
+    let mut kept = Kept::open_within(&disk, &Options::default(), limits).unwrap();
+    for _ in 0..9 {
+        kept.append(&[0, 1], b"x").unwrap();
+    }
+    kept.committer.commit();
+    kept.keeper.write();
+    kept.keeper.sync();
+    kept.keeper.retain(1);
+    drop(kept);
+    let kept = Kept::open_within(&disk, &Options::default(), limits).unwrap();
+    assert_eq!([0, 1].map(|stream| kept.read(stream).into_keys().collect::<Vec<_>>()), [vec![8, 9], vec![8, 9]]);
+    // What only the log has counts, too.
+    let mut kept = kept;
+    kept.append(&[0], b"x").unwrap();
+    kept.committer.commit();
+    drop(kept);
+    let kept = Kept::open_within(&disk, &Options::default(), limits).unwrap();
+    assert_eq!(kept.read(0).into_keys().collect::<Vec<_>>(), [9, 10]);
+}
+
+#[test]
+fn another_size_of_a_stream_changes_the_size_of_its_next_files() {
+    let disk = SimDisk::new(1);
+    let options = Options { segment_bytes: 64 << 20, ..Options::default() };
+    let limits = |bytes| Retention { max_bytes: Some(bytes), ..Retention::default() };
+    let mut kept = Kept::open_within(&disk, &options, limits(1 << 30)).unwrap();
+    kept.store.open_stream(1, limits(8 << 20)).unwrap();
+    for _ in 0..5 {
+        kept.append(&[0], &vec![7; 600 << 10]).unwrap();
+        kept.committer.commit();
+        kept.keeper.write();
+    }
+    let names = disk.list().unwrap();
+    let files = names.iter().filter(|name| name.starts_with("streams/1/") && name.ends_with(".seg"));
+    assert_eq!(files.count(), 5, "each of at most 1 MiB, and not of 64");
+}
+
+#[test]
+fn a_thread_that_could_not_be_started_is_started_by_the_next_attempt() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(directory.path(), &Options::default(), Hooks::default(), &mut |_| ()).unwrap();
+    let failed = store.start_keeper_with(|_| Err(io::ErrorKind::WouldBlock.into()));
+    assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    store.open_stream(1, Retention::default()).unwrap();
+    assert!(store.take_keeper().is_none(), "a thread has it");
+    let part = 7_u64.to_le_bytes();
+    let numbered = [Numbered { group: (1 << 63) + 1, part: &part }];
+    let (level, room) = (Level::PowerLoss, Room::Ordinary);
+    let entry = Entry { body: b"x", puts: &[], parts: &[], deletes: &[], ends: None, level, room };
+    store.append_numbered((0, 1, Urgency::Awaited), &entry, &numbered).unwrap();
+    store.announce(Urgency::Awaited);
+    store.close();
+    assert_eq!(store.stream_reader(1).unwrap().end(), 2, "it has written what was committed");
+}
+
+#[test]
+fn a_stream_is_found_by_its_name_and_no_number_of_a_directory_is_given_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Store::open(directory.path(), &Options::default(), Hooks::default(), &mut |_| ()).unwrap().0;
+    let store = open();
+    assert_eq!(store.stream_names(&[].into()).unwrap(), []);
+    for (number, name) in [(3, Some("orders")), (4, None)] {
+        store.open_stream(number, Retention::default()).unwrap();
+        name.map(|name| store.name_stream(number, name)).transpose().unwrap();
+    }
+    drop(store);
+    std::fs::create_dir(directory.path().join("streams/x9")).unwrap();
+    std::fs::write(directory.path().join("streams/4/name"), "damaged").unwrap();
+    let store = open();
+    let names = [(3, Some("orders".to_owned())), (4, None)];
+    assert_eq!(store.stream_names(&[].into()).unwrap(), names);
+    assert_eq!(store.stream_names(&[3].into()).unwrap(), names[1..]);
+    store.open_stream(3, Retention::default()).unwrap();
+    store.name_stream(3, "orders").unwrap();
+    store.name_stream(9, "there is none").unwrap_err();
+}
+
+#[test]
+fn the_check_of_a_store_reads_the_streams_completely() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(directory.path(), &Options::default(), Hooks::default(), &mut |_| ()).unwrap();
+    let part = 7_u64.to_le_bytes();
+    store.open_stream(1, Retention::default()).unwrap();
+    store.name_stream(1, "orders").unwrap();
+    let numbered = [Numbered { group: (1 << 63) + 1, part: &part }];
+    let (level, room) = (Level::PowerLoss, Room::Ordinary);
+    let entry = Entry { body: b"x", puts: &[], parts: &[], deletes: &[], ends: None, level, room };
+    store.append_numbered((0, 1, Urgency::Awaited), &entry, &numbered).unwrap();
+    store.announce(Urgency::Awaited);
+    store.close();
+    drop(store);
+    let stream = directory.path().join("streams/1");
+    let options = StreamOptions { segment_bytes: 4_096, ..StreamOptions::new(1) };
+    let (mut log, _) = StreamLog::open_directory(&stream, &options, std::time::Duration::ZERO).unwrap();
+    for sequence in 2..30 {
+        log.append(&[StreamMessage { sequence, timestamp: 1, body: &[7; 1_000] }]).unwrap();
+    }
+    log.sync().unwrap();
+    drop(log);
+    let report = check_all(directory.path()).unwrap();
+    assert_eq!(report.damages, []);
+    let [StreamReport { number: 1, name, oldest: 1, next: 30, .. }] = &report.streams[..] else {
+        panic!("{:?}", report.streams)
+    };
+    assert_eq!(name.as_deref(), Some("orders"));
+    let copy = directory.path().join("copy");
+    assert_eq!(restore(directory.path(), &copy).unwrap(), report);
+    // Its index is valid, so a start would not read it.
+    let path = stream.join("0000000002.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1_500] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let names: Vec<_> = check_all(directory.path()).unwrap().damages.into_iter().map(|damage| damage.name).collect();
+    assert_eq!(names, ["streams/1/0000000002.seg"]);
+    assert!(matches!(restore(directory.path(), &directory.path().join("second")), Err(OpenError::Damaged { .. })));
+}
+
+/// A store whose stream 1 keeps the last message of each first byte.
+fn with_key(disk: &SimDisk) -> Kept {
+    let kept = Kept::open(disk, &small()).unwrap();
+    let key: Arc<StreamKey> = Arc::new(|body| body.get(..1).map(std::borrow::Cow::Borrowed));
+    kept.store.set_stream_key(1, Some(key));
+    kept
+}
+
+#[test]
+fn a_stream_with_a_key_is_compacted_in_steps_and_not_while_a_backup_runs() {
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    for number in 0..60_u8 {
+        kept.append(&[0, 1], &[number % 3; 300]).unwrap();
+        kept.committer.commit();
+        kept.keeper.write();
+    }
+    kept.keeper.sync();
+    let pin = crate::store::backup::StreamPin::new(&kept.store.shared.streams);
+    kept.keeper.begin_compaction();
+    while kept.keeper.compact() {}
+    assert_eq!((kept.read(0).len(), kept.read(1).len()), (60, 60));
+    drop(pin);
+    // A pass compares with few keys in tests.
+    for _ in 0..9 {
+        while kept.keeper.compact() {}
+        kept.keeper.begin_compaction();
+    }
+    let keys = kept.read(0);
+    assert!(keys.len() < 30, "{}", keys.len());
+    assert_eq!(keys.into_iter().rev().take(3).map(|(_, body)| body[0]).collect::<Vec<_>>(), [2, 1, 0]);
+    assert_eq!(kept.read(1).len(), 60, "the other stream has no key");
+    assert!(!kept.keeper.compact(), "there is nothing to do");
+    kept.append(&[0], &[1; 10]).unwrap();
+    assert_eq!(kept.given[0].last_key_value().unwrap().0, &61);
 }
