@@ -11,6 +11,7 @@ mod golden;
 mod lab;
 mod ledger;
 mod log;
+mod receipts;
 mod refused;
 mod rows;
 mod settings;
