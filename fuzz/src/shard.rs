@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use oncemq::broker::{
     Action, AnonymousSessions, AuthenticationOutcome, Backoff, ConnectionId, DeadLetterLimits, DelayedBatch,
-    DelayedLimits, Durability, Event, Fetch, Peer, QueueHead, QueueOverflow, ReadFailure, Record, RecordKey, Recovered,
-    Recovery, RedeliveryRule, RedeliveryRules, Settings, Shard, ShardMessage, Shared, StoreRoom, StoredRecord, Ticket,
-    VerifiedUser,
+    DelayedLimits, Durability, Event, Fetch, Peer, QueueHead, QueueOverflow, ReadFailure, ReceiptLimits, Record,
+    RecordKey, Recovered, Recovery, RedeliveryRule, RedeliveryRules, Settings, Shard, ShardMessage, Shared, StoreRoom,
+    StoredRecord, Ticket, VerifiedUser,
 };
 use oncemq::codec::client::encode_client;
 use oncemq::codec::{
@@ -112,13 +112,15 @@ impl World {
     }
 
     fn restore(&mut self, recovered: Recovered, shared: &Shared) -> usize {
-        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, .. } =
-            recovered;
+        let Recovered {
+            sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, receipts, ..
+        } = recovered;
         let count = sessions.len();
         shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let _ = shared.restore(retained, retained_gone, keys);
         shared.restore_dead_letters(dead_letters);
+        shared.restore_receipts(receipts);
         self.shards[0].restore_delayed(delayed);
         for (number, session) in sessions.into_iter().enumerate() {
             let mut actions = Vec::new();
@@ -580,6 +582,7 @@ fn settings() -> Settings {
             bytes_max: 100_000,
             age_max: Duration::from_secs(1_000),
         },
+        receipts: ReceiptLimits { open_max: 100, per_client_max: 10, age_max: Duration::from_secs(1_000) },
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 4,
         check_retain_source: true,

@@ -57,7 +57,9 @@ pub(super) struct Snapshot {
     pub(super) retained: (usize, usize),
     /// The same of kept dead letters.
     pub(super) dead_letters: (usize, usize),
-    /// The same of delayed messages.
+    /// The number of open receipts.
+    pub(super) receipts: usize,
+    /// Number of messages and bytes of delayed messages.
     pub(super) delayed: (usize, usize),
     pub(super) durability: Durability,
     /// All zero without a store.
@@ -110,6 +112,7 @@ impl Snapshot {
             subscriptions: handles.shared.subscriptions_len(),
             retained: handles.shared.retained_len(),
             dead_letters: handles.shared.dead_letters_len(),
+            receipts: handles.shared.receipts_len(),
             delayed: handles.shared.delayed_len(),
             durability: handles.durability,
             store: handles.store.as_ref().map(|store| store.stats()).unwrap_or_default(),

@@ -110,8 +110,13 @@ fn as_level(client_id: &str) -> String {
 pub(in crate::broker) struct Object(String);
 
 impl Object {
+    /// Without fields.
+    pub(in crate::broker) fn new() -> Self {
+        Self("{".to_owned())
+    }
+
     fn of(client: &ClientLabel) -> Self {
-        let mut object = Self("{".to_owned());
+        let mut object = Self::new();
         object.text("client_id", client.client_id.as_ref().map(|id| id.as_str()));
         object.text("user", client.user.as_deref());
         object.text("address", client.address.map(|address| address.to_string()).as_deref());
@@ -138,6 +143,21 @@ impl Object {
         let _ = write!(self.0, "{value}");
     }
 
+    pub(in crate::broker) fn optional_number(&mut self, name: &str, value: Option<u64>) {
+        match value {
+            Some(value) => self.number(name, value),
+            None => self.text(name, None),
+        }
+    }
+
+    /// An object with the fields that `fields` adds.
+    pub(in crate::broker) fn object(&mut self, name: &str, fields: impl FnOnce(&mut Self)) {
+        self.name(name);
+        self.0.push('{');
+        fields(self);
+        self.0.push('}');
+    }
+
     /// The filters of a packet and their Reason Codes, as many as fit, and the number of the others.
     pub(in crate::broker) fn filters<'a>(&mut self, answers: impl Iterator<Item = (&'a Filter, ReasonCode)>) {
         self.name("filters");
@@ -159,7 +179,8 @@ impl Object {
         self.number("filters_left_out", left_out);
     }
 
-    fn end(mut self) -> String {
+    /// The text.
+    pub(in crate::broker) fn end(mut self) -> String {
         self.0.push('}');
         self.0
     }

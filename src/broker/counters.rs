@@ -36,6 +36,12 @@ pub struct Counters {
     pub dead_letters_redriven: u64,
     /// Kept dead letters that were discarded for newer ones or because of their age.
     pub dead_letters_discarded: u64,
+    /// Receipts that were published.
+    pub receipts_published: u64,
+    /// Receipts that were not published, because their originators may not publish to their topics any more.
+    pub receipts_denied: u64,
+    /// Messages that were not accepted, because of the receipts that they asked for.
+    pub receipts_refused: u64,
     /// Messages accepted to be published later.
     pub delayed_accepted: u64,
     /// Delayed messages that were published.
@@ -234,6 +240,9 @@ impl Add for Counters {
         self.dead_letters_kept += other.dead_letters_kept;
         self.dead_letters_redriven += other.dead_letters_redriven;
         self.dead_letters_discarded += other.dead_letters_discarded;
+        self.receipts_published += other.receipts_published;
+        self.receipts_denied += other.receipts_denied;
+        self.receipts_refused += other.receipts_refused;
         self.delayed_accepted += other.delayed_accepted;
         self.delayed_published += other.delayed_published;
         self.delayed_refused += other.delayed_refused;

@@ -33,6 +33,7 @@ mod persistence;
 mod publish;
 mod query;
 mod queue_view;
+mod receipts;
 mod redelivery;
 mod report;
 mod report_detail;
@@ -86,10 +87,12 @@ pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::RecordBytes;
 pub use persistence::fetch::{Fetch, Fetched, StoredRecord};
 pub use persistence::grant::RecordParts;
+pub use persistence::receipt::{CopyChange, CopyOutcome, CopyState, Originator, ReceiptChange, ReceiptState};
 pub use persistence::record::{
     Addressed, Deduplicated, InsteadOf, ObsoleteRetained, Record, RetainedChange, WillState,
 };
 pub use persistence::record_key::RecordKey;
+pub use persistence::recovery::receipts::RecoveredReceipt;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use persistence::stream_definition::{StreamBounds, StreamDefinition};
 pub use persistence::version_1::upgrade_record;
@@ -101,6 +104,7 @@ pub use query::{
     KickedClient, LastDisconnect, MessageView, PAGE_MAX, PREVIEW_BYTES_MAX, Page, PageRequest, QUEUED_MAX, Query,
     QueryId, QueueRequest, QueuedView, StreamProgress, SubscriptionView,
 };
+pub use receipts::registry::ReceiptLimits;
 pub use redelivery::kept::DeadLetterLimits;
 pub use redelivery::query::{DeadLetterAnswer, DeadLetterFailure, DeadLetterQuery};
 pub use redelivery::rules::{Backoff, RedeliveryRule, RedeliveryRules};

@@ -8,6 +8,7 @@ use crate::broker::delayed::quota::DelayedLimits;
 use crate::broker::listener_terms::ListenerTerms;
 use crate::broker::owner::AnonymousSessions;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
+use crate::broker::receipts::registry::ReceiptLimits;
 use crate::broker::redelivery::kept::DeadLetterLimits;
 use crate::broker::redelivery::rules::RedeliveryRules;
 use crate::broker::user_limits::{RateLimits, UserLimits};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub redelivery: RedeliveryRules,
     /// The bounds of the dead letters of refused messages that are kept.
     pub dead_letter_limits: DeadLetterLimits,
+    /// The bounds of receipts.
+    pub receipts: ReceiptLimits,
     /// How long a `dedup-id` stays in the deduplication window; zero: no deduplication.
     pub deduplication_window: Duration,
     /// The greatest number of identifiers of one publisher in the window.

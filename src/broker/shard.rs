@@ -337,8 +337,10 @@ impl Shard {
             self.expire_retained(turn);
             self.expire_deduplication(turn);
             self.expire_dead_letters(turn);
+            self.expire_receipts(turn);
             self.publish_sys_topics(turn);
         }
+        self.publish_receipts(turn);
         self.timers.set(turn.now + TICK, Timer::Tick);
     }
 

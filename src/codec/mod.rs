@@ -12,6 +12,7 @@ mod connect;
 mod decoder;
 mod disconnect;
 mod error;
+mod find_property;
 mod frame;
 mod last_topic;
 pub mod limits;

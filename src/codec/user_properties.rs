@@ -108,7 +108,7 @@ impl UserPropertyRuns {
 }
 
 /// Splits the bytes that a Two Byte Integer announces from those behind them.
-fn split_prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }

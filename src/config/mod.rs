@@ -39,6 +39,7 @@ mod probe;
 mod problem;
 mod protocol;
 mod proxy_tls;
+mod receipts;
 mod redelivery;
 mod role;
 mod schema;
@@ -84,6 +85,7 @@ pub use postgresql::{Database, Place, Placeholder, Query};
 pub use probe::Probe;
 pub use problem::Problem;
 pub use protocol::{AcceptedVersion, MaximumQos};
+pub use receipts::Receipts;
 pub use redelivery::Redelivery;
 pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
@@ -122,6 +124,8 @@ pub struct Config {
     pub streams: Vec<Stream>,
     /// Which refused messages are sent again.
     pub redelivery: Vec<Redelivery>,
+    /// Messages that tell what became of others.
+    pub receipts: Receipts,
     /// Limits that apply to all clients.
     pub limits: Limits,
     /// Limits of the clients of some users.
@@ -155,6 +159,7 @@ impl Default for Config {
             auto_subscribe: Vec::new(),
             streams: Vec::new(),
             redelivery: Vec::new(),
+            receipts: Receipts::default(),
             limits: Limits::default(),
             user_limits: Vec::new(),
             bans: Bans::default(),

@@ -5,7 +5,7 @@ use serde::forward_to_deserialize_any;
 
 use super::{
     Admin, AutoSubscribe, Bans, Bridge, BridgeTopic, Config, DurabilityRule, Limits, Listener, Log, Mqtt,
-    NamedCertificate, Probe, Provider, ProxyTls, Redelivery, Security, Server, Sink, Stream, Telemetry, Tls,
+    NamedCertificate, Probe, Provider, ProxyTls, Receipts, Redelivery, Security, Server, Sink, Stream, Telemetry, Tls,
     TopicRewrite, UserLimit,
 };
 
@@ -30,6 +30,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "auto_subscribe" => fields::<AutoSubscribe>(),
         "streams" => fields::<Stream>(),
         "redelivery" => fields::<Redelivery>(),
+        "receipts" => fields::<Receipts>(),
         "limits" => fields::<Limits>(),
         "user_limits" => fields::<UserLimit>(),
         "bans" => fields::<Bans>(),
@@ -115,6 +116,7 @@ mod tests {
             "auto_subscribe",
             "streams",
             "redelivery",
+            "receipts",
             "limits",
             "user_limits",
             "bans",

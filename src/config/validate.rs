@@ -30,6 +30,7 @@ impl Config {
         problems.extend(topics::problems(&self.topic_rewrite, &self.auto_subscribe, &labels));
         problems.extend(super::streams::problems(&self.streams, self.strongest_durability()));
         problems.extend(super::redelivery::problems(&self.redelivery));
+        problems.extend(self.receipts.problems());
         problems.extend(sinks::problems(&self.sinks));
         problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());

@@ -159,6 +159,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         auto_subscribe: takes.auto_subscribe,
         streams: takes.streams,
         redelivery: takes.redelivery,
+        receipts: takes.receipts,
         limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
         user_limits: takes.user_limits,
         bans: takes.bans,
@@ -187,6 +188,7 @@ mod tests {
         loaded.user_limits.push(config::UserLimit::default());
         loaded.mqtt.retain_available = false;
         loaded.redelivery.push(toml::from_str("topic = \"orders/#\"").unwrap());
+        loaded.receipts.open_max = 1;
         loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
         loaded.probe.enabled = true;
         loaded.bridges.push(config::Bridge::default());

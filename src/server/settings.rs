@@ -9,8 +9,8 @@ use super::own_client::Kind;
 use crate::auth;
 use crate::broker::{
     AnonymousSessions, AutoSubscription, Backoff, DeadLetterLimits, DelayedLimits, Durability, DurabilityRule,
-    ListenerTerms, QueueHead, QueueOverflow, Recovered, RedeliveryRule, RedeliveryRules, Settings, Shared, UserLimit,
-    UserLimits,
+    ListenerTerms, QueueHead, QueueOverflow, ReceiptLimits, Recovered, RedeliveryRule, RedeliveryRules, Settings,
+    Shared, UserLimit, UserLimits,
 };
 use crate::codec::{ProtocolVersion, RetainHandling, SubscriptionOptions};
 use crate::config::{self, AcceptedVersion, Config, MaximumQos, SharedSubscriptionStrategy};
@@ -66,6 +66,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         },
         redelivery: RedeliveryRules::new(config.redelivery.iter().filter_map(redelivery_rule)),
         dead_letter_limits: dead_letter_limits(limits),
+        receipts: receipt_limits(&config.receipts),
         inflight_messages_max: limits.inflight_messages_max,
         inflight_bytes_max: limits.inflight_bytes_max.and_then(bytes),
         outgoing_bytes_max: limits.outgoing_bytes_max,
@@ -78,10 +79,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         connect_timeout: limits.connect_timeout,
         client_id_length_max: usize::from(limits.client_id_length_max),
         assigned_client_id_prefix: mqtt.assigned_client_id_prefix.as_str().into(),
-        anonymous_sessions: match config.security.anonymous_sessions {
-            config::AnonymousSessions::End => AnonymousSessions::End,
-            config::AnonymousSessions::Adopt => AnonymousSessions::Adopt,
-        },
+        anonymous_sessions: anonymous_sessions(config.security.anonymous_sessions),
         validate_payload_format: mqtt.validate_payload_format,
         exclusive_subscriptions: mqtt.exclusive_subscriptions,
         share_strategy: match mqtt.shared_subscription_strategy {
@@ -156,6 +154,21 @@ fn of_sinks(config: &Config) -> Option<UserLimit> {
 fn durability_rule(rule: &config::DurabilityRule) -> Option<DurabilityRule> {
     let topic_filter = TopicFilter::new(rule.topic.as_str().into()).ok()?;
     Some(DurabilityRule { topic_filter, level: durability(rule.level) })
+}
+
+const fn anonymous_sessions(sessions: config::AnonymousSessions) -> AnonymousSessions {
+    match sessions {
+        config::AnonymousSessions::End => AnonymousSessions::End,
+        config::AnonymousSessions::Adopt => AnonymousSessions::Adopt,
+    }
+}
+
+const fn receipt_limits(receipts: &config::Receipts) -> ReceiptLimits {
+    ReceiptLimits {
+        open_max: receipts.open_max,
+        per_client_max: receipts.open_per_client_max,
+        age_max: receipts.max_age,
+    }
 }
 
 const fn dead_letter_limits(limits: &config::Limits) -> DeadLetterLimits {

@@ -22,7 +22,15 @@ impl Server {
     ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
         let Recovered {
-            sessions, retained, retained_gone, deduplicated, mut delayed, mut orphans, dead_letters, ..
+            sessions,
+            retained,
+            retained_gone,
+            deduplicated,
+            mut delayed,
+            mut orphans,
+            dead_letters,
+            receipts,
+            ..
         } = recovered;
         self.shared.set_streams(self.streams.table());
         self.streams.begin(&self.shared, &self.mailboxes);
@@ -31,6 +39,7 @@ impl Server {
         let keys = keys.chain(dead_letters.iter().map(|(_, letter)| letter.session));
         let too_many = self.shared.restore(retained, retained_gone, keys);
         self.shared.restore_dead_letters(dead_letters);
+        self.shared.restore_receipts(receipts);
         if !too_many.is_empty() {
             let count = too_many.len();
             log_line!(

@@ -3,8 +3,8 @@
 use super::entry::State;
 use super::link::Link;
 use super::outbound::Outbound;
-use super::{Action, Actions, ProtocolError, QueueStep};
-use crate::codec::{Ack, PacketId, PacketType, ServerPacket};
+use super::{Action, Actions, ProtocolError, QueueExit, QueueStep};
+use crate::codec::{Ack, PacketId, PacketType, ReasonCode, ServerPacket};
 
 impl Outbound {
     /// PUBACK completes a QoS 1 message. One for an unknown identifier is a repeat and is ignored.
@@ -16,8 +16,8 @@ impl Outbound {
                     self.refuse(place, ack.reason_code, actions);
                     return Ok(());
                 }
-                let step = if is_refused { QueueStep::Refused } else { QueueStep::Acknowledged };
-                self.complete(place, step, actions);
+                let way = if is_refused { refused(ack.reason_code) } else { (QueueStep::Acknowledged, ACKNOWLEDGED) };
+                self.complete(place, way, actions);
                 Ok(())
             }
             Some((_, _, State::AwaitingPubrec | State::AwaitingPubcomp)) => {
@@ -43,7 +43,7 @@ impl Outbound {
                 if self.limits.refused.are_sent_again() {
                     self.refuse(place, ack.reason_code, actions);
                 } else {
-                    self.complete(place, QueueStep::Refused, actions);
+                    self.complete(place, refused(ack.reason_code), actions);
                 }
             }
             Some((_, sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
@@ -70,7 +70,7 @@ impl Outbound {
     pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         match self.find(id) {
             Some((place, _, State::AwaitingPubcomp)) => {
-                self.complete(place, QueueStep::Completed, actions);
+                self.complete(place, (QueueStep::Completed, ACKNOWLEDGED), actions);
                 Ok(())
             }
             Some((_, _, State::AwaitingPuback | State::AwaitingPubrec)) => {
@@ -80,3 +80,9 @@ impl Outbound {
         }
     }
 }
+
+const fn refused(reason_code: ReasonCode) -> (QueueStep, QueueExit) {
+    (QueueStep::Refused, QueueExit::Refused(reason_code))
+}
+
+const ACKNOWLEDGED: QueueExit = QueueExit::Acknowledged;

@@ -35,7 +35,7 @@ pub use event::{Event, FetchedMessage, Ticket};
 pub use limits::{Limits, QueueHead, RefusedMessages};
 pub use link::Link;
 pub use machine::Session;
-pub use note::QueueStep;
+pub use note::{QueueExit, QueueStep};
 pub use protocol_error::ProtocolError;
 pub use queue_view::{QueuedMessage, QueuedState};
 pub use redelivery::{Parking, Redelivery, RefusedMessage, topic_number};

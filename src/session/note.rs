@@ -1,6 +1,7 @@
 //! What a Session tells its owner about the way of a queued message.
 
 use super::DropCause;
+use crate::codec::ReasonCode;
 
 /// A step of a queued message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,17 @@ pub enum QueueStep {
     Dropped(DropCause),
     /// It could not be read from the store.
     Unreadable,
+}
+
+/// How a message left a queue for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueExit {
+    /// PUBACK or PUBCOMP completed it.
+    Acknowledged,
+    /// The client refused it with this error in PUBACK or PUBREC.
+    Refused(ReasonCode),
+    /// It was dropped from the queue.
+    Dropped(DropCause),
 }
 
 /// Whether the steps of a queued message are noted.

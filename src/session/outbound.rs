@@ -15,7 +15,7 @@ use super::limits::{SHORT_BYTES_MAX, SHORT_MESSAGES_MAX};
 use super::link::Link;
 use super::parked::Redeliveries;
 use super::rights::Recheck;
-use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, QueueStep};
+use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, QueueExit, QueueStep};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -295,8 +295,8 @@ impl Outbound {
         self.take(place, State::AwaitingPubcomp);
     }
 
-    /// Completes the message at this index, which was sent. `step`: how.
-    pub(super) fn complete(&mut self, place: usize, step: QueueStep, actions: &mut impl Actions) {
+    /// Completes the message at this index, which was sent, in this way.
+    pub(super) fn complete(&mut self, place: usize, (step, exit): (QueueStep, QueueExit), actions: &mut impl Actions) {
         let Some(entry) = self.queue.get_mut(place) else { return };
         entry.note(step, actions);
         let sequence = entry.sequence;
@@ -308,7 +308,7 @@ impl Outbound {
         let is_recorded = is_recorded(delivery.as_ref());
         drop(delivery);
         if is_recorded {
-            actions.push(Action::Done(sequence));
+            actions.push(Action::Done(sequence, exit));
         }
         self.forget_redelivery(sequence, actions);
         if place == 0 {

@@ -81,6 +81,8 @@ mod quic;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod receipts;
+#[cfg(test)]
 mod reconfigure;
 #[cfg(test)]
 mod reload;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oncemq::broker::ConnectionId;
 use oncemq::codec::{
-    Ack, ClientPacket, Connack, Connect, Disconnect, EncodedUserProperties, OutgoingPublish, PacketId, ProtocolVersion,
-    Publish, Qos, ReasonCode, ServerPacket, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, Will,
+    Ack, ClientPacket, Connack, Connect, Disconnect, EncodedUserProperties, MessageProperties, MessageProperty,
+    OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket, Subscribe, Subscription,
+    SubscriptionOptions, Unsubscribe, Will,
 };
 use oncemq::topic::{Filter, TopicName};
 
@@ -282,7 +283,11 @@ impl Lab {
     fn publish_packet(&self, message: usize, packet_id: Option<PacketId>, retain: bool, dup: bool) -> ClientPacket {
         let Sent { topic, payload, qos, .. } = &self.ledger.messages[message];
         let topic = TopicName::new(topic.as_str().into()).unwrap();
-        let publish = Publish::new(topic, payload.clone());
+        let mut publish = Publish::new(topic, payload.clone());
+        if payload.starts_with("receipt: ") {
+            let receipt = MessageProperty::UserProperty("receipt-to".into(), "receipts".into());
+            publish = publish.with_properties(MessageProperties::from_properties([receipt]));
+        }
         ClientPacket::Publish(Publish { qos: *qos, retain, dup, packet_id, ..publish })
     }
 

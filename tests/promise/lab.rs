@@ -386,8 +386,9 @@ impl Lab {
     fn restart(&mut self, recovered: Recovered) {
         let shards = self.shards.len();
         let shared = new_shared(shards);
-        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, .. } =
-            recovered;
+        let Recovered {
+            sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, receipts, ..
+        } = recovered;
         shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let too_many = shared.restore(retained, retained_gone, keys);
@@ -397,6 +398,7 @@ impl Lab {
             shared.stream_advanced(STREAM, range, |_| ());
         }
         shared.restore_dead_letters(dead_letters);
+        shared.restore_receipts(receipts);
         self.shards = new_shards(shards, &self.settings, &shared);
         self.shared = shared;
         for (number, session) in sessions.into_iter().enumerate() {

@@ -12,6 +12,7 @@ mod lab;
 mod ledger;
 mod log;
 mod positions;
+mod receipts;
 mod refused;
 mod rows;
 mod settings;

@@ -2,8 +2,8 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use oncemq::broker::{
-    AnonymousSessions, Backoff, DeadLetterLimits, DelayedLimits, Durability, QueueHead, QueueOverflow, RedeliveryRule,
-    RedeliveryRules, Settings,
+    AnonymousSessions, Backoff, DeadLetterLimits, DelayedLimits, Durability, QueueHead, QueueOverflow, ReceiptLimits,
+    RedeliveryRule, RedeliveryRules, Settings,
 };
 use oncemq::codec::Qos;
 use oncemq::rewrite::RewriteRules;
@@ -43,6 +43,7 @@ pub(crate) fn settings() -> Settings {
             bytes_max: 100_000,
             age_max: Duration::from_secs(1_000),
         },
+        receipts: ReceiptLimits { open_max: 100, per_client_max: 10, age_max: Duration::from_secs(1_000) },
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 10,
         check_retain_source: true,

@@ -89,10 +89,11 @@ impl World {
     /// Starts the broker as the server does: it restores recovered state before the first connection.
     fn start(&mut self, recovered: Recovered) {
         let shared = new_shared(self.shards.len());
-        let Recovered { sessions, retained, retained_gone, orphans, dead_letters, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, orphans, dead_letters, receipts, .. } = recovered;
         let too_many = shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
         assert!(too_many.is_empty());
         shared.restore_dead_letters(dead_letters);
+        shared.restore_receipts(receipts);
         for (number, side) in self.shards.iter_mut().enumerate() {
             let shard = new_shard(number, &self.settings, &shared);
             let slots = std::mem::take(&mut side.slots);

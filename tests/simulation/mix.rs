@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use oncemq::broker::{
     AnonymousSessions, DeadLetterLimits, DelayedLimits, Durability, DurabilityRule, QueueHead, QueueOverflow,
-    RedeliveryRules, Settings,
+    ReceiptLimits, RedeliveryRules, Settings,
 };
 use oncemq::codec::Qos;
 use oncemq::rewrite::RewriteRules;
@@ -316,6 +316,7 @@ impl Mix {
             dead_letter_topic: None,
             redelivery: RedeliveryRules::default(),
             dead_letter_limits: DEAD_LETTERS,
+            receipts: RECEIPTS,
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,
             check_retain_source: true,
@@ -364,4 +365,6 @@ fn rule((topic, level): &(&'static str, Durability)) -> DurabilityRule {
 }
 
 /// There are none without a rule for redelivery.
+const RECEIPTS: ReceiptLimits =
+    ReceiptLimits { open_max: 100, per_client_max: 10, age_max: Duration::from_secs(1_000) };
 const DEAD_LETTERS: DeadLetterLimits = DeadLetterLimits { messages_max: 0, bytes_max: 0, age_max: Duration::ZERO };

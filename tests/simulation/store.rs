@@ -50,7 +50,7 @@ impl Store {
                     }
                 }
             }
-            Record::Done { key, sequence } => {
+            Record::Done { key, sequence } | Record::CopyLeft { key, sequence, .. } => {
                 if let Some(queued) = self.sessions.get_mut(key) {
                     queued.remove(sequence);
                 }
@@ -62,6 +62,7 @@ impl Store {
             }
             Record::Redelivery { .. }
             | Record::RedeliveryRemoved { .. }
+            | Record::ReceiptRemoved { .. }
             | Record::DeadLettersRemoved { .. }
             | Record::SessionDetached { .. }
             | Record::Subscribed { .. }

@@ -27,6 +27,7 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric::gauge("oncemq_kept_dead_letter_bytes", "Bytes of all dead letters that are kept.", |all| {
         all.dead_letters.1 as f64
     }),
+    Metric::gauge("oncemq_receipts_open", "Receipts that are not published yet.", |all| all.receipts as f64),
     Metric::gauge("oncemq_delayed_messages", "Messages that are published later.", |all| all.delayed.0 as f64),
     Metric::gauge("oncemq_delayed_bytes", "Bytes of all messages that are published later.", |all| {
         all.delayed.1 as f64

@@ -96,6 +96,17 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
         "Kept dead letters discarded for newer ones or because of their age.",
         |all| all.counters.dead_letters_discarded,
     ),
+    Metric::counter("oncemq_receipts_published_total", "Receipts published.", |all| all.counters.receipts_published),
+    Metric::counter(
+        "oncemq_receipts_denied_total",
+        "Receipts not published, because their originators may not publish to their topics any more.",
+        |all| all.counters.receipts_denied,
+    ),
+    Metric::counter(
+        "oncemq_receipts_refused_total",
+        "Messages not accepted, because of the receipts that they asked for: denied, or a limit was reached.",
+        |all| all.counters.receipts_refused,
+    ),
     Metric::counter("oncemq_delayed_accepted_total", "Messages accepted to be published later.", |all| {
         all.counters.delayed_accepted
     }),

@@ -64,12 +64,12 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> bool {
         let BatchPlan { messages, admission, level, waits } = plan;
-        let (plain, retaining) = (publisher.of_member(false), publisher.of_member(true));
+        let (mut plain, mut retaining) = (publisher.of_member(false), publisher.of_member(true));
         let mut accepted = Vec::with_capacity(messages.len());
         let explains = self.wants_details(publisher);
-        for PlannedMessage { application, delay, resolved, chosen } in messages {
+        for PlannedMessage { application, delay, resolved, chosen, receipt } in messages {
             if delay.is_some() {
-                accepted.push((Err((application, delay)), resolved, chosen));
+                accepted.push((Err((application, delay)), resolved, chosen, receipt));
                 continue;
             }
             let id = (application.qos > Qos::AtMostOnce)
@@ -85,14 +85,15 @@ impl Shard {
                     Err(_) => self.counters.dropped(DropReason::RetainedFull, 1),
                 }
             }
-            accepted.push((Ok(message), resolved, chosen));
+            accepted.push((Ok(message), resolved, chosen, receipt));
         }
         drop(retained);
         let (mut receivers, mut has_delayed) = (0, false);
-        for (message, resolved, chosen) in accepted {
+        for (message, resolved, chosen, receipt) in accepted {
             match message {
                 Ok(message) => {
-                    let publisher = if message.retain { &retaining } else { &plain };
+                    let publisher = if message.retain { &mut retaining } else { &mut plain };
+                    publisher.receipt = receipt;
                     let room = Admission::Whole(Arc::clone(&admission));
                     self.fan_out((&resolved, &chosen, room), publisher, (message, waits), turn);
                     receivers += self.receivers;
@@ -121,6 +122,7 @@ impl Publisher {
             received: None,
             deduplicated: None,
             instead_of: None,
+            receipt: None,
         }
     }
 }

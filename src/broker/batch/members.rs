@@ -9,6 +9,7 @@ use crate::broker::connection::terms::Offer;
 use crate::broker::ids::ConnectionId;
 use crate::broker::mount::mount_application;
 use crate::broker::publish::refusal::Refusal;
+use crate::broker::receipts::request::{RECEIPT_TO, ReceiptRequest};
 use crate::broker::shard::Shard;
 use crate::codec::{Message, MessageProperties, MessageProperty, Qos, ReasonCode};
 use crate::session::Application;
@@ -21,6 +22,8 @@ pub(in crate::broker) struct BatchMember {
     pub(in crate::broker) application: Application,
     /// The seconds after which it is published; `None`: at once.
     pub(in crate::broker) delay: Option<u32>,
+    /// The receipt that it asks for; a delayed message asks when it is published.
+    pub(in crate::broker) receipt: Option<Box<ReceiptRequest>>,
 }
 
 /// Why a batch is refused, and the topic that is told to operators.
@@ -44,14 +47,22 @@ impl Shard {
         if batch.retain {
             return Err(whole("the batch: RETAIN is set for each message, not for the batch".to_owned()));
         }
+        if self.settings.receipts.open_max > 0 && batch.message.properties.user_property(RECEIPT_TO).is_some() {
+            return Err(whole(format!("the batch: {RECEIPT_TO} is set for each message, not for the batch")));
+        }
         let terms = Terms { messages_max: self.settings.batch_messages_max, qos: batch.qos };
         let content_type = content_type(&batch.message.properties);
         let messages = read(&batch.message.payload, content_type.as_deref(), terms);
         let messages = messages.map_err(|malformed| whole(malformed.to_string()))?;
         let offer = self.offer(id);
+        let mut receipts = 0;
         let judged = (1..).zip(messages).map(|(number, message)| {
             let topic = message.message.topic.clone();
-            let judged = self.judge_member(id, batch, &offer, message);
+            let judged = self.judge_member(id, batch, &offer, message).and_then(|member| {
+                let receipt = self.receipt_request(id, &member.application, receipts)?;
+                receipts += usize::from(receipt.is_some());
+                Ok(BatchMember { receipt, ..member })
+            });
             judged.map_err(|refusal| RefusedBatch {
                 refusal: refusal.of_member(number, &topic),
                 topic: topic.as_str().into(),
@@ -100,7 +111,7 @@ impl Shard {
         let delay = self.take_delay(&mut application)?.map(|postponed| postponed.seconds);
         let Message { topic, payload, .. } = &*application.message;
         self.judge_publish(connection.sys_publisher(), topic, payload.len())?;
-        Ok(BatchMember { application, delay })
+        Ok(BatchMember { application, delay, receipt: None })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::publish::plan::{BatchAdmission, Chosen};
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::resolved::Resolved;
+use crate::broker::receipts::request::ReceiptRequest;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Matched, Qos};
 use crate::routing::{ChosenMember, Current, PublishRight, RetainedMessage, RetainedStore, Route};
@@ -27,6 +28,8 @@ pub(super) struct PlannedMessage {
     /// Its receivers; none if it is delayed.
     pub(super) resolved: Resolved,
     pub(super) chosen: Chosen<'static>,
+    /// The receipt that it asks for.
+    pub(super) receipt: Option<Box<ReceiptRequest>>,
 }
 
 /// A batch for which there is room.
@@ -76,7 +79,7 @@ impl Shard {
         let mut delays = Vec::with_capacity(members.len());
         let count = members.len();
         let mut routes = self.routes.take().unwrap_or_default();
-        for BatchMember { application, delay } in members {
+        for BatchMember { application, delay, receipt } in members {
             let resolved = match delay {
                 None => routes.resolve(&self.shared, &self.settings, &application.message.topic).clone(),
                 Some(_) => Resolved::default(),
@@ -90,6 +93,7 @@ impl Shard {
                     level @ (Durability::Crash | Durability::PowerLoss) => level,
                 },
             };
+            needs.needs_store |= receipt.is_some();
             needs.add(publisher, &application, (topic_level, delay.is_some()), (&resolved, &chosen));
             if let Err(refused) = needs.check(count) {
                 self.routes = Some(routes);
@@ -97,7 +101,7 @@ impl Shard {
             }
             copies.add(publisher, &application, (&resolved.route, &chosen));
             delays.push(delay);
-            messages.push(PlannedMessage { application, delay: None, resolved, chosen });
+            messages.push(PlannedMessage { application, delay: None, resolved, chosen, receipt });
         }
         self.routes = Some(routes);
         if self.store_room == StoreRoom::None && needs.level > Durability::None && needs.needs_store {

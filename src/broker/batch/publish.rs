@@ -43,7 +43,7 @@ impl Shard {
         let mut publisher = self.publisher_of_batch(slot, id, &batch)?;
         let name = PublisherName::of(self.connection(id)?);
         match self.look_up(&name, &publisher, &batch, turn) {
-            DeduplicationVerdict::Accept(entry) => publisher.deduplicated = entry,
+            DeduplicationVerdict::Accept(entry) => publisher.deduplicated = entry.map(Box::new),
             DeduplicationVerdict::Duplicate(wait) => {
                 let answer = PublishAnswer { reason_code: ReasonCode::Success, wait, duplicate: true };
                 self.answer_batch((slot, id), &batch, answer, turn);
@@ -101,6 +101,7 @@ impl Shard {
             received: batch.packet_id.map(|packet_id| (slot, packet_id)),
             deduplicated: None,
             instead_of: None,
+            receipt: None,
         })
     }
 

@@ -170,12 +170,16 @@ impl Shard {
             // Still waits for the record of the previous CONNECT, and for all others of the Session.
             return self.wait_until(slot, last_ticket);
         }
+        let has_ended = was_stored && !stored;
         let record = match (was_stored, stored) {
             (_, true) => Record::SessionOpened { key, client_id, owner, session_expiry_interval, will },
             (true, false) => Record::SessionEnded { key },
             (false, false) => return None,
         };
         let ticket = self.persist(record, turn);
+        if has_ended {
+            self.session_left_receipts(key, None, ticket, turn.now);
+        }
         self.wait_for(slot, ticket);
         Some(ticket)
     }

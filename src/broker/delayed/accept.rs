@@ -142,6 +142,7 @@ impl Shard {
             is_awaited: false,
             instead_of: publisher.instead_of,
             delayed: Some(Box::new(delay)),
+            receipt: None, // it is opened when the message is published
         };
         let ticket = self.persist(record, turn);
         self.counters.delayed_accepted += 1;

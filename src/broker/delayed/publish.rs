@@ -14,6 +14,7 @@ use crate::broker::operator::query::RefusedAction;
 use crate::broker::operator::refusals::Refused;
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::delayed_message::DelayedMessage;
+use crate::broker::persistence::receipt::Originator;
 use crate::broker::persistence::record::{InsteadOf, Record};
 use crate::broker::publish::dead_letter::dead_letter_of;
 use crate::broker::publish::plan::Verdict;
@@ -103,6 +104,10 @@ impl Shard {
             client_id: Some(client_id.clone()),
             owner: Some(owner.clone()),
             instead_of: Some(InsteadOf::Delayed(number)),
+            receipt: self.receipt_of_delayed((&message.message, message.qos), || Originator {
+                client_id: client_id.clone(),
+                owner: owner.clone(),
+            }),
             ..Publisher::broker()
         };
         match self.accept(&publisher, application(&message, turn.now), turn) {

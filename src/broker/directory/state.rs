@@ -15,6 +15,7 @@ use crate::broker::directory::room_waiters::RoomWaiters;
 use crate::broker::directory::user_connections::UserConnections;
 use crate::broker::persistence::dead_letter::DeadLetterInfo;
 use crate::broker::publish::deduplication::Deduplication;
+use crate::broker::receipts::registry::Receipts;
 use crate::broker::redelivery::kept::KeptDeadLetters;
 use crate::broker::retained::order::RetainedOrder;
 use crate::broker::retained::source::CurrentRights;
@@ -48,6 +49,7 @@ pub struct Shared {
     pub(in crate::broker) deduplication: Deduplication,
     pub(in crate::broker) delayed: DelayedQuota,
     pub(in crate::broker) dead_letters: KeptDeadLetters,
+    pub(in crate::broker) receipts: Receipts,
     pub(in crate::broker) room_waiters: RoomWaiters,
     pub(in crate::broker) user_connections: UserConnections,
     /// The last stable ticket of each shard.
@@ -93,6 +95,7 @@ impl Shared {
             deduplication: Deduplication::default(),
             delayed: DelayedQuota::default(),
             dead_letters: KeptDeadLetters::default(),
+            receipts: Receipts::default(),
             room_waiters: RoomWaiters::default(),
             user_connections: UserConnections::default(),
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),

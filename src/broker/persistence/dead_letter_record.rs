@@ -92,7 +92,8 @@ mod tests {
             bytes: u32::try_from(delivery.queued_bytes()).unwrap(),
         };
         let letter = DeadLetter { number: 7, info, delivery };
-        let record = Record::DeadLetterKept { letter: Box::new(letter.clone()), sequence: 2, at: Timestamp(4_000) };
+        let (at, change) = (Timestamp(4_000), None);
+        let record = Record::DeadLetterKept { letter: Box::new(letter.clone()), sequence: 2, at, change };
         let bytes = record.to_bytes();
         assert_eq!(bytes.puts[..], [RecordKey::dead_letter(7)]);
         assert_eq!(bytes.deletes[..], [RecordKey::queued(SessionKey(3), 2), RecordKey::redelivery(SessionKey(3), 2)]);

@@ -8,12 +8,13 @@ use smallvec::SmallVec;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::body::{Body, put_length, put_message, put_option, put_str, put_subscription};
 use crate::broker::persistence::body::{owner_part, put_deduplicated, put_will};
+use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::grant::{RecordParts, StoredGrant};
 use crate::broker::persistence::head::{StoredHead, put_head};
 use crate::broker::persistence::record::{
     Deduplicated, InsteadOf, ObsoleteRetained, Record, RetainedChange, WillState,
 };
-use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::persistence::record_key::{RecordKey, group_of};
 use crate::broker::persistence::redelivery::put_redelivery;
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
@@ -44,15 +45,7 @@ impl Record {
         let mut bytes = RecordBytes::default();
         match self {
             Self::SessionOpened { .. } => self.put_opened(&mut bytes),
-            Self::SessionDetached { key, session_expiry_interval, at, will, sent_until } => {
-                bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
-                bytes.body.extend(session_expiry_interval.to_le_bytes());
-                bytes.body.extend(at.0.to_le_bytes());
-                if *will == WillState::Gone {
-                    bytes.deletes.push(RecordKey::of(*key, RecordKey::WILL, 0));
-                }
-                bytes.body.extend(sent_until.to_le_bytes());
-            }
+            Self::SessionDetached { .. } => self.put_detached(&mut bytes),
             Self::SessionEnded { key } => bytes.ends = Some(key.0),
             Self::SessionReplaced { key } => {
                 let kinds = [RecordKey::SESSION, RecordKey::DETACHED, RecordKey::WILL];
@@ -87,7 +80,10 @@ impl Record {
                 put_redelivery(&mut bytes.body, state);
             }
             Self::RedeliveryRemoved { key, sequence } => bytes.deletes.push(RecordKey::redelivery(*key, *sequence)),
-            Self::DeadLetterKept { letter, sequence, at } => letter.put(*sequence, *at, &mut bytes),
+            Self::DeadLetterKept { letter, sequence, at, change } => {
+                letter.put(*sequence, *at, &mut bytes);
+                change.iter().for_each(|change| change.put(&mut bytes));
+            }
             Self::DeadLettersRemoved { numbers } => {
                 bytes.deletes = numbers.iter().copied().map(RecordKey::dead_letter).collect();
             }
@@ -105,8 +101,35 @@ impl Record {
                 bytes.deletes.push(RecordKey::queued(*key, *sequence));
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RELEASED, *sequence));
             }
+            Self::CopyLeft { key, sequence, change } => {
+                bytes = Self::Done { key: *key, sequence: *sequence }.to_bytes();
+                change.put_alone(&mut bytes);
+            }
+            Self::ReceiptRemoved { number } => bytes.ends = Some(group_of(*number)),
         }
         bytes
+    }
+
+    fn put_detached(&self, bytes: &mut RecordBytes) {
+        let Self::SessionDetached { key, session_expiry_interval, at, will, sent_until } = self else { return };
+        bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
+        bytes.body.extend(session_expiry_interval.to_le_bytes());
+        bytes.body.extend(at.0.to_le_bytes());
+        if *will == WillState::Gone {
+            bytes.deletes.push(RecordKey::of(*key, RecordKey::WILL, 0));
+        }
+        bytes.body.extend(sent_until.to_le_bytes());
+    }
+
+    fn put_subscribed(&self, bytes: &mut RecordBytes) {
+        let Self::Subscribed { key, subscriptions, subscription_id, message_id } = self else { return };
+        bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
+        bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
+        put_length(&mut bytes.body, subscriptions.len());
+        for subscription in subscriptions {
+            put_subscription(&mut bytes.body, subscription);
+        }
+        bytes.body.push(u8::from(*message_id));
     }
 
     fn put_opened(&self, bytes: &mut RecordBytes) {
@@ -150,12 +173,14 @@ impl Record {
             streams,
             instead_of,
             delayed,
+            receipt,
             ..
         } = self
         else {
             return;
         };
         bytes.streams.clone_from(streams);
+        bytes.ends = instead_of.as_ref().and_then(InsteadOf::group);
         bytes.deletes.extend(instead_of.iter().flat_map(InsteadOf::keys));
         if let Some((key, packet_id)) = publisher {
             bytes.puts.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
@@ -194,7 +219,7 @@ impl Record {
             bytes.puts.push(RecordKey::queued(receiver.to.key, receiver.sequence));
             bytes.parts.push(&receiver.delivery);
         }
-        put_option(body, deduplicated.as_ref(), put_deduplicated);
+        put_option(body, deduplicated.as_deref(), put_deduplicated);
         if let (Some(InsteadOf::Refused(_, _, state)), Some(receiver)) = (instead_of, receivers.first()) {
             let mut part = Vec::new();
             put_redelivery(&mut part, state);
@@ -202,14 +227,27 @@ impl Record {
             bytes.parts.push_bytes(&part);
         }
         if let Some(delay) = delayed {
-            bytes.parts.skip(bytes.puts.len());
-            bytes.puts.push(RecordKey::delayed(delay.number));
-            bytes.parts.push_bytes(&delay.to_part());
+            put_delay(delay, bytes);
         }
+        receipt.iter().for_each(|receipt| receipt.put(bytes));
     }
 }
 
+fn put_delay(delay: &Delay, bytes: &mut RecordBytes) {
+    bytes.parts.skip(bytes.puts.len());
+    bytes.puts.push(RecordKey::delayed(delay.number));
+    bytes.parts.push_bytes(&delay.to_part());
+}
+
 impl InsteadOf {
+    /// The group of the place where the message was, if it had one of its own.
+    const fn group(&self) -> Option<u64> {
+        match *self {
+            Self::Receipt(number) => Some(group_of(number)),
+            Self::Will(_) | Self::Queued(..) | Self::Delayed(_) | Self::Refused(..) | Self::DeadLetter(_) => None,
+        }
+    }
+
     /// The keys of the place where the message was.
     fn keys(&self) -> SmallVec<[RecordKey; 2]> {
         let (first, second) = match *self {
@@ -220,6 +258,7 @@ impl InsteadOf {
                 (RecordKey::queued(key, sequence), Some(RecordKey::redelivery(key, sequence)))
             }
             Self::DeadLetter(number) => (RecordKey::dead_letter(number), None),
+            Self::Receipt(_) => return SmallVec::new(), // its group ends
         };
         [first].into_iter().chain(second).collect()
     }

@@ -17,6 +17,8 @@ pub(super) mod grouping;
 pub(super) mod head;
 pub(super) mod persist;
 pub(super) mod pipeline;
+pub(super) mod receipt;
+pub(super) mod receipt_record;
 pub(super) mod record;
 pub(super) mod record_key;
 pub(super) mod recovery;

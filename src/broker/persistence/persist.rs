@@ -1,6 +1,7 @@
 //! Passes records to the store, and handles their commit. [`pipeline`](super::pipeline) has the overview.
 
 use crate::broker::action::Action;
+use crate::broker::persistence::receipt::CopyOutcome;
 use crate::broker::persistence::record::Record;
 use crate::broker::shard::{Shard, Turn};
 use crate::routing::SessionKey;
@@ -46,10 +47,18 @@ impl Shard {
 
     /// Deletes a message from the stored queue of the Session in `slot`. Nothing waits for this record, not even a move of the Session to
     /// another shard.
-    pub(in crate::broker) fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
-        if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) {
-            let key = entry.subscriber.key;
-            self.persist(Record::Done { key, sequence }, turn);
+    pub(in crate::broker) fn persist_done(
+        &mut self,
+        slot: usize,
+        sequence: u64,
+        outcome: CopyOutcome,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let key = entry.subscriber.key;
+        // A Session that is not durable any more may still be stored, and messages in its queue with it.
+        if entry.is_durable() || (entry.stored && self.shared.receipts.may_track(key, sequence)) {
+            self.persist_left(key, sequence, outcome, turn);
         }
     }
 
@@ -87,6 +96,9 @@ impl Shard {
         }
         while let Some(connection) = self.pipeline.next_stable_close() {
             turn.actions.push(Action::Close { connection });
+        }
+        if self.shared.receipts.has_due() {
+            self.publish_receipts(turn);
         }
         self.surrender_stable(turn);
         self.answer_stable(turn);

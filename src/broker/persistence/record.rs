@@ -7,6 +7,7 @@ use crate::broker::persistence::dead_letter::DeadLetter;
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::streams::position::StreamPosition;
+use crate::broker::persistence::receipt::{CopyChange, ReceiptChange};
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, StreamSequences, Subscriber};
@@ -20,7 +21,6 @@ use crate::topic::{Filter, TopicFilter};
 /// Durable Sessions have records (5.0: Session Expiry Interval above 0; 3.1.1: Clean Session 0), and so do Sessions with a Will, which
 /// must be published after a crash.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "most records are accepted messages, the largest, and each is boxed")]
 pub enum Record {
     /// A Session was created or resumed. The record replaces these fields.
     SessionOpened {
@@ -114,7 +114,7 @@ pub enum Record {
         /// The change of the retained message of its topic.
         retained: RetainedChange,
         /// Its entry in the deduplication window.
-        deduplicated: Option<Deduplicated>,
+        deduplicated: Option<Box<Deduplicated>>,
         /// The copies for durable Sessions.
         receivers: Arc<Vec<Addressed>>,
         /// The streams that it enters. The store gives it its sequence in each of them when it appends the record.
@@ -129,6 +129,8 @@ pub enum Record {
         instead_of: Option<InsteadOf>,
         /// It is published later; until then it has no receivers and is not retained.
         delayed: Option<Box<Delay>>,
+        /// The receipt that its originator asked for, or the change of that of the message that it replaces.
+        receipt: Option<Box<ReceiptChange>>,
     },
     /// A message in the queue of a Session is sent again later, because its client refused it, or because it waits behind such a message.
     Redelivery {
@@ -154,6 +156,8 @@ pub enum Record {
         sequence: u64,
         /// When it became a dead letter.
         at: Timestamp,
+        /// What that is for the receipt of the message.
+        change: Option<CopyChange>,
     },
     /// Kept dead letters were discarded.
     DeadLettersRemoved {
@@ -201,6 +205,20 @@ pub enum Record {
         /// The sequence of the message in its queue.
         sequence: u64,
     },
+    /// The same for a message with a receipt, which the record tells what became of it.
+    CopyLeft {
+        /// The receiver.
+        key: SessionKey,
+        /// The sequence of the message in its queue.
+        sequence: u64,
+        /// What became of it.
+        change: CopyChange,
+    },
+    /// A receipt is not published, because its originator may not publish to its topic any more.
+    ReceiptRemoved {
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// An entry of the deduplication window: a message with this `dedup-id` is accepted once.
@@ -233,6 +251,8 @@ pub enum InsteadOf {
     Refused(SessionKey, u64, Redelivery),
     /// It was a dead letter with this number.
     DeadLetter(u64),
+    /// It is the receipt with this number.
+    Receipt(u64),
 }
 
 /// A message for one Session, with its sequence in the Session's queue.
@@ -308,6 +328,8 @@ impl Record {
             Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, is_awaited: false, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
             Self::Done { .. }
+            | Self::CopyLeft { .. }
+            | Self::ReceiptRemoved { .. }
             | Self::DeduplicationRemoved { .. }
             | Self::RetainedObsolete(_)
             | Self::Redelivery { .. }

@@ -36,6 +36,8 @@ impl RecordKey {
     pub(in crate::broker) const DELAYED: u8 = 18;
     pub(in crate::broker) const RETAINED_DELETION: u8 = 19;
     pub(in crate::broker) const DEAD_LETTER: u8 = 24;
+    pub(in crate::broker) const RECEIPT: u8 = 26;
+    pub(in crate::broker) const RECEIPT_COPY: u8 = 27;
 
     /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
     pub(in crate::broker) const fn is_known(&self) -> bool {
@@ -45,6 +47,7 @@ impl RecordKey {
                 | Self::REDELIVERY..=Self::DELAYED
                 | Self::RETAINED_DELETION
                 | Self::DEAD_LETTER
+                | Self::RECEIPT..=Self::RECEIPT_COPY
         )
     }
 
@@ -69,8 +72,16 @@ impl RecordKey {
             Self::STREAM | Self::STREAM_MESSAGE => {
                 StreamNumber::of_group(self.group).is_some() && self.id <= NUMBER_MAX
             }
+            Self::RECEIPT | Self::RECEIPT_COPY => {
+                receipt_of(self.group).is_some_and(|number| number <= RECEIPTS_MAX) && self.id <= u64::from(u32::MAX)
+            }
             _ => has_session,
         }
+    }
+
+    /// Whether it is of a receipt.
+    pub(in crate::broker) const fn is_of_receipt(&self) -> bool {
+        matches!(self.kind, Self::RECEIPT | Self::RECEIPT_COPY)
     }
 
     /// Whether the broker writes records with a key of this kind and one of the kind `other`.
@@ -115,6 +126,16 @@ impl RecordKey {
         Self { group: Self::NO_SESSION, kind: Self::DEAD_LETTER, id: number }
     }
 
+    /// A receipt, which has a group of its own: its keys are deleted together.
+    pub(in crate::broker) const fn receipt(number: u64) -> Self {
+        Self { group: group_of(number), kind: Self::RECEIPT, id: 0 }
+    }
+
+    /// A copy of the message of a receipt.
+    pub(in crate::broker) const fn receipt_copy(number: u64, copy: u32) -> Self {
+        Self { group: group_of(number), kind: Self::RECEIPT_COPY, id: copy as u64 }
+    }
+
     /// The state of a message that the Session's client refused.
     pub(in crate::broker) const fn redelivery(session: SessionKey, sequence: u64) -> Self {
         Self::of(session, Self::REDELIVERY, sequence)
@@ -141,5 +162,19 @@ impl RecordKey {
     }
 }
 
+/// The receipt whose keys have this group; `None`: the group is not of a receipt.
+pub(in crate::broker) fn receipt_of(group: u64) -> Option<u64> {
+    group.checked_sub(RECEIPT_GROUPS)
+}
+
+/// The group of the keys of a receipt. Sessions and streams have lower groups.
+pub(in crate::broker) const fn group_of(receipt: u64) -> u64 {
+    RECEIPT_GROUPS | receipt
+}
+
+/// Numbers of receipts are times in milliseconds, or a little higher, and so lower.
+const RECEIPT_GROUPS: u64 = 3 << 62;
+/// No number of a receipt reaches it.
+const RECEIPTS_MAX: u64 = 1 << 61;
 /// No counter reaches it: at a billion a second, that takes centuries.
 const NUMBER_MAX: u64 = u64::MAX >> 1;

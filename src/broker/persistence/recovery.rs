@@ -1,5 +1,8 @@
 //! Recovers the state of the previous run from its records.
 
+mod orphan;
+pub(in crate::broker) mod receipts;
+mod shares;
 mod stored;
 mod subscriptions;
 
@@ -10,6 +13,8 @@ use std::sync::Arc;
 use slab::Slab;
 use smallvec::SmallVec;
 
+pub use self::orphan::Orphan;
+use self::receipts::{RecoveredReceipt, StoredReceipts};
 use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::dead_letter::{DeadLetter, DeadLetterInfo};
@@ -25,7 +30,7 @@ use crate::broker::persistence::version_1::upgrade_record;
 use crate::broker::streams::position::StreamPosition;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{CompactMap, RetainedMessage, RetainedUsers, SessionKey};
-use crate::session::{Delivery, Redelivery, RestoredMessage};
+use crate::session::{Redelivery, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
@@ -49,6 +54,7 @@ pub struct Recovery {
     /// The originators of delayed messages, each once.
     originators: BTreeSet<Arc<str>>,
     streams: BTreeMap<u64, StreamDefinition>,
+    receipts: StoredReceipts,
     anchor: Option<StoredAnchor>,
     latest: Timestamp,
     /// Keys of kinds that this version does not know.
@@ -87,6 +93,8 @@ pub struct Recovered {
     pub streams: Vec<StreamDefinition>,
     /// The kept dead letters by number.
     pub dead_letters: Vec<(u64, DeadLetterInfo)>,
+    /// The open receipts, in the order of their numbers.
+    pub receipts: Vec<RecoveredReceipt>,
     /// Groups that have records but no Session.
     pub orphans: Vec<Orphan>,
     /// The last anchor of the broker's time; `None`: there is none, so the stored times are those of the wall clock.
@@ -97,15 +105,6 @@ pub struct Recovered {
     pub unreadable: u64,
     /// The kinds of stored keys that this version does not know, because a later version wrote them: a start would lose what they mean.
     pub unknown_kinds: Vec<u8>,
-}
-
-/// The records of a Session that had ended in the previous run.
-#[derive(Debug)]
-pub struct Orphan {
-    /// The key of the Session.
-    pub key: SessionKey,
-    /// Messages of shares that were on their way to it, by sequence. They move to other members; all other records are deleted.
-    pub messages: Vec<(u64, Delivery)>,
 }
 
 /// A Session of the previous run.
@@ -154,6 +153,7 @@ impl Recovery {
         ends: Option<u64>,
     ) {
         if let Some(group) = ends {
+            self.receipts.end(group);
             if let Some(place) = self.places.remove(&group) {
                 self.stored.remove(place as usize);
             }
@@ -161,6 +161,10 @@ impl Recovery {
         }
         for key in deletes {
             self.delete(*key);
+        }
+        if puts.iter().any(RecordKey::is_of_receipt) {
+            let (puts, parts) = self.receipts.put(body, puts, parts);
+            return self.apply(body, (&puts, &parts), &[], None);
         }
         if puts.iter().any(|key| !key.is_known()) {
             self.unknown.extend(puts.iter().filter(|key| !key.is_known()));
@@ -323,6 +327,7 @@ impl Recovery {
     /// The state after all records.
     pub fn finish(self) -> Recovered {
         let Self { anchor, latest, unreadable, .. } = self;
+        let unreadable = unreadable + self.receipts.unreadable;
         let unknown: BTreeSet<u8> = self.unknown.iter().map(|key| key.kind).collect();
         let unknown_kinds = unknown.into_iter().collect();
         let mut recovered = Recovered { anchor, latest, unreadable, unknown_kinds, ..Recovered::default() };
@@ -346,6 +351,10 @@ impl Recovery {
         recovered.delayed = self.delayed.into_values().collect();
         recovered.streams = self.streams.into_values().collect();
         recovered.dead_letters = self.dead_letters.into_iter().collect();
+        (recovered.receipts, recovered.orphans) = self.receipts.finish(latest, |key, sequence| {
+            let stored = self.places.get(&key.0).and_then(|place| self.stored.get(*place as usize));
+            stored.is_some_and(|stored| stored.queue.contains_key(&sequence))
+        });
         let mut stored = self.stored;
         recovered.sessions.reserve_exact(self.places.len());
         for (group, place) in self.places {

@@ -8,6 +8,7 @@ use crate::broker::event::StoreRoom;
 use crate::broker::ids::Origin;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::pipeline::{HeldCopies, Outstanding};
+use crate::broker::persistence::receipt::ReceiptChange;
 use crate::broker::persistence::record::{Addressed, Record, RetainedChange};
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::blocked::WaitsFor;
@@ -202,6 +203,7 @@ impl Shard {
         application.qos > Qos::AtMostOnce
             && (application.retain
                 || publisher.deduplicated.is_some()
+                || publisher.receipt.is_some()
                 || self.stores_received_ids(publisher)
                 || !route.shares.is_empty()
                 || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
@@ -247,6 +249,7 @@ impl Shard {
     ) {
         distribution.receivers += 1;
         if delivery.qos > Qos::AtMostOnce && !self.queue_room.take(&distribution.room, to, &delivery) {
+            distribution.copies.left_out += u32::from(to.is_durable());
             return self.drop_newest(to, &delivery, turn);
         }
         // The sequence is taken here, from the counter of the receiver's queue, because it is part of the record, and because it keeps the
@@ -283,10 +286,14 @@ impl Shard {
         copies: Copies,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
-        let Copies { origin, routed, durable, held } = copies;
+        let Copies { origin, routed, durable, held, left_out } = copies;
+        let receipt = self.receipt_change(publisher, (&durable, left_out), turn.now);
         if accepted.level == Durability::None {
             self.persist_evicted(publisher, turn);
             self.hold_unrecorded(publisher, origin, held);
+            if let Some(change) = receipt {
+                self.settle_receipt(publisher, (*change, &accepted.message), None, turn.now);
+            }
             return None;
         }
         let received = self.received_id(publisher, accepted.qos);
@@ -295,7 +302,8 @@ impl Shard {
         let instead_of = publisher.instead_of;
         let (streams, sequences) = (accepted.streams, accepted.sequences);
         let is_retained = matches!(retained, RetainedChange::Set { .. });
-        let puts_nothing = durable.is_empty() && received.is_none() && !is_retained && streams.is_empty();
+        let puts_nothing =
+            durable.is_empty() && received.is_none() && !is_retained && streams.is_empty() && receipt.is_none();
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             self.hold_unrecorded(publisher, origin, held);
             return None;
@@ -305,6 +313,7 @@ impl Shard {
         } else {
             accepted.message
         };
+        let settled = receipt.as_ref().map(|change| (ReceiptChange::clone(change), Arc::clone(&message)));
         let deliveries = Arc::new(durable);
         let receivers = Arc::clone(&deliveries);
         let record = Record::Accepted {
@@ -322,8 +331,12 @@ impl Shard {
             is_awaited: publisher.is_operator(),
             instead_of,
             delayed: None,
+            receipt,
         };
         let ticket = self.persist(record, turn);
+        if let Some((change, message)) = settled {
+            self.settle_receipt(publisher, (change, &message), Some(ticket), turn.now);
+        }
         if !(deliveries.is_empty() && held.is_empty()) {
             self.defer(Outstanding { ticket, origin, deliveries, held, routed });
         }

@@ -11,10 +11,12 @@ use crate::broker::history::EventKind;
 use crate::broker::journey::step::reason_of;
 use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::fetch::{Fetch, Purpose};
+use crate::broker::persistence::receipt::CopyOutcome;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::pending_dead_letters::TooManyDropped;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
+use crate::broker::receipts::payload::is_receipt;
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, MessageProperties, MessageProperty, Qos};
@@ -55,6 +57,9 @@ impl Shard {
     ) {
         let Some(topic) = self.settings.dead_letter_topic.clone() else { return };
         let message = &delivery.message;
+        if is_receipt(message) {
+            return;
+        }
         if !becomes_dead_letter(reason)
             || !to.is_durable()
             || message.topic == topic
@@ -135,6 +140,24 @@ pub(in crate::broker) const fn becomes_dead_letter(reason: DropReason) -> bool {
     matches!(reason, DropReason::QueueFull | DropReason::Expired | DropReason::OwnerChanged)
 }
 
+/// What a drop for such a reason is for the receipt of the message.
+const fn outcome_of(reason: DropReason) -> CopyOutcome {
+    match reason {
+        DropReason::Expired => CopyOutcome::Expired,
+        DropReason::OwnerChanged => CopyOutcome::SessionEnded,
+        DropReason::QueueFull
+        | DropReason::SlowReceiver
+        | DropReason::NotConnected
+        | DropReason::PacketTooLarge
+        | DropReason::SessionEnded
+        | DropReason::RetainedFull
+        | DropReason::WillRefused
+        | DropReason::Unreadable
+        | DropReason::NotAuthorized
+        | DropReason::Refused => CopyOutcome::QueueFull, // no other reason makes a dead letter
+    }
+}
+
 impl Shard {
     /// The Session in `slot` dropped a message that is only in the store. If it becomes a dead letter, it is read first, and its record is
     /// deleted after the record of the dead letter is written.
@@ -150,7 +173,7 @@ impl Shard {
         self.count_dropped(slot, key, reason, turn);
         self.note_lost(Lost::several(to.client_id.as_str(), 1, reason), turn);
         if !becomes_dead_letter(reason) || !self.add_dead_letter(&to, sequence, reason, turn) {
-            self.persist_done(slot, sequence, turn);
+            self.persist_done(slot, sequence, cause.into(), turn);
         }
     }
 
@@ -205,10 +228,11 @@ impl Shard {
                 Ok(delivery) => self.publish_dead_letter(&to, reason, &delivery, turn),
                 Err(_) => self.counters.dead_letters_lost += 1,
             }
-            self.persist(Record::Done { key, sequence }, turn);
+            self.persist_left(key, sequence, outcome_of(reason), turn);
         }
         if self.dead_letters.end_fetch(key) {
-            self.persist(Record::SessionEnded { key }, turn);
+            let ticket = self.persist(Record::SessionEnded { key }, turn);
+            self.session_left_receipts(key, None, ticket, turn.now);
         }
         self.fetch_dead_letters(key, turn);
     }

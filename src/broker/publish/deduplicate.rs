@@ -9,7 +9,7 @@ use crate::broker::publish::deduplication::{WindowBounds, WindowLookup};
 use crate::broker::publish::plan::Copies;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{MessageProperty, ReasonCode};
+use crate::codec::ReasonCode;
 use crate::session::{Application, Ticket};
 
 /// The result of a deduplication look-up.
@@ -67,12 +67,12 @@ impl Shard {
     /// Confirms the window entry of an accepted message, or withdraws that of a message that was not accepted.
     pub(in crate::broker) fn settle(
         &mut self,
-        entry: Option<Deduplicated>,
+        entry: Option<Box<Deduplicated>>,
         accepted: bool,
         wait: Option<Ticket>,
         turn: &mut Turn<'_>,
     ) {
-        let Some(Deduplicated { number, left, .. }) = entry else { return };
+        let Some(Deduplicated { number, left, .. }) = entry.map(|entry| *entry) else { return };
         if accepted {
             return self.shared.deduplication.confirm(number, self.id, wait.unwrap_or_default());
         }
@@ -103,15 +103,8 @@ impl PublisherName {
 }
 
 fn dedup_id(application: &Application) -> Option<ByteString> {
-    application.message.properties.iter().find_map(|property| match property {
-        // Copied, so that it does not keep the read buffer alive.
-        MessageProperty::UserProperty(name, value) if &*name == "dedup-id" => Some((&*value).into()),
-        MessageProperty::UserProperty(..)
-        | MessageProperty::PayloadFormatIndicator(_)
-        | MessageProperty::ContentType(_)
-        | MessageProperty::ResponseTopic(_)
-        | MessageProperty::CorrelationData(_) => None,
-    })
+    // Copied, so that it does not keep the read buffer alive.
+    application.message.properties.user_property("dedup-id").map(Into::into)
 }
 
 /// The longest `dedup-id` in bytes: enough for a URL or several UUIDs.

@@ -10,7 +10,8 @@ use crate::broker::ids::Origin;
 use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::pipeline::Outstanding;
-use crate::broker::persistence::record::{Addressed, InsteadOf, Record};
+use crate::broker::persistence::receipt::CopyOutcome;
+use crate::broker::persistence::record::{Addressed, InsteadOf};
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::group::{Group, Member};
@@ -82,7 +83,8 @@ impl Shard {
         }
         self.drop_copy(to, &copy, DropReason::SessionEnded, turn);
         if let Some(sequence) = sequence {
-            self.persist(Record::Done { key, sequence }, turn); // its record may follow the end of the Session in the log
+            // Its record may follow the end of the Session in the log.
+            self.persist_left(key, sequence, CopyOutcome::SessionEnded, turn);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::refusal::Refusal;
 use crate::broker::publish::sys::{SysPublisher, check_sys, is_sys};
+use crate::broker::receipts::request::ReceiptRequest;
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{PacketId, Qos, ReasonCode};
@@ -94,8 +95,8 @@ impl Shard {
     ) -> Option<Box<BlockedMessage>> {
         let id = self.sessions.get(slot)?.connection?;
         let checked = self.final_publish(id, &mut application, turn);
-        let postponed = match checked {
-            Ok(postponed) => postponed,
+        let (postponed, receipt) = match checked {
+            Ok(checked) => checked,
             Err(refusal) => {
                 self.refuse_publish(slot, &application, refusal, turn);
                 return None;
@@ -111,10 +112,11 @@ impl Shard {
             received: application.packet_id.map(|packet_id| (slot, packet_id)),
             deduplicated: None,
             instead_of: None,
+            receipt: None,
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
         let published = if self.detail.is_on() { self.describe(id, &application) } else { None };
-        let (verdict, duplicate) = self.accept_once(id, publisher, (application, postponed.as_ref()), turn);
+        let (verdict, duplicate) = self.accept_once(id, (publisher, receipt), (application, postponed.as_ref()), turn);
         let connection = self.connection(id)?;
         let can_refuse = connection.version.has_properties();
         let explains = connection.wants_details();
@@ -175,7 +177,7 @@ impl Shard {
         id: ConnectionId,
         application: &mut Application,
         turn: &mut Turn<'_>,
-    ) -> Result<Option<Postponed>, Refusal> {
+    ) -> Result<(Option<Postponed>, Option<Box<ReceiptRequest>>), Refusal> {
         let postponed = match self.take_delay(application) {
             Ok(postponed) => postponed,
             Err(refusal) => {
@@ -186,21 +188,24 @@ impl Shard {
             }
         };
         self.check_publish(id, application, turn)?;
-        Ok(postponed)
+        match self.receipt_request(id, application, 0) {
+            Ok(receipt) => Ok((postponed, receipt)),
+            Err(refusal) => Err(self.receipt_refused(id, application, refusal, turn)),
+        }
     }
 
     /// Accepts a message unless it is a duplicate by its `dedup-id`. The `bool` tells whether it is one.
     fn accept_once(
         &mut self,
         id: ConnectionId,
-        mut publisher: Publisher,
+        (mut publisher, receipt): (Publisher, Option<Box<ReceiptRequest>>),
         (application, postponed): (Application, Option<&Postponed>),
         turn: &mut Turn<'_>,
     ) -> (Verdict, bool) {
         let wants_look_up = application.packet_id.is_some() && !application.message.properties.is_empty();
         if wants_look_up && let Some(name) = self.connection(id).map(PublisherName::of) {
             match self.look_up(&name, &publisher, &application, turn) {
-                DeduplicationVerdict::Accept(entry) => publisher.deduplicated = entry,
+                DeduplicationVerdict::Accept(entry) => publisher.deduplicated = entry.map(Box::new),
                 DeduplicationVerdict::Duplicate(wait) => {
                     return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true);
                 }
@@ -213,6 +218,7 @@ impl Shard {
                 }
             }
         }
+        publisher.receipt = receipt; // not for a duplicate
         let verdict = match postponed {
             None => self.accept(&publisher, application, turn),
             Some(postponed) => self.postpone(&publisher, application, postponed.seconds, turn),

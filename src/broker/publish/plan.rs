@@ -42,6 +42,8 @@ pub(in crate::broker) struct Copies {
     pub(in crate::broker) durable: Vec<Addressed>,
     /// Copies that are not part of the record.
     pub(in crate::broker) held: HeldCopies,
+    /// The copies for durable Sessions whose queues had no room.
+    pub(in crate::broker) left_out: u32,
 }
 
 /// The outcome of a publish.
@@ -95,6 +97,7 @@ pub(in crate::broker) fn may_need_record(publisher: &Publisher, accepted: &Accep
     let is_received = accepted.qos == Qos::ExactlyOnce && publisher.received.is_some();
     is_received
         || publisher.deduplicated.is_some()
+        || publisher.receipt.is_some()
         || publisher.instead_of.is_some()
         || accepted.retained != RetainedChange::None
 }

@@ -1,6 +1,7 @@
 use crate::broker::ids::Origin;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::record::{Deduplicated, InsteadOf};
+use crate::broker::receipts::request::ReceiptRequest;
 use crate::codec::{ClientId, PacketId};
 use crate::routing::SessionKey;
 
@@ -19,9 +20,11 @@ pub(in crate::broker) struct Publisher {
     /// The slot of its Session and the Packet Identifier, at QoS 1 and 2.
     pub(in crate::broker) received: Option<(usize, PacketId)>,
     /// The message's entry in the deduplication window.
-    pub(in crate::broker) deduplicated: Option<Deduplicated>,
+    pub(in crate::broker) deduplicated: Option<Box<Deduplicated>>,
     /// The stored message that the record replaces.
     pub(in crate::broker) instead_of: Option<InsteadOf>,
+    /// The receipt that the message asks for.
+    pub(in crate::broker) receipt: Option<Box<ReceiptRequest>>,
 }
 
 impl Publisher {
@@ -36,6 +39,7 @@ impl Publisher {
             received: None,
             deduplicated: None,
             instead_of: None,
+            receipt: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::counters::DropReason;
 use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::dead_letter::{DeadLetter, DeadLetterInfo};
+use crate::broker::persistence::receipt::CopyOutcome;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::dead_letter::dead_letter_of;
 use crate::broker::publish::plan::Verdict;
@@ -52,7 +53,11 @@ impl Shard {
                 if self.settings.queue_head.is_none() {
                     self.shared.dead_letters.keep_content(letter.clone());
                 }
-                let ticket = self.persist(Record::DeadLetterKept { letter, sequence, at: turn.now }, turn);
+                let change = self.copy_left(to.key, sequence, CopyOutcome::DeadLetter(state.reason_code), turn.now);
+                let ticket = self.persist(Record::DeadLetterKept { letter, sequence, at: turn.now, change }, turn);
+                if let Some(change) = change {
+                    self.settle_copy(change, ticket, turn.now);
+                }
                 self.unstable_letters.push_back((ticket, number));
                 self.counters.dead_letters_kept += 1;
                 self.remove_letters(gone, turn);
@@ -60,7 +65,7 @@ impl Shard {
             None => {
                 self.counters.dead_letters_discarded += u64::from(self.settings.dead_letter_limits.messages_max > 0);
                 if is_stored {
-                    self.persist_refused_done(slot, sequence, turn);
+                    self.persist_refused_done(slot, sequence, CopyOutcome::DeadLetter(state.reason_code), turn);
                 }
             }
         }

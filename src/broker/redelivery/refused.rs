@@ -2,7 +2,9 @@
 
 use crate::broker::action::Action;
 use crate::broker::persistence::fetch::{Fetch, Purpose};
+use crate::broker::persistence::receipt::CopyOutcome;
 use crate::broker::persistence::record::Record;
+use crate::broker::receipts::payload::is_receipt;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
 use crate::routing::SessionKey;
@@ -52,7 +54,7 @@ impl Shard {
         let Some(message) = self.sessions.get(slot).and_then(|entry| entry.session.refused(sequence)) else { return };
         delivery.expires_at = message.expires_at;
         let topic = &delivery.message.topic;
-        let is_dead_letter = self.settings.dead_letter_topic.as_ref() == Some(topic);
+        let is_dead_letter = self.settings.dead_letter_topic.as_ref() == Some(topic) || is_receipt(&delivery.message);
         let Some(rule) = self.settings.redelivery.of(topic).filter(|_| !is_dead_letter) else {
             return self.discard_refused(slot, sequence, turn);
         };
@@ -78,16 +80,22 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(message) = entry.session.refused(sequence) else { return };
         if message.is_stored {
-            self.persist_refused_done(slot, sequence, turn);
+            self.persist_refused_done(slot, sequence, CopyOutcome::Refused(message.state.reason_code), turn);
         }
         self.drive(slot, session::Event::Parking(Parking::Ended(sequence)), turn);
     }
 
     /// Deletes a refused message and its state from the stored queue.
-    pub(in crate::broker) fn persist_refused_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn persist_refused_done(
+        &mut self,
+        slot: usize,
+        sequence: u64,
+        outcome: CopyOutcome,
+        turn: &mut Turn<'_>,
+    ) {
         if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.stored) {
             let key = entry.subscriber.key;
-            self.persist(Record::Done { key, sequence }, turn);
+            self.persist_left(key, sequence, outcome, turn);
             self.persist(Record::RedeliveryRemoved { key, sequence }, turn);
         }
     }

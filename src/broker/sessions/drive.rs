@@ -120,7 +120,7 @@ impl Shard {
                 let packet = ServerPacket::Pubrel(Ack::new(packet_id, SUCCESS));
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
-            Step::Done(sequence) => self.persist_done(slot, sequence, turn),
+            Step::Done(sequence, exit) => self.persist_done(slot, sequence, exit.into(), turn),
             Step::Dropped(cause, delivery) => self.on_dropped(slot, cause, delivery, turn),
             Step::Denied(sequence, delivery) => self.on_denied(slot, sequence, *delivery, turn),
             Step::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, cause, sequence, turn),

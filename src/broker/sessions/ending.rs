@@ -28,14 +28,15 @@ impl Shard {
     ) {
         let key = subscriber.key;
         if !(has_shares && subscriber.is_durable()) {
-            self.persist(Record::SessionEnded { key }, turn);
-            return;
+            let ticket = self.persist(Record::SessionEnded { key }, turn);
+            return self.session_left_receipts(key, None, ticket, turn.now);
         }
         // Usually one record, so that a crash keeps or ends the Session with its queue.
         let mut left = left.chunks(LEFT_MAX);
-        self.persist(Record::SessionGone { key, left: left.next().unwrap_or_default().to_vec() }, turn);
-        for more in left {
-            self.persist(Record::SessionGone { key, left: more.to_vec() }, turn);
+        let first = left.next().unwrap_or_default();
+        for more in std::iter::once(first).chain(left) {
+            let ticket = self.persist(Record::SessionGone { key, left: more.to_vec() }, turn);
+            self.session_left_receipts(key, Some(more), ticket, turn.now);
         }
         self.endings.add(subscriber);
     }
@@ -46,7 +47,8 @@ impl Shard {
             self.redirect_orphan(orphan, turn);
         }
         for key in self.endings.take_unused() {
-            self.persist(Record::SessionEnded { key }, turn);
+            let ticket = self.persist(Record::SessionEnded { key }, turn);
+            self.session_left_receipts(key, None, ticket, turn.now);
         }
     }
 
@@ -61,7 +63,8 @@ impl Shard {
                 self.counters.dropped(DropReason::SessionEnded, 1);
             }
         }
-        self.persist(Record::SessionEnded { key }, turn);
+        let ticket = self.persist(Record::SessionEnded { key }, turn);
+        self.session_left_receipts(key, None, ticket, turn.now);
     }
 }
 

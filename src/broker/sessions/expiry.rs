@@ -129,7 +129,8 @@ impl Shard {
             // Its messages are deleted when their dead letters are written.
             (true, true) => {
                 self.dead_letters.end_session(key);
-                self.persist(Record::SessionReplaced { key }, turn);
+                let ticket = self.persist(Record::SessionReplaced { key }, turn);
+                self.session_left_receipts(key, None, ticket, turn.now);
             }
         }
     }

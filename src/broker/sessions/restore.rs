@@ -139,7 +139,8 @@ impl Shard {
         let turn = &mut Turn { now: Timestamp::default(), actions };
         for orphan in orphans {
             if orphan.messages.is_empty() {
-                self.persist(Record::SessionEnded { key: orphan.key }, turn);
+                let ticket = self.persist(Record::SessionEnded { key: orphan.key }, turn);
+                self.session_left_receipts(orphan.key, None, ticket, turn.now);
             } else {
                 self.endings.keep_orphan(orphan);
             }

@@ -17,6 +17,7 @@ use crate::broker::event::Revocation;
 use crate::broker::ids::ConnectionId;
 use crate::broker::operator::drops::Lost;
 use crate::broker::owner::Owner;
+use crate::broker::persistence::receipt::CopyOutcome;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, ReasonCode};
@@ -96,7 +97,7 @@ impl Shard {
         }
         self.drop_denied(slot, &copy, turn);
         if is_recorded {
-            self.persist_done(slot, sequence, turn);
+            self.persist_done(slot, sequence, CopyOutcome::NotAuthorized, turn);
         }
     }
 

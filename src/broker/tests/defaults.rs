@@ -2,7 +2,8 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::broker::{
-    AnonymousSessions, DeadLetterLimits, DelayedLimits, Durability, QueueOverflow, RedeliveryRules, Settings,
+    AnonymousSessions, DeadLetterLimits, DelayedLimits, Durability, QueueOverflow, ReceiptLimits, RedeliveryRules,
+    Settings,
 };
 use crate::codec::Qos;
 use crate::rewrite::RewriteRules;
@@ -30,6 +31,7 @@ pub(in crate::broker) fn settings() -> Settings {
             bytes_max: 100_000,
             age_max: Duration::from_secs(1_000),
         },
+        receipts: ReceiptLimits { open_max: 100, per_client_max: 10, age_max: Duration::from_secs(100_000) },
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 3,
         check_retain_source: true,

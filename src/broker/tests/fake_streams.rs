@@ -121,6 +121,7 @@ impl Harness {
                 is_awaited: false,
                 instead_of: None,
                 delayed: None,
+                receipt: None,
             };
             stream.messages.insert(stream.end, (stream.end * 1_000, record.to_bytes().body));
             stream.end += 1;

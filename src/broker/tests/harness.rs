@@ -206,12 +206,15 @@ impl Harness {
         next.records = self.records[..records].to_vec();
         let mut recovered = recovered(&next.records);
         prepare(&mut recovered);
-        let Recovered { sessions, retained, retained_gone, unreadable, orphans, delayed, dead_letters, .. } = recovered;
+        let Recovered {
+            sessions, retained, retained_gone, unreadable, orphans, delayed, dead_letters, receipts, ..
+        } = recovered;
         assert_eq!(unreadable, 0);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
         next.shards[0].shared.restore_dead_letters(dead_letters);
         next.take_streams_of(self);
+        next.shards[0].shared.restore_receipts(receipts);
         let mut actions = Vec::new();
         for session in sessions {
             next.shards[0].restore(next.now, *session, Arc::new(self.restored_access.clone()), &mut actions);

@@ -44,6 +44,7 @@ mod publish_out;
 mod queries;
 mod queue_head;
 mod reason_strings;
+mod receipts;
 mod redelivery;
 mod redelivery_order;
 mod retained;

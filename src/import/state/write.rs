@@ -228,6 +228,7 @@ impl Writer<'_> {
             is_awaited: false,
             instead_of: None,
             delayed,
+            receipt: None,
         }
     }
 

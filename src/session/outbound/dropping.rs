@@ -2,7 +2,7 @@
 
 use super::{Outbound, is_recorded};
 use crate::session::entry::State;
-use crate::session::{Action, Actions, Delivery, DropCause, QueueStep};
+use crate::session::{Action, Actions, Delivery, DropCause, QueueExit, QueueStep};
 
 impl Outbound {
     /// Drops the next message instead of appending it.
@@ -56,7 +56,7 @@ impl Outbound {
         let is_recorded = is_recorded(delivery.as_ref());
         actions.push(Action::Dropped(cause, delivery.map(Box::new)));
         if is_recorded {
-            actions.push(Action::Done(sequence));
+            actions.push(Action::Done(sequence, QueueExit::Dropped(cause)));
         }
     }
 

@@ -4,7 +4,7 @@ use super::Outbound;
 use crate::codec::ReasonCode;
 use crate::session::entry::{Entry, State};
 use crate::session::parked::Forgotten;
-use crate::session::{Action, Actions, DropCause, Parking, QueueStep};
+use crate::session::{Action, Actions, DropCause, Parking, QueueExit, QueueStep};
 
 impl Outbound {
     /// The client has refused the message at this index, which was sent. It stays in the limits of the queue until the owner of the
@@ -124,7 +124,7 @@ impl Outbound {
         } else {
             actions.push(Action::Dropped(cause, message.delivery.map(Box::new)));
             if message.is_stored {
-                actions.push(Action::Done(sequence));
+                actions.push(Action::Done(sequence, QueueExit::Dropped(cause)));
             }
         }
         self.after_redelivery(Forgotten { is_stored: message.is_stored, releases }, sequence, actions);

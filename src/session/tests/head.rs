@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::outbound::{puback, sent};
 use super::*;
 use crate::codec::{Ack, ClientPacket, Matched, Message, ReasonCode, ServerPacket};
-use crate::session::{DropCause, RestoredMessage};
+use crate::session::{DropCause, QueueExit, RestoredMessage};
 use crate::topic::{Filter, TopicName};
 
 /// A disconnected Session with these messages in the store.
@@ -171,8 +171,8 @@ fn mqtt5_4_4_0_1_messages_that_a_previous_run_may_have_sent_have_dup() {
 fn acknowledgements_need_no_message_in_memory() {
     let mut session = away(2);
     connect(&mut session, 2);
-    assert_eq!(handle(&mut session, puback(2)), [Action::Done(2)]);
-    assert_eq!(handle(&mut session, puback(1)), [Action::Done(1)]);
+    assert_eq!(handle(&mut session, puback(2)), [Action::Done(2, QueueExit::Acknowledged)]);
+    assert_eq!(handle(&mut session, puback(1)), [Action::Done(1, QueueExit::Acknowledged)]);
     assert_eq!(session.queued(), (0, 0));
 
     let mut session = restored(1..=2, 3, Qos::ExactlyOnce);
@@ -184,14 +184,14 @@ fn acknowledgements_need_no_message_in_memory() {
     assert_eq!(handle(&mut session, pubrec), [Action::Released(2, id(2))]);
     assert_eq!(session.queued(), (2, restored(1..=1, 0, Qos::AtLeastOnce).queued().1));
     let pubcomp = Event::Packet(ClientPacket::Pubcomp(Ack::new(id(2), ReasonCode::Success)));
-    assert_eq!(handle(&mut session, pubcomp), [Action::Done(2)]);
+    assert_eq!(handle(&mut session, pubcomp), [Action::Done(2, QueueExit::Acknowledged)]);
 }
 
 #[test]
 fn an_acknowledgement_may_arrive_while_its_message_is_fetched() {
     let mut session = restored(1..=2, 3, Qos::AtLeastOnce);
     let fetched = fetch(&connect(&mut session, 2));
-    assert_eq!(handle(&mut session, puback(1)), [Action::Done(1)]);
+    assert_eq!(handle(&mut session, puback(1)), [Action::Done(1, QueueExit::Acknowledged)]);
     assert_eq!(payloads(&handle(&mut session, answer(&fetched))), ["2 dup"]);
     assert_eq!(session.queued().0, 1);
 }
@@ -208,7 +208,7 @@ fn mqtt5_3_3_2_5_expired_message_is_not_fetched() {
     }
     let mut actions = connect(&mut session, 10);
     for sequence in [3, 4, 5] {
-        assert!(actions.contains(&Action::Done(sequence)), "{actions:?}");
+        assert!(actions.contains(&Action::Done(sequence, QueueExit::Dropped(DropCause::Expired))), "{actions:?}");
     }
     assert_eq!(fetch(&actions).1[0], 6);
     let (number, sequences) = fetch(&actions);
@@ -222,7 +222,10 @@ fn mqtt5_3_3_2_5_expired_message_is_not_fetched() {
 fn full_queue_drops_messages_that_only_the_store_has() {
     let mut session = restored(1..=1_000, 1, Qos::AtLeastOnce);
     let actions = handle(&mut session, Event::Deliver(1_001, message(1_001)));
-    assert_eq!(actions, [Action::Dropped(DropCause::QueueFull, None), Action::Done(1)]);
+    assert_eq!(
+        actions,
+        [Action::Dropped(DropCause::QueueFull, None), Action::Done(1, QueueExit::Dropped(DropCause::QueueFull))]
+    );
 
     let limits = Limits { queued_messages_max: 5, has_dead_letters: true, ..(*limits()).clone() };
     let mut session = Session::new(Arc::new(limits), 1);
@@ -234,7 +237,7 @@ fn full_queue_drops_messages_that_only_the_store_has() {
     let in_memory = |sequence| Action::Dropped(DropCause::QueueFull, Some(Box::new(message(sequence))));
     let mut expected = Vec::new();
     for sequence in 1..=3 {
-        expected.extend([in_memory(sequence), Action::Done(sequence)]);
+        expected.extend([in_memory(sequence), Action::Done(sequence, QueueExit::Dropped(DropCause::QueueFull))]);
     }
     expected.push(Action::DroppedStored(DropCause::QueueFull, 4));
     assert_eq!(dropped, expected, "its record is deleted after its dead letter is stored");
@@ -248,7 +251,7 @@ fn message_that_cannot_be_read_is_dropped_and_the_next_is_sent() {
     let actions = handle(&mut session, Event::Fetched(number, messages));
     assert_eq!(payloads(&actions), ["1", "3"]);
     assert!(actions.contains(&Action::Unreadable(2, "damaged".into())));
-    assert!(!actions.contains(&Action::Done(2)), "a later run may be able to read it");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Done(2, _))), "a later run may be able to read it");
     handle(&mut session, puback(1));
     handle(&mut session, puback(3));
     assert_eq!(session.queued(), (0, 0));

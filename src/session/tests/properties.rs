@@ -205,7 +205,7 @@ impl Owner {
             Action::Released(_, packet_id) => {
                 self.respond(ServerPacket::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
             }
-            Action::Done(sequence) => {
+            Action::Done(sequence, _) => {
                 assert!(self.delivered.contains(&sequence), "complete before it was delivered");
                 assert!(self.done.insert(sequence), "done twice");
                 self.in_flight.remove(&number(sequence));

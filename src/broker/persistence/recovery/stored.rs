@@ -3,7 +3,6 @@
 use super::{Orphan, RecoveredSession, Stored};
 use crate::broker::persistence::encode::received_packet_id;
 use crate::routing::SessionKey;
-use crate::session::{Delivery, RestoredMessage};
 
 impl Stored {
     /// Whether all records of the Session are deleted.
@@ -18,15 +17,6 @@ impl Stored {
             && received.is_empty()
             && redeliveries.is_empty()
             && positions.is_empty()
-    }
-
-    /// The messages of shares in the queue.
-    fn share_messages(self) -> Vec<(u64, Delivery)> {
-        let shared = |(sequence, message)| match message {
-            RestoredMessage::Shared(delivery) => Some((sequence, *delivery)),
-            RestoredMessage::Queued { .. } | RestoredMessage::Released => None,
-        };
-        self.queue.into_iter().filter_map(shared).collect()
     }
 
     /// The Session, or what is left if it had ended.
