@@ -121,17 +121,6 @@ impl Record {
         bytes.body.extend(sent_until.to_le_bytes());
     }
 
-    fn put_subscribed(&self, bytes: &mut RecordBytes) {
-        let Self::Subscribed { key, subscriptions, subscription_id, message_id } = self else { return };
-        bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
-        bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
-        put_length(&mut bytes.body, subscriptions.len());
-        for subscription in subscriptions {
-            put_subscription(&mut bytes.body, subscription);
-        }
-        bytes.body.push(u8::from(*message_id));
-    }
-
     fn put_opened(&self, bytes: &mut RecordBytes) {
         let Self::SessionOpened { key, client_id, owner, session_expiry_interval, will } = self else { return };
         bytes.puts.push(RecordKey::of(*key, RecordKey::SESSION, 0));

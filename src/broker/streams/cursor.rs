@@ -234,7 +234,7 @@ impl Cursor {
     pub(in crate::broker) fn give_back(&mut self) {
         let Some((messages, place)) = self.chunk.take() else { return };
         if let Some(stored) = messages.get(place) {
-            self.next = StreamStart::Sequence(stored.sequence);
+            self.place.next = StreamStart::Sequence(stored.sequence);
         }
     }
 
