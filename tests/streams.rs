@@ -21,7 +21,7 @@ use std::time::Duration;
 use oncemq::store::{StreamLog, StreamOptions};
 use serde_json::Value;
 use tempfile::TempDir;
-use wire::{Connect, PUBACK, Publish, Received, Version, Wire, free_address};
+use wire::{Connect, DISCONNECT, PUBACK, Publish, Received, SUBACK, Version, Wire, free_address};
 
 use deadline::{PATIENCE, wait_for};
 
@@ -348,6 +348,69 @@ fn a_stream_whose_definition_is_lost_is_found_by_its_name() {
     assert!(checked.contains("stream 1    a: "), "{checked}");
     let kept = [1, 2, 3].map(|number| broker.kept(number).into_values().collect::<Vec<_>>());
     assert_eq!(kept, [vec!["a0", "a1", "a2"], vec!["b", "c"], vec!["new"]]);
+}
+
+#[test]
+fn a_stream_that_is_not_configured_any_more_is_removed_for_ever() {
+    let stream = |name: &str| format!("[[streams]]\nname = \"{name}\"\ntopic = \"{name}\"\n");
+    let mut broker = Broker::start("power-loss", &(stream("a") + &stream("b")));
+    broker.publish("b", (0..5).map(|number| format!("<b{number}>")));
+    wait_for("the messages", || (broker.figure("b", "next") == 6).then_some(()));
+    let mut subscriber = connect(broker.mqtt, "subscriber").unwrap();
+    subscriber.send(&Version::V5.subscribe(1, "$stream/b", 1));
+    assert!(matches!(subscriber.receive(PATIENCE), Received::Packet(suback) if suback.kind() == SUBACK));
+    let (code, answer) = broker.api("DELETE", "/streams/b");
+    assert_eq!(code, 409, "it is configured: {answer}");
+    assert_eq!(broker.api("DELETE", "/streams/c").0, 404);
+    broker.configure("power-loss", &stream("a"));
+    broker.run(&["reload"]);
+    broker.run(&["streams", "remove", "b"]);
+    let Received::Packet(disconnect) = subscriber.receive(PATIENCE) else { panic!("the subscriber is not told") };
+    assert_eq!((disconnect.kind(), disconnect.reason_code()), (DISCONNECT, 0x98));
+    let files = |broker: &Broker| {
+        let names = fs::read_dir(broker.path().join("data/log/streams/2")).unwrap();
+        names.filter(|name| name.as_ref().unwrap().path().extension().is_some()).count()
+    };
+    for _ in 0..2 {
+        assert_eq!((broker.api("GET", "/streams/b").0, files(&broker)), (404, 0));
+        broker.kill();
+        broker.restart();
+    }
+    // One of the same name begins anew, with another number.
+    broker.configure("power-loss", &(stream("a") + &stream("b")));
+    broker.run(&["reload"]);
+    assert_eq!(broker.figure("b", "next"), 1);
+    broker.publish("b", ["<new>".to_owned()]);
+    wait_for("the message", || (broker.figure("b", "next") == 2).then_some(()));
+    broker.kill();
+    assert_eq!(broker.kept(3).into_values().collect::<Vec<_>>(), ["new"]);
+}
+
+#[test]
+fn of_a_stream_with_a_key_the_last_message_of_each_key_is_kept() {
+    let mut broker = Broker::start("crash", "[[streams]]\nname = \"a\"\ntopic = \"a/#\"\nkey = \"topic\"\n");
+    let padding = "x".repeat(8_000);
+    for topic in 0..10 {
+        broker.publish(&format!("a/{topic}"), (0..30).map(|number| format!("<{topic} {number}>{padding}")));
+    }
+    // 2.4 MB, in files of at most 1 MiB, of which two are complete.
+    wait_for("the last message", || (broker.figure("a", "next") == 301).then_some(()));
+    wait_for("the compaction", || (broker.figure("a", "bytes") < 1_000_000).then_some(()));
+    for _ in 0..2 {
+        assert_eq!((broker.figure("a", "oldest"), broker.figure("a", "next")), (1, 301));
+        broker.kill();
+        broker.restart();
+    }
+    broker.publish("a/0", ["<next>".to_owned()]);
+    wait_for("the next message", || (broker.figure("a", "next") == 302).then_some(()));
+    assert!(broker.check().ends_with("sound\n"));
+    let kept = broker.kept(1);
+    assert_eq!(kept.get(&301).map(String::as_str), Some("next"));
+    let last = |topic: u64| kept.get(&(30 * (topic + 1))).cloned();
+    assert_eq!(
+        (0..10).map(last).collect::<Vec<_>>(),
+        (0..10).map(|topic| Some(format!("{topic} 29"))).collect::<Vec<_>>()
+    );
 }
 
 const PUBLISHERS: usize = 4;

@@ -17,7 +17,8 @@ use crate::admin_client::percent_encoded;
     after_help = "Examples:
   oncemq streams                        all streams: their topics, and which messages they keep
   oncemq streams --json                 an array of objects with name, oldest, next, messages, bytes and more
-  oncemq streams trim orders --below 5000   remove the messages of a stream before number 5000"
+  oncemq streams trim orders --below 5000   remove the messages of a stream before number 5000
+  oncemq streams remove orders          remove a stream that is not configured any more"
 )]
 pub(crate) struct Streams {
     #[command(subcommand)]
@@ -32,6 +33,8 @@ pub(crate) struct Streams {
 enum StreamsCommand {
     /// Remove the oldest messages of a stream
     Trim(Trim),
+    /// Remove a stream that is not in the configuration any more, with its messages
+    Remove(Remove),
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,6 +46,18 @@ struct Trim {
     /// Remove the messages with lower sequences
     #[arg(long, value_name = "SEQUENCE")]
     below: u64,
+    #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  oncemq streams remove orders          remove it from the configuration and reload before")]
+struct Remove {
+    /// The name of the stream
+    name: String,
     #[command(flatten)]
     form: Form,
     #[command(flatten)]
@@ -65,6 +80,7 @@ pub(crate) struct Stream {
 pub(super) fn list(Streams { command, form, target }: Streams) -> Result<(), CliError> {
     match command {
         Some(StreamsCommand::Trim(command)) => trim(command),
+        Some(StreamsCommand::Remove(command)) => remove(command),
         None => {
             let list = List { path: "/streams", key: "streams", columns: &STREAMS, paging: Paging::Single };
             form.list(&Api::new(target)?, list, &[]).map(drop)
@@ -82,6 +98,11 @@ fn trim(Trim { name, below, form, target }: Trim) -> Result<(), CliError> {
     let answer = Api::new(target)?.send("POST", &path, &[], Some(&json!({ "below": below })))?;
     let oldest = answer.get("oldest").and_then(Value::as_u64).unwrap_or(below);
     form.done(&format!("the oldest message of {name} has the sequence {oldest}"), &json!({ "oldest": oldest }))
+}
+
+fn remove(Remove { name, form, target }: Remove) -> Result<(), CliError> {
+    Api::new(target)?.send("DELETE", &format!("/streams/{}", percent_encoded(&name)), &[], None)?;
+    form.done(&format!("removed the stream {name} with its messages"), &json!({ "removed": name }))
 }
 
 const STREAMS: [Column; 7] = [

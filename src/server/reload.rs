@@ -36,6 +36,9 @@ use crate::import::{self, Generated};
 impl Server {
     /// Reads what `scope` says again, and applies it.
     pub(super) async fn reload(&mut self, scope: &Scope, accepting: &mut Option<Acceptor>) -> ReloadReport {
+        if let Scope::RemovedStream(name) = scope {
+            return self.remove_stream(name);
+        }
         if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
             notify(&[sd_notify::NotifyState::Reloading, now]);
         }
@@ -45,6 +48,7 @@ impl Server {
                 let loaded = self.load_configuration(&mut report);
                 self.apply(loaded, accepting, &mut report).await;
             }
+            Scope::RemovedStream(_) => {}
             Scope::Files(parts) => {
                 self.reload_files(parts, &mut report);
                 if parts.iter().any(|part| part == stamps::SINKS) {

@@ -14,6 +14,12 @@ pub enum StreamError {
         /// The cause.
         source: io::Error,
     },
+    /// Only a stream that is not configured can be removed.
+    #[error("stream {name}: it is in the configuration; remove it there, and reload")]
+    InUse {
+        /// Its name.
+        name: Arc<str>,
+    },
     /// The directories of streams can't be read.
     #[error("the directories of the streams: {source}")]
     Directory {

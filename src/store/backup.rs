@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::disk::{Directory, Disk};
 use super::error::OpenError;
 use super::format::{segment_name, segment_number};
 use super::recovery::{self, copy_file};
+use super::removal::is_removed;
 use super::report::{Recovered, Report};
 use super::shared::Shared;
 use super::stream::verify;
@@ -26,7 +28,14 @@ impl Store {
             copy_file(&*hold.0.disk, &name, &copy, &name, bytes)?;
         }
         // After the log, so that the files of the streams have what the copy of the log does not have.
-        for (number, disk) in self.shared.streams.disks() {
+        let open = self.shared.streams.disks();
+        for number in (self.shared.streams.directories.numbers)()? {
+            let known = open.iter().find(|(open, _)| *open == number);
+            // The numbers of removed streams must not be given again either.
+            let disk = match known {
+                Some((_, disk)) => Arc::clone(disk),
+                None => (self.shared.streams.directories.disk)(number)?,
+            };
             copy_stream(&*disk, &to.join(STREAMS).join(number.to_string()))?;
         }
         Ok(copy.sync_names()?)
@@ -53,6 +62,9 @@ pub fn check_all(directory: &Path) -> Result<Report, OpenError> {
     let streams = directory.join(STREAMS);
     for number in numbers_in(&streams)? {
         let disk = Directory::open(&streams.join(number.to_string()))?;
+        if is_removed(&disk)? {
+            continue;
+        }
         let mut stream = verify(&disk, number)?;
         for damage in &mut stream.damages {
             damage.name = format!("{STREAMS}/{number}/{}", damage.name);

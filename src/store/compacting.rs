@@ -1,12 +1,13 @@
 //! Compacts the streams that keep the last message of each key, one after the other.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
-use super::keeper::StreamKeeper;
 use super::shortage::Shortage;
 use super::stream::{Compaction, Step};
+use super::stream_files::StreamFiles;
 
 /// The pass in progress.
 #[derive(Default)]
@@ -18,14 +19,14 @@ pub(super) struct Compacting {
     pauses: BTreeMap<u64, u32>,
 }
 
-impl StreamKeeper {
+impl Compacting {
     /// Begins a pass over the next stream that needs one, unless one is in progress.
-    pub fn begin_compaction(&mut self) {
-        let Compacting { pass, last, pauses } = &mut self.compacting;
+    pub(super) fn begin(&mut self, streams: &StreamFiles) {
+        let Self { pass, last, pauses } = self;
         if pass.is_some() {
             return;
         }
-        let logs = self.shared.streams.logs();
+        let logs = streams.logs();
         let behind = logs.range((Bound::Excluded(*last), Bound::Unbounded));
         for (group, stream) in behind.chain(logs.range(..=*last)) {
             let Some(key) = &stream.key else { continue };
@@ -41,39 +42,40 @@ impl StreamKeeper {
     }
 
     /// A step of the pass in progress. Returns whether there may be more to do at once.
-    pub fn compact(&mut self) -> bool {
-        let Some((group, compaction)) = &mut self.compacting.pass else { return false };
-        let group = *group;
+    ///
+    /// # Errors
+    ///
+    /// It is not known whether the files of a stream are as they should be.
+    pub(super) fn step(&mut self, streams: &StreamFiles) -> io::Result<bool> {
+        let Some((group, compaction)) = &mut self.pass else { return Ok(false) };
+        let (group, mut failure) = (*group, None);
         let result = match compaction.step() {
-            Ok(Step::Again) => return true,
+            Ok(Step::Again) => return Ok(true),
             Ok(Step::Ended) => Ok(()),
             Ok(Step::Complete) => {
-                let logs = self.shared.streams.logs();
-                if self.shared.streams.pins.load(Ordering::SeqCst) > 0 {
-                    return false;
+                let logs = streams.logs();
+                if streams.pins.load(Ordering::SeqCst) > 0 {
+                    return Ok(false);
                 }
-                if logs.contains_key(&group) {
-                    match compaction.replace() {
-                        Ok(()) => return true,
-                        Err(error) if Shortage::of(&error).is_some() => Err(error),
-                        Err(error) => {
-                            drop(logs);
-                            self.fail(&error);
-                            Err(error)
-                        }
+                // Otherwise the stream was removed.
+                match logs.contains_key(&group).then(|| compaction.replace()) {
+                    Some(Ok(())) => return Ok(true),
+                    Some(Err(error)) if Shortage::of(&error).is_none() => {
+                        failure = Some(error);
+                        Ok(())
                     }
-                } else {
-                    Ok(())
+                    Some(Err(error)) => Err(error),
+                    None => Ok(()),
                 }
             }
             Err(error) => Err(error),
         };
-        self.compacting.pass = None;
+        self.pass = None;
         if result.is_err() {
             // What could not be read or written stays as it is.
-            self.compacting.pauses.insert(group, PAUSED_CALLS);
+            self.pauses.insert(group, PAUSED_CALLS);
         }
-        false
+        failure.map_or(Ok(false), Err)
     }
 }
 

@@ -11,11 +11,11 @@ use super::commit::Progress;
 use super::compacting::Compacting;
 use super::level::Level;
 use super::options::Signals;
+use super::rewrite::StreamRecovered;
 use super::shared::Shared;
 use super::shortage::Shortage;
 use super::stream::StreamMessage;
 use super::stream_files::OpenStream;
-use super::streams::StreamRecovered;
 use super::timing::{now, wall_time};
 
 /// Writes stable messages to their streams, syncs the streams at intervals, and then lets the log forget the messages: until then it has them,
@@ -23,14 +23,14 @@ use super::timing::{now, wall_time};
 ///
 /// [`Store`](super::Store) runs it on a thread, because neither a commit nor a publisher waits for it; a simulation calls its steps.
 pub struct StreamKeeper {
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
     signals: Signals,
     /// Bytes written since the last sync.
     unsynced: usize,
     level: Level,
     /// The number of calls of [`sync`](Self::sync).
     syncs: u32,
-    pub(super) compacting: Compacting,
+    compacting: Compacting,
 }
 
 impl StreamKeeper {
@@ -174,6 +174,17 @@ impl StreamKeeper {
         }
     }
 
+    /// Begins a pass over the next stream that keeps the last message of each key, if it needs one and none is in progress.
+    pub fn begin_compaction(&mut self) {
+        self.compacting.begin(&self.shared.streams);
+    }
+
+    /// A step of the pass in progress. Returns whether there may be more to do at once.
+    pub fn compact(&mut self) -> bool {
+        let step = self.compacting.step(&self.shared.streams);
+        step.inspect_err(|error| self.fail(error)).unwrap_or(false)
+    }
+
     /// Removes what the streams should not keep any more. `now`: milliseconds since the Unix epoch.
     pub fn retain(&mut self, now: u64) {
         let mut logs = self.shared.streams.logs();
@@ -190,7 +201,7 @@ impl StreamKeeper {
         }
     }
 
-    pub(super) fn fail(&self, error: &io::Error) {
+    fn fail(&self, error: &io::Error) {
         let reason = format!("a stream: {error}");
         self.shared.pending.fail(reason.clone());
         (self.signals.on_failure)(&reason);

@@ -29,7 +29,9 @@ mod read;
 mod reader;
 mod reclaim;
 mod recovery;
+mod removal;
 mod report;
+mod rewrite;
 mod shared;
 mod shortage;
 #[cfg(any(test, feature = "sim"))]
@@ -75,15 +77,14 @@ use self::options::Signals;
 pub use self::options::{Hooks, Options, Upgrade, Upgraded};
 pub use self::pending::Urgency;
 pub use self::read::Body;
-pub use self::report::{Damage, Recovered, Report};
+pub use self::report::{Damage, Recovered, Report, StreamReport};
+pub use self::rewrite::StreamRecovered;
 pub use self::shortage::Shortage;
 pub use self::stream::{
     Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
-    StreamReport,
 };
 use self::stream_files::numbers_in;
 pub use self::stream_files::{StreamDisk, StreamNumbers};
-pub use self::streams::StreamRecovered;
 pub use self::timing::Timing;
 pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
 

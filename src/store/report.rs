@@ -1,7 +1,6 @@
 use std::fmt;
 
 use super::keys::Key;
-use super::stream::StreamReport;
 
 /// An entry of the log, in the order of the log, including entries that later ones delete.
 ///
@@ -41,6 +40,27 @@ pub struct Report {
     /// The streams, if their files were read.
     pub streams: Vec<StreamReport>,
     /// Unreadable regions.
+    pub damages: Vec<Damage>,
+}
+
+/// The result of checking the files of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamReport {
+    /// Its number.
+    pub number: u32,
+    /// Its name, if the directory has it.
+    pub name: Option<String>,
+    /// Number of segment files.
+    pub segments: usize,
+    /// The sequence of the oldest message.
+    pub oldest: u64,
+    /// The sequence after the last message.
+    pub next: u64,
+    /// Bytes of the segments.
+    pub bytes: u64,
+    /// Bytes of unsynced writes that a crash left behind the end.
+    pub cut_bytes: u64,
+    /// Unreadable regions, and files that are missing or unreadable.
     pub damages: Vec<Damage>,
 }
 

@@ -98,6 +98,10 @@ impl StreamFiles {
         self.readers.write().unwrap_or_else(PoisonError::into_inner).insert(group, reader);
     }
 
+    pub(super) fn remove_reader(&self, group: u64) {
+        self.readers.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+    }
+
     pub(super) fn reader(&self, group: u64) -> Option<StreamReader> {
         self.readers.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }

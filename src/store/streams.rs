@@ -7,27 +7,13 @@ use std::sync::{Arc, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use super::Store;
-use super::backlog::timestamp;
 use super::keeper::StreamKeeper;
-use super::keys::{Key, NUMBERED};
-use super::shared::Shared;
+use super::removal::{is_removed, remove_files};
+use super::rewrite::StreamRecovered;
 use super::shortage::Shortage;
-use super::stream::{
-    Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReader, read_name, write_name,
-};
+use super::stream::{Retention, StreamKey, StreamLog, StreamOptions, StreamReader, read_name, write_name};
 use super::stream_files::{OpenStream, group_of};
 use super::timing::wall_time;
-
-/// What was done when a stream was opened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StreamRecovered {
-    /// What was found in its files.
-    pub opened: StreamOpened,
-    /// Messages that the log had and the files of the stream had not.
-    pub rewritten: u64,
-    /// Sequences whose messages are lost, because both were damaged.
-    pub lost: u64,
-}
 
 impl Store {
     /// Opens a stream, creating it if it does not exist, or changes which of its messages are kept. From now on, entries can have puts in its
@@ -106,7 +92,15 @@ impl Store {
     pub fn stream_names(&self, known: &BTreeSet<u32>) -> io::Result<Vec<(u32, Option<String>)>> {
         let directories = &self.shared.streams.directories;
         let others = (directories.numbers)()?.into_iter().filter(|number| !known.contains(number));
-        others.map(|number| Ok((number, read_name(&*(directories.disk)(number)?, number)?))).collect()
+        let named = |number| {
+            let disk = (directories.disk)(number)?;
+            if is_removed(&*disk)? {
+                // A crash came before its files were removed. If that fails again, they do no harm.
+                let _ = remove_files(&*disk);
+            }
+            Ok((number, read_name(&*disk, number)?))
+        };
+        others.map(named).collect()
     }
 
     /// A reader of an open stream.
@@ -158,85 +152,3 @@ impl Store {
         Ok(())
     }
 }
-
-impl Shared {
-    /// Writes the messages to a stream that only the log has.
-    pub(super) fn rewrite(&self, group: u64, log: &mut StreamLog, recovered: &mut StreamRecovered) -> io::Result<()> {
-        let ids = self.numbered_from(group, log.next());
-        for ids in ids.chunks(REWRITTEN_MAX) {
-            let mut messages: Vec<(u64, u64, Vec<u8>)> = Vec::new();
-            for id in ids {
-                if let Some((timestamp, body)) = self.numbered(group, *id)? {
-                    messages.push((*id, timestamp, body));
-                }
-            }
-            for run in messages.chunk_by(|one, next| one.0 + 1 == next.0) {
-                let first = run.first().map_or(log.next(), |message| message.0);
-                let lost = first - log.next();
-                log.skip_to(first)?;
-                recovered.lost += lost;
-                let run: Vec<_> = run
-                    .iter()
-                    .map(|(sequence, timestamp, body)| StreamMessage {
-                        sequence: *sequence,
-                        timestamp: *timestamp,
-                        body,
-                    })
-                    .collect();
-                log.append(&run)?;
-                recovered.rewritten += run.len() as u64;
-            }
-        }
-        // The messages of damaged entries at the end are lost, but not their numbers.
-        if let Some(last) = ids.last().filter(|last| **last >= log.next()) {
-            let lost = last + 1 - log.next();
-            log.skip_to(last + 1)?;
-            recovered.lost += lost;
-        }
-        Ok(())
-    }
-
-    /// The timestamp and the body of a message of a stream that the log has; `None`: it is not there, or damaged.
-    fn numbered(&self, group: u64, id: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
-        let key = Key { group, kind: NUMBERED, id };
-        let read = self.read_key(key, |found| Ok((timestamp(found.part), found.body()?.to_vec())));
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
-            read => read,
-        }
-    }
-
-    /// The messages of a stream that the log has, from a sequence on, in ascending order.
-    fn numbered_from(&self, group: u64, from: u64) -> Vec<u64> {
-        let ids = self.log().index.ids(group, NUMBERED);
-        ids.into_iter().filter(|id| *id >= from).collect()
-    }
-
-    /// The last message of a stream that the log has.
-    fn last_numbered(&self, group: u64) -> Option<u64> {
-        self.log().index.ids(group, NUMBERED).last().copied()
-    }
-
-    /// How many messages of a stream are lost from a sequence on, because the files do not have them, and the log cannot read them.
-    fn lost_from(&self, group: u64, from: u64) -> io::Result<u64> {
-        let ids = self.numbered_from(group, from);
-        let mut lost = ids.last().map_or(0, |last| last + 1 - from);
-        for id in ids {
-            lost -= u64::from(self.numbered(group, id)?.is_some());
-        }
-        Ok(lost)
-    }
-
-    /// Lets the log forget the messages of a stream below a sequence, which are in the files of the stream, but for the last one: so a start knows
-    /// which number was given last, whatever became of the files.
-    pub(super) fn release_numbered(self: &Arc<Self>, group: u64, below: u64) {
-        let below = below.saturating_sub(1);
-        while self.log().index.forget_numbered(group, below, FORGOTTEN_MAX) {}
-    }
-}
-
-/// Messages that are read at once when a stream is opened.
-const REWRITTEN_MAX: usize = 1_000;
-
-/// Keys that are forgotten while the index is locked: about a tenth of a millisecond.
-const FORGOTTEN_MAX: usize = 2_000;

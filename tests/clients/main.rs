@@ -29,6 +29,8 @@ mod deadline;
 #[cfg(test)]
 mod descriptors;
 #[cfg(test)]
+mod effects;
+#[cfg(test)]
 mod exchange;
 #[cfg(test)]
 mod fairness;

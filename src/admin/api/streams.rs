@@ -3,6 +3,7 @@
 use std::io;
 
 use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,7 +20,7 @@ pub(super) fn viewer_routes() -> Routes {
 }
 
 pub(super) fn admin_routes() -> Routes {
-    Routes::new().add(__path_trim, trim)
+    Routes::new().add(__path_trim, trim).add(__path_remove, remove)
 }
 
 #[derive(Serialize, ToSchema)]
@@ -103,6 +104,33 @@ async fn trim(
     let outcome = trim_below(&state, &name, below).await;
     state.audit.record(&caller, "trim stream", &target, &outcome.as_ref().map(|_| ()));
     outcome.map(|oldest| Json(TrimmedJson { oldest }))
+}
+
+/// Removes a stream that is not in the configuration any more, with its messages. Its subscribers are disconnected with 0x98. Its number is not
+/// used again; a stream of this name that is configured later begins anew.
+#[utoipa::path(
+    delete, path = "/streams/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "It is gone, and that is durable"),
+        (status = 404, description = "There is no such stream", body = ErrorJson),
+        (status = 409, description = "It is in the configuration, or a backup is running", body = ErrorJson),
+    )
+)]
+async fn remove(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    let outcome = match state.shared.streams().named(&name) {
+        None => Err(unknown()),
+        Some(_) => match state.reloader.remove_stream(name.clone()).await {
+            Ok(removed) => removed.map_err(Failure::conflict),
+            Err(error) => Err(error.into()),
+        },
+    };
+    state.audit.record(&caller, "remove stream", &name, &outcome);
+    outcome.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn trim_below(state: &ApiState, name: &str, below: u64) -> Result<u64, Failure> {

@@ -82,6 +82,7 @@ events! {
     TimeResumed "time_resumed" INFO Broker ["rule" "passed_ms" "synchronized"]
     StoreDamaged "store_damaged" ERROR Broker ["reason"]
     StreamUnreadable "stream_unreadable" ERROR Broker ["stream" "reason"]
+    StreamRemoved "stream_removed" INFO Broker ["name"]
     RecordsIgnored "records_ignored" WARN Broker ["count"]
     StoreFailed "store_failed" ERROR Broker ["reason"]
     DiskFull "disk_full" ERROR Broker ["reason"]

@@ -19,6 +19,8 @@ pub(in crate::server) enum Scope {
     Everything,
     /// The files of these parts, by the settings in force.
     Files(Vec<String>),
+    /// Nothing: a stream with this name is removed.
+    RemovedStream(String),
 }
 
 /// A request for a reload.
@@ -71,6 +73,15 @@ impl Reloader {
         self.request(Scope::Everything).await
     }
 
+    /// Removes a stream that is not configured, with its messages, for ever. The inner error says why it is not removed.
+    ///
+    /// # Errors
+    /// The broker is busy or stops.
+    pub async fn remove_stream(&self, name: String) -> Result<Result<(), String>, ReloadError> {
+        let report = self.request(Scope::RemovedStream(name)).await?;
+        Ok(report.error(STREAMS).map_or(Ok(()), |reason| Err(reason.to_owned())))
+    }
+
     /// The settings in force, with the origin of each.
     pub fn in_force(&self) -> Arc<Loaded> {
         self.in_force.load_full()
@@ -90,6 +101,8 @@ impl Reloader {
     }
 }
 
+/// The part of a report that has the streams.
+pub(super) const STREAMS: &str = "streams";
 /// Requests that wait for the one before; further ones wait for room.
 const REQUESTS_MAX: usize = 4;
 /// Reading some files and waiting for their locks takes a few seconds at most, and the connection of the request lives for ten.

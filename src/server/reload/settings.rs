@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::super::log::{self, log_line};
 use super::super::shard::mailbox::{Mail, ShardSettings};
+use super::super::store::stream_progress;
 use super::super::{Server, memory, settings};
+use super::handle::STREAMS;
 use super::report::{PartResult, ReloadReport};
 use crate::config::{Config, Log};
 
@@ -70,6 +72,20 @@ impl Server {
         }
         report.add("streams", PartResult::of(has_changed));
         true
+    }
+
+    /// Removes a stream that is not configured.
+    pub(super) fn remove_stream(&mut self, name: &str) -> ReloadReport {
+        let mut report = ReloadReport::default();
+        match self.streams.remove(name) {
+            Ok(number) => {
+                self.shared.set_streams(self.streams.table());
+                stream_progress::end(&self.shared, number, &self.mailboxes);
+                log_line!(StreamRemoved { name = name }, "removed the stream {name} with its messages");
+            }
+            Err(error) => report.kept(STREAMS, error.to_string()),
+        }
+        report
     }
 
     fn apply_log(&self, before: &Log, new: &Log) {

@@ -29,6 +29,11 @@ impl StreamProgress {
     }
 }
 
+/// A stream was removed: those who wait for its messages read it, and see that it is gone.
+pub(in crate::server) fn end(shared: &Shared, stream: StreamNumber, mailboxes: &[Mailbox]) {
+    shared.stream_advanced(stream, 1..u64::MAX, |shard| wake(mailboxes, shard.0, stream));
+}
+
 /// Publishes the oldest and the last message of each stream: at the start, and from time to time, because streams are trimmed.
 pub(in crate::server) fn publish(shared: &Shared, store: Option<&Store>, mailboxes: &[Mailbox]) {
     let Some(store) = store else { return };

@@ -32,6 +32,8 @@ fn read(store: Option<&Store>, readers: &Readers, request: StreamRequest) -> Box
     let StreamRequest { stream, from, bytes_max, .. } = request;
     let mut chunk = Box::new(request.answer());
     let sequence = if let StreamStart::Sequence(sequence) = from { sequence } else { 0 };
+    // A reader that is kept does not know that its stream was removed.
+    let store = store.filter(|store| store.stream_reader(stream.0).is_some());
     let Some((store, reader)) = store.and_then(|store| Some((store, readers.take(store, stream, sequence)?))) else {
         chunk.fail(StreamReadError::Gone);
         return chunk;

@@ -16,7 +16,7 @@ use crate::server::store::handle::{SEGMENT_MICROSECONDS_MAX, keys};
 use crate::server::store::stream_progress::StreamProgress;
 use crate::server::stream_error::StreamError;
 use crate::server::systemd::notify;
-use crate::store::{self, Entry, Level, Retention, Room, Shortage, Store, StreamRecovered, Urgency};
+use crate::store::{self, Entry, Key, Level, Retention, Room, Shortage, Store, StreamRecovered, Urgency};
 use crate::topic::TopicFilter;
 
 /// Opens the streams, and stores their definitions.
@@ -45,6 +45,7 @@ impl Streams {
         // The anchors of the time have the source after those of the shards.
         let table = StreamTable::default();
         let mut streams = Self { store, source: shards + 1, written: 0, definitions, table, progress };
+        streams.forget_removed()?;
         streams.apply(configured)?;
         Ok(streams)
     }
@@ -113,6 +114,45 @@ impl Streams {
         Ok(())
     }
 
+    /// Removes a stream that is not configured, with its messages, for ever. The caller passes the new table to the shards.
+    pub(in crate::server) fn remove(&mut self, name: &str) -> Result<StreamNumber, StreamError> {
+        let name: Arc<str> = name.into();
+        let is_open = self.table.named(&name).is_some_and(|stream| stream.is_open);
+        let Some(definition) = self.definitions.get(&name).filter(|_| !is_open).cloned() else {
+            return Err(StreamError::InUse { name });
+        };
+        let number = definition.number;
+        let Some(store) = self.store.clone() else { return Err(StreamError::InUse { name }) };
+        let failed = |source| StreamError::Files { name: Arc::clone(&name), source };
+        store.remove_stream(number.0).map_err(failed)?;
+        // It is gone now, even if its definition stays until the next start.
+        self.definitions.remove(&name);
+        self.table = StreamTable::new(
+            self.table.iter().filter(|stream| stream.number != number).map(|stream| (**stream).clone()),
+        );
+        self.forget(&definition)?;
+        Ok(number)
+    }
+
+    /// A crash came between the removal of streams and that of their definitions.
+    fn forget_removed(&mut self) -> Result<(), StreamError> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        for (name, definition) in self.definitions.clone() {
+            let failed = |source| StreamError::Files { name: Arc::clone(&name), source };
+            if store.is_stream_removed(definition.number.0).map_err(failed)? {
+                self.definitions.remove(&name);
+                self.forget(&definition)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the definition of a stream from the store, and what else has its group.
+    fn forget(&mut self, definition: &StreamDefinition) -> Result<(), StreamError> {
+        let deletes = keys(&definition.to_bytes().puts);
+        self.append(&definition.name, (&[], &[], &deletes, Some(definition.number.group())))
+    }
+
     /// The streams that have a directory and no definition, because a part of the log is damaged, with their names. Their numbers are not given to
     /// others.
     fn without_definition(&self) -> Result<Vec<(u32, Option<String>)>, StreamError> {
@@ -149,12 +189,20 @@ impl Streams {
     }
 
     fn define(&mut self, definition: &StreamDefinition) -> Result<(), StreamError> {
-        let Some(store) = &self.store else { return Ok(()) };
         let RecordBytes { body, puts, .. } = definition.to_bytes();
+        self.append(&definition.name, (&body, &keys(&puts), &[], None))
+    }
+
+    /// Appends an entry about a stream: with this body, puts, deletes, and the group that ends.
+    fn append(
+        &mut self,
+        name: &Arc<str>,
+        (body, puts, deletes, ends): (&[u8], &[Key], &[Key], Option<u64>),
+    ) -> Result<(), StreamError> {
+        let Some(store) = &self.store else { return Ok(()) };
         self.written += 1;
-        let (puts, level, room) = (keys(&puts), Level::PowerLoss, Room::Reserve);
-        let entry = Entry { body: &body, puts: &puts, parts: &[], deletes: &[], ends: None, level, room };
-        let name = Arc::clone(&definition.name);
+        let (level, room, name) = (Level::PowerLoss, Room::Reserve, Arc::clone(name));
+        let entry = Entry { body, puts, parts: &[], deletes, ends, level, room };
         let appended = store.append_unannounced(self.source, self.written, Urgency::Awaited, &entry);
         appended.map_err(|source| StreamError::Refused { name, source })?;
         store.announce(Urgency::Awaited);

@@ -23,7 +23,6 @@ pub use self::format::StreamMessage;
 pub use self::log::StreamLog;
 pub use self::options::{Retention, StreamOpened, StreamOptions};
 pub use self::reader::StreamReader;
-pub use self::verify::StreamReport;
 
 pub(super) use self::compaction::{Compaction, Step};
 pub(super) use self::name::{read_name, write_name};

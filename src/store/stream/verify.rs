@@ -3,30 +3,9 @@
 use std::io;
 
 use super::super::disk::Disk;
-use super::super::report::Damage;
+use super::super::report::StreamReport;
 use super::name::read_name;
 use super::recovery::{Indexes, read};
-
-/// The result of checking the files of a stream.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StreamReport {
-    /// Its number.
-    pub number: u32,
-    /// Its name, if the directory has it.
-    pub name: Option<String>,
-    /// Number of segment files.
-    pub segments: usize,
-    /// The sequence of the oldest message.
-    pub oldest: u64,
-    /// The sequence after the last message.
-    pub next: u64,
-    /// Bytes of the segments.
-    pub bytes: u64,
-    /// Bytes of unsynced writes that a crash left behind the end.
-    pub cut_bytes: u64,
-    /// Unreadable regions, and files that are missing or unreadable.
-    pub damages: Vec<Damage>,
-}
 
 /// Reads the segments of a stream completely.
 pub(in crate::store) fn verify(disk: &dyn Disk, number: u32) -> io::Result<StreamReport> {

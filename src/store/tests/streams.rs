@@ -539,3 +539,73 @@ fn a_stream_with_a_key_is_compacted_in_steps_and_not_while_a_backup_runs() {
     kept.append(&[0], &[1; 10]).unwrap();
     assert_eq!(kept.given[0].last_key_value().unwrap().0, &61);
 }
+
+#[test]
+fn a_stream_is_removed_whole_or_not_at_all_by_a_crash_at_every_step() {
+    for loss in [Loss::Process, Loss::Power] {
+        for step in 0.. {
+            let disk = SimDisk::new(step);
+            let mut kept = Kept::open(&disk, &small()).unwrap();
+            for _ in 0..40 {
+                kept.append(&[0, 1], &[7; 200]).unwrap();
+            }
+            kept.committer.commit();
+            kept.keeper.write();
+            kept.keeper.sync();
+            disk.set_fault(disk.steps() + 1 + step, Fault::PowerCut);
+            let removed = kept.store.remove_stream(1);
+            let is_complete = disk.create("it is on").is_ok();
+            drop(kept);
+            let disk = disk.restart(step, loss);
+            let options = small();
+            let hooks_disk = disk.clone();
+            let hooks = Hooks {
+                stream_disk: Box::new(move |number| {
+                    Ok(Arc::new(Below(hooks_disk.clone(), format!("streams/{number}/"))))
+                }),
+                stream_numbers: Box::new(|| Ok(vec![1, 2])),
+                ..Hooks::default()
+            };
+            let (store, ..) = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut |_| ()).unwrap();
+            if store.is_stream_removed(1).unwrap() {
+                store.stream_names(&[2].into()).unwrap();
+                let left: Vec<String> =
+                    disk.list().unwrap().into_iter().filter(|name| name.starts_with("streams/1/")).collect();
+                assert_eq!(left, ["streams/1/removed"], "step {step}");
+            } else {
+                assert!(removed.is_err(), "step {step}: it is back");
+                store.open_stream(1, Retention::default()).unwrap();
+                let reader = store.stream_reader(1).unwrap();
+                assert_eq!((reader.oldest(), reader.end()), (1, 41), "step {step}: a part of it is gone");
+            }
+            store.open_stream(2, Retention::default()).unwrap();
+            assert_eq!(store.stream_reader(2).unwrap().end(), 41);
+            if is_complete {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_removed_stream_has_no_reader_takes_nothing_and_stays_while_a_backup_runs() {
+    let mut kept = Kept::open(&SimDisk::new(1), &Options::default()).unwrap();
+    kept.append(&[0, 1], b"one").unwrap();
+    kept.committer.commit();
+    kept.keeper.write();
+    let reader = kept.store.stream_reader(1).unwrap();
+    let pin = crate::store::backup::StreamPin::new(&kept.store.shared.streams);
+    assert_eq!(kept.store.remove_stream(1).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    assert_eq!(kept.read(0).len(), 1);
+    drop(pin);
+    kept.store.remove_stream(1).unwrap();
+    assert!(kept.store.stream_reader(1).is_none() && kept.store.is_stream_removed(1).unwrap());
+    assert_eq!(reader.oldest(), 1, "who reads still gets what is open, or an error");
+    // A message that was on its way is not kept.
+    kept.append(&[0], b"late").unwrap();
+    kept.committer.commit();
+    assert_eq!((kept.keeper.write(), kept.keeper.write()), (Progress::Worked, Progress::Idle));
+    kept.keeper.sync();
+    assert_eq!(kept.store.stats().keys, 1 + 1, "the queue, and the last message of the other stream");
+    assert_eq!(kept.store.trim_stream(1, 1).unwrap(), None);
+}
