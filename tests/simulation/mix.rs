@@ -157,6 +157,7 @@ impl Mix {
             rejects,
             shares: rng.percent(30),
             slow: rng.percent(30),
+            streams: rng.percent(30),
             one_session: rng.pick(&[50, 80, 100]),
             duration: 5_000,
             ..Self::calm(rng)

@@ -28,14 +28,15 @@ impl World {
         if self.phase != Phase::Busy {
             return;
         }
-        let delay = self.rng.between(1, INTERVAL_MAX);
+        let longest = if self.mix.refuses_messages { LETTERS_INTERVAL_MAX } else { INTERVAL_MAX };
+        let delay = self.rng.between(1, longest);
         self.schedule(delay, Step::Operate);
         if self.mix.refuses_messages {
-            for _ in 0..4 {
+            for _ in 0..8 {
                 self.operate_letters();
             }
         }
-        if self.mix.losses == 0 {
+        if self.mix.losses == 0 || self.mix.refuses_messages && self.rng.percent(80) {
             return;
         }
         let (client, shard) = (self.rng.index(self.clients.len()), self.rng.index(self.shards.len()));
@@ -88,3 +89,5 @@ impl Operator {
 
 /// The longest time between two requests, in milliseconds.
 const INTERVAL_MAX: u64 = 600;
+/// The same for an operator who looks at dead letters.
+const LETTERS_INTERVAL_MAX: u64 = 100;

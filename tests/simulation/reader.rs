@@ -233,7 +233,8 @@ impl Reader {
         if let Some(range) = user("stream-trimmed") {
             let (from, to) = range.split_once('-').ok_or("no range")?;
             let (from, to): (u64, u64) = (from.parse().unwrap_or(0), to.parse().unwrap_or(u64::MAX));
-            if from != self.next && self.previous.is_none() || to >= streams.oldest_of(self.stream) {
+            let is_expected = self.previous.map_or(from == self.next, |previous| from > previous);
+            if !is_expected || to >= streams.oldest_of(self.stream) {
                 return Err(format!("{range} is said to be trimmed, at {}", self.next));
             }
             self.trimmed.push(from..=to);

@@ -236,10 +236,8 @@ impl World {
                 Asked::Show(_) | Asked::Redrive(..) | Asked::Discard(..),
                 DeadLetterAnswer::Show(Err(failure)) | DeadLetterAnswer::Done(Err(failure)),
             ) => {
-                use DeadLetterFailure::{Busy, NotHere, SessionEnded, Unknown};
-                // A client that is between two shards seems to have no Session.
-                let is_moving = matches!(failure, SessionEnded) && self.mix.losses > 0;
-                if !is_moving && !matches!(failure, Unknown | Busy | NotHere) {
+                use DeadLetterFailure::{Busy, NotHere, Unknown};
+                if !matches!(failure, Unknown | Busy | NotHere) {
                     self.fail(None, format!("{asked:?}: {failure:?}"));
                 }
             }
