@@ -123,6 +123,11 @@ impl SimDisk {
         Self::with(random, left)
     }
 
+    /// A directory of the disk.
+    pub fn directory(&self, name: &str) -> SimDirectory {
+        SimDirectory { disk: self.clone(), prefix: format!("{name}/") }
+    }
+
     /// The contents of a file.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.lock();
@@ -144,6 +149,49 @@ impl SimDisk {
 
     fn file(&self, id: usize) -> Arc<dyn DiskFile> {
         Arc::new(SimFile { disk: self.clone(), id })
+    }
+}
+
+/// A directory of a [`SimDisk`]: a power cut is one of all its directories.
+pub struct SimDirectory {
+    disk: SimDisk,
+    prefix: String,
+}
+
+impl SimDirectory {
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+impl Disk for SimDirectory {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.create(&self.path(name))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(&self.path(name))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = self.disk.list()?.into_iter();
+        Ok(names.filter_map(|name| name.strip_prefix(&self.prefix).map(str::to_owned)).collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(&self.path(from), &self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(&self.path(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_names()
+    }
+
+    fn salt(&self) -> io::Result<u64> {
+        self.disk.salt()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use tempfile::TempDir;
@@ -30,8 +30,10 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    pub(crate) fn new(durability: &'static str, loss: Loss) -> Self {
+    /// A broker with this configuration file.
+    pub(crate) fn new(durability: &'static str, loss: Loss, config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(CONFIG), config).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let power_loss = (loss == Loss::Power).then(|| PowerLoss::new(directory.path()));
         Self { directory, address, durability, child: None, power_loss }
@@ -45,6 +47,7 @@ impl Broker {
         let mut command = self.power_loss.as_ref().map_or_else(|| Command::new(binary), |loss| loss.command(binary));
         command.args(["--listen", &self.address.to_string(), "--admin", "off", "--shards", "2", "--allow-anonymous"]);
         command.args(["--durability", self.durability, "--data"]).arg(data);
+        command.arg("--config").arg(path.join(CONFIG));
         command.stdin(Stdio::null()).stdout(log(path)).stderr(log(path));
         self.child = Some(command.spawn().unwrap());
         if let Some(power_loss) = &self.power_loss {
@@ -60,6 +63,11 @@ impl Broker {
         if let Some(power_loss) = &self.power_loss {
             power_loss.apply_power_loss(child.id(), rng);
         }
+    }
+
+    /// Where it answers operators.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join(DATA).join("admin.sock")
     }
 
     /// Its exit status, if it exited by itself.
@@ -96,5 +104,6 @@ fn log(directory: &Path) -> File {
 
 /// Name of the broker's data directory within the run's directory.
 pub(crate) const DATA: &str = "data";
+const CONFIG: &str = "oncemq.toml";
 const LOG: &str = "log";
 const LOG_LINES_SHOWN: usize = 40;

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::content::Content;
 use crate::ledger::{Fault, Ledger, payload};
 use crate::probe::Probe;
 use crate::publisher::Publisher;
+use crate::reader::Reader;
 use crate::rng::Rng;
 use crate::subscriber::{Behaviour, Subscriber};
 use wire::{
@@ -18,6 +20,7 @@ use wire::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
+    pub(crate) content: Content,
     pub(crate) rng: Rng,
     pub(crate) address: SocketAddr,
     pub(crate) now: Instant,
@@ -61,6 +64,8 @@ pub(crate) enum Role {
         will: Option<u64>,
     },
     Probe(Probe),
+    /// It reads a stream.
+    Reader(Reader),
 }
 
 /// A connection, and packets that are sent with a delay.
@@ -80,6 +85,8 @@ struct Answer {
     kind: u8,
     packet_id: u16,
     message: Option<u64>,
+    /// The client refuses the message.
+    refuses: bool,
 }
 
 impl Shared {
@@ -111,7 +118,7 @@ impl Client {
             Role::Publisher(publisher) => publisher.step(&mut self.link, shared),
             Role::Subscriber(subscriber) => subscriber.step(&mut self.link, shared),
             Role::Probe(probe) => probe.step(&mut self.link, shared)?,
-            Role::Willed { .. } => {}
+            Role::Willed { .. } | Role::Reader(_) => {}
         }
         if self.wants_to_leave(shared) {
             self.leave(shared);
@@ -165,20 +172,21 @@ impl Client {
         self.leave_at = None;
         let away = match &self.role {
             Role::Subscriber(subscriber) => subscriber.away(),
-            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) => 20,
+            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) | Role::Reader(_) => 20,
         };
         self.connect_at = Some(shared.within(away));
         match &mut self.role {
             Role::Publisher(publisher) if !self.durable => publisher.forget(),
             Role::Probe(probe) => probe.forget(),
-            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } => {}
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } | Role::Reader(_) => {}
         }
     }
 
     fn wants_to_leave(&mut self, shared: &mut Shared) -> bool {
-        let behaviour = match &self.role {
+        let behaviour = match &mut self.role {
             Role::Subscriber(subscriber) => subscriber.behaviour,
             Role::Probe(probe) => return probe.is_done(),
+            Role::Reader(reader) => return reader.wants_to_leave(shared),
             Role::Publisher(_) | Role::Willed { .. } => return false,
         };
         if shared.stage != Stage::Load {
@@ -212,7 +220,7 @@ impl Client {
         match self.role {
             Role::Willed { .. } => shared.stage == Stage::Settling,
             Role::Subscriber(_) => is_offline && load && self.is_subscribed(),
-            Role::Publisher(_) | Role::Probe(_) => false,
+            Role::Publisher(_) | Role::Probe(_) | Role::Reader(_) => false,
         }
     }
 
@@ -239,7 +247,7 @@ impl Client {
                 *will = Some(number);
                 Some(Publish { qos: *qos, ..Publish::new(topic, payload(number, 0)) })
             }
-            Role::Publisher(_) | Role::Subscriber(_) | Role::Probe(_) => None,
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Probe(_) | Role::Reader(_) => None,
         };
         let receive_maximum = if self.number.is_multiple_of(3) { 5 } else { 100 };
         let connect = self.connect_bytes(receive_maximum, will);
@@ -277,6 +285,12 @@ impl Client {
             (Role::Subscriber(subscriber), SUBACK | UNSUBACK) => {
                 return subscriber.on_answer(packet, &mut self.link, shared);
             }
+            (Role::Reader(reader), SUBACK | PUBLISH) => {
+                if let Some((id, message)) = reader.on_packet(packet, &mut self.link, shared)? {
+                    self.link.answer(PUBACK, id, Some(message), shared);
+                }
+                return Ok(());
+            }
             (Role::Probe(probe), SUBACK | PUBLISH) => return probe.on_packet(packet, &mut self.link, shared),
             _ => {}
         }
@@ -306,6 +320,7 @@ impl Client {
             Role::Publisher(publisher) => publisher.resend(&mut self.link, shared),
             Role::Subscriber(subscriber) => subscriber.resume(&mut self.link, shared),
             Role::Probe(probe) => probe.ask(&mut self.link, shared),
+            Role::Reader(reader) => reader.resume(&mut self.link, shared),
             Role::Willed { .. } => {}
         }
         Ok(())
@@ -319,7 +334,7 @@ impl Client {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        let is_transient = matches!(self.role, Role::Probe(_));
+        let is_transient = matches!(self.role, Role::Probe(_) | Role::Reader(_));
         is_transient || self.link.is_connected && self.is_subscribed()
     }
 
@@ -330,6 +345,7 @@ impl Client {
             Role::Subscriber(subscriber) => self.link.is_idle() && subscriber.is_settled(),
             Role::Willed { .. } => self.link.wire.is_none(),
             Role::Probe(probe) => probe.is_satisfied(),
+            Role::Reader(_) => self.link.is_idle(),
         }
     }
 }
@@ -343,21 +359,42 @@ impl Link {
 
     /// Acknowledges in order, often with a delay.
     pub(crate) fn answer(&mut self, kind: u8, packet_id: u16, message: Option<u64>, shared: &mut Shared) {
+        self.answer_or_refuse((kind, false), packet_id, message, shared);
+    }
+
+    /// Refuses a message, in the order of the acknowledgements.
+    pub(crate) fn refuse(&mut self, kind: u8, packet_id: u16, message: Option<u64>, shared: &mut Shared) {
+        self.answer_or_refuse((kind, true), packet_id, message, shared);
+    }
+
+    fn answer_or_refuse(
+        &mut self,
+        (kind, refuses): (u8, bool),
+        packet_id: u16,
+        message: Option<u64>,
+        shared: &mut Shared,
+    ) {
         let due = if shared.rng.percent(30) { shared.within(15) } else { shared.now };
         let due = self.answers.back().map_or(due, |last| last.due.max(due));
-        self.answers.push_back(Answer { due, kind, packet_id, message });
+        self.answers.push_back(Answer { due, kind, packet_id, message, refuses });
     }
 
     fn answer_due(&mut self, shared: &mut Shared) {
         while let Some(answer) = self.answers.pop_front_if(|answer| answer.due <= shared.now) {
             let what = match answer.kind {
+                _ if answer.refuses => "refuses it",
                 PUBACK => "sends PUBACK",
                 PUBREC => "sends PUBREC",
                 PUBREL => "sends PUBREL",
                 _ => "sends PUBCOMP",
             };
             shared.ledger.note(self.client, what, answer.packet_id, answer.message);
-            self.send(&acknowledge(answer.kind, answer.packet_id));
+            if answer.refuses {
+                let body = [&answer.packet_id.to_be_bytes()[..], &[REFUSED]].concat();
+                self.send(&packet(answer.kind, &body));
+            } else {
+                self.send(&acknowledge(answer.kind, answer.packet_id));
+            }
         }
     }
 
@@ -369,3 +406,6 @@ impl Link {
         Err(Fault { client: self.client, message, text })
     }
 }
+
+/// Implementation specific error.
+const REFUSED: u8 = 0x83;

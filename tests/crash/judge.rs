@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Role};
 use crate::ledger::{Fault, Message};
+use crate::reader::Reader;
 use crate::subscriber::Subscriber;
 use crate::world::World;
 
@@ -24,7 +25,25 @@ impl World {
                 return Some(Fault { client: members[0].0.number, message: Some(number), text });
             }
         }
-        None
+        self.readers().next()?;
+        let content = &self.shared.content;
+        let end = content.end();
+        for (client, reader) in self.readers() {
+            let (filter, next) = reader.position();
+            let missed = filter.and_then(|filter| content.missed(next, filter.trim_end_matches('#')));
+            if missed.is_some() || !reader.has(end) {
+                let text = format!("it is at {next}, and did not get {}", missed.unwrap_or(end - 1));
+                return Some(Fault { client: client.number, message: None, text });
+            }
+        }
+        content.missing(ledger)
+    }
+
+    fn readers(&self) -> impl Iterator<Item = (&Client, &Reader)> {
+        self.clients.iter().filter_map(|client| match &client.role {
+            Role::Reader(reader) => Some((client, reader)),
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } | Role::Probe(_) => None,
+        })
     }
 
     /// Checks for duplicates and other faults.
@@ -38,6 +57,7 @@ impl World {
                 return Err(Fault { client: members[0].0.number, message: Some(number), text });
             }
         }
+        self.shared.content.judge(&self.shared.ledger)?;
         self.missing().map_or(Ok(()), Err)
     }
 
@@ -55,7 +75,7 @@ impl World {
     fn subscribers(&self) -> impl Iterator<Item = (&Client, &Subscriber)> {
         self.clients.iter().filter_map(|client| match &client.role {
             Role::Subscriber(subscriber) => Some((client, subscriber)),
-            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) => None,
+            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) | Role::Reader(_) => None,
         })
     }
 }

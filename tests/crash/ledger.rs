@@ -27,6 +27,8 @@ pub(crate) struct Message {
     pub(crate) clears: bool,
     /// A Will Message whose connection is open.
     pub(crate) withheld: bool,
+    /// The first message of its batch.
+    pub(crate) batch: Option<u64>,
 }
 
 /// An action or observation of a client.
@@ -64,6 +66,8 @@ pub(crate) enum Order {
     /// No order at QoS 1: a publisher's retransmission may reach a member of a group, or a subscription, that didn't
     /// get the message before.
     Loose,
+    /// No order: the receiver refuses messages, and gets them later.
+    Any,
 }
 
 /// The permitted retained messages of a topic.
@@ -96,9 +100,28 @@ impl Ledger {
         self.now += 1;
         let topic = topic.to_owned();
         let sent_at = self.now;
-        let message = Message { publisher, topic, qos, sent_at, owed_since: None, clears, withheld: false };
+        let message =
+            Message { publisher, topic, qos, sent_at, owed_since: None, clears, withheld: false, batch: None };
         self.messages.push(message);
         number
+    }
+
+    /// Adds the messages of a batch, and returns the number of the first one.
+    pub(crate) fn send_batch(&mut self, publisher: usize, topics: &[String], qos: u8) -> u64 {
+        let numbers: Vec<u64> = topics.iter().map(|topic| self.send(publisher, topic, qos, false)).collect();
+        let first = numbers[0];
+        for number in numbers {
+            self.change(number, |message| message.batch = Some(first));
+        }
+        first
+    }
+
+    /// Records that a batch, or a single message, must be delivered from now on.
+    pub(crate) fn owe_batch(&mut self, number: u64) {
+        let batch = self.message(number).and_then(|message| message.batch);
+        let same = |message: &Message| message.batch.is_some() && message.batch == batch;
+        let others: Vec<u64> = self.messages().filter(|(_, message)| same(message)).map(|(other, _)| other).collect();
+        others.into_iter().chain([number]).for_each(|number| self.owe(number));
     }
 
     /// Records that the message must be delivered from now on.
@@ -155,7 +178,7 @@ impl Ledger {
         if *count > 1 && publish.qos != 1 {
             return fault(Some(number), format!("delivered {count} times at QoS {}", publish.qos));
         }
-        if *count == 1 && (order == Order::Kept || qos != 1) {
+        if *count == 1 && (order == Order::Kept || order == Order::Loose && qos != 1) {
             let key = (client, publisher, publish.topic.clone(), qos);
             let newest = self.newest.entry(key).or_default();
             if number < *newest {

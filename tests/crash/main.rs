@@ -9,11 +9,14 @@
 
 mod broker;
 mod client;
+mod content;
 mod judge;
 mod ledger;
+mod operator;
 mod power_loss;
 mod probe;
 mod publisher;
+mod reader;
 #[path = "../simulation/rng.rs"]
 mod rng;
 mod subscriber;
@@ -22,28 +25,38 @@ mod world;
 use std::time::Instant;
 
 use broker::Loss;
-use world::World;
+use world::{Scenario, World};
 
 #[test]
 fn written_messages_survive_kill_9() {
-    run("crash", Loss::Process);
+    run("crash", Loss::Process, Scenario::Queues);
 }
 
 #[test]
 fn synced_messages_survive_kill_9() {
-    run("power-loss", Loss::Process);
+    run("power-loss", Loss::Process, Scenario::Queues);
 }
 
 #[test]
 fn synced_messages_survive_power_loss() {
-    run("power-loss", Loss::Power);
+    run("power-loss", Loss::Power, Scenario::Queues);
 }
 
-fn run(durability: &'static str, loss: Loss) {
+#[test]
+fn streams_batches_and_refused_messages_survive_kill_9() {
+    run("crash", Loss::Process, Scenario::Streams);
+}
+
+#[test]
+fn streams_batches_and_refused_messages_survive_power_loss() {
+    run("power-loss", Loss::Power, Scenario::Streams);
+}
+
+fn run(durability: &'static str, loss: Loss, scenario: Scenario) {
     let seed = number("ONCEMQ_CRASH_SEED").unwrap_or_else(random);
     let kills = number("ONCEMQ_CRASH_ROUNDS").unwrap_or(KILLS);
     println!("seed {seed}, {kills} kills at --durability {durability}");
-    let mut world = World::new(seed, durability, loss);
+    let mut world = World::new(seed, durability, loss, scenario);
     match world.run(kills) {
         Ok(summary) => println!("{summary}"),
         Err(fault) => panic!("{}", world.report(seed, &fault)),

@@ -234,6 +234,9 @@ fn copy(from: &Path, to: &Path) {
             copy(&entry.path(), &target);
             continue;
         }
+        if !entry.file_type().unwrap().is_file() {
+            continue; // the socket for operators
+        }
         let content = fs::read(entry.path()).unwrap();
         let file = File::create(target).unwrap();
         file.set_len(content.len() as u64).unwrap();

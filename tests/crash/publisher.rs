@@ -13,6 +13,8 @@ pub(crate) struct Publisher {
     /// Messages in flight, in the order they were sent.
     outgoing: Vec<Outgoing>,
     publish_at: Option<Instant>,
+    /// Whether some of its messages are batches.
+    batches: bool,
 }
 
 /// The topics it publishes to.
@@ -42,7 +44,12 @@ enum Awaiting {
 
 impl Publisher {
     pub(crate) fn new(topics: Topics) -> Self {
-        Self { topics, outgoing: Vec::new(), publish_at: None }
+        Self { topics, outgoing: Vec::new(), publish_at: None, batches: false }
+    }
+
+    /// Publishes batches, too.
+    pub(crate) fn with_batches(topics: Topics) -> Self {
+        Self { batches: true, ..Self::new(topics) }
     }
 
     /// Publishes when it is due.
@@ -65,11 +72,11 @@ impl Publisher {
             Topics::Events(topics) => (topics[rng.index(topics.len())].clone(), rng.pick(&QOS), false, false),
             Topics::Value(topic, qos) => (topic.clone(), *qos, true, rng.percent(10)),
         };
+        if self.batches && qos > 0 && rng.percent(30) {
+            return self.publish_batch(qos, link, shared);
+        }
         let ballast = if rng.percent(2) { 20_000 } else { rng.index(200) };
-        // The lowest free identifier, so that each is reused often.
-        let is_free = |id: &u16| self.outgoing.iter().all(|outgoing| outgoing.publish.packet_id != *id);
-        let free: Vec<u16> = (1..=IDS).filter(is_free).collect();
-        let packet_id = if qos == 0 { 0 } else { rng.pick(&free) };
+        let packet_id = if qos == 0 { 0 } else { self.free_id(shared) };
         let message = shared.ledger.send(link.client, &topic, qos, clears);
         let payload = if clears { Vec::new() } else { payload(message, ballast) };
         let publish = Publish { topic, payload, qos, retain, dup: false, packet_id };
@@ -79,6 +86,35 @@ impl Publisher {
         if qos > 0 {
             self.outgoing.push(Outgoing { message, publish: Publish { dup: true, ..publish }, awaiting });
         }
+    }
+
+    /// Publishes two or three messages in one PUBLISH.
+    fn publish_batch(&mut self, qos: u8, link: &mut Link, shared: &mut Shared) {
+        let Topics::Events(known) = &self.topics else { return };
+        let topics: Vec<String> =
+            (0..shared.rng.between(2, 3)).map(|_| known[shared.rng.index(known.len())].clone()).collect();
+        let packet_id = self.free_id(shared);
+        let message = shared.ledger.send_batch(link.client, &topics, qos);
+        let json: Vec<String> = (message..)
+            .zip(&topics)
+            .map(|(number, topic)| {
+                let payload = String::from_utf8(payload(number, shared.rng.index(60))).unwrap();
+                format!(r#"{{"topic":"{topic}","payload":"{payload}"}}"#)
+            })
+            .collect();
+        let payload = format!("[{}]", json.join(",")).into_bytes();
+        let publish = Publish { topic: "$batch".to_owned(), payload, qos, retain: false, dup: false, packet_id };
+        shared.ledger.note(link.client, "sends a batch", packet_id, Some(message));
+        link.send(&publish.bytes(link.version));
+        let awaiting = if qos == 1 { Awaiting::Puback } else { Awaiting::Pubrec };
+        self.outgoing.push(Outgoing { message, publish: Publish { dup: true, ..publish }, awaiting });
+    }
+
+    /// One of few identifiers, so that each is reused often.
+    fn free_id(&self, shared: &mut Shared) -> u16 {
+        let is_free = |id: &u16| self.outgoing.iter().all(|outgoing| outgoing.publish.packet_id != *id);
+        let free: Vec<u16> = (1..=IDS).filter(is_free).collect();
+        shared.rng.pick(&free)
     }
 
     /// Sends unacknowledged messages again, in order, after the Session is resumed. [MQTT-4.4.0-1], [MQTT-4.6.0-1]
@@ -120,7 +156,7 @@ impl Publisher {
         if (kind == PUBACK || kind == PUBREC) && packet.reason_code() >= 0x80 {
             return link.fault(Some(message), format!("{packet:x?} refuses it"));
         }
-        shared.ledger.owe(message);
+        shared.ledger.owe_batch(message);
         match next {
             Some(next) => {
                 outgoing.awaiting = next;

@@ -18,6 +18,8 @@ pub(crate) struct Subscriber {
     /// When the last UNSUBACK was received, if no SUBSCRIBE was sent since.
     until: Option<u64>,
     asks: Pending,
+    /// Percent of the messages that it refuses.
+    refuses: u64,
     /// QoS 2 messages without PUBREL, by Packet Identifier. Empty ones have no number.
     received: BTreeMap<u16, Option<u64>>,
 }
@@ -46,12 +48,17 @@ enum Pending {
 impl Subscriber {
     pub(crate) fn new(filter: &'static str, qos: u8, behaviour: Behaviour) -> Self {
         let (share, since, until, asks) = (None, None, None, Pending::Nothing);
-        Self { filter, share, qos, behaviour, since, until, asks, received: BTreeMap::new() }
+        Self { filter, share, qos, behaviour, since, until, asks, refuses: 0, received: BTreeMap::new() }
     }
 
     /// A member of a group.
     pub(crate) fn member(share: &'static str, filter: &'static str, behaviour: Behaviour) -> Self {
         Self { share: Some(share), ..Self::new(filter, 2, behaviour) }
+    }
+
+    /// It refuses some messages.
+    pub(crate) fn refusing(filter: &'static str, qos: u8, behaviour: Behaviour) -> Self {
+        Self { refuses: 40, ..Self::new(filter, qos, behaviour) }
     }
 
     /// Maximum time offline in milliseconds.
@@ -126,11 +133,20 @@ impl Subscriber {
             link.answer(PUBREC, id, number, shared);
             return Ok(());
         }
+        if publish.qos > 0 && shared.stage == Stage::Load && shared.rng.percent(self.refuses) {
+            let kind = if publish.qos == 1 { PUBACK } else { PUBREC };
+            link.refuse(kind, id, number, shared);
+            return Ok(());
+        }
         // The probe checks retained messages. The subscriber to the values gets them as they are published, too.
         if !publish.retain && !publish.payload.is_empty() {
             let sent_at = number.and_then(|number| shared.ledger.message(number)).map_or(0, |message| message.sent_at);
             let subscribed = self.share.is_none() && self.since.is_some_and(|since| since < sent_at);
-            let order = if subscribed { Order::Kept } else { Order::Loose };
+            let order = match subscribed {
+                _ if self.refuses > 0 => Order::Any,
+                true => Order::Kept,
+                false => Order::Loose,
+            };
             let number = shared.ledger.receive(link.client, publish, self.qos, order)?;
             if self.until.is_some_and(|until| until < sent_at) {
                 return link.fault(Some(number), "was sent when the subscription had ended".to_owned());

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Loss};
 use crate::client::{Client, Role, Shared, Stage};
+use crate::content::Content;
 use crate::ledger::{BROKER, Fault, Ledger};
 use crate::now;
+use crate::operator::redrive_all;
 use crate::probe::Probe;
 use crate::publisher::{Publisher, Topics};
+use crate::reader::{Reader, STREAM};
 use crate::rng::Rng;
 use crate::subscriber::{Behaviour, Subscriber};
 
@@ -21,16 +24,45 @@ pub(crate) struct World {
     kills: u64,
     values: Vec<String>,
     arrived: u64,
+    scenario: Scenario,
+    operate_at: Instant,
+    /// Dead letters that the operator has found.
+    letters: usize,
+}
+
+/// What a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// Queues, retained messages, shares and Wills.
+    Queues,
+    /// A stream, batches, and messages that subscribers refuse.
+    Streams,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, durability: &'static str, loss: Loss) -> Self {
-        let broker = Broker::new(durability, loss);
+    pub(crate) fn new(seed: u64, durability: &'static str, loss: Loss, scenario: Scenario) -> Self {
+        let config = match scenario {
+            Scenario::Queues => String::new(),
+            Scenario::Streams => format!(
+                "[[streams]]\nname = \"{STREAM}\"\ntopic = \"t/#\"\n[[redelivery]]\ntopic = \"t/#\"\nattempts = 2\n\
+                 backoff_first = \"200ms\"\nbackoff_most = \"200ms\"\n"
+            ),
+        };
+        let broker = Broker::new(durability, loss, &config);
         let (ledger, rng, started_at) = (Ledger::default(), Rng(seed), now());
-        let shared = Shared { ledger, rng, address: broker.address, now: started_at, stage: Stage::Connecting };
-        let values: Vec<String> = (0..VALUES).map(|number| format!("r/{number}")).collect();
-        let clients = clients(&values);
-        Self { clients, shared, broker, started_at, kills: 0, values, arrived: 0 }
+        let content = Content::default();
+        let shared =
+            Shared { ledger, content, rng, address: broker.address, now: started_at, stage: Stage::Connecting };
+        let values: Vec<String> = match scenario {
+            Scenario::Queues => (0..VALUES).map(|number| format!("r/{number}")).collect(),
+            Scenario::Streams => Vec::new(),
+        };
+        let clients = match scenario {
+            Scenario::Queues => clients(&values),
+            Scenario::Streams => consumers(),
+        };
+        let (kills, arrived, letters) = (0, 0, 0);
+        Self { clients, shared, broker, started_at, kills, values, arrived, scenario, operate_at: started_at, letters }
     }
 
     /// Kills the broker this many times. In between, it sometimes waits for a settled state, in which all messages must
@@ -48,7 +80,8 @@ impl World {
             self.settle()?;
         }
         let millis = self.shared.now.duration_since(self.started_at).as_millis();
-        Ok(format!("{} kills, {} messages, {} ms", self.kills, self.arrived, millis))
+        let summary = format!("{} kills, {} messages, {} ms", self.kills, self.arrived, millis);
+        Ok(format!("{summary}, {} dead letters redriven", self.letters))
     }
 
     /// Publishes messages for a while, or only until the broker has started.
@@ -91,6 +124,7 @@ impl World {
         self.judge()?;
         self.arrived += self.shared.ledger.messages().count() as u64;
         self.shared.ledger.forget(&self.values);
+        self.shared.content.settle();
         Ok(())
     }
 
@@ -125,6 +159,7 @@ impl World {
     fn step(&mut self) -> Result<(), Fault> {
         self.shared.now = now();
         self.shared.ledger.millis = self.shared.now.duration_since(self.started_at).as_millis();
+        self.operate();
         let before = self.shared.ledger.now;
         for client in &mut self.clients {
             client.step(&mut self.shared)?;
@@ -137,6 +172,14 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The operator redrives dead letters.
+    fn operate(&mut self) {
+        if self.scenario == Scenario::Streams && self.operate_at <= self.shared.now {
+            self.operate_at = self.shared.within(500);
+            self.letters += redrive_all(&self.broker.socket()).unwrap_or(0);
+        }
     }
 
     /// A report for debugging the fault.
@@ -196,6 +239,32 @@ fn clients(values: &[String]) -> Vec<Client> {
     }
     add("probe", false, Role::Probe(Probe::new(values)));
     add("probe", false, Role::Probe(Probe::new(values)));
+    clients
+}
+
+/// The clients of a stream, and those that refuse messages, which 5.0 has: their numbers are even.
+fn consumers() -> Vec<Client> {
+    let mut clients = Vec::new();
+    let mut add = |name: &str, durable: bool, role: Role| {
+        clients.push(Client::new(clients.len(), name, durable, role));
+    };
+    for number in 0..6 {
+        let topics = (0..3).map(|topic| format!("t/{}/{topic}", number / 2)).collect();
+        add("publisher", true, Role::Publisher(Publisher::with_batches(Topics::Events(topics))));
+    }
+    let readers = [(None, 0, false), (None, 1, true), (Some("t/1/#"), 1, false)];
+    let refusing =
+        [("t/#", 2, Behaviour::Steady), ("t/1/#", 1, Behaviour::Flapping), ("t/2/+", 2, Behaviour::Flapping)];
+    let others = [("t/#", 2, Behaviour::Steady), ("t/#", 2, Behaviour::Offline), ("t/0/#", 1, Behaviour::Flapping)];
+    for (reader, (refusing, other)) in readers.into_iter().zip(refusing.into_iter().zip(others)) {
+        let (filter, qos, behaviour) = refusing;
+        add("refusing", true, Role::Subscriber(Subscriber::refusing(filter, qos, behaviour)));
+        let (filter, qos, behaviour) = other;
+        add("subscriber", true, Role::Subscriber(Subscriber::new(filter, qos, behaviour)));
+        let (filter, qos, leaves) = reader;
+        add("reader", false, Role::Reader(Reader::new(filter, qos, leaves)));
+        add("publisher", true, Role::Publisher(Publisher::new(Topics::Events(vec!["t/1/0".to_owned()]))));
+    }
     clients
 }
 

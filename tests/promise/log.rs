@@ -1,7 +1,6 @@
 //! The real store on a simulated disk, with a crash at a chosen point.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +10,8 @@ use oncemq::broker::{
 };
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{
-    Committer, Disk, DiskFile, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Progress, Report, Retention,
-    Room, Store, StreamKeeper, Urgency,
+    Committer, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Progress, Report, Retention, Room, Store,
+    StreamKeeper, Urgency,
 };
 
 /// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
@@ -64,7 +63,7 @@ impl Log {
         let (heard, below) = (Arc::clone(&stable), disk.clone());
         let hooks = Hooks {
             on_stable: Box::new(move |shard, ticket| heard.lock().unwrap().push((shard, ticket))),
-            stream_disk: Box::new(move |number| Ok(Arc::new(Below(below.clone(), format!("streams/{number}/"))))),
+            stream_disk: Box::new(move |number| Ok(Arc::new(below.directory(&format!("streams/{number}"))))),
             ..Hooks::default()
         };
         let mut recovery = Recovery::default();
@@ -235,45 +234,6 @@ impl Log {
             from = read.unwrap();
         }
         found
-    }
-}
-
-/// A directory of a simulated disk.
-struct Below(SimDisk, String);
-
-impl Below {
-    fn path(&self, name: &str) -> String {
-        format!("{}{name}", self.1)
-    }
-}
-
-impl Disk for Below {
-    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.create(&self.path(name))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.open(&self.path(name))
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.list()?.iter().filter_map(|name| name.strip_prefix(&self.1).map(str::to_owned)).collect())
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(&self.path(from), &self.path(to))
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.remove(&self.path(name))
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        self.0.sync_names()
-    }
-
-    fn salt(&self) -> io::Result<u64> {
-        self.0.salt()
     }
 }
 

@@ -8,7 +8,9 @@ use oncemq::codec::Qos;
 use crate::client::RequestedSubscription;
 use crate::ledger::{Ledger, Message, Received};
 use crate::presence::{Attempt, Presence};
+use crate::refusing::Refused;
 use crate::store::Store;
+use crate::streams::StreamLedger;
 use crate::tap::{SessionTap, Tap};
 use crate::world::World;
 
@@ -22,6 +24,8 @@ pub(crate) struct Checker {
     pub(crate) presence: Presence,
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
+    pub(crate) streams: StreamLedger,
+    pub(crate) refused: Refused,
     /// The number of times that each connection's Will was published.
     pub(crate) wills_seen: BTreeMap<usize, u32>,
     pub(crate) inflight_messages_max: usize,
@@ -38,6 +42,8 @@ impl Checker {
             presence: Presence::default(),
             ledger: Ledger::default(),
             store: Store::default(),
+            streams: StreamLedger::default(),
+            refused: Refused::default(),
             wills_seen: BTreeMap::new(),
             inflight_messages_max: usize::from(settings.inflight_messages_max.get()),
             committed_at: 0,
@@ -77,6 +83,9 @@ impl World {
                 missing += self.check_delivered(client).map_err(|text| (Some(client), text))?;
             }
             self.check_batches().map_err(|text| (None, text))?;
+            self.check_streams().map_err(|text| (None, text))?;
+            self.check_readers()?;
+            self.check_fates()?;
             self.check_refused().map_err(|text| (None, text))?;
             self.check_shares().map_err(|text| (None, text))?;
             self.check_retained().map_err(|text| (Some(0), text))?;
@@ -126,7 +135,7 @@ impl World {
             let Some(granted) = settled.map(|subscription| subscription.qos).max() else { continue };
             let received = self.received(client, message);
             let least = u32::from(granted.min(message.qos) > Qos::AtMostOnce && self.must_arrive(client, message));
-            if received.live < least {
+            if received.live < least && !self.is_laid_aside(client, message) {
                 if !self.mix.drops() {
                     return Err(format!("message {} did not arrive: {message:?}", message.number));
                 }
@@ -161,7 +170,8 @@ impl World {
                 };
                 // A client that lost its Session may have lost one of the two messages with it.
                 let is_judged = gets(first) && gets(second) && client.has_one_session() && client.survives_crashes();
-                let fits = client.profile.maximum_packet_size.is_none();
+                let refusals = self.refusals(client.number, first.number) + self.refusals(client.number, second.number);
+                let fits = client.profile.maximum_packet_size.is_none() && refusals == 0;
                 let [first_count, second_count] =
                     [first, second].map(|message| self.received(client.number, message).live);
                 if is_judged && fits && (first_count == 0) != (second_count == 0) {

@@ -8,6 +8,7 @@ use oncemq::topic::{Filter, TopicName};
 
 use crate::mix::Mix;
 use crate::profile::{Lifetime, Profile};
+use crate::reader::Reader;
 use crate::rng::Rng;
 
 pub(crate) struct Client {
@@ -42,6 +43,8 @@ pub(crate) struct Client {
     pub(crate) unanswered: bool,
     /// The Session may be new without the client's knowledge: CONNACK was sent to a lost connection.
     pub(crate) uncertain: bool,
+    /// Its subscription to a stream.
+    pub(crate) reader: Option<Reader>,
 }
 
 /// A message that the client publishes, in flight.
@@ -92,6 +95,7 @@ impl Client {
             last_connect_at: 0,
             unanswered: false,
             uncertain: false,
+            reader: None,
             profile,
         };
         for filter in client.profile.filters.clone() {
@@ -128,6 +132,9 @@ impl Client {
         self.connected = false;
         self.requests.clear();
         self.aliases.clear();
+        if let Some(reader) = &mut self.reader {
+            reader.disconnected();
+        }
     }
 
     pub(crate) fn is_connected(&self) -> bool {

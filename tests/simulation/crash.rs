@@ -29,6 +29,7 @@ impl World {
         let disk = self.log.crash(loss, &mut self.crash_rng);
         self.restarting = Some(disk);
         self.operator.forget();
+        self.forget_letters();
         self.steps.retain(|_, step| !step.is_of_broker());
         self.syncing = false;
         let longest = self.crash_rng.pick(&[5, 50, 1_000]);
@@ -82,6 +83,7 @@ impl World {
     fn recover(&mut self, disk: SimDisk) -> Result<Recovered, String> {
         let recovered = self.log.recover(disk, self.mix.loss, &mut self.crash_rng)?;
         self.trace.note(self.now, None, || format!("restarts with {recovered:?}"));
+        self.resume_streams(&recovered);
         self.checker.store.recover(&recovered);
         Ok(recovered)
     }
@@ -101,6 +103,7 @@ impl World {
         }
         self.store_anchor();
         self.shared = shared;
+        self.set_streams();
         let (shards, time) = (self.shards.len(), self.time());
         let mut actions = Vec::new();
         for (number, session) in sessions.into_iter().enumerate() {

@@ -54,6 +54,9 @@ impl World {
                 self.publish(number);
             }
         }
+        if self.clients[number].reader.is_some() && self.rng.percent(3) {
+            self.subscribe_reader(number);
+        }
         if churn && self.rng.percent(20) {
             self.churn(number);
         }
@@ -81,7 +84,7 @@ impl World {
         let topic = TopicName::try_from(format!("{kind}/{place}").as_str()).unwrap();
         let mut qos = any_qos(&mut self.rng);
         let retain = kind == 'r' && self.rng.percent(60);
-        let clears = retain && self.rng.percent(20);
+        let clears = retain && self.rng.percent(20) && !self.mix.streams;
         if clears {
             qos = self.rng.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce]);
         }

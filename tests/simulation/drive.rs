@@ -81,10 +81,11 @@ impl World {
                 self.trace.note(self.now, None, || format!("shard {shard} persists {} {record:?}", ticket.0));
                 self.checker.on_record(shard, ticket, &record);
                 let unawaited = if self.mix.rules.is_empty() { Level::PowerLoss } else { Level::Crash };
+                self.log.now = self.now;
                 self.log.append(shard, ticket, &record, unawaited);
                 self.sync_soon();
             }
-            Action::ReadStream(_) => unreachable!("there are no streams"),
+            Action::ReadStream(request) => self.read_stream_later(shard, request),
             Action::PersistTogether { ticket, durability, records } => {
                 self.persist_together(shard, ticket, durability, &records);
             }
@@ -117,6 +118,7 @@ impl World {
         side.last_ticket = ticket;
         self.trace.note(self.now, None, || format!("shard {shard} persists {} {records:?}", ticket.0));
         records.iter().for_each(|record| self.checker.on_record(shard, ticket, record));
+        self.log.now = self.now;
         self.log.append_together(shard, ticket, records, durability);
         self.sync_soon();
     }
@@ -251,6 +253,7 @@ impl World {
             let at = side.notified_until;
             self.schedule_at(at, Step::Synced(shard, Ticket(ticket)));
         }
+        self.keep_soon();
         self.announce_room();
     }
 

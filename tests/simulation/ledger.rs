@@ -8,6 +8,7 @@ use oncemq::codec::{OutgoingPublish, Qos};
 use oncemq::topic::TopicName;
 
 use crate::client::RequestedSubscription;
+use crate::refusing::is_ordered;
 use crate::world::World;
 
 /// A message that a client published or will publish.
@@ -226,6 +227,9 @@ impl World {
             return if retained { Ok(()) } else { Err("an empty message".to_owned()) };
         }
         let number = self.checker.ledger.find(payload).ok_or("a message that was not published")?;
+        if publish.retain && self.mix.streams && self.clients[client].profile.is_v5() {
+            self.note_said(number, publish)?;
+        }
         let message = &self.checker.ledger.messages[number];
         if message.topic != publish.message.topic || message.payload() != *payload {
             return Err(format!("message {number} was altered"));
@@ -248,9 +252,23 @@ impl World {
         if received.once > most {
             return Err(format!("message {number} at QoS {} arrived again", publish.qos.level()));
         }
-        if !is_share && received.fresh > most {
+        // At QoS 1, a copy whose acknowledgement was lost may be refused, and then comes as a new PUBLISH.
+        let refusals = self.refusals(client, number);
+        if !is_share && received.fresh > most + refusals {
             return Err(format!("message {number} arrived again without DUP"));
         }
+        Ok(())
+    }
+
+    /// A client received a message that it refuses.
+    pub(crate) fn arrived(&mut self, client: usize, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
+        let message = &self.checker.ledger.messages[number];
+        if message.topic != publish.message.topic || message.payload() != publish.message.payload {
+            return Err(format!("message {number} was altered"));
+        }
+        self.check_subscriptions(client, number, publish)?;
+        // It has arrived for the first time.
+        self.checker.ledger.received.entry((client, number)).or_default();
         Ok(())
     }
 
@@ -303,11 +321,26 @@ impl World {
             || message.expiry.is_some()
             || self.checker.ledger.sent_at_most_once.contains(&(client, number));
         let may_lack_first = message.read > 1 && droppable;
+        // After a crash, a message that may have been sent does not wait for one that was refused before it.
+        let may_overtake = self.mix.crash_every.is_some() && self.clients[client].profile.refuses > 0;
+        let may_lack_first = may_lack_first || may_overtake && is_ordered(&message.topic);
         if least.is_some() && is_first && !may_lack_first && !message.topic.as_str().starts_with("s/") {
             self.checker.ledger.check_order(client, number, publish.qos)?;
         }
         Ok(())
     }
+}
+
+/// The number of the message whose payload is in these bytes.
+pub(crate) fn number_in(bytes: &[u8]) -> Option<usize> {
+    let ends = (0..bytes.len()).filter(|end| bytes[*end] == b'|');
+    let mut numbers = ends.filter_map(|end| {
+        let digits = bytes[..end].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let begin = end - digits;
+        let number = std::str::from_utf8(&bytes[begin..end]).ok()?.parse().ok()?;
+        (bytes[..begin].last() == Some(&b'm')).then_some(number)
+    });
+    numbers.next()
 }
 
 /// The start of the payload of a batch, before that of its first message.

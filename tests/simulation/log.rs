@@ -1,13 +1,17 @@
 //! The real store on a simulated disk.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use oncemq::broker::{
     CopyPlace, Durability, Fetch, Fetched, MessageCache, Record, RecordBytes, RecordKey, Recovered, Recovery,
-    StoredAnchor, StoredRecord, Ticket,
+    StoredAnchor, StoredRecord, StreamDefinition, StreamNumber, Ticket,
 };
 use oncemq::store::sim::{Fault, Loss, SimDisk};
-use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store, Urgency};
+use oncemq::store::{
+    Committer, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Progress, Report, Retention, Room, Store,
+    StreamKeeper, Urgency,
+};
 
 use crate::mix::Mix;
 use crate::rng::Rng;
@@ -24,6 +28,16 @@ pub(crate) struct Log {
     stable: Arc<Mutex<Vec<(usize, u64)>>>,
     /// Records appended since the last commit, those of a batch together.
     appended: Vec<(Vec<RecordBytes>, Level)>,
+    /// What writes to the streams, if there are any.
+    pub(crate) keeper: Option<StreamKeeper>,
+    /// The streams that are open.
+    streams: Vec<StreamNumber>,
+    /// What the keeper has reported: the group of a stream, and the end of what can be read.
+    pub(crate) advanced: Arc<Mutex<Vec<(u64, u64)>>>,
+    /// Messages of streams that a start has found to be lost or damaged.
+    lost: Option<String>,
+    /// The time, which messages of streams have.
+    pub(crate) now: u64,
 }
 
 impl Log {
@@ -33,15 +47,19 @@ impl Log {
         // The reserve has the size of a segment, and must suffice for what is written while the disk is full.
         let segment_bytes = if mix.disk_fills { 1_000_000 } else { small };
         let options = Options { level: mix.level, segment_bytes, ..Options::default() };
-        let (log, ..) = Self::open(SimDisk::new(rng.next()), options).unwrap();
+        let (log, ..) = Self::open(SimDisk::new(rng.next()), options, &[]).unwrap();
         log
     }
 
-    fn open(disk: SimDisk, options: Options) -> Result<(Self, Recovered, Report), OpenError> {
+    /// Opens the store, and these streams, as each start does.
+    fn open(disk: SimDisk, options: Options, streams: &[StreamNumber]) -> Result<(Self, Recovered, Report), OpenError> {
         let stable = Arc::new(Mutex::new(Vec::new()));
-        let reported = Arc::clone(&stable);
+        let advanced = Arc::<Mutex<Vec<_>>>::default();
+        let (reported, on_advance, below) = (Arc::clone(&stable), Arc::clone(&advanced), disk.clone());
         let hooks = Hooks {
             on_stable: Box::new(move |shard, ticket| reported.lock().unwrap().push((shard, ticket))),
+            on_advance: Arc::new(move |group, end| on_advance.lock().unwrap().push((group, end))),
+            stream_disk: Box::new(move |number| Ok(Arc::new(below.directory(&format!("streams/{number}"))))),
             ..Hooks::default()
         };
         let mut recovery = Recovery::default();
@@ -51,38 +69,81 @@ impl Log {
         };
         let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit)?;
         let cache = MessageCache::new(2_000);
-        let log = Self { disk, options, store, committer, cache, stable, appended: Vec::new() };
+        let (appended, lost, keeper) = (Vec::new(), None, None);
+        let mut log = Self {
+            disk,
+            options,
+            store,
+            committer,
+            cache,
+            stable,
+            appended,
+            keeper,
+            streams: Vec::new(),
+            advanced,
+            lost,
+            now: 0,
+        };
+        for number in streams {
+            log.open_stream(*number)?;
+        }
         Ok((log, recovery.finish(), report))
+    }
+
+    /// Opens a stream, with small segments.
+    pub(crate) fn open_stream(&mut self, number: StreamNumber) -> io::Result<()> {
+        let recovered = self.store.open_stream(number.0, Retention::default())?;
+        if recovered.lost > 0 || !recovered.opened.damages.is_empty() {
+            self.lost = Some(format!("stream {}: {recovered:?}", number.0));
+        }
+        self.streams.push(number);
+        self.keeper = self.keeper.take().or_else(|| self.store.take_keeper());
+        Ok(())
+    }
+
+    /// The store, for reading streams.
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Appends the definition of a stream, which no shard waits for.
+    pub(crate) fn append_definition(&mut self, definition: &StreamDefinition) {
+        self.add((UNTOLD, Ticket(0)), vec![definition.to_bytes()], Level::PowerLoss);
     }
 
     /// `unawaited` is the level of records that no acknowledgement waits for.
     pub(crate) fn append(&mut self, shard: usize, ticket: Ticket, record: &Record, unawaited: Level) {
-        let level = record.durability().map_or(unawaited, |durability| match durability {
+        let durability = record.durability().or_else(|| record.durability_in_streams());
+        let level = durability.map_or(unawaited, |durability| match durability {
             Durability::PowerLoss => Level::PowerLoss,
             Durability::Crash => Level::Crash,
             Durability::None => panic!("a record at level none: {record:?}"),
         });
-        self.add((shard, ticket), vec![record.to_bytes()], level);
+        let given = self.add((shard, ticket), vec![record.to_bytes()], level);
+        given.iter().for_each(|given| record.appended(given));
     }
 
     /// Appends the records of a batch.
     pub(crate) fn append_together(&mut self, shard: usize, ticket: Ticket, records: &[Record], level: Durability) {
         let level = if level == Durability::PowerLoss { Level::PowerLoss } else { Level::Crash };
-        self.add((shard, ticket), records.iter().map(Record::to_bytes).collect(), level);
+        let given = self.add((shard, ticket), records.iter().map(Record::to_bytes).collect(), level);
+        records.iter().zip(&given).for_each(|(record, given)| record.appended(given));
     }
 
-    fn add(&mut self, ticket: (usize, Ticket), records: Vec<RecordBytes>, level: Level) {
-        self.put(ticket, &records, level);
+    /// Returns the sequences of each record in its streams.
+    fn add(&mut self, ticket: (usize, Ticket), records: Vec<RecordBytes>, level: Level) -> Vec<Vec<u64>> {
+        let given = self.put(ticket, &records, level);
         self.appended.push((records, level));
+        given
     }
 
     /// Appends an anchor of the broker's time, which no shard waits for.
     pub(crate) fn append_anchor(&mut self, anchor: &StoredAnchor) {
-        self.add((ANCHORS, Ticket(0)), vec![anchor.to_bytes()], Level::Crash);
+        self.add((UNTOLD, Ticket(0)), vec![anchor.to_bytes()], Level::Crash);
     }
 
-    /// Appends records that are recovered together or not at all.
-    fn put(&self, (shard, ticket): (usize, Ticket), records: &[RecordBytes], level: Level) {
+    /// Appends records that are recovered together or not at all. Returns the sequences of each in its streams.
+    fn put(&self, (shard, ticket): (usize, Ticket), records: &[RecordBytes], level: Level) -> Vec<Vec<u64>> {
         let lists: Vec<_> =
             records.iter().map(|bytes| (keys(&bytes.puts), keys(&bytes.deletes), bytes.parts.list())).collect();
         let entries: Vec<_> = records
@@ -98,13 +159,19 @@ impl Log {
                 room: Room::Reserve,
             })
             .collect();
-        match &entries[..] {
-            [entry] => self.store.append(shard, ticket.0, entry).unwrap(),
-            entries => {
-                self.store.append_together((shard, ticket.0, Urgency::Awaited), entries, &[]).unwrap();
-                self.store.announce(Urgency::Awaited);
+        let time = self.now.to_le_bytes();
+        let numbered = |stream: &StreamNumber| Numbered { group: stream.group(), part: &time };
+        let numbered: Vec<Vec<_>> = records.iter().map(|bytes| bytes.streams.iter().map(numbered).collect()).collect();
+        let source = (shard, ticket.0, Urgency::Awaited);
+        let given = match (&entries[..], &numbered[..]) {
+            ([entry], [numbered]) => vec![self.store.append_numbered(source, entry, numbered).unwrap()],
+            (entries, numbered) => {
+                let numbered: Vec<_> = numbered.iter().map(Vec::as_slice).collect();
+                self.store.append_together(source, entries, &numbered).unwrap()
             }
-        }
+        };
+        self.store.announce(Urgency::Awaited);
+        given.into_iter().map(|given| given.to_vec()).collect()
     }
 
     /// Leaves this many free bytes on the disk; `None`: no limit.
@@ -127,7 +194,7 @@ impl Log {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
         self.appended.clear();
         let mut stable = std::mem::take(&mut *self.stable.lock().unwrap());
-        stable.retain(|(source, _)| *source != ANCHORS);
+        stable.retain(|(source, _)| *source != UNTOLD);
         stable
     }
 
@@ -160,7 +227,8 @@ impl Log {
         let appended = std::mem::take(&mut self.appended);
         if !appended.is_empty() && rng.percent(40) {
             let disk = self.disk.restart(rng.next(), loss);
-            let (log, ..) = Self::open(disk, self.options.clone()).unwrap();
+            let (log, ..) = Self::open(disk, self.options.clone(), &self.streams).unwrap();
+            let log = Self { now: self.now, ..log };
             for (records, level) in &appended[..rng.index(appended.len()) + 1] {
                 log.put((0, Ticket(0)), records, *level);
             }
@@ -169,8 +237,22 @@ impl Log {
         } else if rng.percent(50) {
             self.disk.set_fault(self.disk.steps() + rng.between(1, 6), Fault::PowerCut);
             self.committer.commit();
+        } else if self.keeper.is_some() && rng.percent(50) {
+            // While the messages of streams are written to their files.
+            self.disk.set_fault(self.disk.steps() + rng.between(1, 6), Fault::PowerCut);
+            self.keep(true);
         }
         self.disk.restart(rng.next(), loss)
+    }
+
+    /// Writes the oldest commit to the streams, and syncs them.
+    pub(crate) fn keep(&mut self, syncs: bool) -> Progress {
+        let Some(keeper) = &mut self.keeper else { return Progress::Idle };
+        let progress = keeper.write();
+        if syncs {
+            keeper.sync();
+        }
+        progress
     }
 
     /// Opens the store for the next process. It may need several attempts, because each may crash again.
@@ -180,10 +262,13 @@ impl Log {
             if again {
                 disk.set_fault(disk.steps() + rng.between(1, 8), Fault::PowerCut);
             }
-            match Self::open(disk.clone(), self.options.clone()) {
+            match Self::open(disk.clone(), self.options.clone(), &self.streams) {
                 Ok(_) | Err(_) if again => disk = disk.restart(rng.next(), loss),
                 Ok((log, recovered, report)) => {
                     *self = log;
+                    if let Some(lost) = self.lost.take() {
+                        return Err(lost);
+                    }
                     if let Some(damage) = report.damages.first() {
                         return Err(format!("damage reported after a crash: {damage}"));
                     }
@@ -198,8 +283,8 @@ impl Log {
     }
 }
 
-/// The source of the anchors: not a shard.
-const ANCHORS: usize = 1_000;
+/// The source of what no shard waits for.
+const UNTOLD: usize = 1_000;
 
 fn keys(keys: &[RecordKey]) -> Vec<Key> {
     keys.iter().map(|key| Key { group: key.group, kind: key.kind, id: key.id }).collect()

@@ -23,10 +23,14 @@ mod presence;
 mod pressure;
 mod profile;
 mod react;
+mod reader;
 mod refusal;
+mod refusing;
 mod rng;
 mod store;
 mod strangers;
+mod stream_checks;
+mod streams;
 mod tap;
 mod trace;
 mod wills;
@@ -117,6 +121,26 @@ fn every_message_survives_according_to_its_durability_level() {
 #[test]
 fn wills_and_shared_messages_of_ended_sessions_move_once_in_a_crash() {
     run("crash-ends", Mix::crash_ends, 125);
+}
+
+#[test]
+fn streams_are_read_without_gap_or_repetition() {
+    run("streams", Mix::streams, 100);
+}
+
+#[test]
+fn streams_survive_the_end_of_the_process_and_power_loss() {
+    run("crash-streams", Mix::crash_streams, 150);
+}
+
+#[test]
+fn a_refused_message_is_accepted_later_or_a_dead_letter() {
+    run("redelivery", Mix::redelivery, 100);
+}
+
+#[test]
+fn a_refused_message_has_one_fate_through_crashes() {
+    run("crash-redelivery", Mix::crash_redelivery, 150);
 }
 
 /// The order of hash maps in the broker must not affect its behaviour.

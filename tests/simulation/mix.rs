@@ -12,7 +12,9 @@ use oncemq::store::Level;
 use oncemq::store::sim::Loss;
 use oncemq::topic::{TopicFilter, TopicName};
 
+use crate::refusing::{KEPT, redelivery_rules};
 use crate::rng::Rng;
+use crate::streams::streams_of;
 
 /// The kinds of faults in a run, and their frequency.
 #[derive(Debug, Clone)]
@@ -36,6 +38,10 @@ pub(crate) struct Mix {
     pub(crate) slow: bool,
     /// Whether the store is sometimes congested, shards are sometimes full, and clients flood.
     pub(crate) pressure: bool,
+    /// Whether some clients refuse messages, and rules say what becomes of these.
+    pub(crate) refuses_messages: bool,
+    /// Whether there are streams, and clients that read them.
+    pub(crate) streams: bool,
     /// Whether queues are so small that messages are dropped, or refused if `rejects` is set.
     pub(crate) small_queues: bool,
     /// Whether a message for a full queue is refused.
@@ -81,6 +87,8 @@ impl Mix {
             mounts: false,
             slow: false,
             pressure: false,
+            refuses_messages: false,
+            streams: false,
             small_queues: false,
             rejects: false,
             disk_fills: false,
@@ -149,6 +157,7 @@ impl Mix {
             rejects,
             shares: rng.percent(30),
             slow: rng.percent(30),
+            streams: rng.percent(30),
             one_session: rng.pick(&[50, 80, 100]),
             duration: 5_000,
             ..Self::calm(rng)
@@ -199,6 +208,48 @@ impl Mix {
     pub(crate) fn mounts(rng: &mut Rng) -> Self {
         let mix = if rng.percent(50) { Self::everything(rng) } else { Self::crash_power(rng) };
         Self { clients: mix.clients + 3, mounts: true, shares: true, retained: true, ..mix }
+    }
+
+    /// Streams and their readers.
+    pub(crate) fn streams(rng: &mut Rng) -> Self {
+        Self {
+            losses: rng.pick(&[0, 3, 15]),
+            streams: true,
+            retained: rng.percent(60),
+            shares: rng.percent(20),
+            slow: rng.percent(30),
+            small_windows: rng.percent(50),
+            expiry: rng.percent(20),
+            ..Self::calm(rng)
+        }
+    }
+
+    /// Streams through crashes, sometimes with messages of different levels.
+    pub(crate) fn crash_streams(rng: &mut Rng) -> Self {
+        let mix = match rng.below(3) {
+            0 => Self::crash_process(rng),
+            1 => Self::crash_power(rng),
+            _ => Self::crash_levels(rng),
+        };
+        Self { streams: true, retained: rng.percent(50), ..mix }
+    }
+
+    /// Clients that refuse messages.
+    pub(crate) fn redelivery(rng: &mut Rng) -> Self {
+        Self {
+            losses: rng.pick(&[0, 0, 3, 15]),
+            refuses_messages: true,
+            one_session: 90,
+            slow: rng.percent(20),
+            small_windows: rng.percent(50),
+            ..Self::calm(rng)
+        }
+    }
+
+    /// Clients that refuse messages, and crashes.
+    pub(crate) fn crash_redelivery(rng: &mut Rng) -> Self {
+        let mix = if rng.percent(50) { Self::crash_process(rng) } else { Self::crash_power(rng) };
+        Self { refuses_messages: true, one_session: 90, expiry: false, streams: rng.percent(30), ..mix }
     }
 
     /// A random combination.
@@ -255,6 +306,9 @@ impl Mix {
     }
 
     pub(crate) fn level_of(&self, topic: &TopicName) -> Durability {
+        if self.streams && streams_of(topic).next().is_some() {
+            return Durability::PowerLoss; // that of the store
+        }
         let rule = self.rules.iter().find(|(name, _)| *name == topic.as_str());
         rule.map_or(self.durability, |(_, level)| *level)
     }
@@ -314,8 +368,8 @@ impl Mix {
             }),
             queue_overflow: if self.rejects { QueueOverflow::Reject } else { QueueOverflow::DropOldest },
             dead_letter_topic: None,
-            redelivery: RedeliveryRules::default(),
-            dead_letter_limits: DEAD_LETTERS,
+            redelivery: if self.refuses_messages { redelivery_rules() } else { RedeliveryRules::default() },
+            dead_letter_limits: if self.refuses_messages { KEPT } else { DEAD_LETTERS },
             receipts: RECEIPTS,
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,

@@ -18,7 +18,7 @@ pub(crate) struct Operator {
 impl World {
     /// Begins the requests, if connections end in this run anyway.
     pub(crate) fn begin_operator(&mut self) {
-        if self.mix.losses > 0 {
+        if self.mix.losses > 0 || self.mix.refuses_messages {
             let delay = self.rng.between(1, INTERVAL_MAX);
             self.schedule(delay, Step::Operate);
         }
@@ -28,8 +28,17 @@ impl World {
         if self.phase != Phase::Busy {
             return;
         }
-        let delay = self.rng.between(1, INTERVAL_MAX);
+        let longest = if self.mix.refuses_messages { LETTERS_INTERVAL_MAX } else { INTERVAL_MAX };
+        let delay = self.rng.between(1, longest);
         self.schedule(delay, Step::Operate);
+        if self.mix.refuses_messages {
+            for _ in 0..8 {
+                self.operate_letters();
+            }
+        }
+        if self.mix.losses == 0 || self.mix.refuses_messages && self.rng.percent(80) {
+            return;
+        }
         let (client, shard) = (self.rng.index(self.clients.len()), self.rng.index(self.shards.len()));
         let client_id = ClientId::from(format!("c{client}"));
         let message = MessageId { run: 0, number: (shard as u64) << 48 | self.rng.between(1, 40) };
@@ -45,9 +54,7 @@ impl World {
         if self.restarting.is_some() {
             return;
         }
-        self.operator.last += 1;
-        let id = self.operator.last;
-        self.operator.waiting.insert(id);
+        let id = self.operator.next_request();
         self.trace.note(self.now, Some(client), || format!("operator asks shard {shard}: {query:?}"));
         self.handle(shard, Event::Query(QueryId(id), Box::new(query)));
     }
@@ -57,6 +64,7 @@ impl World {
         if !self.operator.waiting.remove(&id.0) {
             self.fail(None, format!("a second answer to request {}", id.0));
         }
+        self.on_letters(id.0, answer);
     }
 
     pub(crate) fn check_answered(&self) -> Result<(), String> {
@@ -66,6 +74,13 @@ impl World {
 }
 
 impl Operator {
+    /// The number of a new request.
+    pub(crate) fn next_request(&mut self) -> u64 {
+        self.last += 1;
+        self.waiting.insert(self.last);
+        self.last
+    }
+
     /// The broker has crashed.
     pub(crate) fn forget(&mut self) {
         self.waiting.clear();
@@ -74,3 +89,5 @@ impl Operator {
 
 /// The longest time between two requests, in milliseconds.
 const INTERVAL_MAX: u64 = 600;
+/// The same for an operator who looks at dead letters.
+const LETTERS_INTERVAL_MAX: u64 = 100;

@@ -18,6 +18,8 @@ pub(crate) struct Profile {
     pub(crate) slow: bool,
     /// Whether it sends requests faster than it reads responses.
     pub(crate) floods: bool,
+    /// Percent of the messages that it refuses.
+    pub(crate) refuses: u64,
     /// Receive Maximum; 65,535 means that CONNECT has none.
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet_size: Option<u32>,
@@ -59,6 +61,7 @@ impl Profile {
             losses: 0,
             slow: false,
             floods: false,
+            refuses: 0,
             receive_maximum: u16::MAX,
             maximum_packet_size: None,
             topic_alias_maximum: 5,
@@ -100,6 +103,7 @@ impl Profile {
             losses: if rng.percent(80) { mix.losses } else { 0 },
             slow,
             floods,
+            refuses: 0,
             receive_maximum: if small { rng.pick(&[1, 2, 5]) } else { u16::MAX },
             maximum_packet_size: if mix.small_windows && rng.percent(30) { Some(120) } else { None },
             topic_alias_maximum: rng.pick(&[0, 1, 5]),
@@ -114,6 +118,9 @@ impl Profile {
             profile.filters.retain(|filter| shared(filter).unwrap_or(filter).starts_with(mount));
             profile.churn &= mount == "t/";
             profile.wills = false;
+        }
+        if mix.refuses_messages && profile.is_v5() && lifetime == Lifetime::WholeRun {
+            profile.refuses = rng.pick(&[0, 20, 50, 80]);
         }
         if mix.rejects && profile.publishes && !profile.is_v5() {
             // It may wait for room in a queue. If that is its own, or that of a client that waits for its queue, neither is read.

@@ -115,6 +115,7 @@ impl World {
             }
         }
         self.send_requests(number);
+        self.subscribe_reader(number);
         self.send_waiting(number);
     }
 
@@ -166,6 +167,9 @@ impl World {
     }
 
     fn on_suback(&mut self, number: usize, id: u16, codes: &[ReasonCode]) {
+        if self.on_reader_suback(number, id, codes) {
+            return;
+        }
         let now = self.now;
         let client = &mut self.clients[number];
         let Some(at) = client.requests.remove(&id).filter(|at| !client.subscriptions[*at].ending || codes.len() == 1)
@@ -201,6 +205,16 @@ impl World {
     }
 
     fn on_publish(&mut self, number: usize, connection: usize, publish: &OutgoingPublish) {
+        if self.clients[number].reader.is_some() {
+            self.on_stream_message(number, publish);
+            if let Some(id) = publish.packet_id {
+                self.send_up(connection, &ClientPacket::Puback(Ack::new(id, ReasonCode::Success)));
+            }
+            return;
+        }
+        if self.refuse(number, connection, publish) {
+            return;
+        }
         let Some(id) = publish.packet_id else { return self.delivered(number, publish) };
         if publish.qos == Qos::AtLeastOnce {
             self.delivered(number, publish);

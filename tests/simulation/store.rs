@@ -82,7 +82,10 @@ impl Store {
 impl Checker {
     pub(crate) fn on_record(&mut self, shard: usize, ticket: Ticket, record: &Record) {
         self.store.apply(record);
-        let Record::Accepted { message, retained, .. } = record else { return };
+        let Record::Accepted { message, retained, instead_of, .. } = record else { return };
+        if matches!(instead_of, Some(InsteadOf::Refused(..) | InsteadOf::DeadLetter(_))) {
+            return; // the record of a message that was accepted before
+        }
         // The record of a retained message for a new subscriber, or of one that moves to another member of a share,
         // looks the same, so these messages are ignored.
         let other = |number: &usize| {

@@ -84,6 +84,11 @@ impl World {
                     session.finished.insert(id);
                 }
             }
+            ClientPacket::Pubrec(ack) if ack.reason_code.is_error() => {
+                let id = ack.packet_id.number();
+                tap.in_flight.remove(&id);
+                session.sent.remove(&id);
+            }
             ClientPacket::Pubrec(ack) => {
                 session.confirmed.insert(ack.packet_id.number());
             }

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oncemq::broker::{Event, Fetch, Fetched, Settings, Shard, ShardMessage, Shared, Ticket};
+use oncemq::broker::{
+    Event, Fetch, Fetched, Settings, Shard, ShardMessage, Shared, StreamChunk, StreamNumber, StreamRequest, Ticket,
+};
 use oncemq::store::sim::SimDisk;
 
 use crate::checker::Checker;
@@ -14,6 +16,7 @@ use crate::mix::Mix;
 use crate::network::Chunk;
 use crate::operator::Operator;
 use crate::profile::Profile;
+use crate::reader::readers;
 use crate::rng::Rng;
 use crate::trace::{Trace, Tracing};
 
@@ -116,6 +119,16 @@ pub(crate) enum Step {
     /// A shard receives what was read.
     Fetched(usize, Fetched),
     Deadline(usize),
+    /// The keeper writes to the streams.
+    Keep,
+    /// The store reads a stream for a shard.
+    ReadStream(usize, Box<StreamRequest>),
+    /// A shard receives what was read.
+    StreamRead(usize, Box<StreamChunk>),
+    /// A shard is notified that a stream has further messages.
+    StreamAdvanced(usize, StreamNumber),
+    /// The operator trims a stream.
+    Trim,
     /// A shard is notified whether the store is congested.
     StoreCongestion(usize, bool),
     /// A shard is notified whether another shard is full.
@@ -138,7 +151,7 @@ impl World {
             (0..mix.shards).map(|number| ShardSide::new(new_shard(number, &settings, &shared), mix.shards)).collect();
         let mut crash_rng = Rng(!rng.clone().next());
         let log = Log::new(&mix, &mut crash_rng);
-        let clients: Vec<Client> = (0..mix.clients)
+        let mut clients: Vec<Client> = (0..mix.clients)
             .map(|number| {
                 let profile = match number {
                     0 => Profile::watcher(&mix),
@@ -147,6 +160,10 @@ impl World {
                 Client::new(number, profile, &mix, &mut rng)
             })
             .collect();
+        for (profile, reader) in readers(&mix, &mut rng) {
+            let client = Client::new(clients.len(), profile, &mix, &mut rng);
+            clients.push(Client { reader: Some(reader), ..client });
+        }
         let checker = Checker::new(&settings, clients.len());
         let mut world = Self {
             mix,
@@ -178,6 +195,7 @@ impl World {
             let begin = if client == 0 { 0 } else { world.rng.between(WATCHER_AHEAD, WATCHER_AHEAD + 200) };
             world.schedule(begin, Step::Decide(client));
         }
+        world.begin_streams();
         world.begin_anchors();
         world.begin_pressure();
         world.begin_refusals();
@@ -200,6 +218,7 @@ impl World {
             self.run_until(self.now + SETTLING);
             extensions -= 1;
         }
+        self.count_letters();
         if self.failure.is_none() {
             self.check_settled();
         }
@@ -214,7 +233,7 @@ impl World {
         }
     }
 
-    fn run_until(&mut self, end: u64) {
+    pub(crate) fn run_until(&mut self, end: u64) {
         while self.failure.is_none() {
             let Some(entry) = self.steps.first_entry() else { break };
             let at = entry.key().0;
@@ -256,6 +275,11 @@ impl World {
             Step::Forwarded(shard, message) => self.on_forwarded(shard, message),
             Step::Read(shard, fetch) => self.on_read_store(shard, fetch),
             Step::Fetched(shard, fetched) => self.handle(shard, Event::Fetched(Box::new(fetched))),
+            Step::Keep => self.on_keep(),
+            Step::ReadStream(shard, request) => self.on_read_stream(shard, *request),
+            Step::StreamRead(shard, chunk) => self.on_stream_read(shard, *chunk),
+            Step::StreamAdvanced(shard, stream) => self.handle(shard, Event::StreamAdvanced(stream)),
+            Step::Trim => self.on_trim(),
             Step::Deadline(shard) => self.on_deadline(shard),
             Step::StoreCongestion(shard, congested) => self.on_store_congestion(shard, congested),
             Step::ShardCongestion(shard, other, congested) => self.on_shard_congestion(shard, other, congested),
@@ -305,6 +329,10 @@ impl Step {
                 | Self::Read(..)
                 | Self::Fetched(..)
                 | Self::Authenticated(_)
+                | Self::Keep
+                | Self::ReadStream(..)
+                | Self::StreamRead(..)
+                | Self::StreamAdvanced(..)
                 | Self::Deadline(_)
                 | Self::Anchor
                 | Self::StoreCongestion(..)

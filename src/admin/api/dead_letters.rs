@@ -106,6 +106,7 @@ async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<J
     responses(
         (status = 200, description = "The dead letter", body = DeadLetterPayloadJson),
         (status = 404, description = "There is none with this number", body = ErrorJson),
+        (status = 409, description = "It is not stored yet, or another request is about it", body = ErrorJson),
     )
 )]
 async fn one(

@@ -106,6 +106,13 @@ impl KeptDeadLetters {
         Ok(letter.info.clone())
     }
 
+    /// Whether the content of a dead letter can be read.
+    pub(in crate::broker) fn check_readable(&self, number: u64) -> Result<(), NotTaken> {
+        let kept = self.lock();
+        let letter = kept.letters.get(&number).ok_or(NotTaken::Unknown)?;
+        if letter.is_free { Ok(()) } else { Err(NotTaken::Busy) }
+    }
+
     /// The request that took a dead letter has failed.
     pub(in crate::broker) fn give_back(&self, number: u64) {
         self.settle(number);

@@ -27,9 +27,9 @@ impl Shard {
                     self.shared.dead_letters.page(*after, (*limit).clamp(1, PAGE_MAX), filter.as_ref());
                 Self::answer_letter(id, DeadLetterAnswer::List(letters, next), turn);
             }
-            DeadLetterQuery::Show(number) => match self.shared.dead_letters.info(*number) {
-                None => Self::answer_letter(id, DeadLetterAnswer::Show(Err(DeadLetterFailure::Unknown)), turn),
-                Some(_) => self.read_letter((id, *number), LetterUse::Show, turn),
+            DeadLetterQuery::Show(number) => match self.shared.dead_letters.check_readable(*number) {
+                Err(failure) => Self::answer_letter(id, DeadLetterAnswer::Show(Err(failure.into())), turn),
+                Ok(()) => self.read_letter((id, *number), LetterUse::Show, turn),
             },
             DeadLetterQuery::Redrive(number) => self.begin_redrive(id, *number, turn),
             DeadLetterQuery::Discard(number) => {

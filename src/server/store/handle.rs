@@ -90,8 +90,8 @@ impl StoreHandle {
         }
     }
 
-    /// Uses the level `crash` for records that no packet waits for: they are synced with the next record that needs a sync. For
-    /// configurations with durability rules.
+    /// Uses the level `crash` for records that no packet waits for and that are in no stream: they are synced with the next record that needs a
+    /// sync. For configurations with durability rules.
     pub(in crate::server) fn with_levels(self) -> Self {
         Self { unawaited: Level::Crash, ..self }
     }
@@ -103,7 +103,8 @@ impl StoreHandle {
             return;
         }
         let bytes = record.to_bytes();
-        let level = record.durability().map_or(self.unawaited, level);
+        let durability = record.durability().or_else(|| record.durability_in_streams());
+        let level = durability.map_or(self.unawaited, level);
         let urgency = if record.durability().is_some() { Urgency::Awaited } else { Urgency::Unawaited };
         self.unannounced = self.unannounced.max(Some(urgency));
         if let Some(pending) = &mut self.pending

@@ -4,46 +4,6 @@ use std::ops::ControlFlow;
 
 use super::*;
 
-/// A directory of a simulated disk: one power cut is one of all directories.
-struct Below(SimDisk, String);
-
-impl Disk for Below {
-    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.create(&self.path(name))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.open(&self.path(name))
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        let names = self.0.list()?.into_iter();
-        Ok(names.filter_map(|name| name.strip_prefix(&self.1).map(str::to_owned)).collect())
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(&self.path(from), &self.path(to))
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.remove(&self.path(name))
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        self.0.sync_names()
-    }
-
-    fn salt(&self) -> io::Result<u64> {
-        self.0.salt()
-    }
-}
-
-impl Below {
-    fn path(&self, name: &str) -> String {
-        format!("{}{name}", self.1)
-    }
-}
-
 /// A store with the streams 1 and 2.
 struct Kept {
     store: Store,
@@ -69,7 +29,7 @@ impl Kept {
         let hooks = Hooks {
             on_stable: Box::new(move |_, ticket| *on_stable.lock().unwrap() = Some(ticket)),
             on_failure: Arc::new(move |error: &str| *on_failure.lock().unwrap() = Some(error.to_owned())),
-            stream_disk: Box::new(move |number| Ok(Arc::new(Below(below.clone(), format!("streams/{number}/"))))),
+            stream_disk: Box::new(move |number| Ok(Arc::new(below.directory(&format!("streams/{number}"))))),
             ..Hooks::default()
         };
         let opened = Store::open_on(Arc::new(disk.clone()), options, hooks, &mut |_| ());
