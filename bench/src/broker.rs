@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::clock;
-use crate::packet::{self, SessionKind};
+use crate::packet::{self, Protocol, SessionKind};
 use crate::peers::{self, BrokerSpec};
 use crate::process;
 use crate::scenario::Target;
@@ -217,7 +217,7 @@ fn loopback(port: u16) -> SocketAddr {
 pub(crate) fn greets(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, GREETING_TIMEOUT) else { return false };
     let mut connect = Vec::new();
-    packet::encode_connect(&mut connect, "bench-first", SessionKind::Clean);
+    packet::encode_connect(&mut connect, "bench-first", SessionKind::Clean, Protocol::V311);
     let mut connack = [0; 4];
     let greeted = stream.set_read_timeout(Some(GREETING_TIMEOUT)).is_ok()
         && stream.write_all(&connect).is_ok()

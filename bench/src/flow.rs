@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::clock;
 use crate::ledger::{Ledger, Tally};
-use crate::packet::{self, Ack, Packet, Publish, QoS, Retain};
+use crate::packet::{self, Ack, Packet, Protocol, Publish, QoS, Retain};
 use crate::packet_ids::PacketIds;
 use crate::plan::{Pace, Plan};
 use crate::stamp::Stamp;
@@ -21,6 +21,8 @@ pub(crate) struct Flow {
     receivers: Vec<Receiver>,
     ledger: Ledger,
     filler: Vec<u8>,
+    /// The messages of a batch.
+    batch: Vec<u8>,
     /// Publishers whose window may have space again.
     touched: Vec<usize>,
     schedule: Schedule,
@@ -50,6 +52,8 @@ pub(crate) struct Counts {
     pub(crate) unacknowledged: usize,
     /// Messages delivered at QoS 2 whose handshake isn't complete.
     pub(crate) unreleased: usize,
+    /// Messages that were refused.
+    pub(crate) refused: u64,
     /// All received packets.
     pub(crate) packets: u64,
 }
@@ -69,14 +73,27 @@ struct Settings {
     payload_len: usize,
     pace: Pace,
     window: usize,
+    batch: usize,
+    refuses: bool,
+    protocol: Protocol,
     /// The RETAIN flag with which messages must arrive.
     retained: bool,
+}
+
+/// Where the Packet Identifier of a message is from.
+#[derive(Debug, Clone, Copy)]
+enum Identifiers {
+    OfPublisher,
+    /// In a batch it has no meaning.
+    OfBatch,
 }
 
 #[derive(Debug)]
 struct Stream {
     /// The PUBLISH up to the Packet Identifier, so it ends with the topic.
     head: Vec<u8>,
+    /// The first message that was never refused.
+    refused_below: u64,
     topic_len: usize,
     qos: QoS,
     copies: u64,
@@ -119,13 +136,17 @@ impl Flow {
             payload_len: plan.payload_len,
             pace: plan.pace,
             window: plan.window,
+            batch: plan.batch,
+            refuses: plan.refuses,
+            protocol: plan.protocol,
             retained: plan.retain == Retain::Keep,
         };
         let Some(filler_len) = plan.payload_len.checked_sub(Stamp::LEN) else {
             bail!("a payload must have at least {} bytes", Stamp::LEN);
         };
         let streams = plan.streams.iter().map(|stream| Stream {
-            head: packet::publish_head(&stream.topic, stream.qos, plan.retain, plan.payload_len),
+            head: packet::publish_head(&stream.topic, stream.qos, plan.retain, plan.payload_len, plan.protocol),
+            refused_below: 0,
             topic_len: stream.topic.len(),
             qos: stream.qos,
             copies: stream.audiences.len() as u64,
@@ -139,6 +160,7 @@ impl Flow {
             receivers: plan.receivers.iter().map(|plan| Receiver::new(plan.qos)).collect(),
             ledger: ledger(plan),
             filler: vec![b'.'; filler_len],
+            batch: Vec::new(),
             touched: (0..plan.publishers.len()).collect(),
             schedule: Schedule::default(),
             remaining: 0,
@@ -212,12 +234,43 @@ impl Flow {
             return Ok(());
         }
         let sent_ns = self.elapsed_ns();
+        if self.settings.batch > 1 {
+            return self.publish_batches(number, room, sent_ns, output);
+        }
         (0..room).try_for_each(|_| self.publish_one(number, sent_ns, output))
+    }
+
+    /// Appends batches of at most `room` messages together.
+    fn publish_batches(&mut self, number: usize, mut room: usize, sent_ns: u64, output: &mut Vec<u8>) -> Result<()> {
+        loop {
+            let size = self.settings.batch.min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+            if size == 0 || size > room {
+                return Ok(());
+            }
+            room -= size;
+            let mut messages = std::mem::take(&mut self.batch);
+            messages.clear();
+            let mut qos = QoS::AtLeastOnce;
+            for _ in 0..size {
+                qos = qos.max(self.put_next(number, sent_ns, Identifiers::OfBatch, &mut messages)?);
+            }
+            let publisher = self.publishers.get_mut(number).context("an unknown publisher")?;
+            let packet_id = publisher.unacknowledged.allocate().context("all packet identifiers are in use")?;
+            self.counts.unacknowledged += 1;
+            packet::encode_batch(output, qos, packet_id.get(), &messages);
+            self.batch = messages;
+        }
     }
 
     /// Appends the next message of a publisher, stamped with `sent_ns`.
     fn publish_one(&mut self, number: usize, sent_ns: u64, output: &mut Vec<u8>) -> Result<()> {
-        let Some(publisher) = self.publishers.get_mut(number) else { return Ok(()) };
+        self.put_next(number, sent_ns, Identifiers::OfPublisher, output)?;
+        Ok(())
+    }
+
+    /// Appends the PUBLISH of the next message of a publisher, and returns its QoS.
+    fn put_next(&mut self, number: usize, sent_ns: u64, identifiers: Identifiers, output: &mut Vec<u8>) -> Result<QoS> {
+        let publisher = self.publishers.get_mut(number).context("an unknown publisher")?;
         let number = publisher.streams.get(publisher.turn).copied().unwrap_or(0);
         publisher.turn += 1;
         if publisher.turn >= publisher.streams.len() {
@@ -225,11 +278,16 @@ impl Flow {
         }
         let stream = self.streams.get_mut(number).context("a publisher without a stream")?;
         output.extend_from_slice(&stream.head);
-        if stream.qos != QoS::AtMostOnce {
-            let packet_id = publisher.unacknowledged.allocate().context("all packet identifiers are in use")?;
-            output.extend_from_slice(&packet_id.get().to_be_bytes());
-            self.counts.unacknowledged += 1;
+        match identifiers {
+            _ if stream.qos == QoS::AtMostOnce => {}
+            Identifiers::OfBatch => output.extend_from_slice(&1_u16.to_be_bytes()),
+            Identifiers::OfPublisher => {
+                let packet_id = publisher.unacknowledged.allocate().context("all packet identifiers are in use")?;
+                output.extend_from_slice(&packet_id.get().to_be_bytes());
+                self.counts.unacknowledged += 1;
+            }
         }
+        output.extend_from_slice(packet::no_properties(self.settings.protocol));
         let stamp = Stamp { run: self.settings.run, stream: u32::try_from(number)?, sequence: stream.sent, sent_ns };
         stamp.encode(output);
         output.extend_from_slice(&self.filler);
@@ -238,7 +296,7 @@ impl Flow {
         self.counts.owed += stream.copies;
         self.counts.published += 1;
         self.remaining -= 1;
-        Ok(())
+        Ok(stream.qos)
     }
 
     /// The publisher of the next scheduled message, if it is due and its window has space.
@@ -298,6 +356,15 @@ impl Flow {
     }
 
     fn on_publish(&mut self, receiver: usize, publish: &Publish<'_>, output: &mut Vec<u8>) -> Result<()> {
+        let recognised = self.recognise(receiver, publish);
+        if let Some((stamp, stream)) = recognised
+            && self.settings.refuses
+            && publish.qos == QoS::AtLeastOnce
+            && self.refuse(stream, stamp.sequence)
+        {
+            packet::encode_refusal(output, publish.packet_id);
+            return Ok(());
+        }
         match publish.qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => packet::encode_ack(output, Ack::Puback, publish.packet_id),
@@ -310,7 +377,7 @@ impl Flow {
                 self.counts.unreleased += 1;
             }
         }
-        let Some((stamp, stream)) = self.recognise(receiver, publish) else {
+        let Some((stamp, stream)) = recognised else {
             self.ledger.record_unexpected();
             return Ok(());
         };
@@ -318,6 +385,17 @@ impl Flow {
             self.on_delivered(stream, stamp.sent_ns);
         }
         Ok(())
+    }
+
+    /// Whether this message comes for the first time.
+    fn refuse(&mut self, stream: usize, sequence: u64) -> bool {
+        let Some(stream) = self.streams.get_mut(stream) else { return false };
+        let is_new = sequence >= stream.refused_below;
+        if is_new {
+            stream.refused_below = sequence + 1;
+            self.counts.refused += 1;
+        }
+        is_new
     }
 
     /// The stamp and the stream of a message, if it is an intact message of this run.

@@ -1,6 +1,8 @@
-//! The MQTT 3.1.1 packets that a load generator sends and receives.
+//! The MQTT packets that a load generator sends and receives.
 
 use std::fmt;
+
+use clap::ValueEnum;
 
 /// A Quality of Service level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,16 @@ impl QoS {
             Self::ExactlyOnce => 2,
         }
     }
+}
+
+/// The version of MQTT.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    #[default]
+    #[value(name = "3.1.1")]
+    V311,
+    #[value(name = "5.0")]
+    V5,
 }
 
 /// A packet from a broker.
@@ -96,23 +108,29 @@ impl<'a> Frame<'a> {
     }
 
     /// Decodes the packet, if a broker may send it.
-    pub(crate) fn decode(&self) -> Result<Packet<'a>, DecodeError> {
-        decode_body(self.first, self.body)
+    pub(crate) fn decode(&self, protocol: Protocol) -> Result<Packet<'a>, DecodeError> {
+        decode_body(self.first, self.body, protocol)
     }
 }
 
 /// Appends a CONNECT without Will and credentials.
-pub(crate) fn encode_connect(output: &mut Vec<u8>, client_id: &str, session: SessionKind) {
+pub(crate) fn encode_connect(output: &mut Vec<u8>, client_id: &str, session: SessionKind, protocol: Protocol) {
     let flags: u8 = match session {
         SessionKind::Clean => 0b0000_0010,
         SessionKind::Durable => 0,
     };
     let id = string(client_id);
+    let (level, properties): (u8, &[u8]) = match (protocol, session) {
+        (Protocol::V311, _) => (4, b""),
+        (Protocol::V5, SessionKind::Clean) => (5, b"\x00"),
+        (Protocol::V5, SessionKind::Durable) => (5, SESSION_NEVER_EXPIRES),
+    };
     output.push(0x10);
-    encode_remaining_length(output, VARIABLE_HEADER_LEN + id.len());
-    output.extend_from_slice(b"\x00\x04MQTT\x04");
-    output.push(flags);
+    encode_remaining_length(output, VARIABLE_HEADER_LEN + properties.len() + id.len());
+    output.extend_from_slice(b"\x00\x04MQTT");
+    output.extend_from_slice(&[level, flags]);
     output.extend_from_slice(&KEEP_ALIVE_SECONDS.to_be_bytes());
+    output.extend_from_slice(properties);
     output.extend_from_slice(&id);
 }
 
@@ -126,8 +144,9 @@ pub(crate) enum SessionKind {
 }
 
 /// Appends a SUBSCRIBE of all `filters` at one QoS.
-pub(crate) fn encode_subscribe(output: &mut Vec<u8>, packet_id: u16, filters: &[String], qos: QoS) {
+pub(crate) fn encode_subscribe(output: &mut Vec<u8>, packet_id: u16, filters: &[String], qos: QoS, protocol: Protocol) {
     let mut body = packet_id.to_be_bytes().to_vec();
+    body.extend_from_slice(no_properties(protocol));
     for filter in filters {
         body.extend_from_slice(&string(filter));
         body.push(qos.bits());
@@ -141,6 +160,25 @@ pub(crate) fn encode_subscribe(output: &mut Vec<u8>, packet_id: u16, filters: &[
 pub(crate) fn encode_ack(output: &mut Vec<u8>, ack: Ack, packet_id: u16) {
     let [high, low] = packet_id.to_be_bytes();
     output.extend_from_slice(&[ack.first_byte(), 2, high, low]);
+}
+
+/// Appends a PUBACK of MQTT 5.0 that refuses the message.
+pub(crate) fn encode_refusal(output: &mut Vec<u8>, packet_id: u16) {
+    let [high, low] = packet_id.to_be_bytes();
+    output.extend_from_slice(&[Ack::Puback.first_byte(), 3, high, low, IMPLEMENTATION_SPECIFIC_ERROR]);
+}
+
+/// Appends a batch: one PUBLISH of MQTT 5.0 whose payload are the PUBLISH packets of `messages`.
+pub(crate) fn encode_batch(output: &mut Vec<u8>, qos: QoS, packet_id: u16, messages: &[u8]) {
+    let properties = [&[0x03][..], &string(BATCH_TYPE)].concat();
+    let topic = string(BATCH_TOPIC);
+    output.push(0x30 | (qos.bits() << 1));
+    encode_remaining_length(output, topic.len() + 2 + 1 + properties.len() + messages.len());
+    output.extend_from_slice(&topic);
+    output.extend_from_slice(&packet_id.to_be_bytes());
+    encode_remaining_length(output, properties.len());
+    output.extend_from_slice(&properties);
+    output.extend_from_slice(messages);
 }
 
 /// The packets whose body is a Packet Identifier only.
@@ -168,14 +206,22 @@ pub(crate) fn encode_disconnect(output: &mut Vec<u8>) {
     output.extend_from_slice(&[0xE0, 0]);
 }
 
-/// The beginning of a PUBLISH, up to the Packet Identifier or the payload.
-pub(crate) fn publish_head(topic: &str, qos: QoS, retain: Retain, payload_len: usize) -> Vec<u8> {
+/// The beginning of a PUBLISH, up to the topic. The Packet Identifier, if any, [`no_properties`] and the payload follow.
+pub(crate) fn publish_head(topic: &str, qos: QoS, retain: Retain, payload_len: usize, protocol: Protocol) -> Vec<u8> {
     let topic = string(topic);
     let packet_id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
     let mut head = vec![0x30 | (qos.bits() << 1) | u8::from(retain == Retain::Keep)];
-    encode_remaining_length(&mut head, topic.len() + packet_id_len + payload_len);
+    encode_remaining_length(&mut head, topic.len() + packet_id_len + no_properties(protocol).len() + payload_len);
     head.extend_from_slice(&topic);
     head
+}
+
+/// The encoding of no properties.
+pub(crate) const fn no_properties(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::V311 => b"",
+        Protocol::V5 => b"\x00",
+    }
 }
 
 /// The RETAIN flag of a PUBLISH.
@@ -208,16 +254,20 @@ fn encode_remaining_length(output: &mut Vec<u8>, mut length: usize) {
     }
 }
 
-fn decode_body(first: u8, body: &[u8]) -> Result<Packet<'_>, DecodeError> {
+fn decode_body(first: u8, body: &[u8], protocol: Protocol) -> Result<Packet<'_>, DecodeError> {
     let malformed = DecodeError::Body(first);
     if first & 0xF0 == 0x30 {
-        return decode_publish(first, body).ok_or(malformed).map(Packet::Publish);
+        return decode_publish(first, body, protocol).ok_or(malformed).map(Packet::Publish);
     }
     if first == 0x90 {
-        let return_codes = body.get(2..).filter(|codes| !codes.is_empty()).ok_or(malformed)?;
+        let rest = body.get(2..).and_then(|rest| behind_properties(rest, protocol));
+        let return_codes = rest.filter(|codes| !codes.is_empty()).ok_or(malformed)?;
         return Ok(Packet::Suback { return_codes });
     }
-    let &[high, low] = body else { return Err(malformed) };
+    let (high, low) = match (body, protocol) {
+        (&[high, low], _) | (&[high, low, ..], Protocol::V5) => (high, low),
+        (_, Protocol::V311 | Protocol::V5) => return Err(malformed),
+    };
     let packet_id = u16::from_be_bytes([high, low]);
     match first {
         0x20 => Ok(Packet::Connack { session_present: high == 1, return_code: low }),
@@ -229,7 +279,7 @@ fn decode_body(first: u8, body: &[u8]) -> Result<Packet<'_>, DecodeError> {
     }
 }
 
-fn decode_publish(first: u8, body: &[u8]) -> Option<Publish<'_>> {
+fn decode_publish(first: u8, body: &[u8], protocol: Protocol) -> Option<Publish<'_>> {
     let qos = QoS::from_bits((first >> 1) & 0b11)?;
     let (topic_len, after_length) = body.split_first_chunk::<2>()?;
     let (topic, after_topic) = after_length.split_at_checked(usize::from(u16::from_be_bytes(*topic_len)))?;
@@ -239,7 +289,19 @@ fn decode_publish(first: u8, body: &[u8]) -> Option<Publish<'_>> {
         let (packet_id, payload) = after_topic.split_first_chunk::<2>()?;
         (u16::from_be_bytes(*packet_id), payload)
     };
+    let payload = behind_properties(payload, protocol)?;
     Some(Publish { qos, retain: first & 1 == 1, packet_id, topic, payload })
+}
+
+/// What follows the properties, if the version has any.
+fn behind_properties(bytes: &[u8], protocol: Protocol) -> Option<&[u8]> {
+    match protocol {
+        Protocol::V311 => Some(bytes),
+        Protocol::V5 => {
+            let (properties_len, length_len) = decode_remaining_length(bytes).ok()??;
+            bytes.get(length_len.checked_add(properties_len)?..)
+        }
+    }
 }
 
 /// A length-prefixed string, truncated at the maximum length; all strings are the generator's own.
@@ -255,6 +317,12 @@ fn string(text: &str) -> Vec<u8> {
 const VARIABLE_HEADER_LEN: usize = 10;
 /// Longer than any run, so no PINGREQ is needed.
 const KEEP_ALIVE_SECONDS: u16 = 3_600;
+/// The properties of a CONNECT with a Session Expiry Interval of 0xFFFFFFFF.
+const SESSION_NEVER_EXPIRES: &[u8] = b"\x05\x11\xFF\xFF\xFF\xFF";
+const BATCH_TOPIC: &str = "$batch";
+/// The Content Type of a batch of PUBLISH packets.
+const BATCH_TYPE: &str = "application/vnd.oncemq.mqtt5-publish";
+const IMPLEMENTATION_SPECIFIC_ERROR: u8 = 0x83;
 /// The maximum number of bytes of a Remaining Length.
 const REMAINING_LENGTH_MAX: usize = 4;
 
@@ -264,11 +332,11 @@ mod tests {
 
     fn decode(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, DecodeError> {
         let Some(frame) = Frame::split(bytes)? else { return Ok(None) };
-        Ok(Some((frame.decode()?, frame.bytes.len())))
+        Ok(Some((frame.decode(Protocol::V311)?, frame.bytes.len())))
     }
 
     fn publish_frame(qos: QoS, packet_id: u16, payload: &[u8]) -> Vec<u8> {
-        let mut frame = publish_head("a/b", qos, Retain::PassOn, payload.len());
+        let mut frame = publish_head("a/b", qos, Retain::PassOn, payload.len(), Protocol::V311);
         if qos != QoS::AtMostOnce {
             frame.extend_from_slice(&packet_id.to_be_bytes());
         }
@@ -279,18 +347,52 @@ mod tests {
     #[test]
     fn mqtt311_3_1_connect_has_the_bytes_of_the_standard() {
         let mut bytes = Vec::new();
-        encode_connect(&mut bytes, "ab", SessionKind::Clean);
+        encode_connect(&mut bytes, "ab", SessionKind::Clean, Protocol::V311);
         assert_eq!(bytes, b"\x10\x0E\x00\x04MQTT\x04\x02\x0E\x10\x00\x02ab");
         bytes.clear();
-        encode_connect(&mut bytes, "ab", SessionKind::Durable);
+        encode_connect(&mut bytes, "ab", SessionKind::Durable, Protocol::V311);
         assert_eq!(bytes.get(9), Some(&0));
     }
 
     #[test]
     fn mqtt311_3_8_subscribe_carries_every_filter_with_its_qos() {
         let mut bytes = Vec::new();
-        encode_subscribe(&mut bytes, 0x0102, &["a/+".into(), "#".into()], QoS::ExactlyOnce);
+        encode_subscribe(&mut bytes, 0x0102, &["a/+".into(), "#".into()], QoS::ExactlyOnce, Protocol::V311);
         assert_eq!(bytes, b"\x82\x0C\x01\x02\x00\x03a/+\x02\x00\x01#\x02");
+    }
+
+    #[test]
+    fn packets_of_mqtt_5_have_properties() {
+        let mut bytes = Vec::new();
+        encode_connect(&mut bytes, "ab", SessionKind::Durable, Protocol::V5);
+        assert_eq!(bytes, b"\x10\x14\x00\x04MQTT\x05\x00\x0E\x10\x05\x11\xFF\xFF\xFF\xFF\x00\x02ab");
+        bytes.clear();
+        encode_subscribe(&mut bytes, 0x0102, &["#".into()], QoS::AtLeastOnce, Protocol::V5);
+        assert_eq!(bytes, b"\x82\x07\x01\x02\x00\x00\x01#\x01");
+        bytes.clear();
+        encode_refusal(&mut bytes, 0x0102);
+        assert_eq!(bytes, b"\x40\x03\x01\x02\x83");
+        let decode = |bytes| Frame::split(bytes).unwrap().unwrap().decode(Protocol::V5);
+        let connack = Packet::Connack { session_present: false, return_code: 0 };
+        assert_eq!(decode(b"\x20\x06\x00\x00\x03\x21\x00\x0A"), Ok(connack));
+        assert_eq!(decode(b"\x90\x04\x00\x01\x00\x01"), Ok(Packet::Suback { return_codes: &[1] }));
+        assert_eq!(decode(b"\x40\x03\x01\x02\x10"), Ok(Packet::Puback(0x0102)));
+        let publish = Publish { qos: QoS::AtLeastOnce, retain: false, packet_id: 9, topic: b"a", payload: b"xy" };
+        assert_eq!(decode(b"\x32\x0A\x00\x01a\x00\x09\x02\x01\x01xy"), Ok(Packet::Publish(publish)));
+        assert_eq!(decode(b"\x32\x06\x00\x01a\x00\x09\x02"), Err(DecodeError::Body(0x32)));
+    }
+
+    #[test]
+    fn a_batch_is_a_publish_whose_payload_are_packets() {
+        let mut messages = publish_head("a", QoS::AtMostOnce, Retain::PassOn, 1, Protocol::V5);
+        messages.extend_from_slice(b"\x00x");
+        assert_eq!(messages, b"\x30\x05\x00\x01a\x00x");
+        let mut bytes = Vec::new();
+        encode_batch(&mut bytes, QoS::AtLeastOnce, 7, &messages);
+        let packet = Frame::split(&bytes).unwrap().unwrap().decode(Protocol::V5);
+        let batch =
+            Publish { qos: QoS::AtLeastOnce, retain: false, packet_id: 7, topic: b"$batch", payload: &messages };
+        assert_eq!(packet, Ok(Packet::Publish(batch)));
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! The publishers, subscribers and topics of a run.
 
-use crate::packet::{QoS, Retain, SessionKind};
+use crate::packet::{Protocol, QoS, Retain, SessionKind};
 
 /// The participants of a run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// Distinguishes this run from leftovers of earlier runs.
     pub(crate) run: u32,
+    pub(crate) protocol: Protocol,
     pub(crate) retain: Retain,
     pub(crate) payload_len: usize,
     pub(crate) pace: Pace,
     pub(crate) window: usize,
+    /// Messages that are published in one batch; 1: each for itself.
+    pub(crate) batch: usize,
+    /// Whether receivers refuse each message when it comes for the first time.
+    pub(crate) refuses: bool,
     pub(crate) streams: Vec<StreamPlan>,
     /// The streams of each publisher, which it sends in turn.
     pub(crate) publishers: Vec<Vec<usize>>,
@@ -55,7 +60,8 @@ impl Plan {
     /// The size of the longest packet of the run.
     pub(crate) fn packet_len_max(&self) -> usize {
         let topic_len = self.streams.iter().map(|stream| stream.topic.len()).max().unwrap_or(0);
-        topic_len + self.payload_len + FIXED_PARTS_LEN
+        let properties_len = if self.protocol == Protocol::V5 { PROPERTIES_LEN } else { 0 };
+        topic_len + self.payload_len + FIXED_PARTS_LEN + properties_len
     }
 
     /// The number of connections.
@@ -98,9 +104,17 @@ pub(crate) fn fan_in(run: u32, topics: usize) -> (Vec<StreamPlan>, Vec<ReceiverP
 
 /// `topics` topics, and one group with a Shared Subscription.
 pub(crate) fn shared(run: u32, topics: usize, members: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
-    let filter = format!("$share/group/{}", all_topics(run));
+    let filter = format!("{SHARE}{}", all_topics(run));
     let receivers = (0..members).map(|_| ReceiverPlan::new(vec![filter.clone()], 0)).collect();
     (streams_to_one_audience(run, topics), receivers)
+}
+
+/// The filter for the same messages of a stream, which has been given this name in the broker's configuration.
+pub(crate) fn in_stream(filter: &str, stream: &str) -> String {
+    match filter.strip_prefix(SHARE) {
+        Some(shared) => format!("{SHARE}$stream/{stream}/{shared}"),
+        None => format!("$stream/{stream}/{filter}"),
+    }
 }
 
 /// `filters` wildcard filters over `sessions`, in groups of three that match one topic, and topics for some of the
@@ -176,8 +190,12 @@ fn streams_to_one_audience(run: u32, topics: usize) -> Vec<StreamPlan> {
     (0..topics).map(|number| StreamPlan::new(topic(run, number), vec![0])).collect()
 }
 
+/// What the filters of Shared Subscriptions begin with.
+const SHARE: &str = "$share/group/";
 /// Fixed header, topic length and Packet Identifier of a PUBLISH.
 const FIXED_PARTS_LEN: usize = 9;
+/// More than the properties with which the broker tells the place of a message in a stream.
+const PROPERTIES_LEN: usize = 1_024;
 /// Enough topics to defeat a cache of a single topic, few enough for a small ledger.
 const WILDCARD_TOPICS_MAX: usize = 1_000;
 /// Number of different first levels in the filters of `subscriptions`.
@@ -227,6 +245,12 @@ mod tests {
                 assert_eq!(audiences, expected, "{topic:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_filter_selects_the_same_messages_of_a_stream() {
+        assert_eq!(in_stream("bench/7/+", "s"), "$stream/s/bench/7/+");
+        assert_eq!(in_stream("$share/group/bench/7/+", "s"), "$share/group/$stream/s/bench/7/+");
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod idle;
 mod parameters;
 mod steady;
 mod stored;
+mod stream_files;
+mod streams;
 mod subscriptions;
 mod target;
 
@@ -19,15 +21,17 @@ use crate::report::Report;
 
 /// Runs a scenario.
 pub(crate) fn run(args: &ScenarioArgs, target: &Target) -> Result<Report> {
-    let parameters = Parameters::new(args, target.pid)?;
+    let parameters = &Parameters::new(args, target.pid)?;
     process::ensure_open_files(parameters.connections())?;
     match args.scenario {
-        Scenario::Idle => idle::run(&parameters, target),
-        Scenario::Connects => connects::run(&parameters, target),
-        Scenario::Takeovers => connects::run_takeovers(&parameters, target),
-        Scenario::Subscriptions => subscriptions::run(&parameters, target),
-        Scenario::Retained => stored::run_retained(&parameters, target),
-        Scenario::Offline => stored::run_offline(&parameters, target),
+        Scenario::Idle => idle::run(parameters, target),
+        Scenario::Connects => connects::run(parameters, target),
+        Scenario::Takeovers => connects::run_takeovers(parameters, target),
+        Scenario::Subscriptions => subscriptions::run(parameters, target),
+        Scenario::Retained => stored::run_retained(parameters, target),
+        Scenario::Offline => stored::run_offline(parameters, target),
+        Scenario::StreamReplay => streams::run_replay(parameters, target),
+        Scenario::Parked => stored::run_parked(parameters, target),
         Scenario::Pairs
         | Scenario::FanOut
         | Scenario::FanIn
@@ -36,7 +40,7 @@ pub(crate) fn run(args: &ScenarioArgs, target: &Target) -> Result<Report> {
         | Scenario::Wildcards
         | Scenario::Flood
         | Scenario::Large
-        | Scenario::Mixed => steady::run(&parameters, target),
+        | Scenario::Mixed => steady::run(parameters, target),
     }
 }
 

@@ -10,13 +10,14 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
 use crate::connection::{Connection, SCRATCH_LEN};
-use crate::packet::Packet;
+use crate::packet::{Frame, Packet, Protocol};
 use crate::transport::{Endpoint, Stream};
 
 /// Connections by number, and their poll.
 #[derive(Debug)]
 pub(crate) struct Swarm {
     broker: Endpoint,
+    protocol: Protocol,
     poll: Poll,
     events: Events,
     connections: Vec<Option<Connection>>,
@@ -29,9 +30,15 @@ pub(crate) struct Swarm {
 
 impl Swarm {
     /// Connects to `broker`. A received packet longer than `packet_len_max` is an error.
-    pub(crate) fn new(broker: Endpoint, packet_len_max: usize, send_buffer: Option<usize>) -> Result<Self> {
+    pub(crate) fn new(
+        broker: Endpoint,
+        protocol: Protocol,
+        packet_len_max: usize,
+        send_buffer: Option<usize>,
+    ) -> Result<Self> {
         Ok(Self {
             broker,
+            protocol,
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             connections: Vec::new(),
@@ -99,8 +106,10 @@ impl Swarm {
             let Some(slot) = self.connections.get_mut(number) else { continue };
             let Some(connection) = slot else { continue };
             if event.is_readable() {
-                let read =
-                    connection.read_all(&mut self.scratch, |frame, output| on_packet(number, frame.decode()?, output));
+                let protocol = self.protocol;
+                let on_frame =
+                    |frame: Frame<'_>, output: &mut Vec<u8>| on_packet(number, frame.decode(protocol)?, output);
+                let read = connection.read_all(&mut self.scratch, on_frame);
                 if read.is_err() && connection.may_end {
                     *slot = None;
                     continue;

@@ -63,7 +63,7 @@ impl Traffic {
     /// A run without connections.
     pub(crate) fn new(broker: Endpoint, plan: Plan) -> Result<Self> {
         Ok(Self {
-            swarm: Swarm::new(broker, plan.packet_len_max(), send_buffer(plan.pace))?,
+            swarm: Swarm::new(broker, plan.protocol, plan.packet_len_max(), send_buffer(plan.pace))?,
             flow: Flow::new(&plan)?,
             plan,
             roles: Vec::new(),
@@ -87,7 +87,7 @@ impl Traffic {
             let generated = || format!("bench-{:08x}-{}", self.plan.run, self.client_ids);
             let client_id = client.client_id.clone().unwrap_or_else(generated);
             self.client_ids += 1;
-            packet::encode_connect(self.swarm.output(connection)?, &client_id, client.session);
+            packet::encode_connect(self.swarm.output(connection)?, &client_id, client.session, self.plan.protocol);
             let greeted_at_least = before + (index + 1).saturating_sub(UNANSWERED_MAX);
             self.wait("a CONNACK", |counts| counts.connected >= greeted_at_least)?;
         }
@@ -142,7 +142,8 @@ impl Traffic {
         let Some(receiver) = self.plan.receivers.get(receiver) else { return Ok(()) };
         let subscribed = self.flow.counts.subscribed + receiver.filters.len();
         for (packet_id, filters) in (1..).zip(receiver.filters.chunks(FILTERS_PER_SUBSCRIBE)) {
-            packet::encode_subscribe(self.swarm.output(connection)?, packet_id, filters, receiver.qos);
+            let output = self.swarm.output(connection)?;
+            packet::encode_subscribe(output, packet_id, filters, receiver.qos, self.plan.protocol);
         }
         self.wait("a SUBACK", |counts| counts.subscribed >= subscribed)
     }
@@ -212,8 +213,11 @@ impl Traffic {
     pub(crate) fn clear_retained(&mut self) -> Result<()> {
         let Some(&connection) = self.publishers.first() else { return Ok(()) };
         for stream in &self.plan.streams {
-            let publish = packet::publish_head(&stream.topic, QoS::AtMostOnce, Retain::Keep, 0);
-            self.swarm.output(connection)?.extend_from_slice(&publish);
+            let protocol = self.plan.protocol;
+            let publish = packet::publish_head(&stream.topic, QoS::AtMostOnce, Retain::Keep, 0, protocol);
+            let output = self.swarm.output(connection)?;
+            output.extend_from_slice(&publish);
+            output.extend_from_slice(packet::no_properties(protocol));
         }
         self.swarm.flush()?;
         let started = clock::now();

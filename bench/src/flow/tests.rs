@@ -8,6 +8,9 @@ fn plan(pace: Pace, window: usize, qos: QoS, subscribers: usize) -> Plan {
     receivers.iter_mut().for_each(|receiver| receiver.qos = qos);
     Plan {
         run: 7,
+        protocol: Protocol::V311,
+        batch: 1,
+        refuses: false,
         retain: Retain::PassOn,
         payload_len: 30,
         pace,
@@ -44,7 +47,7 @@ fn sent(flow: &mut Flow) -> Vec<Vec<u8>> {
 /// Passes a frame to a receiver and returns its response.
 fn receive(flow: &mut Flow, receiver: usize, frame: &[u8]) -> Vec<u8> {
     let mut output = Vec::new();
-    let packet = Frame::split(frame).unwrap().unwrap().decode().unwrap();
+    let packet = Frame::split(frame).unwrap().unwrap().decode(Protocol::V311).unwrap();
     flow.on_packet(Role::Receiver(receiver), packet, &mut output).unwrap();
     output
 }
@@ -151,4 +154,43 @@ fn a_late_message_is_stamped_with_its_due_time() {
         rest = &rest[frame.bytes.len()..];
     }
     assert!(sent_ns.windows(2).all(|pair| pair[1] - pair[0] == 1_000_000), "{sent_ns:?}");
+}
+
+#[test]
+fn a_batch_is_sent_when_the_window_has_room_for_all_of_it() {
+    let plan = Plan { batch: 3, protocol: Protocol::V5, ..plan(Pace::Acknowledged, 1, QoS::AtLeastOnce, 1) };
+    let mut flow = Flow::new(&Plan { window: 4, ..plan }).unwrap();
+    flow.remaining = 5;
+    let frames = sent(&mut flow);
+    assert_eq!((frames.len(), flow.counts.published, flow.counts.unacknowledged), (1, 3, 1));
+    let Packet::Publish(batch) = Frame::split(&frames[0]).unwrap().unwrap().decode(Protocol::V5).unwrap() else {
+        panic!("no PUBLISH");
+    };
+    assert_eq!(batch.topic, b"$batch");
+    let mut rest = batch.payload;
+    while let Some(frame) = Frame::split(rest).unwrap() {
+        let mut output = Vec::new();
+        flow.on_packet(Role::Receiver(0), frame.decode(Protocol::V5).unwrap(), &mut output).unwrap();
+        rest = &rest[frame.bytes.len()..];
+    }
+    assert_eq!((flow.counts.delivered, flow.tally()), (3, Tally::default()));
+    // The last two are a batch, too.
+    flow.publish(0, &mut Vec::new()).unwrap();
+    assert_eq!((flow.counts.published, flow.counts.unacknowledged), (5, 2));
+}
+
+#[test]
+fn a_message_is_refused_when_it_comes_for_the_first_time() {
+    let plan = Plan { refuses: true, protocol: Protocol::V5, ..plan(Pace::Acknowledged, 2, QoS::AtLeastOnce, 1) };
+    let mut flow = Flow::new(&plan).unwrap();
+    flow.remaining = 2;
+    let frames = sent(&mut flow);
+    let mut answers = Vec::new();
+    for frame in frames.iter().chain(&frames) {
+        let packet = Frame::split(frame).unwrap().unwrap().decode(Protocol::V5).unwrap();
+        let before = answers.len();
+        flow.on_packet(Role::Receiver(0), packet, &mut answers).unwrap();
+        assert_eq!(answers.len() - before, if flow.counts.delivered == 0 { 5 } else { 4 });
+    }
+    assert_eq!((flow.counts.refused, flow.counts.delivered, flow.tally()), (2, 2, Tally::default()));
 }

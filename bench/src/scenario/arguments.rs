@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::packet::Protocol;
 use crate::transport::Transport;
 
 /// A scenario and its parameters.
@@ -19,7 +20,7 @@ pub(crate) struct ScenarioArgs {
     /// Publishers; 1 for `fan-out` and `retained`, 10 for `large`, 1,000 devices for `mixed`, else 50
     #[arg(long, visible_aliases = ["pairs", "devices"])]
     pub(crate) publishers: Option<usize>,
-    /// Subscribers of `fan-out` (1,000), members of `shared` (10), sessions of `wildcards` and `subscriptions` (100),
+    /// Subscribers of `fan-out` (1,000) and `stream-replay` (1), members of `shared` (10), sessions of `wildcards` and `subscriptions` (100),
     /// Client Identifiers of `takeovers` (1,000), subscribers of `flood` with a topic each (one for each publisher)
     #[arg(long, visible_alias = "identifiers")]
     pub(crate) subscribers: Option<usize>,
@@ -32,7 +33,7 @@ pub(crate) struct ScenarioArgs {
     pub(crate) window: Option<usize>,
     /// Filters of `wildcards` (1,000) and `subscriptions` (100,000), topics of `topics` (10,000), `fan-out` (1), `fan-in`
     /// and `shared` (one for each publisher), messages of `retained` (10,000) and `offline` (50,000), connections of
-    /// `idle`, `connects` and `takeovers` (10,000)
+    /// `idle`, `connects` and `takeovers` (10,000), messages of `stream-replay` (200,000) and `parked` (10,000)
     #[arg(long)]
     pub(crate) count: Option<usize>,
     /// Further members of `shared`, with durable sessions, that disconnect before the measurement
@@ -44,6 +45,18 @@ pub(crate) struct ScenarioArgs {
     /// Subscribe, or connect, with sessions that outlive their connection
     #[arg(long)]
     pub(crate) durable: bool,
+    /// Subscribe to this stream of the broker, instead of to the topics themselves
+    #[arg(long)]
+    pub(crate) stream: Option<String>,
+    /// Before each replay of `stream-replay`, drop the stream's files from the page cache, and measure how fast they can be read
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// Publish so many messages in each batch; at QoS 1 and 2 of MQTT 5.0
+    #[arg(long, default_value_t = 1)]
+    pub(crate) batch: usize,
+    /// The version of MQTT
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) protocol: Protocol,
     /// The transport that carries MQTT
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: Transport,
@@ -74,6 +87,10 @@ pub(crate) enum Scenario {
     Retained,
     /// Messages queued for offline sessions, drained when they reconnect
     Offline,
+    /// Messages of a stream, replayed to new subscribers
+    StreamReplay,
+    /// Messages that durable sessions refuse when they come for the first time, and accept when they come again
+    Parked,
     /// Publishers at QoS 0 that never wait, each with one or more subscribers to a topic of their own; losses are
     /// counted and permitted
     Flood,
@@ -96,7 +113,7 @@ impl ScenarioArgs {
     pub(crate) fn qos_needed(&self) -> u8 {
         let at_least = match self.scenario {
             Scenario::Mixed => 2,
-            Scenario::Offline | Scenario::Retained => 1,
+            Scenario::Offline | Scenario::Retained | Scenario::StreamReplay | Scenario::Parked => 1,
             Scenario::Pairs
             | Scenario::FanOut
             | Scenario::FanIn
@@ -115,6 +132,7 @@ impl ScenarioArgs {
 
     /// Whether a durable broker stores messages or sessions in this scenario.
     pub(crate) const fn is_stored(&self) -> bool {
-        self.durable || matches!(self.scenario, Scenario::Offline | Scenario::Mixed)
+        self.durable
+            || matches!(self.scenario, Scenario::Offline | Scenario::Mixed | Scenario::StreamReplay | Scenario::Parked)
     }
 }

@@ -6,12 +6,12 @@ use anyhow::{Context, Result, bail};
 
 use super::arguments::{Scenario, ScenarioArgs};
 use crate::mixed;
-use crate::packet::{QoS, Retain, SessionKind};
+use crate::packet::{Protocol, QoS, Retain, SessionKind};
 use crate::plan::{self, Pace, Plan};
 use crate::stamp::Stamp;
 
 /// The arguments with the defaults of their scenario.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Parameters {
     pub(super) scenario: Scenario,
     qos: QoS,
@@ -26,6 +26,10 @@ pub(crate) struct Parameters {
     pub(super) away: usize,
     rate: Option<f64>,
     pub(super) durable: bool,
+    pub(super) stream: Option<String>,
+    pub(super) cold: bool,
+    batch: usize,
+    protocol: Protocol,
     pub(super) seconds: f64,
     pub(super) messages: Option<u64>,
     pub(super) run: u32,
@@ -39,6 +43,7 @@ impl Parameters {
         let one_topic_each = matches!(args.scenario, Scenario::FanIn | Scenario::Shared);
         // In a flood, each publisher has one subscriber unless there are more.
         let subscribers = if args.scenario == Scenario::Flood { publishers } else { defaults.subscribers };
+        let replays = args.scenario == Scenario::StreamReplay;
         let parameters = Self {
             scenario: args.scenario,
             qos: QoS::from_bits(args.qos.unwrap_or(defaults.qos)).context("QoS is 0, 1 or 2")?,
@@ -51,6 +56,11 @@ impl Parameters {
             away: args.away,
             rate: args.rate,
             durable: args.durable,
+            stream: args.stream.clone().or_else(|| replays.then(|| STREAM.to_owned())),
+            cold: args.cold,
+            batch: args.batch,
+            // A message is refused in MQTT 5.0 alone.
+            protocol: if args.scenario == Scenario::Parked { Protocol::V5 } else { args.protocol },
             seconds: args.seconds,
             messages: args.messages,
             run: run_number(pid),
@@ -66,9 +76,9 @@ impl Parameters {
         if !(1..=WINDOW_MAX).contains(&self.window) {
             bail!("--window must be from 1 to {WINDOW_MAX}");
         }
-        let counts = [self.publishers, self.subscribers, self.receivers, self.count];
+        let counts = [self.publishers, self.subscribers, self.receivers, self.count, self.batch];
         if counts.contains(&0) || self.messages == Some(0) {
-            bail!("--publishers, --subscribers, --receivers, --count and --messages must be at least 1");
+            bail!("--publishers, --subscribers, --receivers, --count, --batch and --messages must be at least 1");
         }
         if self.receivers > 1 && self.scenario != Scenario::Offline {
             bail!("--receivers is only for `offline`");
@@ -79,7 +89,8 @@ impl Parameters {
         if self.rate.is_some_and(|rate| !(1.0..=RATE_MAX).contains(&rate)) {
             bail!("--rate must be from 1 to {RATE_MAX}");
         }
-        let kept = matches!(self.scenario, Scenario::Offline | Scenario::Retained);
+        let kept =
+            matches!(self.scenario, Scenario::Offline | Scenario::Retained | Scenario::StreamReplay | Scenario::Parked);
         let connects = matches!(self.scenario, Scenario::Connects | Scenario::Takeovers);
         let still = matches!(self.scenario, Scenario::Idle | Scenario::Subscriptions);
         if self.rate.is_some() && (kept || still || connects || self.scenario == Scenario::Flood) {
@@ -91,7 +102,26 @@ impl Parameters {
         if self.away > 0 && self.scenario != Scenario::Shared {
             bail!("--away is only for `shared`");
         }
+        self.check_stream()?;
         self.check_scenario()
+    }
+
+    fn check_stream(&self) -> Result<()> {
+        let batches = self.batch > 1;
+        let waits = matches!(self.pace(), Pace::EachDelivered | Pace::AllDelivered | Pace::Acknowledged);
+        if batches && (self.qos == QoS::AtMostOnce || self.protocol != Protocol::V5 || !waits) {
+            bail!("--batch requires --qos 1 or 2 and --protocol 5.0, and publishers that wait for their messages");
+        }
+        if batches && self.window < self.batch {
+            bail!("--window must be at least a batch");
+        }
+        if self.stream.is_some() && (self.qos == QoS::ExactlyOnce || self.durable) {
+            bail!("--stream requires QoS 0 or 1, and sessions that end with their connections");
+        }
+        if self.cold && self.scenario != Scenario::StreamReplay {
+            bail!("--cold is only for `stream-replay`");
+        }
+        Ok(())
     }
 
     fn check_scenario(&self) -> Result<()> {
@@ -105,6 +135,7 @@ impl Parameters {
             Scenario::Topics | Scenario::FanIn | Scenario::Shared if count < publishers => {
                 "--count must be at least a topic for each publisher"
             }
+            Scenario::Parked if qos != QoS::AtLeastOnce => "`parked` requires QoS 1",
             Scenario::Flood if subscribers < publishers => "`flood` needs a subscriber for each publisher",
             Scenario::Wildcards if subscribers < 3 || count < 3 => "`wildcards` needs at least 3 filters in 3 sessions",
             Scenario::Pairs
@@ -115,12 +146,14 @@ impl Parameters {
             | Scenario::Wildcards
             | Scenario::Retained
             | Scenario::Offline
+            | Scenario::StreamReplay
             | Scenario::Flood
             | Scenario::Idle
             | Scenario::Connects
             | Scenario::Takeovers
             | Scenario::Subscriptions
             | Scenario::Large
+            | Scenario::Parked
             | Scenario::Mixed => return Ok(()),
         };
         bail!(complaint)
@@ -141,17 +174,26 @@ impl Parameters {
             Scenario::Subscriptions => plan::subscriptions(run, count, subscribers),
             Scenario::Idle | Scenario::Connects | Scenario::Takeovers => (Vec::new(), Vec::new()),
             Scenario::Flood => plan::pairs(run, subscribers),
-            Scenario::Pairs | Scenario::Offline | Scenario::Large => plan::pairs(run, publishers),
+            Scenario::StreamReplay => plan::fan_out(run, publishers, subscribers),
+            Scenario::Pairs | Scenario::Offline | Scenario::Parked | Scenario::Large => plan::pairs(run, publishers),
             Scenario::Mixed => return self.mixed_plan(),
         };
         // At QoS 1 or 2 the message is acknowledged, so the replay begins when all messages are stored.
-        let publish_qos = if keeps { self.qos.max(QoS::AtLeastOnce) } else { self.qos };
+        let replays = self.scenario == Scenario::StreamReplay;
+        let publish_qos = if keeps || replays { self.qos.max(QoS::AtLeastOnce) } else { self.qos };
         streams.iter_mut().for_each(|stream| stream.qos = publish_qos);
         let online = receivers.len() - self.away.min(receivers.len());
         for (number, receiver) in receivers.iter_mut().enumerate() {
             receiver.qos = self.qos;
-            let durable = self.durable || self.scenario == Scenario::Offline || number >= online;
+            let outlives = matches!(self.scenario, Scenario::Offline | Scenario::Parked);
+            let durable = self.durable || outlives || number >= online;
             receiver.session = if durable { SessionKind::Durable } else { SessionKind::Clean };
+            if let Some(stream) = &self.stream {
+                for filter in &mut receiver.filters {
+                    *filter =
+                        if replays { format!("$stream/{stream}@earliest") } else { plan::in_stream(filter, stream) };
+                }
+            }
         }
         let publishers = plan::distribute(streams.len(), if keeps || self.receivers > 1 { 1 } else { publishers });
         Plan {
@@ -160,6 +202,9 @@ impl Parameters {
             payload_len: self.payload,
             pace: self.pace(),
             window: self.window,
+            batch: self.batch,
+            refuses: self.scenario == Scenario::Parked,
+            protocol: self.protocol,
             streams,
             publishers,
             receivers,
@@ -185,6 +230,9 @@ impl Parameters {
             payload_len: self.payload,
             pace: self.pace(),
             window: self.window,
+            batch: 1,
+            refuses: false,
+            protocol: self.protocol,
             streams,
             publishers,
             receivers,
@@ -198,7 +246,7 @@ impl Parameters {
         match self.scenario {
             Scenario::Flood => Pace::Unbounded,
             Scenario::FanOut => Pace::AllDelivered,
-            Scenario::Retained | Scenario::Offline => Pace::Acknowledged,
+            Scenario::Retained | Scenario::Offline | Scenario::StreamReplay | Scenario::Parked => Pace::Acknowledged,
             Scenario::Pairs
             | Scenario::FanIn
             | Scenario::Shared
@@ -240,6 +288,8 @@ impl Defaults {
             Scenario::Wildcards => Self { subscribers: 100, count: 1_000, ..usual },
             Scenario::Subscriptions => Self { subscribers: 100, count: 100_000, ..usual },
             Scenario::Retained => Self { publishers: 1, ..usual },
+            Scenario::StreamReplay => Self { subscribers: 1, count: 200_000, ..usual },
+            Scenario::Parked => Self { qos: 1, ..usual },
             Scenario::Offline => Self { qos: 1, window: 20, count: 50_000, ..usual },
             Scenario::Large => Self { payload: 65_536, publishers: 10, window: 4, ..usual },
             Scenario::Mixed => Self { publishers: 1_000, window: 1, ..usual },
@@ -262,6 +312,8 @@ fn run_number(broker_pid: u32) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
+/// The stream in the configuration of the brokers that are compared.
+const STREAM: &str = "bench";
 /// Maximum payload in bytes, which bounds the generator's buffers.
 const PAYLOAD_MAX: usize = 16 << 20;
 /// Half of all Packet Identifiers, so that a free one is found quickly.

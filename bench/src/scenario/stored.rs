@@ -82,16 +82,50 @@ pub(super) fn run_offline(parameters: &Parameters, target: &Target) -> Result<Re
     Ok(report)
 }
 
+/// Messages that are refused when they come for the first time, and accepted when they come again.
+pub(super) fn run_parked(parameters: &Parameters, target: &Target) -> Result<Report> {
+    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let connections = traffic.connect_subscribers()?;
+    traffic.connect_publishers()?;
+    process::reset_peak(target.pid);
+    let before = process::memory(target.pid)?;
+    let count = parameters.count as u64;
+    let started = clock::now();
+    let meter = Meter::start(target.pid)?;
+    let intake = store(&mut traffic, parameters.count, target)?;
+    if traffic.settle(|counts| counts.refused == count)? != Settled::Done {
+        bail!("{} of {count} messages came", traffic.flow.counts.refused);
+    }
+    thread::sleep(ACKNOWLEDGEMENT_WAIT);
+    let refused_cpu = meter.read()?.broker_cpu;
+    let parked = process::memory(target.pid)?;
+    traffic.settle(|counts| counts.owed == 0)?;
+    let flowed = traffic.last_packet - started;
+    thread::sleep(ACKNOWLEDGEMENT_WAIT);
+    let usage = meter.read()?;
+
+    let counts = traffic.flow.counts;
+    let mut report = Report::new(Guarantee::AnyOrder, traffic.flow.tally());
+    report.add_flow(counts.published, counts.delivered, flowed);
+    report.add_usage(counts.delivered, usage);
+    report.add("refused_cpu_us_per_message", refused_cpu.as_secs_f64() * 1e6 / count as f64);
+    report.add("rss_bytes_per_parked", parked.resident.saturating_sub(before.resident) as f64 / count as f64);
+    report.add_memory(process::memory(target.pid)?);
+    intake.add_to(&mut report);
+    traffic.forget_sessions(&connections)?;
+    Ok(report)
+}
+
 /// The cost of accepting the messages.
 #[derive(Debug, Clone, Copy)]
-struct Intake {
+pub(super) struct Intake {
     cpu_us_per_message: f64,
     load_cpu_us_per_message: f64,
     messages_per_second: f64,
 }
 
 impl Intake {
-    fn add_to(&self, report: &mut Report) {
+    pub(super) fn add_to(&self, report: &mut Report) {
         report.add("intake_cpu_us_per_message", self.cpu_us_per_message);
         report.add("intake_load_cpu_us_per_message", self.load_cpu_us_per_message);
         report.add("intake_messages_per_second", self.messages_per_second);
@@ -99,7 +133,7 @@ impl Intake {
 }
 
 /// Publishes, and waits until all messages are acknowledged.
-fn store(traffic: &mut Traffic, count: usize, target: &Target) -> Result<Intake> {
+pub(super) fn store(traffic: &mut Traffic, count: usize, target: &Target) -> Result<Intake> {
     let started = clock::now();
     let meter = Meter::start(target.pid)?;
     traffic.flow.remaining = count as u64;

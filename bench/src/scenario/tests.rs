@@ -125,6 +125,16 @@ fn invalid_parameters_are_refused() {
         "topics --count 3",
         "shared --count 3",
         "pairs --away 1",
+        "pairs --batch 0",
+        "pairs --qos 1 --batch 10",
+        "pairs --batch 10 --protocol 5.0",
+        "pairs --qos 1 --batch 100 --window 10 --protocol 5.0",
+        "flood --batch 10 --protocol 5.0",
+        "pairs --qos 2 --stream bench",
+        "pairs --durable --stream bench",
+        "stream-replay --qos 2",
+        "pairs --cold",
+        "parked --qos 0",
     ] {
         assert!(args(text).connections().is_err(), "{text}");
     }
