@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::entry::decode;
-use super::format::BATCH_HEADER_BYTES;
+use super::entry::Decoded;
 use super::keys::NUMBERED;
 use super::pending::Batch;
 
@@ -19,6 +18,8 @@ pub(super) struct Backlog {
 #[derive(Default)]
 struct State {
     chunks: VecDeque<Chunk>,
+    /// An empty one with room, for the next commit.
+    spare: Option<Chunk>,
     closed: bool,
 }
 
@@ -62,6 +63,25 @@ impl Backlog {
         self.lock().chunks.push_front(chunk);
     }
 
+    /// An empty chunk with room for the messages of these batches.
+    pub(super) fn chunk_for<'a>(&self, batches: impl Iterator<Item = &'a Batch>) -> Chunk {
+        let mut chunk = self.lock().spare.take().unwrap_or_default();
+        let sizes = batches.map(|batch| (batch.bytes.len(), batch.entries as usize));
+        let (bytes, entries) = sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
+        chunk.bytes.reserve(bytes);
+        chunk.messages.reserve(entries);
+        chunk
+    }
+
+    /// Takes back a chunk whose messages are written: fresh memory would cost page faults in each commit.
+    pub(super) fn recycle(&self, mut chunk: Chunk) {
+        if chunk.bytes.capacity() + chunk.messages.capacity() * size_of::<Message>() <= SPARE_BYTES_MAX {
+            chunk.bytes.clear();
+            chunk.messages.clear();
+            self.lock().spare = Some(chunk);
+        }
+    }
+
     /// No chunk will be added any more.
     pub(super) fn close(&self) {
         self.lock().closed = true;
@@ -79,29 +99,24 @@ impl Backlog {
 }
 
 impl Chunk {
-    /// The messages of streams in these batches.
-    pub(super) fn of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Self {
-        let mut chunk = Self::default();
-        for batch in batches {
-            let mut at = BATCH_HEADER_BYTES;
-            for _ in 0..batch.entries {
-                let Some(entry) = batch.bytes.get(at..).and_then(decode) else { break };
-                at += entry.length;
-                let from = chunk.bytes.len();
-                for (put, key) in entry.puts.iter().enumerate().filter(|(_, key)| key.kind == NUMBERED) {
-                    if chunk.bytes.len() == from {
-                        chunk.bytes.extend_from_slice(entry.body);
-                    }
-                    let (timestamp, to) = (timestamp(entry.part(put)), from + entry.body.len());
-                    chunk.messages.push(Message { group: key.group, sequence: key.id, timestamp, from, to });
-                }
+    /// Adds the message of an entry, if it is of streams.
+    pub(super) fn add(&mut self, entry: &Decoded<'_>) {
+        let from = self.bytes.len();
+        for (put, key) in entry.puts.iter().enumerate().filter(|(_, key)| key.kind == NUMBERED) {
+            if self.bytes.len() == from {
+                self.bytes.extend_from_slice(entry.body);
             }
+            let (timestamp, to) = (timestamp(entry.part(put)), from + entry.body.len());
+            self.messages.push(Message { group: key.group, sequence: key.id, timestamp, from, to });
         }
+    }
+
+    /// Orders the messages by stream.
+    pub(super) fn finish(&mut self) {
         // Few chunks have several streams. The sort is stable, and the sequences of each stream ascend.
-        if !chunk.messages.is_sorted_by_key(|message| message.group) {
-            chunk.messages.sort_by_key(|message| message.group);
+        if !self.messages.is_sorted_by_key(|message| message.group) {
+            self.messages.sort_by_key(|message| message.group);
         }
-        chunk
     }
 
     /// The messages of each stream, with its group.
@@ -124,4 +139,58 @@ impl Chunk {
 /// The timestamp in the part of a numbered key: milliseconds since the Unix epoch. A later version may append to the part.
 pub(super) fn timestamp(part: &[u8]) -> u64 {
     part.first_chunk().copied().map(u64::from_le_bytes).unwrap_or_default()
+}
+
+/// The memory of a chunk that is kept for the next commit.
+const SPARE_BYTES_MAX: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Entry, Numbered, Room, decode, encode_numbered};
+    use super::super::keys::Key;
+    use super::super::level::Level;
+    use super::*;
+
+    fn encoded(body: &[u8], streams: &[(u64, u64)]) -> Vec<u8> {
+        let puts = [Key { group: 1, kind: 2, id: 3 }];
+        let (level, room) = (Level::PowerLoss, Room::Ordinary);
+        let entry = Entry { body, puts: &puts, parts: &[], deletes: &[], ends: None, level, room };
+        let part = 77_u64.to_le_bytes();
+        let numbered: Vec<_> = streams.iter().map(|(group, _)| Numbered { group: *group, part: &part }).collect();
+        let mut encoded = encode_numbered(&entry, &numbered).unwrap();
+        encoded.set_numbers(&streams.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+        let mut batch = Batch::new(Vec::new());
+        let from = batch.bytes.len();
+        batch.add(&encoded, body);
+        batch.bytes.split_off(from)
+    }
+
+    #[test]
+    fn a_chunk_has_the_messages_of_each_stream_in_order_also_if_its_memory_was_used_before() {
+        let (one, two) = (1 << 63 | 1, 1 << 63 | 2);
+        let backlog = Backlog::default();
+        for _ in 0..3 {
+            let mut chunk = backlog.chunk_for([].into_iter());
+            for entry in [
+                encoded(b"first", &[(two, 5)]),
+                encoded(b"none", &[]),
+                encoded(b"both", &[(one, 9), (two, 6)]),
+                encoded(b"", &[(one, 10)]),
+            ] {
+                chunk.add(&decode(&entry).unwrap());
+            }
+            chunk.finish();
+            let streams: Vec<_> = chunk
+                .streams()
+                .map(|(group, messages)| {
+                    let messages = messages.iter().map(|message| (message.sequence, chunk.body(message)));
+                    (group, messages.collect::<Vec<_>>())
+                })
+                .collect();
+            let expected = [(one, vec![(9, &b"both"[..]), (10, b"")]), (two, vec![(5, b"first"), (6, b"both")])];
+            assert_eq!(streams, expected);
+            assert!(chunk.messages.iter().all(|message| message.timestamp == 77));
+            backlog.recycle(chunk);
+        }
+    }
 }

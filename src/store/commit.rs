@@ -239,11 +239,15 @@ impl Committer {
         log.unreadable_segment = reclaim.unreadable();
         log.entries += batches.iter().map(|batch| u64::from(batch.entries)).sum::<u64>();
         drop(log);
-        for (batch, written) in batches.iter().zip(written) {
-            apply(&mut self.shared.log().index, batch, written);
+        let originals = batches.iter().skip(taken.copies);
+        let mut chunk = taken.has_numbered.then(|| self.shared.streams.backlog.chunk_for(originals));
+        for ((number, batch), written) in batches.iter().enumerate().zip(written) {
+            let chunk = chunk.as_mut().filter(|_| number >= taken.copies);
+            apply(&mut self.shared.log().index, batch, written, chunk);
         }
-        if taken.has_numbered {
-            self.keep(Chunk::of(batches.iter().skip(taken.copies)));
+        if let Some(mut chunk) = chunk {
+            chunk.finish();
+            self.keep(chunk);
         }
         Ok(None)
     }
@@ -291,8 +295,8 @@ impl Drop for Committer {
     }
 }
 
-/// Applies the entries of a batch to the index.
-fn apply(index: &mut Index, batch: &Batch, written: Written) {
+/// Applies the entries of a batch to the index, and adds their messages of streams to the chunk.
+fn apply(index: &mut Index, batch: &Batch, written: Written, mut chunk: Option<&mut Chunk>) {
     index.add_bytes(written.segment, written.bytes);
     let mut at = BATCH_HEADER_BYTES;
     for _ in 0..batch.entries {
@@ -302,6 +306,9 @@ fn apply(index: &mut Index, batch: &Batch, written: Written) {
             unreachable!("encoded entries can be decoded, and offsets fit 32 bits")
         };
         index.apply(&entry, written.segment, offset);
+        if let Some(chunk) = &mut chunk {
+            chunk.add(&entry);
+        }
         at += entry.length;
     }
 }

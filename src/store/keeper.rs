@@ -81,7 +81,11 @@ impl StreamKeeper {
         }
         let Some(chunk) = self.shared.streams.backlog.take(patience) else { return Progress::Idle };
         match self.write_chunk(&chunk) {
-            Ok(()) => self.written(chunk.bytes()),
+            Ok(()) => {
+                let bytes = chunk.bytes();
+                self.shared.streams.backlog.recycle(chunk);
+                self.written(bytes)
+            }
             Err(error) => {
                 if Shortage::of(&error).is_some() {
                     self.shared.streams.backlog.put_back(chunk);

@@ -19,7 +19,7 @@ use crate::server::error::ServerError;
 use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
-use crate::server::store::append::append;
+use crate::server::store::append::{TurnTime, append};
 use crate::server::store::progress::Progress;
 use crate::server::store::stream_progress::StreamProgress;
 use crate::server::store::stream_readers::Readers;
@@ -49,6 +49,7 @@ pub(in crate::server) struct StoreHandle {
     stable: Option<Ticket>,
     /// The highest urgency of the records of this turn; `None` without records.
     unannounced: Option<Urgency>,
+    accepted: TurnTime,
     /// Records of this turn that were not passed to the store yet.
     pending: Option<Pending>,
     /// The states that the shard knows.
@@ -84,6 +85,7 @@ impl StoreHandle {
             failures,
             stable: None,
             unannounced: None,
+            accepted: TurnTime::default(),
             pending: None,
             shortage: None,
             was_congested: false,
@@ -131,7 +133,7 @@ impl StoreHandle {
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
         let parts = bytes.parts.list();
         let entry = Entry { body, puts: &puts, parts: &parts, deletes: &deletes, ends, level, room };
-        match append(store, (self.source, ticket.0, urgency), &entry, &bytes.streams) {
+        match append(store, (self.source, ticket.0, urgency), &entry, &bytes.streams, &self.accepted) {
             Ok(sequences) => return sequences,
             Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge | Refused::NoStream)) => {
@@ -150,6 +152,7 @@ impl StoreHandle {
     /// Passes the rest of the turn's records to the store, and requests a commit of all of them.
     pub(in crate::server) fn end_turn(&mut self) {
         self.gather_pending();
+        self.accepted.end_turn();
         if let (Some(store), Some(urgency)) = (&self.store, self.unannounced.take()) {
             store.announce(urgency);
         }

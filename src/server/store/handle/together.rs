@@ -35,7 +35,7 @@ impl StoreHandle {
             })
             .collect();
         let streams = encoded.iter().map(|bytes| &*bytes.streams);
-        match append_together(store, (self.source, ticket.0, Urgency::Awaited), &entries, streams) {
+        match append_together(store, (self.source, ticket.0, Urgency::Awaited), &entries, streams, &self.accepted) {
             Ok(sequences) => records.iter().zip(&sequences).for_each(|(record, sequences)| record.appended(sequences)),
             Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge | Refused::NoStream)) => {
