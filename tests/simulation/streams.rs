@@ -119,7 +119,7 @@ impl World {
             let topic = TopicFilter::new(topic.into()).unwrap();
             let (name, created, bounds) = (name.into(), self.now, StreamBounds::default());
             self.log.now = self.now;
-            self.log.append_definition(&StreamDefinition { number, name, topic, created, bounds });
+            self.log.append_definition(&StreamDefinition { number, name, topic, created, bounds, key: None });
         }
         self.sync_soon();
     }

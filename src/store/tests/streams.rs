@@ -520,9 +520,7 @@ fn a_stream_is_removed_whole_or_not_at_all_by_a_crash_at_every_step() {
             let options = small();
             let hooks_disk = disk.clone();
             let hooks = Hooks {
-                stream_disk: Box::new(move |number| {
-                    Ok(Arc::new(Below(hooks_disk.clone(), format!("streams/{number}/"))))
-                }),
+                stream_disk: Box::new(move |number| Ok(Arc::new(hooks_disk.directory(&format!("streams/{number}"))))),
                 stream_numbers: Box::new(|| Ok(vec![1, 2])),
                 ..Hooks::default()
             };
