@@ -92,6 +92,7 @@ pub use persistence::record::{
 pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use persistence::stream_definition::{StreamBounds, StreamDefinition};
+pub use persistence::stream_group::{GroupPosition, StreamGroup};
 pub use persistence::version_1::upgrade_record;
 pub use publish::sampled_message::SampledMessage;
 pub use publish::sys::is_reserved;
@@ -111,7 +112,10 @@ pub use report::{
 pub use retained::source::CurrentRights;
 pub use settings::{AutoSubscription, QueueOverflow, Settings};
 pub use shard::Shard;
+pub use streams::groups::dispatch::GroupDispatch;
+pub use streams::groups::query::{GroupAnswer, GroupQuery, GroupView};
 pub use streams::number::StreamNumber;
+pub use streams::offset::InvalidOffset;
 pub use streams::read::{StreamChunk, StreamCursorId, StreamReadError, StreamRequest};
 pub use streams::start::StreamStart;
 pub use streams::table::{Stream, StreamTable, TopicStreams, TrimmedOffset};

@@ -22,10 +22,19 @@ impl Server {
     ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
         let Recovered {
-            sessions, retained, retained_gone, deduplicated, mut delayed, mut orphans, dead_letters, ..
+            sessions,
+            retained,
+            retained_gone,
+            deduplicated,
+            mut delayed,
+            mut orphans,
+            dead_letters,
+            groups,
+            ..
         } = recovered;
         self.shared.set_streams(self.streams.table());
         self.streams.begin(&self.shared, &self.mailboxes);
+        self.shared.restore_groups(groups);
         self.shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let keys = keys.chain(dead_letters.iter().map(|(_, letter)| letter.session));

@@ -107,11 +107,24 @@ impl Lab {
     pub(crate) fn keep_stream(&mut self, topic: &'static str) {
         let (number, topic) = (StreamNumber(1), TopicFilter::new(topic.into()).unwrap());
         let trimmed_offset = TrimmedOffset::default();
-        self.streams = StreamTable::new([Stream { number, name: "kept".into(), topic, is_open: true, trimmed_offset }]);
+        self.streams = StreamTable::new([Stream {
+            number,
+            name: "kept".into(),
+            topic,
+            is_open: true,
+            trimmed_offset,
+            group_dispatch: Default::default(),
+        }]);
         self.log.open_stream();
         let shared = new_shared(self.shards.len());
         shared.set_streams(self.streams.clone());
         self.shards = new_shards(self.shards.len(), &self.settings, &shared);
+        self.shared = shared;
+    }
+
+    /// The names of the groups of subscribers of that stream.
+    pub(crate) fn groups(&self) -> Vec<String> {
+        self.shared.groups_of(StreamNumber(1)).iter().map(|group| group.name.to_string()).collect()
     }
 
     pub(crate) fn fail(&self, text: &str) -> ! {
@@ -373,13 +386,15 @@ impl Lab {
     fn restart(&mut self, recovered: Recovered) {
         let shards = self.shards.len();
         let shared = new_shared(shards);
-        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, .. } =
-            recovered;
+        let Recovered {
+            sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, groups, ..
+        } = recovered;
         shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let too_many = shared.restore(retained, retained_gone, keys);
         assert!(too_many.is_empty());
         shared.set_streams(self.streams.clone());
+        shared.restore_groups(groups);
         shared.restore_dead_letters(dead_letters);
         self.shards = new_shards(shards, &self.settings, &shared);
         self.shared = shared;

@@ -63,6 +63,8 @@ impl Store {
             Record::Redelivery { .. }
             | Record::RedeliveryRemoved { .. }
             | Record::DeadLettersRemoved { .. }
+            | Record::GroupStored { .. }
+            | Record::GroupRemoved { .. }
             | Record::SessionDetached { .. }
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }

@@ -35,6 +35,7 @@ impl RecordKey {
     pub(in crate::broker) const DELAYED: u8 = 18;
     pub(in crate::broker) const RETAINED_DELETION: u8 = 19;
     pub(in crate::broker) const DEAD_LETTER: u8 = 24;
+    pub(in crate::broker) const STREAM_GROUP: u8 = 25;
 
     /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
     pub(in crate::broker) const fn is_known(&self) -> bool {
@@ -45,6 +46,7 @@ impl RecordKey {
                 | Self::DELAYED
                 | Self::RETAINED_DELETION
                 | Self::DEAD_LETTER
+                | Self::STREAM_GROUP
         )
     }
 
@@ -64,7 +66,7 @@ impl RecordKey {
             | Self::CLOCK
             | Self::DELAYED
             | Self::DEAD_LETTER => self.group == Self::NO_SESSION && self.id <= NUMBER_MAX,
-            Self::STREAM | Self::STREAM_MESSAGE => {
+            Self::STREAM | Self::STREAM_MESSAGE | Self::STREAM_GROUP => {
                 StreamNumber::of_group(self.group).is_some() && self.id <= NUMBER_MAX
             }
             _ => has_session,
@@ -102,6 +104,11 @@ impl RecordKey {
 
     pub(in crate::broker) const fn stream(number: StreamNumber) -> Self {
         Self { group: number.group(), kind: Self::STREAM, id: 0 }
+    }
+
+    /// A group of subscribers of a stream.
+    pub(in crate::broker) const fn stream_group(stream: StreamNumber, number: u64) -> Self {
+        Self { group: stream.group(), kind: Self::STREAM_GROUP, id: number }
     }
 
     pub(in crate::broker) const fn dead_letter(number: u64) -> Self {

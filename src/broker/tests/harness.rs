@@ -22,8 +22,9 @@ use crate::broker::streams::number::StreamNumber;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, CurrentRights, DelayedBatch,
-    Durability, Event, Fetch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered, Recovery, Report,
-    SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, StreamRequest, Ticket, User, VerifiedUser,
+    Durability, Event, Fetch, GroupDispatch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered,
+    Recovery, Report, SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, StreamRequest, StreamTable,
+    Ticket, User, VerifiedUser,
 };
 use crate::codec::{
     AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket,
@@ -71,6 +72,8 @@ pub(super) struct Harness {
     /// Pending reads of streams, with their shard.
     pub(super) stream_reads: VecDeque<(usize, StreamRequest)>,
     pub(super) streams: FakeStreams,
+    /// How the streams that are made distribute messages in groups.
+    pub(super) group_dispatch: GroupDispatch,
     generations: u32,
     /// The number of queries that a test has sent.
     pub(super) queries: u64,
@@ -180,6 +183,7 @@ impl Harness {
             delayed: VecDeque::new(),
             stream_reads: VecDeque::new(),
             streams: FakeStreams::default(),
+            group_dispatch: GroupDispatch::default(),
             generations: 0,
             queries: 0,
             address: None,
@@ -201,7 +205,13 @@ impl Harness {
         next.records = self.records[..records].to_vec();
         let mut recovered = recovered(&next.records);
         prepare(&mut recovered);
-        let Recovered { sessions, retained, retained_gone, unreadable, orphans, delayed, dead_letters, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, unreadable, orphans, delayed, dead_letters, groups, .. } =
+            recovered;
+        let shared = Arc::clone(&next.shards[0].shared);
+        shared.set_streams(StreamTable::clone(&self.shards[0].shared.streams()));
+        next.streams = self.streams.clone();
+        next.streams.publish_all(&shared);
+        shared.restore_groups(groups);
         assert_eq!(unreadable, 0);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
@@ -406,6 +416,11 @@ impl Harness {
         }
     }
 
+    /// Whether messages between shards are undelivered.
+    pub(super) fn is_between(&self) -> bool {
+        !self.between.is_empty()
+    }
+
     /// The number of undelivered messages from one shard to another.
     pub(super) fn in_transit(&self, from: usize, to: usize) -> usize {
         self.between.get(&(from, to)).map_or(0, VecDeque::len)
@@ -598,6 +613,7 @@ impl Harness {
 
     /// Asserts that each subscription to a stream of a connected client has a pending event that continues it.
     fn check_streams(&self, shard: usize) {
+        self.check_groups(shard);
         let Shard { connections, sessions, streams, timers, .. } = &self.shards[shard];
         for connection in connections.iter() {
             let Some(slot) = connection.session() else { continue };

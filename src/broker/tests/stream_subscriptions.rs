@@ -253,7 +253,6 @@ fn refusals_have_words() {
     for (packet, code, words) in [
         (subscribe("$stream/other", Q1), 0x8F, "$stream/other: there is no stream other"),
         (subscribe("$stream/s@seq:3", Q1), 0x83, "$stream/s@seq:3: the oldest message of the stream s is seq:4"),
-        (subscribe("$share/g/$stream/s", Q1), 0x9E, "$share/g/$stream/s: a subscription to a stream cannot be shared"),
         (subscribe_with("$stream/s", no_local), 0x83, "$stream/s: No Local is not available for streams"),
         (
             subscribe_with("$stream/s", as_published),

@@ -5,7 +5,8 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::broker::{
-    RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamNumber, StreamTable, TrimmedOffset,
+    GroupDispatch, RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamNumber, StreamTable,
+    TrimmedOffset,
 };
 use crate::config;
 use crate::server::clock::wall_time;
@@ -96,6 +97,7 @@ impl Streams {
                     config::TrimmedOffset::Refuse => TrimmedOffset::Refuse,
                     config::TrimmedOffset::Oldest => TrimmedOffset::Oldest,
                 },
+                group_dispatch: settings.map(dispatch).unwrap_or_default(),
             }
         }));
         Ok(())
@@ -129,6 +131,14 @@ impl Streams {
         appended.map_err(|source| StreamError::Refused { name, source })?;
         store.announce(Urgency::Awaited);
         Ok(())
+    }
+}
+
+fn dispatch(stream: &config::Stream) -> GroupDispatch {
+    match (stream.group_dispatch, &stream.group_key) {
+        (config::GroupDispatch::RoundRobin, _) => GroupDispatch::RoundRobin,
+        (config::GroupDispatch::HashTopic, _) | (config::GroupDispatch::HashKey, None) => GroupDispatch::HashTopic,
+        (config::GroupDispatch::HashKey, Some(name)) => GroupDispatch::HashKey(name.as_str().into()),
     }
 }
 
