@@ -21,7 +21,7 @@ use std::time::Duration;
 use oncemq::store::{StreamLog, StreamOptions};
 use serde_json::Value;
 use tempfile::TempDir;
-use wire::{Connect, DISCONNECT, PUBACK, Publish, Received, SUBACK, Version, Wire, free_address};
+use wire::{Connect, DISCONNECT, PUBACK, Publish, Received, SUBACK, Version, Wire, acknowledge, free_address};
 
 use deadline::{PATIENCE, wait_for};
 
@@ -411,6 +411,85 @@ fn of_a_stream_with_a_key_the_last_message_of_each_key_is_kept() {
         (0..10).map(last).collect::<Vec<_>>(),
         (0..10).map(|topic| Some(format!("{topic} 29"))).collect::<Vec<_>>()
     );
+}
+
+/// A member of the group `workers` of the stream `orders`.
+fn member(broker: &Broker, client_id: &str) -> Wire {
+    let mut wire = connect(broker.mqtt, client_id).unwrap();
+    wire.send(&Version::V5.subscribe(1, "$share/workers/$stream/orders@earliest", 1));
+    let answer = wire.receive(PATIENCE);
+    assert!(
+        matches!(&answer, Received::Packet(suback) if suback.kind() == SUBACK && suback.reason_code() == 1),
+        "{answer:?}"
+    );
+    wire
+}
+
+/// The next message of a member, and its Packet Identifier; `None`: none comes for a while.
+fn next_message(wire: &mut Wire, within: Duration) -> Option<(String, u16)> {
+    let Received::Packet(packet) = wire.receive(within) else { return None };
+    let publish = Publish::parse(Version::V5, &packet)?;
+    Some((String::from_utf8(publish.payload).unwrap(), publish.packet_id))
+}
+
+#[test]
+fn a_group_gets_all_messages_through_kill_9_and_operators_see_and_set_its_position() {
+    let streams = "[[streams]]\nname = \"orders\"\ntopic = \"orders/#\"\ngroup_dispatch = \"hash-topic\"\n";
+    let mut broker = Broker::start("power-loss", streams);
+    drop(member(&broker, "first"));
+    let mut handled: BTreeMap<String, u32> = BTreeMap::new();
+    for round in 0..3 {
+        for topic in 0..5 {
+            broker.publish(&format!("orders/{topic}"), (0..20).map(|number| format!("{round} {topic} {number}")));
+        }
+        let mut members = [member(&broker, "a"), member(&broker, "b")];
+        // Half of the round, by turns; the rest is in flight when the broker is killed.
+        for number in 0..50 {
+            let place = number % 2;
+            let [a, b] = &mut members;
+            let (wire, other) = if place == 0 { (a, b) } else { (b, a) };
+            let moment = Duration::from_millis(50);
+            let got = next_message(wire, moment).map(|message| (message, true));
+            let got = got.or_else(|| next_message(other, moment).map(|message| (message, false)));
+            let Some(((payload, packet_id), is_first)) = got else { continue };
+            *handled.entry(payload).or_default() += 1;
+            let to = if is_first { wire } else { other };
+            to.send(&acknowledge(PUBACK, packet_id));
+        }
+        broker.kill();
+        broker.restart();
+    }
+    let mut last = member(&broker, "last");
+    while handled.len() < 300 {
+        let Some((payload, packet_id)) = next_message(&mut last, PATIENCE) else {
+            panic!("{} messages", handled.len())
+        };
+        *handled.entry(payload).or_default() += 1;
+        last.send(&acknowledge(PUBACK, packet_id));
+    }
+    let group = || broker.api("GET", "/streams/orders/groups").1["groups"][0].clone();
+    wait_for("the last acknowledgement", || (group()["lag"] == 0).then_some(()));
+    assert_eq!(group()["position"], 301);
+    assert_eq!(group()["members"], 1);
+    let table = broker.run(&["streams", "groups", "orders"]);
+    assert!(table.contains("workers") && table.contains("301"), "{table}");
+    broker.run(&["streams", "reset", "orders", "workers", "--to", "seq:299"]);
+    let again = [next_message(&mut last, PATIENCE), next_message(&mut last, PATIENCE)];
+    assert_eq!(again.map(|message| message.unwrap().0), ["2 4 18", "2 4 19"]);
+    let metrics = exchange(TcpStream::connect(broker.admin).unwrap(), "GET", "/metrics").unwrap().1;
+    assert!(metrics.contains("oncemq_stream_group_members{stream=\"orders\",group=\"workers\"} 1"), "{metrics}");
+    drop(last);
+    wait_for("the end of the member", || (group()["members"] == 0).then_some(()));
+    // A client that does not know streams.
+    let mut command = Command::new("mosquitto_sub");
+    let port = broker.mqtt.port().to_string();
+    command.args(["-p", &port, "-q", "1", "-C", "2", "-W", "60", "-t", "$share/workers/$stream/orders", "-F", "%p"]);
+    if let Ok(output) = command.output() {
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "2 4 18\n2 4 19\n");
+    }
+    wait_for("the end of the other member", || (group()["members"] == 0 && group()["in_flight"] == 0).then_some(()));
+    broker.run(&["streams", "remove-group", "orders", "workers"]);
+    assert_eq!(group(), Value::Null);
 }
 
 const PUBLISHERS: usize = 4;

@@ -61,7 +61,11 @@ impl Exporter {
             Source::Gauge(read) => self.recorder.register_gauge(&key(&[]), &METADATA).set(read(snapshot)),
             Source::Info(read) => self.recorder.register_gauge(&key(&read(snapshot)), &METADATA).set(1.0),
             // `write_own` writes them.
-            Source::Seconds(_) | Source::Gauges(_) | Source::Outcomes(_) | Source::Histograms(_) => {}
+            Source::Seconds(_)
+            | Source::Gauges(_)
+            | Source::GaugesOf(_)
+            | Source::Outcomes(_)
+            | Source::Histograms(_) => {}
         }
     }
 }
@@ -69,7 +73,10 @@ impl Exporter {
 /// Whether the recorder can't have the metric: its counters have no fractions, it keeps series that have ended, and its histograms take samples
 /// instead of the counts of the shards.
 const fn is_own(metric: &Metric) -> bool {
-    matches!(metric.source, Source::Seconds(_) | Source::Gauges(_) | Source::Outcomes(_) | Source::Histograms(_))
+    matches!(
+        metric.source,
+        Source::Seconds(_) | Source::Gauges(_) | Source::GaugesOf(_) | Source::Outcomes(_) | Source::Histograms(_)
+    )
 }
 
 /// Appends a metric that the recorder can't have.
@@ -82,7 +89,7 @@ fn write_own(metric: &Metric, snapshot: &Snapshot, text: &mut String) {
                 text.push_str(&format!("{name}{} {figure}\n", series(labels, &[&value], None)));
             }
         }
-        Source::Outcomes(read) => {
+        Source::Outcomes(read) | Source::GaugesOf(read) => {
             for (values, count) in read(snapshot) {
                 let values: Vec<&str> = values.iter().map(String::as_str).collect();
                 text.push_str(&format!("{name}{} {count}\n", series(labels, &values, None)));

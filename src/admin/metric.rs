@@ -5,7 +5,8 @@ use crate::codec::PacketType;
 use crate::config::Durability;
 use crate::histogram::LatencyHistogram;
 
-/// One metric and the source of its values. No label has a value that a client chooses.
+/// One metric and the source of its values. No label has a value that a client chooses, but for the names of groups of subscribers of streams, whose
+/// number is bounded.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
     /// Name of the metric.
@@ -47,6 +48,8 @@ pub(super) enum Source {
     Gauge(fn(&Snapshot) -> f64),
     /// One gauge for each value of the label; there may be none.
     Gauges(fn(&Snapshot) -> Vec<(String, f64)>),
+    /// One gauge for each combination of values of the labels; there may be none.
+    GaugesOf(fn(&Snapshot) -> Combinations),
     /// A histogram for each value of the label.
     Histograms(fn(&Snapshot) -> Vec<(String, LatencyHistogram)>),
     /// Constant 1; the information is in the values of the labels.
@@ -58,7 +61,7 @@ impl Metric {
     pub const fn kind(&self) -> Kind {
         match self.source {
             Source::Counter(_) | Source::Counters(_) | Source::Seconds(_) | Source::Outcomes(_) => Kind::Counter,
-            Source::Gauge(_) | Source::Gauges(_) | Source::Info(_) => Kind::Gauge,
+            Source::Gauge(_) | Source::Gauges(_) | Source::GaugesOf(_) | Source::Info(_) => Kind::Gauge,
             Source::Histograms(_) => Kind::Histogram,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::broker::{Shared, Stream};
+use crate::broker::{GroupView, Shared, Stream};
 use crate::store::Store;
 
 /// A stream and its messages.
@@ -15,6 +15,8 @@ pub(super) struct StreamFigures {
     pub(super) next: u64,
     /// The size of its files.
     pub(super) bytes: u64,
+    /// Its groups of subscribers.
+    pub(super) groups: Vec<GroupView>,
 }
 
 impl StreamFigures {
@@ -29,7 +31,8 @@ pub(super) fn figures(shared: &Shared, store: Option<&Store>) -> Vec<StreamFigur
     let figures = |stream: &Arc<Stream>| {
         let reader = store?.stream_reader(stream.number.0)?;
         let (stream, oldest, next) = (Arc::clone(stream), reader.oldest(), reader.end());
-        Some(StreamFigures { stream, oldest, next, bytes: reader.bytes() })
+        let groups = shared.groups_of(stream.number);
+        Some(StreamFigures { stream, oldest, next, bytes: reader.bytes(), groups })
     };
     shared.streams().iter().filter_map(figures).collect()
 }

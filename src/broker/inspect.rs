@@ -12,7 +12,7 @@ use crate::broker::query::{
 };
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::broker::streams::cursors::StreamCursors;
+use crate::broker::streams::subscriptions::stream_subscriptions;
 use crate::codec::ClientId;
 
 impl Shard {
@@ -34,6 +34,7 @@ impl Shard {
             Query::Holders(request) => return self.on_holders_query(id, *request, turn),
             Query::Topics(query) => return self.on_topic_query(id, query, turn),
             Query::DeadLetters(query) => return self.on_dead_letter_query(id, query, turn),
+            Query::Groups(query) => return self.on_group_query(id, query, turn),
             Query::Give(gift) => return self.on_give(id, gift, turn),
             Query::Kick(kick) => return self.on_kick(id, kick, turn),
             Query::Forget(client_id) => return self.on_forget(id, client_id, turn),
@@ -120,25 +121,23 @@ impl Shard {
 
     /// The number of subscriptions of a Session, those to streams included.
     fn subscription_count_of(&self, entry: &SessionSlot) -> usize {
-        let streams = entry.incidents.streams().map_or(0, StreamCursors::len);
-        self.shared.directory.subscription_count_of(entry.subscriber.key) + streams
+        self.shared.directory.subscription_count_of(entry.subscriber.key) + stream_subscriptions(entry)
     }
 
     /// A page of them, those to streams at the end.
     fn subscriptions_of(&self, entry: &SessionSlot, page: PageRequest) -> Page<SubscriptionView> {
         let key = entry.subscriber.key;
         let mut subscriptions = self.shared.directory.subscriptions_of(key, page);
-        if let Some(streams) = entry.incidents.streams()
-            && subscriptions.next.is_none()
-        {
+        if entry.incidents.has_streams() && subscriptions.next.is_none() {
             let from = usize::try_from(page.from).unwrap_or(usize::MAX);
             let others = self.shared.directory.subscription_count_of(key);
             let room = page.limit.saturating_sub(subscriptions.entries.len());
-            subscriptions
-                .entries
-                .extend(streams.views(from.saturating_sub(others), &self.shared.stream_board).take(room));
+            let alone = entry.incidents.streams().into_iter();
+            let alone = alone.flat_map(|streams| streams.views(0, &self.shared.stream_board));
+            let in_groups = entry.incidents.groups().into_iter().flat_map(|groups| groups.views(0));
+            subscriptions.entries.extend(alone.chain(in_groups).skip(from.saturating_sub(others)).take(room));
             let end = from.saturating_add(subscriptions.entries.len());
-            subscriptions.next = (end < others + streams.len()).then_some(end as u64);
+            subscriptions.next = (end < others + stream_subscriptions(entry)).then_some(end as u64);
         }
         subscriptions
     }

@@ -23,6 +23,7 @@ use crate::broker::journey::tail_query::{TailPart, TailRequest};
 use crate::broker::operator::query::{TopicAnswer, TopicQuery};
 use crate::broker::owner::Owner;
 use crate::broker::redelivery::query::{DeadLetterAnswer, DeadLetterQuery};
+use crate::broker::streams::groups::query::{GroupAnswer, GroupQuery};
 use crate::codec::{ClientId, ProtocolVersion, Qos, ReasonCode, Subscription, SubscriptionId};
 use crate::routing::Access;
 use crate::session::QueuedState;
@@ -57,6 +58,8 @@ pub enum Query {
     Topics(TopicQuery),
     /// A query about kept dead letters; answered by [`Answer::DeadLetters`].
     DeadLetters(DeadLetterQuery),
+    /// A change of a group of subscribers of a stream; answered by [`Answer::Group`] when that is stable.
+    Groups(GroupQuery),
     /// Give the Session to another owner; answered by [`Answer::Gift`] when that is stable.
     Give(Box<Gift>),
     /// End the connection of the Session; answered by [`Answer::Kick`].
@@ -178,6 +181,8 @@ pub enum Answer {
     Topics(TopicAnswer),
     /// The answer to a query about kept dead letters.
     DeadLetters(DeadLetterAnswer),
+    /// Whether the group was changed.
+    Group(GroupAnswer),
     /// Whether the Session was given away.
     Gift(GiftOutcome),
     /// Whether the connection was ended.

@@ -288,6 +288,7 @@ impl Shard {
             ShardMessageKind::RoomFreed { to, publisher } => {
                 self.flow.push_ready(publisher, ReadyTask::Retry(Some(to)))
             }
+            ShardMessageKind::StreamsReady(places) => self.on_streams_ready(places, turn),
         }
     }
 
@@ -307,6 +308,7 @@ impl Shard {
                 Due::Timer(Timer::Delayed) => self.on_delayed_due(turn),
                 Due::Timer(Timer::Streams) => self.resume_streams(turn),
                 Due::Timer(Timer::StreamRetry(slot, key)) => self.retry_streams(slot, key, turn),
+                Due::Timer(Timer::Groups) => self.save_groups(turn),
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Filters) => has_filters = true,
                 Due::Timer(Timer::ClientEvents) => self.publish_client_events(turn),

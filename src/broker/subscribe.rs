@@ -163,6 +163,7 @@ impl Shard {
             let record = |key| Record::Subscribed { key, subscriptions, subscription_id, message_id };
             self.persist_for(slot, record, turn)
         };
+        let wait = wait.max(self.take_group_wait(slot));
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.replays.wait_for(wait.unwrap_or_default());
         }
@@ -291,6 +292,7 @@ impl Shard {
         let (key, filters) = (entry.subscriber.key, &*mount_filters(entry.owner.mount_point(), filters));
         let mut existed = self.shared.directory.unsubscribe(key, filters);
         self.unsubscribe_streams(slot, filters, &mut existed, turn);
+        self.unsubscribe_groups(slot, filters, &mut existed, turn);
         let code = |existed: &bool| if *existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
         let reason_codes: Vec<ReasonCode> = existed.iter().map(code).collect(); // [MQTT-3.10.4-1]
         let removed = filters.iter().zip(&existed).filter(|(_, existed)| **existed);

@@ -42,6 +42,8 @@ pub(super) enum Timer {
     Streams,
     /// A failed read of a stream is tried again for this Session.
     StreamRetry(usize, SessionKey),
+    /// Positions of groups that are to be stored.
+    Groups,
     /// Events of clients that wait to be published.
     ClientEvents,
     /// The next part of a SUBSCRIBE or UNSUBSCRIBE packet.

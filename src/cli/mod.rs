@@ -20,6 +20,7 @@ mod passwords;
 mod refusals;
 mod routes;
 mod sinks;
+mod stream_groups;
 mod streams;
 mod table;
 mod target;

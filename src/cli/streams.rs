@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::error::CliError;
 use super::output::{Form, List, Paging};
+use super::stream_groups;
 use super::table::Column;
 use super::target::TargetArguments;
 use super::value::text;
@@ -35,6 +36,12 @@ enum StreamsCommand {
     Trim(Trim),
     /// Remove a stream that is not in the configuration any more, with its messages
     Remove(Remove),
+    /// List the groups of subscribers of a stream
+    Groups(stream_groups::Groups),
+    /// Set the position of a group of subscribers
+    Reset(stream_groups::Reset),
+    /// Forget a group of subscribers
+    RemoveGroup(stream_groups::RemoveGroup),
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +88,9 @@ pub(super) fn list(Streams { command, form, target }: Streams) -> Result<(), Cli
     match command {
         Some(StreamsCommand::Trim(command)) => trim(command),
         Some(StreamsCommand::Remove(command)) => remove(command),
+        Some(StreamsCommand::Groups(command)) => stream_groups::list(command),
+        Some(StreamsCommand::Reset(command)) => stream_groups::reset(command),
+        Some(StreamsCommand::RemoveGroup(command)) => stream_groups::remove(command),
         None => {
             let list = List { path: "/streams", key: "streams", columns: &STREAMS, paging: Paging::Single };
             form.list(&Api::new(target)?, list, &[]).map(drop)

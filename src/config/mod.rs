@@ -93,7 +93,7 @@ pub use server::{Durability, Server};
 pub use service_url::ServiceUrl;
 pub use sinks::{Sink, SinkKind, SinkOrder};
 pub use socket_mode::SocketMode;
-pub use streams::{Stream, StreamKey, TrimmedOffset};
+pub use streams::{GroupDispatch, Stream, StreamKey, TrimmedOffset};
 pub use telemetry::{SamplingRatio, Telemetry, read_headers, traces_url};
 pub use tls::{CertificateDates, CipherSuite, CrlCheck, ExpiredCrl, NamedCertificate, TlsVersion};
 pub use topics::{AutoSubscribe, RewriteAction, TopicRewrite};

@@ -29,6 +29,25 @@ pub struct Stream {
     /// What happens to a subscription that begins with a message that was removed.
     #[serde(default)]
     pub trimmed_offset: TrimmedOffset,
+    /// Which member of a group of subscribers gets a message.
+    #[serde(default)]
+    pub group_dispatch: GroupDispatch,
+    /// For `hash-key`: the User Property whose value is the key.
+    #[serde(default)]
+    pub group_key: Option<String>,
+}
+
+/// How the messages of a stream are distributed among the members of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupDispatch {
+    /// To the members in turn.
+    #[default] // as Shared Subscriptions
+    RoundRobin,
+    /// The messages of a topic to the same member.
+    HashTopic,
+    /// The messages with the same key to the same member.
+    HashKey,
 }
 
 /// What the key of a message is.
@@ -85,6 +104,18 @@ impl Stream {
         if self.max_messages == Some(0) {
             problem("max_messages", "must be at least 1");
         }
+        match (self.group_dispatch, &self.group_key) {
+            (GroupDispatch::HashKey, None) => {
+                problem("group_key", "names the User Property that is the key: group_dispatch is \"hash-key\"");
+            }
+            (GroupDispatch::RoundRobin | GroupDispatch::HashTopic, Some(_)) => {
+                problem("group_key", "has no effect: group_dispatch is not \"hash-key\"");
+            }
+            (GroupDispatch::HashKey, Some(key)) if !(1..=KEY_BYTES_MAX).contains(&key.len()) => {
+                problem("group_key", "must have 1 to 256 bytes");
+            }
+            _ => {}
+        }
         problems
     }
 }
@@ -108,6 +139,7 @@ pub(super) fn problems(streams: &[Stream], durability: Durability) -> Vec<Proble
 const NAME_MAX: usize = 64;
 const PROPERTY_BYTES_MAX: usize = 256;
 const TOPIC_BYTES_MAX: usize = 1_024;
+const KEY_BYTES_MAX: usize = 256;
 /// Retention is enforced once a second.
 const MAX_AGE_MIN: Duration = Duration::from_secs(1);
 /// A few files.
@@ -140,6 +172,12 @@ mod tests {
         assert_eq!(one("name = 'a'\ntopic = 'a'\nkey = { user_property = 'device' }"), [""; 0]);
         assert_eq!(one("name = 'a'\ntopic = 'a'\nkey = { user_property = '' }"), ["streams[0].key"]);
         assert!(toml::from_str::<Config>("[[streams]]\nname = 'a'\ntopic = 'a'\nkey = 'payload'").is_err());
+        let dispatch = |settings: &str| one(&format!("name = 'a'\ntopic = 'a'\n{settings}"));
+        assert_eq!(dispatch("group_dispatch = 'hash-key'\ngroup_key = 'customer'"), [""; 0]);
+        assert_eq!(dispatch("group_dispatch = 'hash-topic'"), [""; 0]);
+        for wrong in ["group_dispatch = 'hash-key'", "group_key = 'x'", "group_dispatch = 'hash-key'\ngroup_key = ''"] {
+            assert_eq!(dispatch(wrong), ["streams[0].group_key"]);
+        }
         let twice = "[[streams]]\nname = 'a'\ntopic = 'a'\n[[streams]]\nname = 'a'\ntopic = 'b'\n";
         assert_eq!(problems(twice), ["streams[1].name"]);
     }

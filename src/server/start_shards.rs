@@ -30,10 +30,12 @@ impl Server {
             mut orphans,
             dead_letters,
             receipts,
+            groups,
             ..
         } = recovered;
         self.shared.set_streams(self.streams.table());
         self.streams.begin(&self.shared, &self.mailboxes);
+        self.shared.restore_groups(groups);
         self.shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let keys = keys.chain(dead_letters.iter().map(|(_, letter)| letter.session));

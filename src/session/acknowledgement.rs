@@ -12,7 +12,7 @@ impl Outbound {
         match self.find(ack.packet_id) {
             Some((place, _, State::AwaitingPuback)) => {
                 let is_refused = ack.reason_code.is_error();
-                if is_refused && self.limits.refused.are_sent_again() {
+                if is_refused && self.limits.refused.are_sent_again() && !self.is_of_group(place) {
                     self.refuse(place, ack.reason_code, actions);
                     return Ok(());
                 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::{Delivery, DropCause, ProtocolError, QueueExit, QueueStep, Redelivery};
+use super::{Delivery, DropCause, ProtocolError, QueueExit, QueueStep, Redelivery, Settlement};
 use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 
 /// Receives the actions of a [`Session`](super::Session), in order.
@@ -49,6 +49,8 @@ pub enum Action {
     Released(u64, PacketId),
     /// The message with this sequence has left the queue: its record can be deleted. Nothing waits for that.
     Done(u64, QueueExit),
+    /// The message of a group with this sequence has left the queue.
+    Settled(u64, Settlement),
     /// A message for the client was dropped; `None`: it was not in memory.
     Dropped(DropCause, Option<Box<Delivery>>),
     /// A QoS 1 or 2 message with this sequence was never sent, and the client may not receive it any more: deliver it to another member of

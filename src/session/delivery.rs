@@ -30,6 +30,9 @@ pub enum DeliveryPlace {
     Memory,
     /// Also in a record, from which it can be read again, and which is deleted when the message is complete.
     Record,
+    /// With the owner of the Session, for a group of clients: it is told what became of the message, and gives it to another client when the
+    /// connection ends.
+    Group,
 }
 
 /// A message that the client has not received, as far as the broker knows.
@@ -41,6 +44,17 @@ pub struct Unreceived {
     pub delivery: Option<Delivery>,
     /// Whether another member of its share may receive it. [MQTT-4.8.2-5]
     pub is_movable: bool,
+}
+
+/// What became of a message of a [group](DeliveryPlace::Group).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// The client has acknowledged it.
+    Acknowledged,
+    /// The client has refused it with an error.
+    Refused,
+    /// It was not sent, and is not in the queue any more.
+    Dropped,
 }
 
 /// Why a message was not sent to the client.

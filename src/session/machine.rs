@@ -170,6 +170,9 @@ impl Session {
             }
             Event::Disconnected => {
                 self.connection = Connection::default();
+                if let Some(queue) = self.outgoing.queue_mut() {
+                    queue.withdraw_groups();
+                }
                 self.outgoing.restart(false);
                 self.outgoing.rest();
             }

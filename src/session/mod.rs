@@ -29,7 +29,7 @@ mod rights;
 mod tests;
 
 pub use action::{Action, Actions, Application, Ended};
-pub use delivery::{Delivery, DeliveryPlace, DropCause, Unreceived};
+pub use delivery::{Delivery, DeliveryPlace, DropCause, Settlement, Unreceived};
 pub use entry::{RestoredMessage, queued_bytes};
 pub use event::{Event, FetchedMessage, Ticket};
 pub use limits::{Limits, QueueHead, RefusedMessages};

@@ -1,21 +1,24 @@
 mod dropping;
 mod empty;
 mod end;
+mod group;
 mod refused;
 mod restored;
 mod room;
+mod settled;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub(super) use self::empty::EmptyQueue;
+use self::settled::end_of;
 use super::entry::{Entry, State};
 use super::head::Head;
 use super::limits::{SHORT_BYTES_MAX, SHORT_MESSAGES_MAX};
 use super::link::Link;
 use super::parked::Redeliveries;
 use super::rights::Recheck;
-use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, QueueExit, QueueStep};
+use super::{Actions, Delivery, DeliveryPlace, DropCause, Limits, QueueExit, QueueStep};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -48,6 +51,8 @@ pub(super) struct Outbound {
     pub(super) head: Head,
     /// While a part of the queue was accepted under other rights of the client.
     pub(super) recheck: Option<Box<Recheck>>,
+    /// Whether messages of groups may be in the queue.
+    has_group_messages: bool,
     /// Messages that the client has refused, if it gets such messages again.
     pub(super) redelivery: Option<Box<Redeliveries>>,
     pub(super) limits: Arc<Limits>,
@@ -68,6 +73,7 @@ impl Outbound {
             bytes: 0,
             head: Head::default(),
             recheck: None,
+            has_group_messages: false,
             redelivery: None,
             limits,
         }
@@ -138,6 +144,7 @@ impl Outbound {
         if is_short {
             return self.skip(delivery, actions);
         }
+        self.has_group_messages |= delivery.place == DeliveryPlace::Group;
         let entry = Entry::new(self.end, delivery, self.head.recorded);
         self.end += 1;
         self.messages += 1;
@@ -305,11 +312,9 @@ impl Outbound {
         }
         self.messages -= 1;
         let delivery = self.take(place, State::Done);
-        let is_recorded = is_recorded(delivery.as_ref());
+        let end = end_of(delivery.as_ref(), sequence, (step, exit));
         drop(delivery);
-        if is_recorded {
-            actions.push(Action::Done(sequence, exit));
-        }
+        end.into_iter().for_each(|action| actions.push(action));
         self.forget_redelivery(sequence, actions);
         if place == 0 {
             self.queue.pop_front();
@@ -350,12 +355,6 @@ impl Outbound {
             self.queue.pop_front();
         }
     }
-}
-
-/// Whether a complete message may have a record. A message that the client has received is not in memory, so its place
-/// is unknown.
-fn is_recorded(delivery: Option<&Delivery>) -> bool {
-    delivery.is_none_or(|delivery| delivery.place == DeliveryPlace::Record)
 }
 
 /// The Packet Identifier of the message with this sequence.

@@ -81,7 +81,7 @@ impl Redeliveries {
     /// Whether this message, which was never sent, waits behind an earlier one of its topic. Returns the number of the topic.
     pub(super) fn waits_behind(&self, entry: &Entry) -> Option<u64> {
         let Content::Loaded(delivery) = &entry.content else { return None };
-        if (self.refused.is_empty() && self.unsent.is_empty()) || entry.state != State::Queued {
+        if (self.refused.is_empty() && self.unsent.is_empty()) || entry.state != State::Queued || entry.is_of_group() {
             return None;
         }
         let topic = topic_number(&delivery.message.topic);

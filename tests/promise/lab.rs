@@ -110,12 +110,24 @@ impl Lab {
     pub(crate) fn keep_stream(&mut self, topic: &'static str) {
         let (number, topic) = (STREAM, TopicFilter::new(topic.into()).unwrap());
         let trimmed_offset = TrimmedOffset::default();
-        self.streams = StreamTable::new([Stream { number, name: "kept".into(), topic, is_open: true, trimmed_offset }]);
+        self.streams = StreamTable::new([Stream {
+            number,
+            name: "kept".into(),
+            topic,
+            is_open: true,
+            trimmed_offset,
+            group_dispatch: Default::default(),
+        }]);
         self.log.open_stream();
         let shared = new_shared(self.shards.len());
         shared.set_streams(self.streams.clone());
         self.shards = new_shards(self.shards.len(), &self.settings, &shared);
         self.shared = shared;
+    }
+
+    /// The names of the groups of subscribers of that stream.
+    pub(crate) fn groups(&self) -> Vec<String> {
+        self.shared.groups_of(STREAM).iter().map(|group| group.name.to_string()).collect()
     }
 
     pub(crate) fn fail(&self, text: &str) -> ! {
@@ -387,7 +399,16 @@ impl Lab {
         let shards = self.shards.len();
         let shared = new_shared(shards);
         let Recovered {
-            sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, receipts, ..
+            sessions,
+            retained,
+            retained_gone,
+            orphans,
+            deduplicated,
+            delayed,
+            dead_letters,
+            receipts,
+            groups,
+            ..
         } = recovered;
         shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
@@ -397,6 +418,7 @@ impl Lab {
         if let Some(range) = self.log.stream_range() {
             shared.stream_advanced(STREAM, range, |_| ());
         }
+        shared.restore_groups(groups);
         shared.restore_dead_letters(dead_letters);
         shared.restore_receipts(receipts);
         self.shards = new_shards(shards, &self.settings, &shared);

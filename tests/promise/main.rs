@@ -8,6 +8,7 @@
 mod batches;
 mod client;
 mod golden;
+mod groups;
 mod lab;
 mod ledger;
 mod log;

@@ -64,6 +64,8 @@ impl Store {
             | Record::RedeliveryRemoved { .. }
             | Record::ReceiptRemoved { .. }
             | Record::DeadLettersRemoved { .. }
+            | Record::GroupStored { .. }
+            | Record::GroupRemoved { .. }
             | Record::SessionDetached { .. }
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }

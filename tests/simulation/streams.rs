@@ -59,6 +59,7 @@ fn table() -> StreamTable {
         topic: TopicFilter::new((*topic).into()).unwrap(),
         is_open: true,
         trimmed_offset: TrimmedOffset::Oldest,
+        group_dispatch: Default::default(),
     }))
 }
 

@@ -37,6 +37,7 @@ mod routes;
 mod sinks;
 mod state;
 mod store;
+mod stream_groups;
 mod streams;
 mod subscriptions;
 mod table;

@@ -300,6 +300,7 @@ impl Shard {
     /// and the store has it as connected, that is not recorded.
     fn detach(&mut self, slot: usize, action: WillAction, resumed: bool, turn: &mut Turn<'_>) {
         self.drive(slot, session::Event::Disconnected, turn);
+        self.leave_groups(slot, turn);
         self.counters.sessions_connected -= 1;
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         entry.connection = None;

@@ -130,6 +130,7 @@ impl Shard {
         self.drive(slot, session::Event::Connected { link, connack, wait }, turn);
         let room = self.outgoing_bytes_max / 2;
         self.drive(slot, session::Event::Room(room), turn);
+        self.join_groups(slot, turn);
         self.auto_subscribe(slot, id, turn);
         self.replay(slot, turn);
     }

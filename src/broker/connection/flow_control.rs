@@ -96,7 +96,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
         let (held, held_bytes) = entry.session.unstable_responses();
-        if !entry.replays.is_empty() || entry.incidents.streams().is_some() {
+        if !entry.replays.is_empty() || entry.incidents.has_streams() {
             self.replay(slot, turn);
         }
         if effect == PacketEffect::None {

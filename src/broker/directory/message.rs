@@ -17,7 +17,7 @@
 //! | `DeliverGroup` | the message once, and the other fields for each Session |
 //! | `Claimed` | as it is: both claims, the shard of the claimant and Clean Start |
 //! | `Surrendered` | the claim, and the Session as stored: state, received Packet Identifiers, queue, Will, subscriptions |
-//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed` | as they are |
+//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed`, `StreamsReady` | as they are |
 //!
 //! The shard that routes a message assigns its sequence, from a counter in `Subscriber` that all shards of a process share. Between nodes,
 //! the shard that has the Session would assign it.
@@ -30,6 +30,7 @@ use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::group::Group;
 use crate::broker::sessions::slot::SessionSlot;
+use crate::broker::streams::state::Place;
 use crate::routing::{SessionKey, Subscriber};
 
 /// A message from one shard to another.
@@ -54,7 +55,8 @@ impl ShardMessage {
             | ShardMessageKind::DroppedNewest { .. }
             | ShardMessageKind::Pause(_)
             | ShardMessageKind::Resume(_)
-            | ShardMessageKind::RoomFreed { .. } => None,
+            | ShardMessageKind::RoomFreed { .. }
+            | ShardMessageKind::StreamsReady(_) => None,
         }
     }
 
@@ -69,7 +71,8 @@ impl ShardMessage {
             | ShardMessageKind::DroppedNewest { .. }
             | ShardMessageKind::Pause(_)
             | ShardMessageKind::Resume(_)
-            | ShardMessageKind::RoomFreed { .. } => 1,
+            | ShardMessageKind::RoomFreed { .. }
+            | ShardMessageKind::StreamsReady(_) => 1,
         }
     }
 }
@@ -107,4 +110,6 @@ pub(in crate::broker) enum ShardMessageKind {
     Resume(ConnectionId),
     /// The queue that a message of this connection waits for has room.
     RoomFreed { to: SessionKey, publisher: ConnectionId },
+    /// Messages of streams were given to these Sessions, as members of groups.
+    StreamsReady(Vec<Place>),
 }

@@ -20,6 +20,7 @@ use crate::broker::redelivery::kept::KeptDeadLetters;
 use crate::broker::retained::order::RetainedOrder;
 use crate::broker::retained::source::CurrentRights;
 use crate::broker::streams::board::StreamBoard;
+use crate::broker::streams::groups::table::Groups;
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::table::{StreamTable, TopicStreams};
 use crate::codec::ClientId;
@@ -40,6 +41,8 @@ pub struct Shared {
     streams: RwLock<Arc<StreamTable>>,
     /// Which messages of the streams can be read.
     pub(in crate::broker) stream_board: StreamBoard,
+    /// The groups of subscribers of streams.
+    pub(in crate::broker) groups: Groups,
     retained: RwLock<RetainedStore>,
     pub(in crate::broker) retained_order: RetainedOrder,
     /// What the publishers of retained messages may do now; `None`: everything.
@@ -87,6 +90,7 @@ impl Shared {
             route_generations,
             streams: RwLock::default(),
             stream_board: StreamBoard::new(shards),
+            groups: Groups::default(),
             retained: RwLock::new(RetainedStore::new(retained_limits)),
             retained_order: RetainedOrder::new(shards),
             rights: None,

@@ -87,9 +87,9 @@ impl Record {
             Self::DeadLettersRemoved { numbers } => {
                 bytes.deletes = numbers.iter().copied().map(RecordKey::dead_letter).collect();
             }
-            Self::DelayedRemoved { numbers } => {
-                bytes.deletes = numbers.iter().copied().map(RecordKey::delayed).collect();
-            }
+            Self::GroupStored { group, .. } => group.put(&mut bytes),
+            Self::GroupRemoved { stream, number } => bytes.deletes.push(RecordKey::stream_group(*stream, *number)),
+            Self::DelayedRemoved { numbers } => bytes.deletes.extend(numbers.iter().copied().map(RecordKey::delayed)),
             Self::ReceivedReleased { key, packet_id } => {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
             }

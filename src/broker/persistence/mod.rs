@@ -25,6 +25,8 @@ pub(super) mod recovery;
 pub(super) mod redelivery;
 pub(super) mod retained_message;
 pub(super) mod stream_definition;
+pub(super) mod stream_group;
+pub(super) mod stream_group_record;
 pub(super) mod stream_position;
 pub(super) mod unknown_time;
 pub(super) mod version_1;

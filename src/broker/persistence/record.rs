@@ -7,6 +7,8 @@ use crate::broker::persistence::dead_letter::DeadLetter;
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::receipt::{CopyChange, ReceiptChange};
+use crate::broker::persistence::stream_group::StreamGroup;
+use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::position::StreamPosition;
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
@@ -163,6 +165,20 @@ pub enum Record {
     DeadLettersRemoved {
         /// Their numbers.
         numbers: Vec<u64>,
+    },
+    /// A group of subscribers of a stream, with its position.
+    GroupStored {
+        /// The group.
+        group: Box<StreamGroup>,
+        /// Whether an answer waits for it: it was made, or its position was set.
+        is_awaited: bool,
+    },
+    /// A group of subscribers of a stream was removed.
+    GroupRemoved {
+        /// Its stream.
+        stream: StreamNumber,
+        /// Its number.
+        number: u64,
     },
     /// Delayed messages were dropped.
     DelayedRemoved {
@@ -334,7 +350,8 @@ impl Record {
             | Self::RetainedObsolete(_)
             | Self::Redelivery { .. }
             | Self::RedeliveryRemoved { .. }
-            | Self::DelayedRemoved { .. } => None,
+            | Self::DelayedRemoved { .. }
+            | Self::GroupStored { is_awaited: false, .. } => None,
             // Without the record, the Session counts as connected until the crash.
             Self::SessionDetached { will: WillState::Absent, .. } => None,
             Self::SessionOpened { .. }
@@ -350,7 +367,9 @@ impl Record {
             | Self::DeadLetterKept { .. }
             | Self::DeadLettersRemoved { .. }
             | Self::ReceivedReleased { .. }
-            | Self::OutboundReleased { .. } => Some(Durability::PowerLoss),
+            | Self::OutboundReleased { .. }
+            | Self::GroupStored { .. }
+            | Self::GroupRemoved { .. } => Some(Durability::PowerLoss),
         }
     }
 }

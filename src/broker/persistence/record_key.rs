@@ -36,6 +36,7 @@ impl RecordKey {
     pub(in crate::broker) const DELAYED: u8 = 18;
     pub(in crate::broker) const RETAINED_DELETION: u8 = 19;
     pub(in crate::broker) const DEAD_LETTER: u8 = 24;
+    pub(in crate::broker) const STREAM_GROUP: u8 = 25;
     pub(in crate::broker) const RECEIPT: u8 = 26;
     pub(in crate::broker) const RECEIPT_COPY: u8 = 27;
 
@@ -47,7 +48,7 @@ impl RecordKey {
                 | Self::REDELIVERY..=Self::DELAYED
                 | Self::RETAINED_DELETION
                 | Self::DEAD_LETTER
-                | Self::RECEIPT..=Self::RECEIPT_COPY
+                | Self::STREAM_GROUP..=Self::RECEIPT_COPY
         )
     }
 
@@ -69,7 +70,7 @@ impl RecordKey {
             | Self::CLOCK
             | Self::DELAYED
             | Self::DEAD_LETTER => self.group == Self::NO_SESSION && self.id <= NUMBER_MAX,
-            Self::STREAM | Self::STREAM_MESSAGE => {
+            Self::STREAM | Self::STREAM_MESSAGE | Self::STREAM_GROUP => {
                 StreamNumber::of_group(self.group).is_some() && self.id <= NUMBER_MAX
             }
             Self::RECEIPT | Self::RECEIPT_COPY => {
@@ -120,6 +121,11 @@ impl RecordKey {
     /// The position of a Session in a stream.
     pub(in crate::broker) const fn stream_position(session: SessionKey, number: u64) -> Self {
         Self::of(session, Self::STREAM_POSITION, number)
+    }
+
+    /// A group of subscribers of a stream.
+    pub(in crate::broker) const fn stream_group(stream: StreamNumber, number: u64) -> Self {
+        Self { group: stream.group(), kind: Self::STREAM_GROUP, id: number }
     }
 
     pub(in crate::broker) const fn dead_letter(number: u64) -> Self {

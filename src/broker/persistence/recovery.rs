@@ -1,5 +1,6 @@
 //! Recovers the state of the previous run from its records.
 
+mod accepted;
 mod orphan;
 pub(in crate::broker) mod receipts;
 mod shares;
@@ -7,7 +8,6 @@ mod stored;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -19,14 +19,12 @@ use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::dead_letter::{DeadLetter, DeadLetterInfo};
 use crate::broker::persistence::delayed_message::RecoveredDelayed;
-use crate::broker::persistence::encode::{StoredDetached, StoredMessage, StoredSession, read_filter, read_queued};
-use crate::broker::persistence::head::accepted_at;
+use crate::broker::persistence::encode::{StoredDetached, StoredSession, read_filter};
 use crate::broker::persistence::record::{Deduplicated, ObsoleteRetained};
 use crate::broker::persistence::record_key::RecordKey;
 use crate::broker::persistence::redelivery::read_redelivery;
-use crate::broker::persistence::retained_message::{read_retained, sequences};
 use crate::broker::persistence::stream_definition::StreamDefinition;
-use crate::broker::persistence::version_1::upgrade_record;
+use crate::broker::persistence::stream_group::StreamGroup;
 use crate::broker::streams::position::StreamPosition;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{CompactMap, RetainedMessage, RetainedUsers, SessionKey};
@@ -55,6 +53,7 @@ pub struct Recovery {
     originators: BTreeSet<Arc<str>>,
     streams: BTreeMap<u64, StreamDefinition>,
     receipts: StoredReceipts,
+    groups: BTreeMap<RecordKey, StreamGroup>,
     anchor: Option<StoredAnchor>,
     latest: Timestamp,
     /// Keys of kinds that this version does not know.
@@ -91,6 +90,8 @@ pub struct Recovered {
     pub delayed: Vec<RecoveredDelayed>,
     /// The streams, in the order of their numbers.
     pub streams: Vec<StreamDefinition>,
+    /// The groups of subscribers of streams.
+    pub groups: Vec<StreamGroup>,
     /// The kept dead letters by number.
     pub dead_letters: Vec<(u64, DeadLetterInfo)>,
     /// The open receipts, in the order of their numbers.
@@ -158,6 +159,7 @@ impl Recovery {
                 self.stored.remove(place as usize);
             }
             self.unknown.retain(|key| key.group != group);
+            self.groups.retain(|key, _| key.group != group);
         }
         for key in deletes {
             self.delete(*key);
@@ -184,6 +186,7 @@ impl Recovery {
             RecordKey::DEDUPLICATED => return drop(self.deduplicated.remove(&key.id)),
             RecordKey::DELAYED => return drop(self.delayed.remove(&key.id)),
             RecordKey::STREAM => return drop(self.streams.remove(&key.group)),
+            RecordKey::STREAM_GROUP => return drop(self.groups.remove(&key)),
             RecordKey::DEAD_LETTER => return drop(self.dead_letters.remove(&key.id)),
             _ => {}
         }
@@ -261,49 +264,9 @@ impl Recovery {
             RecordKey::STREAM => {
                 self.streams.insert(first.group, StreamDefinition::read(first.group, body)?);
             }
+            RecordKey::STREAM_GROUP => _ = self.groups.insert(*first, StreamGroup::read(*first, body)?),
             kind if RecordKey::is_of_accepted(kind) => self.put_accepted(body, puts, parts)?,
             _ => return None,
-        }
-        Some(())
-    }
-
-    fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey], parts: &[&[u8]]) -> Option<()> {
-        self.latest = self.latest.max(accepted_at(body).unwrap_or_default());
-        let parts = parts.iter().copied().chain(iter::repeat(&[][..]));
-        let queued = || puts.iter().copied().zip(parts.clone()).filter(|(key, _)| key.kind == RecordKey::QUEUED);
-        if queued().any(|(_, part)| part.is_empty()) {
-            let (body, parts) = upgrade_record(body, puts)?;
-            return self.put_accepted(&body, puts, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        }
-        read_queued(body, queued(), |key, message| {
-            self.stored(key.group).queue.insert(key.id, message);
-        })?;
-        for (key, part) in puts.iter().zip(parts.clone()).filter(|(key, _)| key.kind == RecordKey::DELAYED) {
-            let delayed = RecoveredDelayed::read(key.id, body, part, &mut self.originators)?;
-            self.latest = self.latest.max(delayed.at);
-            self.delayed.insert(key.id, delayed);
-        }
-        let is_other = |key: &RecordKey| !matches!(key.kind, RecordKey::QUEUED | RecordKey::DELAYED);
-        for (key, part) in puts.iter().zip(parts).filter(|(key, _)| is_other(key)) {
-            match key.kind {
-                RecordKey::RECEIVED => _ = self.stored(key.group).received.insert(key.id),
-                RecordKey::DEDUPLICATED => {
-                    let entry = Deduplicated { number: key.id, ..StoredMessage::read(body)?.deduplicated? };
-                    self.latest = self.latest.max(entry.at);
-                    self.deduplicated.insert(key.id, entry);
-                }
-                RecordKey::REDELIVERY => {
-                    let state = read_redelivery(part)?;
-                    self.stored(key.group).redeliveries.insert(key.id, state);
-                }
-                RecordKey::RETAINED => {
-                    let retained = read_retained(key.id, body, part, sequences(puts), &mut self.retained_users)?;
-                    self.retained.insert(key.id, Arc::new(retained));
-                }
-                // The store has what a stream keeps.
-                RecordKey::STREAM_MESSAGE => {}
-                _ => return None,
-            }
         }
         Some(())
     }
@@ -350,6 +313,7 @@ impl Recovery {
         recovered.deduplicated = self.deduplicated.into_values().collect();
         recovered.delayed = self.delayed.into_values().collect();
         recovered.streams = self.streams.into_values().collect();
+        recovered.groups = self.groups.into_values().collect();
         recovered.dead_letters = self.dead_letters.into_iter().collect();
         (recovered.receipts, recovered.orphans) = self.receipts.finish(latest, |key, sequence| {
             let stored = self.places.get(&key.0).and_then(|place| self.stored.get(*place as usize));

@@ -22,6 +22,7 @@ impl Shard {
     pub(in crate::broker) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
         self.replay_retained(slot, turn);
         self.send_streams(slot, turn);
+        self.send_groups(slot, turn);
     }
 
     /// Sends retained messages to the new subscriptions of the Session in `slot`. At most [`RECORDED_MAX`] messages wait for a commit at a time,

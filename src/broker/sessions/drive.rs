@@ -121,6 +121,7 @@ impl Shard {
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
             Step::Done(sequence, exit) => self.persist_done(slot, sequence, exit.into(), turn),
+            Step::Settled(sequence, settlement) => self.on_settled(slot, (sequence, settlement), turn),
             Step::Dropped(cause, delivery) => self.on_dropped(slot, cause, delivery, turn),
             Step::Denied(sequence, delivery) => self.on_denied(slot, sequence, *delivery, turn),
             Step::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, cause, sequence, turn),

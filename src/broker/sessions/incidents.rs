@@ -3,6 +3,7 @@
 use crate::broker::counters::DropReason;
 use crate::broker::streams::cursor::Cursor;
 use crate::broker::streams::cursors::StreamCursors;
+use crate::broker::streams::groups::memberships::Memberships;
 
 /// Allocated when there is something to keep.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ struct Kept {
     /// Why the last connection ended, if the sentence is not a common one.
     end_reason: Option<Box<str>>,
     streams: Option<Box<StreamCursors>>,
+    groups: Option<Box<Memberships>>,
 }
 
 impl Incidents {
@@ -35,6 +37,11 @@ impl Incidents {
         if reason.is_some() || self.0.is_some() {
             self.0.get_or_insert_default().end_reason = reason;
         }
+    }
+
+    /// Whether there are subscriptions to streams, alone or in groups.
+    pub(in crate::broker) fn has_streams(&self) -> bool {
+        self.0.as_ref().is_some_and(|kept| kept.streams.is_some() || kept.groups.is_some())
     }
 
     /// The subscriptions to streams.
@@ -66,6 +73,29 @@ impl Incidents {
     pub(in crate::broker) fn put_streams(&mut self, streams: Box<StreamCursors>) {
         if streams.len() > 0 {
             self.0.get_or_insert_default().streams = Some(streams);
+        }
+    }
+
+    /// The memberships in groups of subscribers of streams.
+    pub(in crate::broker) fn groups(&self) -> Option<&Memberships> {
+        self.0.as_ref()?.groups.as_deref()
+    }
+
+    /// The same, to change them.
+    pub(in crate::broker) fn groups_mut(&mut self) -> Option<&mut Memberships> {
+        self.0.as_mut()?.groups.as_deref_mut()
+    }
+
+    /// The same, to add one.
+    pub(in crate::broker) fn need_groups(&mut self) -> &mut Memberships {
+        self.0.get_or_insert_default().groups.get_or_insert_default()
+    }
+
+    /// Gives their memory back if there are none.
+    pub(in crate::broker) fn forget_no_groups(&mut self) {
+        if let Some(kept) = self.0.as_mut().filter(|kept| kept.groups.as_ref().is_some_and(|groups| groups.is_empty()))
+        {
+            kept.groups = None;
         }
     }
 

@@ -12,6 +12,7 @@ use crate::broker::sessions::incidents::Incidents;
 use crate::broker::sessions::rights::rights;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::streams::name::is_stream;
 use crate::broker::streams::window::restored_streams;
 use crate::broker::timers::Timer;
 use crate::codec::Subscription;
@@ -92,9 +93,11 @@ impl Shard {
             session.recheck(next, rights(&access)); // the rules may have changed since the messages were accepted
         }
         let since = detached_at.unwrap_or(now);
-        let has_shares = recovered.subscriptions.iter().any(|(subscription, _)| subscription.filter.share.is_some());
-        let subscriptions: Vec<_> =
-            recovered.subscriptions.iter().map(|(subscription, id)| (subscription, *id)).collect();
+        let (in_groups, others): (Vec<_>, Vec<_>) =
+            recovered.subscriptions.into_iter().partition(|(subscription, _)| is_stream(&subscription.filter));
+        let memberships = self.restored_memberships(in_groups, &owner);
+        let has_shares = others.iter().any(|(subscription, _)| subscription.filter.share.is_some());
+        let subscriptions: Vec<_> = others.iter().map(|(subscription, id)| (subscription, *id)).collect();
         let terms = SubscriptionTerms { strategy: self.settings.share_strategy, subscriptions_max: usize::MAX };
         let outcomes = self.shared.directory.subscribe(&subscriber, &subscriptions, terms);
         // A crash may lose the record of the previous holder of an exclusive subscription, which got no UNSUBACK. It keeps the subscription, and
@@ -119,6 +122,9 @@ impl Shard {
         };
         let will = WillState::of(entry.will_at());
         let slot = self.insert_session(entry);
+        if let Some(entry) = self.sessions.get_mut(slot).filter(|_| !memberships.is_empty()) {
+            *entry.incidents.need_groups() = memberships;
+        }
         // An empty queue restarts its numbers at 1, so a greater `sent_until` does not apply to it.
         let is_outdated = detached_at.is_none() || sent_until > next;
         if is_outdated && session_expiry_interval > 0 {

@@ -16,6 +16,7 @@ use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::streams::cursor::CursorState;
 use crate::broker::streams::cursors::StreamCursors;
+use crate::broker::streams::groups::group::Group;
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::read::{StreamChunk, StreamReadError};
 use crate::broker::timers::Timer;
@@ -150,7 +151,7 @@ impl Shard {
     }
 
     /// Whether the client has room for a message of a stream at this QoS: in its outgoing buffer, and in its Receive Maximum.
-    pub(super) fn has_room_for_stream(&self, slot: usize, id: ConnectionId, qos: Qos) -> bool {
+    pub(in crate::broker) fn has_room_for_stream(&self, slot: usize, id: ConnectionId, qos: Qos) -> bool {
         let Some(entry) = self.sessions.get(slot) else { return false };
         let Some(connection) = self.connection(id) else { return false };
         entry.session.is_open()
@@ -160,7 +161,7 @@ impl Shard {
     }
 
     /// Whether the client will flush or acknowledge something, or its CONNACK or SUBACK will be sent.
-    pub(super) fn is_awaited(&self, slot: usize, id: ConnectionId) -> bool {
+    pub(in crate::broker) fn is_awaited(&self, slot: usize, id: ConnectionId) -> bool {
         let Some(entry) = self.sessions.get(slot) else { return true };
         let Some(connection) = self.connection(id) else { return true };
         connection.unsent_bytes() > 0
@@ -194,6 +195,10 @@ impl Shard {
         let error = chunk.error.take();
         let messages = chunk.into_messages();
         for place in self.streams.end_read(read) {
+            if let Some(group) = Group::at(place) {
+                self.on_group_read((group, read), error.map_or_else(|| Ok(messages.clone()), Err), turn);
+                continue;
+            }
             let (slot, key) = place;
             let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) else { continue };
             let mut removed = None;
@@ -237,9 +242,12 @@ impl Shard {
             && sessions < SESSIONS_PER_TURN
             && let Some((slot, key)) = self.streams.next_ready()
         {
-            if self.session(slot, key).is_some() {
+            if let Some(group) = Group::at((slot, key)) {
                 sessions += 1;
-                handled += self.send_streams(slot, turn);
+                self.resume_group(group, turn);
+            } else if self.session(slot, key).is_some() {
+                sessions += 1;
+                handled += self.send_streams(slot, turn) + self.send_groups(slot, turn);
             }
         }
         if self.streams.has_ready() {
@@ -257,7 +265,9 @@ impl Shard {
 
     /// A failed read is tried again.
     pub(in crate::broker) fn retry_streams(&mut self, slot: usize, key: SessionKey, turn: &mut Turn<'_>) {
-        if self.session(slot, key).is_some() {
+        if let Some(group) = Group::at((slot, key)) {
+            self.resume_group(group, turn);
+        } else if self.session(slot, key).is_some() {
             self.send_streams(slot, turn);
         }
     }
@@ -269,14 +279,8 @@ impl Shard {
         }
     }
 
-    /// Continues in a later turn, after other events.
-    pub(super) fn defer_stream(&mut self, place: (usize, SessionKey), turn: &Turn<'_>) {
-        self.streams.defer(place);
-        self.timers.set(turn.now + PAUSE, Timer::Streams);
-    }
-
     /// A stream was removed: its subscribers are disconnected, because there is no other way to tell them.
-    fn end_for_stream(&mut self, slot: usize, name: &str, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn end_for_stream(&mut self, slot: usize, name: &str, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let cause = Cause::private(format!("the stream {name} was removed"), "a stream was removed");
         self.end_connection(id, Ending::with_disconnect(ReasonCode::AdministrativeAction, cause), turn);
@@ -290,8 +294,8 @@ const SESSIONS_PER_TURN: usize = 1_024;
 /// A chunk ends with the message that exceeds this number of bytes.
 pub(in crate::broker) const CHUNK_BYTES_MAX: usize = 128 * 1024;
 /// The same while memory is short.
-const SHORT_CHUNK_BYTES_MAX: usize = 8 * 1024;
+pub(in crate::broker) const SHORT_CHUNK_BYTES_MAX: usize = 8 * 1024;
 /// The delay before a subscription continues in another turn, so that other events are handled first.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(in crate::broker) const PAUSE: Duration = Duration::from_millis(1);
 /// The delay before a failed read is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+pub(in crate::broker) const RETRY_PAUSE: Duration = Duration::from_secs(1);

@@ -21,8 +21,6 @@ pub(in crate::broker) struct StreamTarget<'a> {
 /// Why a Topic Filter is no subscription to a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::broker) enum InvalidTarget {
-    #[error("a subscription to a stream cannot be shared")]
-    Shared,
     #[error("a subscription to a stream cannot be exclusive")]
     Exclusive,
     #[error("the name of a stream has 1 to 64 letters, digits, dots, underscores and hyphens")]
@@ -50,9 +48,6 @@ impl<'a> StreamTarget<'a> {
         filter: &'a Filter,
         properties: &EncodedUserProperties,
     ) -> Result<Self, InvalidTarget> {
-        if filter.share.is_some() {
-            return Err(InvalidTarget::Shared);
-        }
         if filter.is_exclusive {
             return Err(InvalidTarget::Exclusive);
         }
@@ -76,7 +71,6 @@ impl InvalidTarget {
     /// The Reason Code for the client.
     pub(in crate::broker) const fn reason_code(&self) -> ReasonCode {
         match self {
-            Self::Shared => ReasonCode::SharedSubscriptionsNotSupported,
             Self::Exclusive | Self::Name | Self::Filter(_) | Self::Offset(_) => ReasonCode::TopicFilterInvalid,
             Self::OffsetProperty(_) | Self::OffsetProperties => ReasonCode::ImplementationSpecificError,
         }
@@ -139,6 +133,7 @@ mod tests {
             ("$stream/a@latest//", &[], "a", StreamStart::Latest, filter("/")),
             ("$stream/a/$SYS/#", &[], "a", StreamStart::Latest, filter("$SYS/#")),
             ("$stream/a/b@earliest", &[], "a", StreamStart::Latest, filter("b@earliest")),
+            ("$share/g/$stream/a@seq:7/b", &[], "a", StreamStart::Sequence(7), filter("b")),
             ("$stream/a@1970-01-01T00:00:01Z", &[], "a", StreamStart::Time(1_000), None),
         ] {
             assert_eq!(parse(text, offsets), Ok((name.into(), start, wanted)), "{text}");
@@ -149,8 +144,7 @@ mod tests {
     fn each_error_has_a_reason_code_and_words() {
         let long = format!("$stream/{}", "x".repeat(65));
         for (text, offsets, code, words) in [
-            ("$share/g/$stream/a", [].as_slice(), 0x9E, "a subscription to a stream cannot be shared"),
-            ("$exclusive/$stream/a", &[], 0x8F, "a subscription to a stream cannot be exclusive"),
+            ("$exclusive/$stream/a", [].as_slice(), 0x8F, "a subscription to a stream cannot be exclusive"),
             ("$stream", &[], 0x8F, "the name of a stream has 1 to 64"),
             ("$stream/", &[], 0x8F, "the name of a stream has 1 to 64"),
             ("$stream/+", &[], 0x8F, "the name of a stream has 1 to 64"),

@@ -1,18 +1,32 @@
 //! Reads where a subscription to a stream begins: `earliest`, `latest`, `seq:N`, or a time.
 
+use std::str::FromStr;
+
 use crate::broker::streams::start::StreamStart;
 
 /// Why a text is no offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::broker) enum InvalidOffset {
+pub enum InvalidOffset {
+    /// It is none of the forms.
     #[error("expected earliest, latest, seq:N, or a time in milliseconds since 1970 or as 2026-01-31T12:00:00Z")]
     Unknown,
+    /// The sequence is not valid.
     #[error("the sequence behind seq: must be a number from 1 to 18446744073709551615")]
     Sequence,
+    /// The number of milliseconds is too large.
     #[error("the time in milliseconds must be at most 18446744073709551615")]
     Milliseconds,
+    /// There is no such date or time.
     #[error("there is no such date or time")]
     Time,
+}
+
+impl FromStr for StreamStart {
+    type Err = InvalidOffset;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOffset> {
+        parse_offset(text)
+    }
 }
 
 /// Reads an offset.

@@ -26,9 +26,11 @@ pub(in crate::broker) struct Streams {
     ready: PlaceQueue,
     /// The Sessions that continue when a read has ended, in that order.
     starved: PlaceQueue,
+    /// The groups whose positions are to be stored.
+    saves: Vec<u64>,
 }
 
-/// A Session, by its slot and its key.
+/// A Session, by its slot and its key, or a [group](super::groups::group::Group::place).
 pub(in crate::broker) type Place = (usize, SessionKey);
 
 /// Sessions in their order, each once.
@@ -135,6 +137,11 @@ impl Streams {
     /// A Session has no subscriptions any more, or has left the shard. The answers to its reads will be ignored.
     pub(in crate::broker) fn forget(&mut self, place: Place) {
         self.waiting.values_mut().for_each(|waiting| _ = waiting.remove(&place));
+    }
+
+    /// The groups whose positions are to be stored, each once.
+    pub(in crate::broker) const fn saves(&mut self) -> &mut Vec<u64> {
+        &mut self.saves
     }
 
     /// Whether a Session waits for further messages of a stream.

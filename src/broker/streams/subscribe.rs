@@ -7,8 +7,9 @@
 //!   0. Retain Handling has no effect, because no retained messages are sent.
 //! - The subscription counts in `subscriptions_per_session_max`.
 //! - The client must be allowed to receive some of the topics. Each message is checked again when it is sent.
-//! - If the Session outlives its connection, the [position](super::position) is stored. Such a subscription goes on where it was if SUBSCRIBE names no
-//!   offset.
+//! - `$share/GROUP/$stream/NAME@OFFSET/FILTER` makes the Session a member of a [group](super::groups), which has a position of its own.
+//! - Otherwise, if the Session outlives its connection, the [position](super::position) is stored. Such a subscription goes on where it was if SUBSCRIBE
+//!   names no offset.
 
 use std::sync::Arc;
 
@@ -19,14 +20,17 @@ use crate::broker::publish::refusal::Refusal;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::streams::cursor::{Cursor, Granted};
 use crate::broker::streams::cursors::StreamCursors;
+use crate::broker::streams::groups::group::GroupName;
+use crate::broker::streams::groups::table::GROUPS_MAX;
 use crate::broker::streams::name::{StreamTarget, has_offset, is_stream};
+use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::position::StreamPosition;
 use crate::broker::streams::start::StreamStart;
+use crate::broker::streams::subscriptions::{STREAMS_PER_SESSION_MAX, mounted_filter, stream_subscriptions};
 use crate::broker::streams::table::{Stream, TrimmedOffset};
 use crate::codec::{EncodedUserProperties, Qos, ReasonCode, Subscribe, Subscription, SubscriptionOptions};
-use crate::routing::Access;
 use crate::session::Ticket;
-use crate::topic::{Filter, MountPoint, TopicFilter, Unmountable};
+use crate::topic::{Filter, ShareName, TopicFilter};
 
 impl Shard {
     /// Subscribes the Session in `slot` to a stream, for a Topic Filter for which [`is_stream`] is true. Returns the Reason Code of SUBACK and the
@@ -45,11 +49,14 @@ impl Shard {
                 return (reason_code, None);
             }
         };
+        if granted.subscription.filter.share.is_some() {
+            return (self.subscribe_group(slot, granted, turn), None);
+        }
         let Some(entry) = self.sessions.get_mut(slot) else { return (ReasonCode::UnspecifiedError, None) };
+        let of_streams = stream_subscriptions(entry);
         let streams = entry.incidents.streams();
         if !streams.is_some_and(|streams| streams.has(&granted.name, granted.wanted.as_ref())) {
             let others = self.shared.directory.subscription_count_of(entry.subscriber.key);
-            let of_streams = streams.map_or(0, StreamCursors::len);
             let count = others + of_streams;
             if count >= entry.session.limits().subscriptions_max || of_streams >= STREAMS_PER_SESSION_MAX {
                 return (ReasonCode::QuotaExceeded, None);
@@ -90,7 +97,8 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(streams) = entry.incidents.streams_mut() else { return };
         let mut numbers = Vec::new();
-        for (filter, existed) in filters.iter().zip(existed).filter(|(filter, _)| is_stream(filter)) {
+        let is_alone = |filter: &Filter| is_stream(filter) && filter.share.is_none();
+        for (filter, existed) in filters.iter().zip(existed).filter(|(filter, _)| is_alone(filter)) {
             if let Ok(target) = StreamTarget::parse(filter, &EncodedUserProperties::new()) {
                 let removed = streams.remove(target.name, target.filter.as_ref());
                 *existed |= removed.is_some();
@@ -108,8 +116,7 @@ impl Shard {
 
     /// The number of subscriptions of the Session in `slot` to streams.
     pub(in crate::broker) fn stream_count(&self, slot: usize) -> usize {
-        let streams = self.sessions.get(slot).and_then(|entry| entry.incidents.streams());
-        streams.map_or(0, StreamCursors::len)
+        self.sessions.get(slot).map_or(0, stream_subscriptions)
     }
 
     /// What a client may subscribe to, or why it may not.
@@ -139,20 +146,26 @@ impl Shard {
         let Some(stream) = table.named(target.name) else {
             return refused(ReasonCode::TopicFilterInvalid, format!("there is no stream {}", target.name));
         };
-        let wanted = mounted(&connection.access, target.filter.as_ref())
+        let wanted = mounted_filter(connection.access.mount_point(), target.filter.as_ref())
             .map_err(|fault| Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..Refusal::unmountable(fault) })?;
         let judged = Filter::from(wanted.clone().unwrap_or_else(|| stream.topic.clone()));
         connection.access.subscribe(&judged).map_err(|denied| {
             let sentence = "not authorized to receive any message of it".into();
             Refusal { sentence, ..Refusal::by_access(denied) }
         })?;
-        let goes_on = entry.is_durable() && !has_offset(filter, &subscribe.user_properties);
+        let goes_on = filter.share.is_none() && entry.is_durable() && !has_offset(filter, &subscribe.user_properties);
         let is_same =
             |cursor: &Cursor| cursor.stream == stream.number && cursor.is(target.name, target.filter.as_ref());
         let goes_on = goes_on && entry.incidents.streams().is_some_and(|streams| streams.iter().any(is_same));
-        Ok(Granted {
+        let group = filter.share.as_ref().map(|share| self.judge_group(share, stream.number, wanted.as_ref()));
+        let start = match group.transpose()? {
+            Some(true) => target.start, // it has a position
             // What is not kept any more is named by the next message, as for a Session that was away.
-            start: if goes_on { target.start } else { self.start_of(stream, target.start)? },
+            _ if goes_on => target.start,
+            None | Some(false) => self.start_of(stream, target.start)?,
+        };
+        Ok(Granted {
+            start,
             goes_on,
             subscription: Subscription {
                 filter: filter.detached(),
@@ -167,6 +180,24 @@ impl Shard {
             wanted: target.filter.map(|filter| filter.detached()),
             filter: wanted.map(|filter| filter.detached()),
         })
+    }
+
+    /// Whether there is a group, or that no further one can be made.
+    fn judge_group(
+        &self,
+        share: &ShareName,
+        stream: StreamNumber,
+        filter: Option<&TopicFilter>,
+    ) -> Result<bool, Refusal> {
+        let name = GroupName { stream, name: share.as_str().into(), filter: filter.cloned() };
+        if self.shared.groups.named(&name).is_some() {
+            return Ok(true);
+        }
+        if !self.shared.groups.has_room() {
+            let refusal = Refusal::by_limit(format!("there are {GROUPS_MAX} groups of streams already"));
+            return Err(Refusal { reason_code: ReasonCode::QuotaExceeded, ..refusal });
+        }
+        Ok(false)
     }
 
     /// Where a subscription begins, or that the stream does not have the beginning any more.
@@ -214,21 +245,3 @@ const fn unavailable(options: SubscriptionOptions) -> Option<&'static str> {
         None
     }
 }
-
-/// The filter with the mount point of the client; without a filter, all topics below the mount point.
-pub(in crate::broker) fn mounted(
-    access: &Access,
-    filter: Option<&TopicFilter>,
-) -> Result<Option<TopicFilter>, Unmountable> {
-    let Some(mount_point) = access.mount_point() else { return Ok(filter.cloned()) };
-    let filter = filter.cloned().map_or_else(|| everything(mount_point), |filter| mount_point.filter(&filter.into()));
-    filter.map(|filter| Some(filter.topic_filter))
-}
-
-fn everything(mount_point: &MountPoint) -> Result<Filter, Unmountable> {
-    let filter = mount_point.text("#").map(TopicFilter::new)?;
-    Ok(filter.map_or_else(|_| Filter::from(TopicFilter::reserved()), Filter::from))
-}
-
-/// The greatest number of subscriptions to streams of a Session: each holds a chunk, and is looked at after each packet of the client.
-pub(in crate::broker) const STREAMS_PER_SESSION_MAX: usize = 64;

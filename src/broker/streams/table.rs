@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::broker::streams::groups::dispatch::GroupDispatch;
 use crate::broker::streams::number::StreamNumber;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -18,6 +19,8 @@ pub struct Stream {
     pub is_open: bool,
     /// What a subscription gets that begins with a message that is not kept any more.
     pub trimmed_offset: TrimmedOffset,
+    /// How its messages are distributed among the members of a group.
+    pub group_dispatch: GroupDispatch,
 }
 
 /// What happens to a subscription that begins with a message that a stream does not keep any more.
@@ -84,7 +87,14 @@ mod tests {
     fn stream(number: u32, name: &str, topic: &'static str, is_open: bool) -> Stream {
         let topic = TopicFilter::new(topic.into()).unwrap();
         let trimmed_offset = TrimmedOffset::Refuse;
-        Stream { number: StreamNumber(number), name: name.into(), topic, is_open, trimmed_offset }
+        Stream {
+            number: StreamNumber(number),
+            name: name.into(),
+            topic,
+            is_open,
+            trimmed_offset,
+            group_dispatch: GroupDispatch::default(),
+        }
     }
 
     fn matching(table: &StreamTable, topic: &'static str) -> Vec<u32> {

@@ -35,7 +35,7 @@ use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::position::StreamPosition;
 use crate::broker::streams::start::StreamStart;
 use crate::broker::streams::state::CHUNK_MESSAGES_MAX;
-use crate::broker::streams::subscribe::mounted;
+use crate::broker::streams::subscriptions::mounted_filter;
 use crate::broker::timers::Timer;
 use crate::codec::{EncodedUserProperties, Qos};
 use crate::routing::{Access, SessionKey, Subscriber};
@@ -212,7 +212,7 @@ pub(in crate::broker) fn restored_streams(positions: Vec<StreamPosition>, access
     for StreamPosition { number, stream, subscription, subscription_id, place } in positions {
         let (filter, none) = (subscription.filter.clone(), EncodedUserProperties::new());
         let Ok(target) = StreamTarget::parse(&filter, &none) else { continue };
-        let Ok(mounted) = mounted(access, target.filter.as_ref()) else { continue };
+        let Ok(mounted) = mounted_filter(access.mount_point(), target.filter.as_ref()) else { continue };
         let (name, wanted) = (Arc::from(target.name), target.filter);
         let (start, goes_on) = (StreamStart::Latest, true);
         let granted = Granted { subscription, subscription_id, stream, name, wanted, filter: mounted, start, goes_on };

@@ -8,7 +8,7 @@ use super::harness::Harness;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::RetainedChange;
 use crate::broker::{
-    Event, Record, Stream, StreamChunk, StreamNumber, StreamReadError, StreamRequest, StreamStart, StreamTable,
+    Event, Record, Shared, Stream, StreamChunk, StreamNumber, StreamReadError, StreamRequest, StreamStart, StreamTable,
     TrimmedOffset,
 };
 use crate::codec::{Message, Qos};
@@ -76,6 +76,13 @@ impl FakeStreams {
         chunk
     }
 
+    /// Tells a new broker what can be read.
+    pub(in crate::broker::tests) fn publish_all(&self, shared: &Shared) {
+        for (number, stream) in &self.streams {
+            shared.stream_advanced(*number, stream.oldest..stream.end, |_| ());
+        }
+    }
+
     fn stream(&mut self, number: StreamNumber) -> &mut FakeStream {
         self.streams.entry(number).or_insert_with(|| FakeStream { oldest: 1, end: 1, messages: BTreeMap::new() })
     }
@@ -92,6 +99,7 @@ impl Harness {
             topic: TopicFilter::try_from("#").unwrap(),
             is_open: true,
             trimmed_offset: trimmed,
+            group_dispatch: self.group_dispatch.clone(),
         };
         shared.set_streams(StreamTable::new(table.iter().map(|stream| Stream::clone(stream)).chain([new])));
     }

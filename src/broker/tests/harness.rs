@@ -22,8 +22,9 @@ use crate::broker::streams::number::StreamNumber;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, CurrentRights, DelayedBatch,
-    Durability, Event, Fetch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered, Recovery, Report,
-    SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, StreamRequest, Ticket, User, VerifiedUser,
+    Durability, Event, Fetch, GroupDispatch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered,
+    Recovery, Report, SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, StreamRequest, Ticket, User,
+    VerifiedUser,
 };
 use crate::codec::{
     AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket,
@@ -71,6 +72,8 @@ pub(super) struct Harness {
     /// Pending reads of streams, with their shard.
     pub(super) stream_reads: VecDeque<(usize, StreamRequest)>,
     pub(super) streams: FakeStreams,
+    /// How the streams that are made distribute messages in groups.
+    pub(super) group_dispatch: GroupDispatch,
     generations: u32,
     /// The number of queries that a test has sent.
     pub(super) queries: u64,
@@ -180,6 +183,7 @@ impl Harness {
             delayed: VecDeque::new(),
             stream_reads: VecDeque::new(),
             streams: FakeStreams::default(),
+            group_dispatch: GroupDispatch::default(),
             generations: 0,
             queries: 0,
             address: None,
@@ -207,13 +211,23 @@ impl Harness {
         let mut recovered = recovered(&next.records);
         prepare(&mut recovered);
         let Recovered {
-            sessions, retained, retained_gone, unreadable, orphans, delayed, dead_letters, receipts, ..
+            sessions,
+            retained,
+            retained_gone,
+            unreadable,
+            orphans,
+            delayed,
+            dead_letters,
+            receipts,
+            groups,
+            ..
         } = recovered;
+        next.take_streams_of(self);
+        next.shards[0].shared.restore_groups(groups);
         assert_eq!(unreadable, 0);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
         next.shards[0].shared.restore_dead_letters(dead_letters);
-        next.take_streams_of(self);
         next.shards[0].shared.restore_receipts(receipts);
         let mut actions = Vec::new();
         for session in sessions {
@@ -415,6 +429,11 @@ impl Harness {
         }
     }
 
+    /// Whether messages between shards are undelivered.
+    pub(super) fn is_between(&self) -> bool {
+        !self.between.is_empty()
+    }
+
     /// The number of undelivered messages from one shard to another.
     pub(super) fn in_transit(&self, from: usize, to: usize) -> usize {
         self.between.get(&(from, to)).map_or(0, VecDeque::len)
@@ -607,6 +626,7 @@ impl Harness {
 
     /// Asserts that each subscription to a stream of a connected client has a pending event that continues it.
     fn check_streams(&self, shard: usize) {
+        self.check_groups(shard);
         let Shard { connections, sessions, streams, timers, pipeline, .. } = &self.shards[shard];
         for connection in connections.iter() {
             let Some(slot) = connection.session() else { continue };

@@ -56,6 +56,7 @@ mod sampled;
 mod settings_changed;
 mod shared;
 mod silent;
+mod stream_groups;
 mod stream_histories;
 mod stream_position_histories;
 mod stream_positions;

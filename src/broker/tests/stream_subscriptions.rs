@@ -8,7 +8,7 @@ use super::fake_streams::{STREAM, stored};
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::streams::state::{CHUNK_MESSAGES_MAX, READS_MAX};
-use crate::broker::streams::subscribe::STREAMS_PER_SESSION_MAX;
+use crate::broker::streams::subscriptions::STREAMS_PER_SESSION_MAX;
 use crate::broker::{
     Answer, DropReason, Event, MemoryLevel, PageRequest, Query, QueryId, Settings, StreamNumber, StreamReadError,
     TrimmedOffset,
@@ -255,7 +255,6 @@ fn refusals_have_words() {
     for (packet, code, words) in [
         (subscribe("$stream/other", Q1), 0x8F, "$stream/other: there is no stream other"),
         (subscribe("$stream/s@seq:3", Q1), 0x83, "$stream/s@seq:3: the oldest message of the stream s is seq:4"),
-        (subscribe("$share/g/$stream/s", Q1), 0x9E, "$share/g/$stream/s: a subscription to a stream cannot be shared"),
         (subscribe_with("$stream/s", no_local), 0x83, "$stream/s: No Local is not available for streams"),
         (
             subscribe_with("$stream/s", as_published),

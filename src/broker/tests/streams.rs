@@ -16,6 +16,7 @@ fn stream(number: u32, topic: &str) -> Stream {
         topic: TopicFilter::new(topic.into()).unwrap(),
         is_open: true,
         trimmed_offset: TrimmedOffset::Refuse,
+        group_dispatch: Default::default(),
     }
 }
 

@@ -33,6 +33,7 @@ pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
         }
         Query::Topics(_)
         | Query::DeadLetters(_)
+        | Query::Groups(_)
         | Query::Clients(..)
         | Query::Client(_)
         | Query::StableClient(_)

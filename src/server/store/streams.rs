@@ -5,8 +5,8 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::broker::{
-    RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamKey, StreamNumber, StreamTable,
-    TrimmedOffset,
+    GroupDispatch, RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamKey, StreamNumber,
+    StreamTable, TrimmedOffset,
 };
 use crate::config;
 use crate::server::clock::wall_time;
@@ -109,6 +109,7 @@ impl Streams {
                     config::TrimmedOffset::Refuse => TrimmedOffset::Refuse,
                     config::TrimmedOffset::Oldest => TrimmedOffset::Oldest,
                 },
+                group_dispatch: settings.map(dispatch).unwrap_or_default(),
             }
         }));
         Ok(())
@@ -215,6 +216,14 @@ fn key(stream: &config::Stream) -> Option<StreamKey> {
         config::StreamKey::Topic => StreamKey::Topic,
         config::StreamKey::UserProperty(name) => StreamKey::UserProperty(name.as_str().into()),
     })
+}
+
+fn dispatch(stream: &config::Stream) -> GroupDispatch {
+    match (stream.group_dispatch, &stream.group_key) {
+        (config::GroupDispatch::RoundRobin, _) => GroupDispatch::RoundRobin,
+        (config::GroupDispatch::HashTopic, _) | (config::GroupDispatch::HashKey, None) => GroupDispatch::HashTopic,
+        (config::GroupDispatch::HashKey, Some(name)) => GroupDispatch::HashKey(name.as_str().into()),
+    }
 }
 
 fn bounds(stream: &config::Stream) -> StreamBounds {

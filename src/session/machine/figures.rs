@@ -76,6 +76,11 @@ impl Session {
         link.is_some_and(|link| self.outgoing.queue().is_none_or(|queue| queue.sends_at_once(link.send_maximum)))
     }
 
+    /// The greatest number of QoS 1 and 2 messages that the client may have without having acknowledged them; 1 without a connection.
+    pub fn send_maximum(&self) -> u16 {
+        self.connection.link.as_ref().map_or(1, |link| link.send_maximum.get())
+    }
+
     /// Whether a message is certainly within the client's Maximum Packet Size.
     pub fn takes(&self, delivery: &Delivery) -> bool {
         self.connection.link.as_ref().is_none_or(|link| delivery.fits(link))

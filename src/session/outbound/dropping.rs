@@ -1,8 +1,9 @@
 //! Drops messages from a queue.
 
-use super::{Outbound, is_recorded};
+use super::Outbound;
+use super::settled::{is_of_group, is_recorded};
 use crate::session::entry::State;
-use crate::session::{Action, Actions, Delivery, DropCause, QueueExit, QueueStep};
+use crate::session::{Action, Actions, Delivery, DropCause, QueueExit, QueueStep, Settlement};
 
 impl Outbound {
     /// Drops the next message instead of appending it.
@@ -45,6 +46,9 @@ impl Outbound {
         self.messages -= 1;
         let delivery = self.take(place, State::Done);
         self.forget_redelivery(sequence, actions);
+        if is_of_group(delivery.as_ref()) {
+            return actions.push(Action::Settled(sequence, Settlement::Dropped));
+        }
         if is_stored && self.limits.has_dead_letters {
             return actions.push(Action::DroppedStored(cause, sequence));
         }

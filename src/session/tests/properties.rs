@@ -221,6 +221,7 @@ impl Owner {
             Action::End(Ended::ByError(_) | Ended::ByClient(_)) => self.end(),
             Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Reauthenticate(_) => unreachable!("not sent"),
             Action::Denied(..) => unreachable!("the rights do not change"),
+            Action::Settled(..) => unreachable!("no message is of a group"),
             Action::Refused(_) | Action::Parked(..) | Action::RedeliveryDue | Action::RedeliveryRemoved(_) => {
                 unreachable!("what the client refuses is discarded")
             }

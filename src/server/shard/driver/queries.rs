@@ -30,6 +30,7 @@ impl Driver {
             | Answer::Tail(_)
             | Answer::Topics(_)
             | Answer::DeadLetters(_)
+            | Answer::Group(_)
             | Answer::Gift(_)
             | Answer::Forget(_) => {}
         }

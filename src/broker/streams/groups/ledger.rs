@@ -1,0 +1,386 @@
+//! What a group has read of its stream, and which of it is acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::broker::persistence::stream_group::GroupPosition;
+use crate::broker::streams::groups::dispatch::GroupDispatch;
+use crate::broker::streams::groups::lost::Lost;
+use crate::broker::streams::groups::roster::{Item, Placed, Roster};
+use crate::broker::streams::groups::saved::Saved;
+use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
+use crate::broker::streams::start::StreamStart;
+use crate::broker::streams::state::CHUNK_MESSAGES_MAX;
+use crate::codec::Qos;
+use crate::routing::{SessionKey, ShardId, Subscriber};
+use crate::timestamp::Timestamp;
+
+/// The messages of a group that are not acknowledged, and its position.
+///
+/// Invariants:
+/// - each message from `position` on is not read yet, in `open`, in `again`, or done: acknowledged or left out;
+/// - at most [`WINDOW_MESSAGES_MAX`] messages are open; without members, none is, and their numbers are in `again`;
+/// - each open message was given to a member, or waits in the roster.
+#[derive(Debug)]
+pub(in crate::broker) struct Ledger {
+    /// What is read next.
+    next: StreamStart,
+    /// Messages that were accepted before this time are skipped until one was not.
+    since: Option<u64>,
+    /// Messages from `next` on and before this sequence are done, except for those in `again`.
+    done_until: u64,
+    again: BTreeSet<u64>,
+    open: BTreeMap<u64, Open>,
+    open_bytes: usize,
+    roster: Roster,
+    reading: Reading,
+    /// The members that were given messages since the last [`take_ready`](Self::take_ready).
+    ready: Vec<Arc<Subscriber>>,
+    deliveries: u64,
+    pub(in crate::broker) saved: Saved,
+    /// Whether its stream or the group itself was removed.
+    pub(in crate::broker) is_gone: bool,
+}
+
+/// A message that is not acknowledged.
+#[derive(Debug)]
+struct Open {
+    stored: StoredStreamMessage,
+    lost: Lost,
+    key: Option<u64>,
+    /// The member that it was sent to, and the number of this delivery.
+    sent: Option<(SessionKey, u64)>,
+}
+
+/// Who reads for the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) enum Reading {
+    /// Nobody.
+    Idle,
+    /// The read of this shard with this number is in progress.
+    Reads(ShardId, u64),
+    /// This shard waits: for further messages, for a read of others, or to try again.
+    Waits(ShardId),
+}
+
+/// A message that is sent to a member now.
+#[derive(Debug)]
+pub(in crate::broker) struct Taken {
+    pub(in crate::broker) stored: StoredStreamMessage,
+    pub(in crate::broker) lost: Lost,
+    /// The number of this delivery, by which it is acknowledged.
+    pub(in crate::broker) delivery: u64,
+}
+
+impl Ledger {
+    pub(in crate::broker) fn new(position: GroupPosition) -> Self {
+        let mut ledger = Self {
+            next: StreamStart::Earliest,
+            since: None,
+            done_until: 0,
+            again: BTreeSet::new(),
+            open: BTreeMap::new(),
+            open_bytes: 0,
+            roster: Roster::default(),
+            reading: Reading::Idle,
+            ready: Vec::new(),
+            deliveries: 0,
+            saved: Saved::default(),
+            is_gone: false,
+        };
+        ledger.begin(position);
+        ledger
+    }
+
+    /// Goes on from this position. Messages that were sent are not awaited any more.
+    pub(in crate::broker) fn reset(&mut self, position: GroupPosition) {
+        self.begin(position);
+        self.saved.is_outdated = true;
+    }
+
+    fn begin(&mut self, position: GroupPosition) {
+        let GroupPosition { from, until, open } = position;
+        self.open.clear();
+        self.open_bytes = 0;
+        self.roster.clear();
+        self.reading = Reading::Idle;
+        self.since = if let StreamStart::Time(since) = from { Some(since) } else { None };
+        self.next = from;
+        self.done_until = until;
+        self.again = open.into_iter().collect();
+        self.skip_done();
+    }
+
+    /// What is stored.
+    pub(in crate::broker) fn position(&self) -> GroupPosition {
+        let next = match self.next {
+            _ if self.since.is_some() => return GroupPosition::new(StreamStart::Time(self.since.unwrap_or_default())),
+            StreamStart::Sequence(next) => next,
+            start @ (StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_)) => {
+                return GroupPosition::new(start);
+            }
+        };
+        // They are read again in ascending order.
+        debug_assert!(
+            self.open.last_key_value().is_none_or(|(last, _)| self.again.first().is_none_or(|next| last < next))
+        );
+        let open: Vec<u64> = self.open.keys().chain(&self.again).copied().collect();
+        let until = next.max(self.done_until);
+        let from = StreamStart::Sequence(open.first().copied().unwrap_or(until));
+        GroupPosition { from, until, open }
+    }
+
+    /// The sequence behind the last message that was read, if it is known, and the number of messages before it that are not acknowledged.
+    pub(in crate::broker) fn progress(&self) -> (Option<u64>, usize) {
+        let read = if let StreamStart::Sequence(next) = self.next { Some(next.max(self.done_until)) } else { None };
+        (read.filter(|_| self.since.is_none()), self.open.len() + self.again.len())
+    }
+
+    /// The number of connected members, and of messages that were sent to them and are not acknowledged.
+    pub(in crate::broker) fn members(&self) -> (usize, usize) {
+        (self.roster.len(), self.open.values().filter(|open| open.sent.is_some()).count())
+    }
+
+    pub(in crate::broker) const fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    pub(in crate::broker) const fn set_reading(&mut self, reading: Reading) {
+        self.reading = reading;
+    }
+
+    /// What is to be read now; `None`: nothing, or a shard does it.
+    pub(in crate::broker) fn wanted(&self) -> Option<StreamStart> {
+        let has_room = self.open.len() + CHUNK_MESSAGES_MAX <= WINDOW_MESSAGES_MAX
+            && self.open_bytes < WINDOW_BYTES_MAX
+            && self.roster.pending() < AHEAD_MAX;
+        let is_wanted = self.reading == Reading::Idle && has_room && self.roster.len() > 0 && !self.is_gone;
+        is_wanted.then_some(self.next)
+    }
+
+    /// What this shard waited for has happened.
+    pub(in crate::broker) fn stop_waiting(&mut self, shard: ShardId) {
+        if self.reading == Reading::Waits(shard) {
+            self.reading = Reading::Idle;
+        }
+    }
+
+    /// Distributes the messages that were read. `dispatch`: how.
+    pub(in crate::broker) fn on_read(&mut self, read: ReadMessages, dispatch: GroupDispatch) {
+        self.reading = Reading::Idle;
+        if self.roster.len() == 0 {
+            return; // it is read again when there is a member
+        }
+        self.saved.is_outdated = true;
+        self.change_dispatch(dispatch);
+        let ReadMessages { messages, next, oldest, unreadable } = read;
+        let mut lost = self.lost(oldest, unreadable);
+        let reached = next.max(oldest);
+        match self.next {
+            StreamStart::Sequence(before) => self.next = StreamStart::Sequence(before.max(reached)),
+            StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_) if reached == 0 => {}
+            StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_) => {
+                self.next = StreamStart::Sequence(reached);
+            }
+        }
+        for stored in messages.iter() {
+            let sequence = stored.sequence;
+            if sequence < self.done_until && !self.again.remove(&sequence) {
+                continue;
+            }
+            if self.since.is_some_and(|since| stored.timestamp < since) {
+                continue;
+            }
+            self.since = None;
+            self.open_bytes += stored.message.content_len();
+            let key = self.roster.dispatch().key_of(&stored.message);
+            let lost = std::mem::take(&mut lost);
+            self.open.insert(sequence, Open { stored: stored.clone(), lost, key, sent: None });
+            self.place(sequence);
+        }
+        if let StreamStart::Sequence(next) = self.next {
+            // Those that were not found are trimmed, damaged, or not wanted.
+            self.again = self.again.split_off(&next);
+        }
+        self.skip_done();
+    }
+
+    /// What the next message says about those before it.
+    fn lost(&self, oldest: u64, unreadable: Option<RangeInclusive<u64>>) -> Lost {
+        let wanted = if let StreamStart::Sequence(next) = self.next { Some(next) } else { None };
+        let first = wanted.map(|next| self.again.first().copied().unwrap_or(next.max(self.done_until)));
+        let trimmed = first.filter(|first| *first < oldest).map(|first| first..=oldest - 1);
+        Lost::new(trimmed, unreadable)
+    }
+
+    /// Messages that are done need not be read again.
+    fn skip_done(&mut self) {
+        if let StreamStart::Sequence(next) = &mut self.next
+            && *next < self.done_until
+        {
+            *next = self.again.first().copied().unwrap_or(self.done_until);
+        }
+    }
+
+    /// Adds a connected member, which gets at most `limit` messages at a time.
+    pub(in crate::broker) fn join(&mut self, subscriber: Arc<Subscriber>, limit: usize) {
+        let key = subscriber.key;
+        if self.roster.is_member(key) {
+            return;
+        }
+        let is_sent = |open: &&Open| open.sent.is_some_and(|(to, _)| to == key);
+        let sent = self.open.values().filter(is_sent).count();
+        self.roster.join(subscriber, limit, sent);
+        self.place_again();
+    }
+
+    /// The connection of a member has ended: others get its messages.
+    pub(in crate::broker) fn leave(&mut self, member: SessionKey) {
+        self.roster.leave(member);
+        for open in self.open.values_mut() {
+            open.sent = open.sent.filter(|(to, _)| *to != member);
+        }
+        self.place_again();
+        self.rest();
+    }
+
+    /// A member has unsubscribed: others get what was not sent to it, and what was sent is awaited. [MQTT-3.10.4-3]
+    pub(in crate::broker) fn retire(&mut self, member: SessionKey) {
+        self.roster.retire(member);
+        self.place_again();
+        self.rest();
+    }
+
+    /// Without members, no messages are kept in memory, unless they were sent to former ones.
+    fn rest(&mut self) {
+        if self.roster.len() == 0 && self.open.values().all(|open| open.sent.is_none()) {
+            let position = self.position();
+            self.begin(position);
+        }
+    }
+
+    fn change_dispatch(&mut self, dispatch: GroupDispatch) {
+        if *self.roster.dispatch() == dispatch {
+            return;
+        }
+        self.roster.recall();
+        self.roster.set_dispatch(dispatch);
+        for open in self.open.values_mut().filter(|open| open.sent.is_none()) {
+            open.key = self.roster.dispatch().key_of(&open.stored.message);
+        }
+        self.place_again();
+    }
+
+    /// Places all messages that were not sent, in their order.
+    fn place_again(&mut self) {
+        self.roster.recall();
+        let unsent: Vec<u64> = self.open.iter().filter(|(_, open)| open.sent.is_none()).map(|(one, _)| *one).collect();
+        unsent.into_iter().for_each(|sequence| self.place(sequence));
+    }
+
+    fn place(&mut self, sequence: u64) {
+        let Some(open) = self.open.get(&sequence).filter(|_| self.roster.len() > 0) else { return };
+        let item = Item { sequence, topic: &open.stored.message.topic, key: open.key };
+        match self.roster.place(item) {
+            Placed::Given(to) => self.is_ready(to),
+            Placed::Queued | Placed::Waits => {}
+            Placed::Nobody => self.remove(sequence),
+        }
+    }
+
+    fn is_ready(&mut self, member: Arc<Subscriber>) {
+        if !self.ready.iter().any(|other| other.key == member.key) {
+            self.ready.push(member);
+        }
+    }
+
+    fn remove(&mut self, sequence: u64) {
+        self.saved.is_outdated = true;
+        if let Some(open) = self.open.remove(&sequence) {
+            self.open_bytes -= open.stored.message.content_len();
+        }
+    }
+
+    /// The members that were given messages since the last call.
+    pub(in crate::broker) fn take_ready(&mut self) -> Vec<Arc<Subscriber>> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// All members, because they are told something.
+    pub(in crate::broker) fn subscribers(&self) -> Vec<Arc<Subscriber>> {
+        self.roster.subscribers().map(Arc::clone).collect()
+    }
+
+    /// The QoS of the next message for a member; `None`: there is none.
+    pub(in crate::broker) fn next_qos(&self, member: SessionKey) -> Option<Qos> {
+        let sequence = self.roster.next_of(member)?;
+        self.open.get(&sequence).map(|open| open.stored.message.qos)
+    }
+
+    /// Takes the next message for a member, unless it has expired. The caller has seen [`next_qos`](Self::next_qos), and sends it.
+    pub(in crate::broker) fn take(&mut self, member: SessionKey, now: Timestamp) -> Option<Taken> {
+        let sequence = self.roster.take(member)?;
+        let open = self.open.get_mut(&sequence)?;
+        if open.stored.expires_at <= now {
+            self.remove(sequence);
+            self.done(member, None);
+            return None;
+        }
+        self.deliveries += 1;
+        open.sent = Some((member, self.deliveries));
+        self.roster.sent(member, open.key);
+        Some(Taken { stored: open.stored.clone(), lost: open.lost.clone(), delivery: self.deliveries })
+    }
+
+    /// A member has acknowledged this delivery, or it was left out. It has no effect if it is not awaited any more.
+    pub(in crate::broker) fn settle(&mut self, sequence: u64, delivery: u64) {
+        let Some((member, key)) = self.delivery(sequence, delivery) else { return };
+        self.remove(sequence);
+        self.done(member, key);
+        if self.roster.len() == 0 {
+            self.rest();
+        }
+    }
+
+    /// A delivery did not reach its member, which is connected: it gets it again, or another one does.
+    pub(in crate::broker) fn give_back(&mut self, sequence: u64, delivery: u64) {
+        let Some((member, key)) = self.delivery(sequence, delivery) else { return };
+        if let Some(open) = self.open.get_mut(&sequence) {
+            open.sent = None;
+        }
+        self.done(member, key);
+        self.place_again();
+    }
+
+    fn delivery(&self, sequence: u64, delivery: u64) -> Option<(SessionKey, Option<u64>)> {
+        let open = self.open.get(&sequence)?;
+        let (member, number) = open.sent?;
+        (number == delivery).then_some((member, open.key))
+    }
+
+    fn done(&mut self, member: SessionKey, key: Option<u64>) {
+        for sequence in self.roster.done(member, key) {
+            self.place(sequence);
+        }
+        self.fill(member);
+    }
+
+    fn fill(&mut self, member: SessionKey) {
+        if self.roster.pending() == 0 {
+            return;
+        }
+        let open = &self.open;
+        let topic_of = |sequence| open.get(&sequence).map(|open| &open.stored.message.topic);
+        if let Some(member) = self.roster.fill(member, topic_of) {
+            self.is_ready(member);
+        }
+    }
+}
+
+/// The greatest number of messages of a group that are read and not acknowledged.
+pub(in crate::broker) const WINDOW_MESSAGES_MAX: usize = 4_096;
+/// From so many bytes of topics, payloads and properties of them on, nothing further is read.
+pub(in crate::broker) const WINDOW_BYTES_MAX: usize = 1 << 20;
+/// From so many messages on that wait for room, nothing further is read.
+const AHEAD_MAX: usize = 256;

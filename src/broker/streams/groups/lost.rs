@@ -1,0 +1,31 @@
+use std::ops::RangeInclusive;
+
+/// What a group misses before a message.
+#[derive(Debug, Clone, Default)]
+pub(in crate::broker) struct Lost(Option<Box<Ranges>>);
+
+#[derive(Debug, Clone)]
+struct Ranges {
+    trimmed: Option<RangeInclusive<u64>>,
+    unreadable: Option<RangeInclusive<u64>>,
+}
+
+impl Lost {
+    pub(in crate::broker) fn new(
+        trimmed: Option<RangeInclusive<u64>>,
+        unreadable: Option<RangeInclusive<u64>>,
+    ) -> Self {
+        let is_nothing = trimmed.is_none() && unreadable.is_none();
+        Self((!is_nothing).then(|| Box::new(Ranges { trimmed, unreadable })))
+    }
+
+    /// Messages that the stream has no more.
+    pub(in crate::broker) fn trimmed(&self) -> Option<&RangeInclusive<u64>> {
+        self.0.as_ref()?.trimmed.as_ref()
+    }
+
+    /// Messages that cannot be read.
+    pub(in crate::broker) fn unreadable(&self) -> Option<&RangeInclusive<u64>> {
+        self.0.as_ref()?.unreadable.as_ref()
+    }
+}

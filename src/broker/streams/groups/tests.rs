@@ -1,0 +1,283 @@
+//! The rules of a group, without shards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::broker::persistence::stream_group::GroupPosition;
+use crate::broker::streams::groups::dispatch::GroupDispatch;
+use crate::broker::streams::groups::ledger::{Ledger, Reading};
+use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
+use crate::broker::streams::start::StreamStart;
+use crate::codec::{ClientId, Message, Qos};
+use crate::routing::{Access, Location, SessionKey, ShardId, Subscriber};
+use crate::timestamp::Timestamp;
+use crate::topic::TopicName;
+
+const SHARD: ShardId = ShardId(0);
+const NOW: Timestamp = Timestamp(1_000);
+
+fn member(key: u64) -> Arc<Subscriber> {
+    let location = Location { shard: SHARD, slot: u32::try_from(key).unwrap() };
+    Arc::new(Subscriber::new(SessionKey(key), ClientId("c".into()), location, Arc::new(Access::everything())))
+}
+
+/// A message whose topic is its sequence modulo `topics`.
+fn stored(sequence: u64, topics: u64) -> StoredStreamMessage {
+    let topic = TopicName::new(format!("t/{}", sequence % topics).into()).unwrap();
+    let message = Message { qos: Qos::AtLeastOnce, ..Message::new(topic, "x") };
+    StoredStreamMessage { sequence, timestamp: sequence * 10, message, expires_at: Timestamp::NEVER }
+}
+
+/// Reads as a shard does, from a stream that has the messages `oldest..end`. Returns whether something was read.
+fn read(ledger: &mut Ledger, (oldest, end): (u64, u64), dispatch: &GroupDispatch) -> bool {
+    let Some(from) = ledger.wanted() else { return false };
+    let from = match from {
+        StreamStart::Sequence(from) => from.max(oldest),
+        StreamStart::Earliest => oldest,
+        StreamStart::Latest => end,
+        StreamStart::Time(time) => time.div_ceil(10).clamp(oldest, end),
+    };
+    if from >= end {
+        return false;
+    }
+    let next = end.min(from + 7);
+    ledger.set_reading(Reading::Reads(SHARD, 1));
+    let messages = Arc::new((from..next).map(|sequence| stored(sequence, 5)).collect());
+    ledger.on_read(ReadMessages { messages, next, oldest, unreadable: None }, dispatch.clone());
+    true
+}
+
+/// Reads all, and takes and acknowledges all, of all members.
+fn drain(ledger: &mut Ledger, members: &[u64], range: (u64, u64), dispatch: &GroupDispatch) -> Vec<(u64, u64)> {
+    let mut all = Vec::new();
+    loop {
+        let mut is_idle = !read(ledger, range, dispatch);
+        for member in members {
+            while let Some(taken) = ledger.take(SessionKey(*member), NOW) {
+                all.push((*member, taken.stored.sequence));
+                ledger.settle(taken.stored.sequence, taken.delivery);
+                is_idle = false;
+            }
+        }
+        if is_idle {
+            return all;
+        }
+    }
+}
+
+fn earliest() -> Ledger {
+    Ledger::new(GroupPosition::new(StreamStart::Earliest))
+}
+
+#[test]
+fn messages_go_round_and_the_position_is_the_first_that_is_not_acknowledged() {
+    let mut ledger = earliest();
+    (1..=3).for_each(|key| ledger.join(member(key), 10));
+    assert!(read(&mut ledger, (1, 7), &GroupDispatch::RoundRobin));
+    let of = |ledger: &mut Ledger, key| {
+        ledger.take(SessionKey(key), NOW).map(|taken| (taken.stored.sequence, taken.delivery))
+    };
+    let first: Vec<_> = (1..=3).map(|key| of(&mut ledger, key).unwrap()).collect();
+    assert_eq!(first.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    for (sequence, delivery) in &first[1..] {
+        ledger.settle(*sequence, *delivery);
+    }
+    let position = ledger.position();
+    assert_eq!((position.from, position.until), (StreamStart::Sequence(1), 7));
+    assert_eq!(position.open, [1, 4, 5, 6]);
+    ledger.settle(first[0].0, first[0].1);
+    assert_eq!(ledger.position().from, StreamStart::Sequence(4));
+    assert_eq!(ledger.position().open, [4, 5, 6]);
+}
+
+#[test]
+fn a_member_that_leaves_gives_its_messages_to_others_in_their_order() {
+    let mut ledger = earliest();
+    (1..=2).for_each(|key| ledger.join(member(key), 10));
+    read(&mut ledger, (1, 7), &GroupDispatch::RoundRobin);
+    let taken: Vec<_> = (0..2).map(|_| ledger.take(SessionKey(1), NOW).unwrap()).collect();
+    ledger.leave(SessionKey(1));
+    let got = drain(&mut ledger, &[1, 2], (1, 7), &GroupDispatch::RoundRobin);
+    assert_eq!(got, (1..7).map(|sequence| (2, sequence)).collect::<Vec<_>>());
+    ledger.settle(taken[0].stored.sequence, taken[0].delivery); // too late
+    assert_eq!(ledger.position(), GroupPosition { from: StreamStart::Sequence(7), until: 7, open: Vec::new() });
+}
+
+#[test]
+fn without_members_nothing_is_in_memory_and_what_was_acknowledged_is_not_sent_again() {
+    let mut ledger = earliest();
+    ledger.join(member(1), 3);
+    read(&mut ledger, (1, 7), &GroupDispatch::RoundRobin);
+    let taken: Vec<_> = (0..3).map(|_| ledger.take(SessionKey(1), NOW).unwrap()).collect();
+    assert!(ledger.take(SessionKey(1), NOW).is_none(), "it has three");
+    ledger.settle(taken[1].stored.sequence, taken[1].delivery);
+    ledger.leave(SessionKey(1));
+    assert_eq!(ledger.members(), (0, 0));
+    assert!(ledger.wanted().is_none());
+    let mut again = Ledger::new(ledger.position());
+    for ledger in [&mut ledger, &mut again] {
+        ledger.join(member(2), 3);
+        let got = drain(ledger, &[2], (1, 10), &GroupDispatch::RoundRobin);
+        assert_eq!(got, [1, 3, 4, 5, 6, 7, 8, 9].map(|sequence| (2, sequence)));
+    }
+}
+
+#[test]
+fn a_former_member_keeps_what_was_sent_to_it() {
+    let mut ledger = earliest();
+    ledger.join(member(1), 10);
+    read(&mut ledger, (1, 4), &GroupDispatch::RoundRobin);
+    let taken = ledger.take(SessionKey(1), NOW).unwrap();
+    ledger.retire(SessionKey(1));
+    assert_eq!(ledger.position().open, [1, 2, 3]);
+    ledger.join(member(2), 10);
+    assert_eq!(drain(&mut ledger, &[2], (1, 4), &GroupDispatch::RoundRobin), [(2, 2), (2, 3)]);
+    ledger.settle(1, taken.delivery);
+    assert_eq!(ledger.position().from, StreamStart::Sequence(4));
+    let mut ledger = earliest();
+    ledger.join(member(1), 10);
+    read(&mut ledger, (1, 4), &GroupDispatch::RoundRobin);
+    ledger.take(SessionKey(1), NOW).unwrap();
+    ledger.retire(SessionKey(1));
+    ledger.leave(SessionKey(1)); // its connection ends without an acknowledgement
+    ledger.join(member(2), 10);
+    assert_eq!(drain(&mut ledger, &[2], (1, 4), &GroupDispatch::RoundRobin), [(2, 1), (2, 2), (2, 3)]);
+}
+
+#[test]
+fn trimmed_messages_are_named_and_a_reset_forgets_what_was_sent() {
+    let mut ledger = earliest();
+    ledger.join(member(1), 10);
+    read(&mut ledger, (1, 4), &GroupDispatch::RoundRobin);
+    let before = ledger.take(SessionKey(1), NOW).unwrap();
+    ledger.reset(GroupPosition::new(StreamStart::Sequence(1)));
+    read(&mut ledger, (3, 6), &GroupDispatch::RoundRobin);
+    ledger.settle(before.stored.sequence, before.delivery);
+    let taken = ledger.take(SessionKey(1), NOW).unwrap();
+    assert_eq!((taken.stored.sequence, taken.lost.trimmed()), (3, Some(&(1..=2))));
+    assert!(ledger.take(SessionKey(1), NOW).unwrap().lost.trimmed().is_none());
+}
+
+#[test]
+fn a_time_is_kept_until_a_message_of_it_is_there() {
+    let mut ledger = Ledger::new(GroupPosition::new(StreamStart::Time(45)));
+    assert_eq!(ledger.position().from, StreamStart::Time(45));
+    ledger.join(member(1), 10);
+    ledger.set_reading(Reading::Reads(SHARD, 1));
+    let messages = Arc::new((1..4).map(|sequence| stored(sequence, 5)).collect());
+    let chunk = ReadMessages { messages, next: 4, oldest: 1, unreadable: None };
+    ledger.on_read(chunk, GroupDispatch::RoundRobin);
+    assert_eq!(ledger.position().from, StreamStart::Time(45));
+    assert_eq!(
+        drain(&mut ledger, &[1], (1, 9), &GroupDispatch::RoundRobin),
+        [5, 6, 7, 8].map(|sequence| (1, sequence))
+    );
+    assert_eq!(ledger.position().from, StreamStart::Sequence(9));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join(u64),
+    Leave(u64),
+    Retire(u64),
+    Take(u64),
+    /// The delivery with this index among those that are open.
+    Settle(usize),
+    GiveBack(usize),
+    Append(u64),
+    Read,
+    /// The broker crashes, and goes on with the position.
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (1..5_u64).prop_map(Step::Join),
+        1 => (1..5_u64).prop_map(Step::Leave),
+        1 => (1..5_u64).prop_map(Step::Retire),
+        8 => (1..5_u64).prop_map(Step::Take),
+        6 => any::<usize>().prop_map(Step::Settle),
+        1 => any::<usize>().prop_map(Step::GiveBack),
+        3 => (1..9_u64).prop_map(Step::Append),
+        4 => Just(Step::Read),
+        1 => Just(Step::Crash),
+    ]
+}
+
+proptest! {
+    /// Each message is acknowledged in the end, none after it was acknowledged is sent again, no two members have messages of a key at the same time,
+    /// and those of a key are taken in order, except for those that were sent before.
+    #[test]
+    fn any_history_delivers_all(steps in prop::collection::vec(step(), 1..120), is_keyed: bool) {
+        let dispatch = if is_keyed { GroupDispatch::HashTopic } else { GroupDispatch::RoundRobin };
+        let (mut ledger, mut end) = (earliest(), 1);
+        let mut joined = BTreeSet::new();
+        // By sequence: member and delivery.
+        let mut open: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        let (mut sent, mut settled) = (BTreeSet::new(), BTreeSet::new());
+        for step in steps {
+            match step {
+                Step::Join(key) => if joined.insert(key) { ledger.join(member(key), 4) },
+                Step::Leave(key) => {
+                    joined.remove(&key);
+                    ledger.leave(SessionKey(key));
+                    open.retain(|_, (holder, _)| *holder != key);
+                }
+                Step::Retire(key) => if joined.remove(&key) { ledger.retire(SessionKey(key)) },
+                Step::Take(key) => if let Some(taken) = ledger.take(SessionKey(key), NOW) {
+                    let sequence = taken.stored.sequence;
+                    prop_assert!(joined.contains(&key) && !settled.contains(&sequence));
+                    prop_assert!(open.insert(sequence, (key, taken.delivery)).is_none());
+                    if is_keyed {
+                        let others = open.iter().filter(|(other, (holder, _))| *other % 5 == sequence % 5 && *holder != key);
+                        prop_assert_eq!(others.count(), 0);
+                        let earlier = (1..sequence).filter(|other| other % 5 == sequence % 5);
+                        prop_assert!(earlier.into_iter().all(|other| sent.contains(&other)));
+                    }
+                    sent.insert(sequence);
+                },
+                Step::Settle(place) if !open.is_empty() => {
+                    let (sequence, (_, delivery)) = open.iter().nth(place % open.len()).map(|(a, b)| (*a, *b)).unwrap();
+                    open.remove(&sequence);
+                    ledger.settle(sequence, delivery);
+                    settled.insert(sequence);
+                }
+                Step::GiveBack(place) if !open.is_empty() => {
+                    let (sequence, (_, delivery)) = open.iter().nth(place % open.len()).map(|(a, b)| (*a, *b)).unwrap();
+                    open.remove(&sequence);
+                    ledger.give_back(sequence, delivery);
+                }
+                Step::Settle(_) | Step::GiveBack(_) => {}
+                Step::Append(count) => end += count,
+                Step::Read => _ = read(&mut ledger, (1, end), &dispatch),
+                Step::Crash => {
+                    ledger = Ledger::new(ledger.position());
+                    open.clear();
+                    joined.clear();
+                }
+            }
+            let position = ledger.position();
+            for sequence in 1..end {
+                let is_done = match position.from {
+                    StreamStart::Sequence(from) => sequence < from || sequence < position.until && !position.open.contains(&sequence),
+                    _ => false,
+                };
+                prop_assert_eq!(is_done, settled.contains(&sequence), "{} {:?}", sequence, position);
+            }
+        }
+        for (sequence, (_, delivery)) in open {
+            ledger.settle(sequence, delivery);
+            settled.insert(sequence);
+        }
+        if joined.insert(9) {
+            ledger.join(member(9), 4);
+        }
+        let members: Vec<u64> = joined.into_iter().collect();
+        for (_, sequence) in drain(&mut ledger, &members, (1, end), &dispatch) {
+            prop_assert!(settled.insert(sequence));
+        }
+        prop_assert_eq!(settled.len() as u64, end - 1);
+    }
+}
