@@ -1,13 +1,17 @@
 //! The positions of durable Sessions in streams.
 
 use oncemq::codec::{Qos, ServerPacket};
+use oncemq::store::Level;
+use oncemq::store::sim::Loss;
 
 use crate::client::Lifetime::Durable;
 use crate::lab::{Crash, Lab};
 use crate::rows::with_every_crash;
+use crate::steps::crashes_of;
 
 const Q0: Qos = Qos::AtMostOnce;
 const Q1: Qos = Qos::AtLeastOnce;
+const Q2: Qos = Qos::ExactlyOnce;
 
 /// A publisher, and a consumer that has a Session but no subscription.
 fn clients(lab: &mut Lab) -> (usize, usize) {
@@ -43,7 +47,12 @@ fn window_scenario(lab: &mut Lab, crash: Crash) {
     settle(lab);
     lab.crash(crash);
     settle(lab);
-    for payload in ["first", "second"] {
+    check(lab, consumer, &["first", "second"]);
+}
+
+/// These messages, each once in the stream, have come to the consumer: again with DUP only.
+fn check(lab: &Lab, consumer: usize, payloads: &[&str]) {
+    for payload in payloads {
         let copies = copies(lab, consumer, payload);
         if copies.is_empty() {
             lab.fail(&format!("{payload:?} is in the stream and is lost for the consumer"));
@@ -58,10 +67,49 @@ fn window_scenario(lab: &mut Lab, crash: Crash) {
     }
 }
 
+/// Crashes before one of the steps behind the subscription, if there are so many. Returns whether there are.
+fn play(shards: usize, (loss, step): (Loss, u64), crash: Crash) -> bool {
+    let level = if loss == Loss::Process { Level::Crash } else { Level::PowerLoss };
+    let mut lab = Lab::new(shards, level);
+    lab.trace = Some(Vec::new());
+    let (publisher, consumer) = clients(&mut lab);
+    lab.subscribe(consumer, "$stream/kept", Q1);
+    lab.run();
+    lab.crash_at = Some((lab.steps + step, crash));
+    lab.publish(publisher, "t", "zero", Q0);
+    lab.publish(publisher, "t", "first", Q2);
+    lab.publish(publisher, "t", "second", Q2);
+    lab.run();
+    lab.lose(consumer);
+    lab.publish(publisher, "t", "third", Q2);
+    lab.run();
+    lab.connect(consumer);
+    lab.run();
+    let has_crashed = lab.crash_at.is_none();
+    lab.crash_at = None;
+    if lab.clients[consumer].connection().is_none() {
+        lab.connect(consumer);
+    }
+    settle(&mut lab);
+    check(&lab, consumer, &["first", "second", "third"]);
+    has_crashed
+}
+
+#[test]
+fn a_durable_consumer_of_a_stream_gets_all_through_a_crash_at_every_step() {
+    for (shards, loss) in [(1, Loss::Process), (2, Loss::Process), (1, Loss::Power), (2, Loss::Power)] {
+        let mut step = 1;
+        while crashes_of(loss, step).filter(|crash| play(shards, (loss, step), *crash)).count() > 0 {
+            step += 1;
+        }
+        assert!(step > 30, "{step} steps");
+    }
+}
+
 #[test]
 fn a_window_of_a_stream_is_sent_when_it_and_the_position_are_stable() {
     with_every_crash(window_scenario);
-    let mut lab = Lab::new(1, oncemq::store::Level::PowerLoss);
+    let mut lab = Lab::new(1, Level::PowerLoss);
     let (publisher, consumer) = clients(&mut lab);
     lab.subscribe(consumer, "$stream/kept", Q1);
     lab.run();
@@ -88,9 +136,11 @@ fn subscription_scenario(lab: &mut Lab, crash: Crash, ends: bool) {
     lab.run();
     lab.crash(crash);
     settle(lab);
+    // A request without an answer was sent again.
+    lab.crash(crash);
+    settle(lab);
     lab.publish(publisher, "t", "m", Q1);
     settle(lab);
-    // A request without an answer was sent again.
     let count = copies(lab, consumer, "m").len();
     if count != usize::from(!ends) {
         lab.fail(&format!("\"m\" came {count} times"));
