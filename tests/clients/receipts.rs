@@ -50,7 +50,7 @@ fn the_example_of_receipts_works() {
 }
 
 /// Receives and acknowledges messages, until that to `end` comes.
-fn drain(broker: &Broker, client: &str, end: &str, mut found: impl FnMut(&str, &[u8])) {
+fn drain(broker: &Broker, client: &str, end: &str) {
     let mut other = Wire::connected(broker.address(), &Connect::new(V5, "end"));
     other.send(&V5.publish(PUBLISH | 0x02, end, 1, b""));
     other.expect(PUBACK);
@@ -61,7 +61,6 @@ fn drain(broker: &Broker, client: &str, end: &str, mut found: impl FnMut(&str, &
         if publish.topic == end {
             return subscriber.ping(); // the broker has read the acknowledgements
         }
-        found(&publish.topic, &publish.payload);
     }
 }
 
@@ -88,9 +87,9 @@ fn each_acknowledged_message_has_its_receipt_after_kill_9_between_all_steps() {
         subscriber.send(&acknowledge(PUBACK, publish.packet_id));
     }
     broker.crash_and_restart();
-    drain(&broker, "s", "t/end", |_, _| ());
+    drain(&broker, "s", "t/first");
     broker.crash_and_restart();
-    drain(&broker, "s", "t/end", |_, _| ());
+    drain(&broker, "s", "t/second");
     let mut reader = Wire::connected(broker.address(), &Connect::durable(V5, "shop"));
     let mut found = BTreeMap::new();
     while found.len() < topics.len() {

@@ -184,7 +184,7 @@ impl Receipts {
             let Some((receipt, _)) = all.places.remove(&place) else { continue };
             self.track(place, u32::MAX);
             let Some(open) = all.receipts.get_mut(&receipt) else { continue };
-            open.add(CopyOutcome::SessionEnded, 1, now);
+            open.add(CopyOutcome::SessionEnded, 1, now.max(open.at)); // a start ends orphans without a time
             open.depends_on(record.0, record.1);
             open.outstanding = open.outstanding.saturating_sub(1);
             all.settle(receipt, now);

@@ -93,12 +93,12 @@ impl StoredReceipts {
         let mut receipts = Vec::with_capacity(self.receipts.len());
         for (number, mut receipt) in self.receipts {
             let known = self.copies.remove(&number).unwrap_or_default();
-            let first = receipt.state.places.iter();
+            let (first, ended_at) = (receipt.state.places.iter(), latest.max(receipt.state.at));
             let copies = (0_u64..).zip(first).map(|(copy, (key, sequence))| {
                 let known = known.get(&copy).copied();
                 match known.unwrap_or(CopyState::Queued(*key, *sequence)) {
                     CopyState::Queued(key, sequence) if !is_queued(key, sequence) => {
-                        CopyState::Left(CopyOutcome::SessionEnded, latest)
+                        CopyState::Left(CopyOutcome::SessionEnded, ended_at)
                     }
                     state @ (CopyState::Queued(..) | CopyState::Left(..)) => state,
                 }
@@ -152,7 +152,7 @@ mod tests {
             let copies: Vec<_> = recovered.receipts.iter().flat_map(|receipt| receipt.copies.clone()).collect();
             let expected = [
                 CopyState::Left(CopyOutcome::Acknowledged, Timestamp(9)),
-                CopyState::Left(CopyOutcome::SessionEnded, recovered.latest),
+                CopyState::Left(CopyOutcome::SessionEnded, recovered.latest.max(Timestamp(1))),
             ];
             assert_eq!((copies, recovered.orphans.len(), recovered.unreadable), (expected.to_vec(), 0, 0));
         }
