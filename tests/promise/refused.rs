@@ -1,7 +1,7 @@
 //! What subscribers refuse, with a crash around each record: the message is in the queue, scheduled, or a dead letter, and never in two of
 //! them.
 
-use oncemq::broker::{Answer, DeadLetterAnswer, DeadLetterQuery, Event, Query, QueryId};
+use oncemq::broker::{Answer, DeadLetterAnswer, DeadLetterFailure, DeadLetterQuery, Event, Query, QueryId};
 use oncemq::codec::{Qos, ServerPacket};
 use oncemq::store::Level;
 
@@ -191,4 +191,29 @@ fn redrive_happens_neither_twice_nor_not_at_all() {
     lab.thaw();
     lab.run();
     assert_eq!((lab.answers.len(), lab.count(subscriber, "m"), lab.shared.dead_letters_len().0), (1, 1, 0));
+}
+
+#[test]
+fn a_dead_letter_is_shown_when_its_record_is_stable() {
+    let mut lab = Lab::new(1, Level::PowerLoss);
+    let (publisher, subscriber) = clients(&mut lab, "refused/t", 2);
+    lab.publish(publisher, "refused/t", "m", Q1);
+    lab.run();
+    lab.advance(6);
+    lab.run_to(subscriber, |packet| matches!(packet, ServerPacket::Publish(_)));
+    lab.freeze();
+    lab.run();
+    let letter = number_of_letter(&mut lab);
+    let show = |lab: &mut Lab| {
+        lab.handle(0, Event::Query(QueryId(1), Box::new(Query::DeadLetters(DeadLetterQuery::Show(letter)))));
+        lab.run();
+        lab.answers.pop()
+    };
+    let early = show(&mut lab);
+    let is_early = matches!(early, Some(Answer::DeadLetters(DeadLetterAnswer::Show(Err(DeadLetterFailure::Busy)))));
+    assert!(is_early, "{early:?}");
+    lab.thaw();
+    lab.run();
+    let shown = show(&mut lab);
+    assert!(matches!(shown, Some(Answer::DeadLetters(DeadLetterAnswer::Show(Ok(_))))), "{shown:?}");
 }
