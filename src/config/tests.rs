@@ -85,7 +85,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert_eq!(automatic, default);
     let mut stream = config.streams.pop().unwrap();
     let default: crate::config::Stream = toml::from_str("name = \"orders\"\ntopic = \"orders/#\"").unwrap();
-    assert!(stream.max_age.take().is_some() && stream.max_messages.take().is_some());
+    assert!(stream.max_age.take().is_some() && stream.max_messages.take().is_some() && stream.key.take().is_some());
     assert!(stream.group_key.take().is_some());
     assert_eq!(stream, default);
     let mut redelivery = config.redelivery.pop().unwrap();

@@ -30,11 +30,9 @@ impl StreamKey {
             Self::UserProperty(name) => {
                 let properties = body.bytes().filter(|properties| !properties.is_empty())?;
                 let properties = MessageProperties::from_bytes(Bytes::copy_from_slice(properties)).ok()?;
-                properties.iter().find_map(|property| match property {
-                    MessageProperty::UserProperty(found, value) if *found == **name => {
-                        Some(Cow::Owned(value.as_bytes().to_vec()))
-                    }
-                    _ => None,
+                properties.iter().find_map(|property| {
+                    let MessageProperty::UserProperty(found, value) = property else { return None };
+                    (*found == **name).then(|| Cow::Owned(value.as_bytes().to_vec()))
                 })
             }
         }

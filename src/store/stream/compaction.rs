@@ -51,7 +51,7 @@ enum Phase {
     /// Notes keys, from the sequence on up to another one.
     Note { next: u64, end: u64 },
     /// Writes the groups that are left.
-    Write { groups: VecDeque<Group>, output: Option<Output> },
+    Write { groups: VecDeque<Group>, output: Option<Box<Output>> },
 }
 
 /// Segments that one file will replace.
@@ -161,7 +161,7 @@ impl Compaction {
             Phase::Write { groups, output } => {
                 let Some(writing) = output else {
                     let Some(group) = groups.pop_front() else { return Ok(Step::Ended) };
-                    *output = Output::begin(&self.shared, group)?;
+                    *output = Output::begin(&self.shared, group)?.map(Box::new);
                     return Ok(Step::Again);
                 };
                 let (keys, key) = (&self.keys, &*self.key);
@@ -185,7 +185,8 @@ impl Compaction {
     /// The operating system returned an error, and it is not known whether the change is stable.
     pub(in crate::store) fn replace(&mut self) -> io::Result<()> {
         let Phase::Write { output, .. } = &mut self.phase else { return Ok(()) };
-        let Some(Output { group, segment, .. }) = output.take() else { return Ok(()) };
+        let Some(output) = output.take() else { return Ok(()) };
+        let Output { group, segment, .. } = *output;
         let Group { headers, length, .. } = group;
         let disk = &self.shared.disk;
         let (number, is_unchanged) = (segment.header.number, headers.len() == 1 && segment.length >= length);
