@@ -480,6 +480,12 @@ fn a_group_gets_all_messages_through_kill_9_and_operators_see_and_set_its_positi
     assert!(metrics.contains("oncemq_stream_group_members{stream=\"orders\",group=\"workers\"} 1"), "{metrics}");
     drop(last);
     wait_for("the end of the member", || (group()["members"] == 0).then_some(()));
+    // What a command has set is stable.
+    broker.run(&["streams", "reset", "orders", "workers", "--to", "seq:299"]);
+    broker.kill();
+    broker.restart();
+    let group = || broker.api("GET", "/streams/orders/groups").1["groups"][0].clone();
+    assert_eq!((group()["position"].as_u64(), group()["lag"].as_u64()), (Some(299), Some(2)));
     // A client that does not know streams.
     let mut command = Command::new("mosquitto_sub");
     let port = broker.mqtt.port().to_string();

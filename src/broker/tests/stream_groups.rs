@@ -316,7 +316,7 @@ fn a_crash_repeats_what_was_not_stored_and_loses_nothing() {
     let mut harness = harness.crash(stored);
     let GroupView { position, lag, members, .. } = view(&harness);
     assert_eq!((position, members), (Some(3), 0));
-    assert_eq!(lag as usize, 50 - acknowledged.len());
+    assert_eq!(lag, 50 - acknowledged.len() as u64);
     let client = harness.connect(transient("b"));
     harness.send(client, subscribe(GROUP, Q1)); // the offset `latest` has no effect
     let got = drain(&mut harness, &[client]);
@@ -584,9 +584,8 @@ fn the_position_is_stored_in_its_order_by_all_shards() {
     }
     harness.store_answers = true;
     harness.seconds(1);
-    let positions = harness.records.iter().filter_map(|record| match record {
-        Record::GroupStored { group, .. } => Some(group.position.from),
-        _ => None,
+    let positions = harness.records.iter().filter_map(|record| {
+        if let Record::GroupStored { group, .. } = record { Some(group.position.from) } else { None }
     });
     let positions: Vec<u64> =
         positions.map(|from| if let StreamStart::Sequence(from) = from { from } else { 0 }).collect();

@@ -262,7 +262,7 @@ proptest! {
             for sequence in 1..end {
                 let is_done = match position.from {
                     StreamStart::Sequence(from) => sequence < from || sequence < position.until && !position.open.contains(&sequence),
-                    _ => false,
+                    StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_) => false,
                 };
                 prop_assert_eq!(is_done, settled.contains(&sequence), "{} {:?}", sequence, position);
             }
