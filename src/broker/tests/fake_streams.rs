@@ -76,13 +76,6 @@ impl FakeStreams {
         chunk
     }
 
-    /// Tells a new broker what can be read.
-    pub(in crate::broker::tests) fn publish_all(&self, shared: &Shared) {
-        for (number, stream) in &self.streams {
-            shared.stream_advanced(*number, stream.oldest..stream.end, |_| ());
-        }
-    }
-
     fn stream(&mut self, number: StreamNumber) -> &mut FakeStream {
         self.streams.entry(number).or_insert_with(|| FakeStream { oldest: 1, end: 1, messages: BTreeMap::new() })
     }
