@@ -84,7 +84,10 @@ impl Epoch {
         bytes.put_u8(EPOCH);
         bytes.put_u64_le(self.epoch);
         bytes.put_u128_le(self.nonce);
-        let length = self.node.floor_char_boundary(usize::from(u16::MAX));
+        let mut length = self.node.len().min(usize::from(u16::MAX));
+        while !self.node.is_char_boundary(length) {
+            length -= 1;
+        }
         bytes.put_u16_le(u16::try_from(length).unwrap_or(u16::MAX));
         bytes.put_slice(self.node.get(..length).unwrap_or_default().as_bytes());
         let crc = checksum(cell, &bytes, &[]);
