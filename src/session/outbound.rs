@@ -260,6 +260,7 @@ impl Outbound {
     }
 
     /// The index of the message with this sequence, or of the first one behind it.
+    #[inline]
     pub(super) fn place_from(&self, sequence: u64) -> usize {
         let front = self.front();
         // Without gaps, the distance from the front is the index.
@@ -277,6 +278,7 @@ impl Outbound {
     }
 
     /// The sent message with this Packet Identifier: its index, sequence and state.
+    #[inline]
     pub(super) fn find(&self, id: PacketId) -> Option<(usize, u64, State)> {
         let front = self.front();
         let (sought, first) = (u64::from(id.number()), u64::from(packet_id(front).number()));

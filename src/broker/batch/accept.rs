@@ -75,8 +75,8 @@ impl Shard {
             let id = (application.qos > Qos::AtMostOnce)
                 .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
             let retain = application.retain;
-            let streams = (resolved.streams(), explains);
-            let mut message = AcceptedMessage::new(application, id, &resolved, turn.now).entering(level, streams);
+            let mut message = AcceptedMessage::new(application, id, &resolved, turn.now);
+            message.enter(level, (resolved.streams(), explains));
             if let Some(retained) = retained.as_deref_mut().filter(|_| retain) {
                 let order = &self.shared.retained_order;
                 match self.retained.set((retained, order), &message, &retaining) {

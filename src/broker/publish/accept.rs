@@ -82,8 +82,8 @@ impl Shard {
         let id = (application.qos > Qos::AtMostOnce)
             .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
         let explains = is_in_stream && self.wants_details(publisher);
-        let mut accepted =
-            AcceptedMessage::new(application, id, resolved, turn.now).entering(level, (streams, explains));
+        let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
+        accepted.enter(level, (streams, explains));
         if let Some(retained) = retained
             && !self.retain(retained, &mut accepted, publisher, turn)
         {

@@ -30,7 +30,9 @@ pub(in crate::broker) struct AcceptedMessage {
 }
 
 impl AcceptedMessage {
-    /// A new message. `id`: its identity, at QoS 1 and 2, and whether its journey is noted.
+    /// A new message. `id`: its identity, at QoS 1 and 2, and whether its journey is noted. On the path of each message, and inlined, so that its
+    /// fields are not copied.
+    #[inline(always)]
     pub(in crate::broker) fn new(
         application: Application,
         id: Option<(MessageId, bool)>,
@@ -86,14 +88,13 @@ impl AcceptedMessage {
     }
 
     /// Sets the durability of its record, and the streams that it enters. `explains`: whether its publisher wants to know its sequences.
-    pub(in crate::broker) fn entering(
-        mut self,
-        level: Durability,
-        (streams, explains): (&[StreamNumber], bool),
-    ) -> Self {
-        self.streams.extend_from_slice(streams);
-        let sequences = ((self.retain || explains) && !streams.is_empty()).then(Arc::default);
-        Self { level, sequences, ..self }
+    #[inline]
+    pub(in crate::broker) fn enter(&mut self, level: Durability, (streams, explains): (&[StreamNumber], bool)) {
+        self.level = level;
+        if !streams.is_empty() {
+            self.streams.extend_from_slice(streams);
+            self.sequences = (self.retain || explains).then(Arc::default);
+        }
     }
 
     /// Sets the durability of its record.
@@ -115,6 +116,7 @@ impl AcceptedMessage {
     }
 
     /// The copy for the only receiver, which has the subscription `granted`.
+    #[inline]
     pub(in crate::broker) fn into_delivery(self, granted: &routing::Delivery) -> Delivery {
         Delivery {
             message: self.message,
