@@ -8,7 +8,7 @@ use super::harness::Harness;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::RetainedChange;
 use crate::broker::{
-    Event, Record, Shared, Stream, StreamChunk, StreamNumber, StreamReadError, StreamRequest, StreamStart, StreamTable,
+    Event, Record, Stream, StreamChunk, StreamNumber, StreamReadError, StreamRequest, StreamStart, StreamTable,
     TrimmedOffset,
 };
 use crate::codec::{Message, Qos};
