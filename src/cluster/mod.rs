@@ -18,9 +18,6 @@ mod replicator;
 mod request;
 mod takeover;
 
-#[cfg(test)]
-mod sim;
-
 pub use entry::{Commit, Entry, EntryError, Epoch};
 pub use reader::{Reader, Step, Trouble};
 pub use replicator::{Fault, Replicator};

@@ -113,7 +113,7 @@ impl Log {
 
     /// `unawaited` is the level of records that no acknowledgement waits for.
     pub(crate) fn append(&mut self, shard: usize, ticket: Ticket, record: &Record, unawaited: Level) {
-        let durability = record.durability().or_else(|| record.durability_in_streams());
+        let durability = record.stored_durability();
         let level = durability.map_or(unawaited, |durability| match durability {
             Durability::PowerLoss => Level::PowerLoss,
             Durability::Crash => Level::Crash,

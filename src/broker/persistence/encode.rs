@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::broker::owner::Owner;
-use crate::broker::persistence::body::{Body, put_length, put_message, put_option, put_str, put_subscription};
+use crate::broker::persistence::body::{Body, put_length, put_message, put_option, put_str};
 use crate::broker::persistence::body::{owner_part, put_deduplicated, put_will};
 use crate::broker::persistence::delay::Delay;
 use crate::broker::persistence::grant::{RecordParts, StoredGrant};
@@ -17,7 +17,7 @@ use crate::broker::persistence::record::{
 use crate::broker::persistence::record_key::{RecordKey, group_of};
 use crate::broker::persistence::redelivery::put_redelivery;
 use crate::broker::streams::table::TopicStreams;
-use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
+use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::{MountPoint, TopicFilter};
@@ -136,17 +136,6 @@ impl Record {
         if let Some(mount_point) = owner.mount_point() {
             put_str(body, mount_point.as_str());
         }
-    }
-
-    fn put_subscribed(&self, bytes: &mut RecordBytes) {
-        let Self::Subscribed { key, subscriptions, subscription_id, message_id } = self else { return };
-        bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
-        bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
-        put_length(&mut bytes.body, subscriptions.len());
-        for subscription in subscriptions {
-            put_subscription(&mut bytes.body, subscription);
-        }
-        bytes.body.push(u8::from(*message_id));
     }
 
     fn put_accepted(&self, bytes: &mut RecordBytes) {
@@ -306,15 +295,6 @@ impl StoredDetached {
         let (session_expiry_interval, at) = (body.u32()?, Timestamp(body.u64()?));
         Some(Self { session_expiry_interval, at, sent_until: body.u64()? })
     }
-}
-
-/// The body of [`Record::Subscribed`].
-pub(in crate::broker) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscription>, Option<SubscriptionId>, bool)> {
-    let body = &mut Body(body);
-    let id = SubscriptionId::new(body.u32()?);
-    let count = body.length()?;
-    let subscriptions = (0..count).map(|_| body.subscription()).collect::<Option<_>>()?;
-    Some((subscriptions, id, body.bool()?))
 }
 
 /// The body of [`Record::RetainedDeletion`].

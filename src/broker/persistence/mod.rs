@@ -28,5 +28,7 @@ pub(super) mod stream_definition;
 pub(super) mod stream_group;
 pub(super) mod stream_group_record;
 pub(super) mod stream_position;
+pub(super) mod stream_record;
+pub(super) mod subscription_record;
 pub(super) mod unknown_time;
 pub(super) mod version_1;

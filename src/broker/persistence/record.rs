@@ -374,26 +374,6 @@ impl Record {
     }
 }
 
-impl Record {
-    /// The durability of a message that enters a stream; `None`: it enters none. It applies to one at QoS 0 as well, although nothing waits for its
-    /// record: readers get it when it is written, and if a loss of power took it then, its sequence would be given to another message.
-    pub fn durability_in_streams(&self) -> Option<Durability> {
-        if let Self::Accepted { streams, durability, .. } = self
-            && !streams.is_empty()
-        {
-            return Some(*durability);
-        }
-        None
-    }
-
-    /// The store has appended it, and given it these sequences in its streams.
-    pub fn appended(&self, given: &[u64]) {
-        if let Self::Accepted { streams, sequences: Some(sequences), .. } = self {
-            sequences.give(streams.iter().map(|stream| stream.0).zip(given.iter().copied()));
-        }
-    }
-}
-
 impl WillState {
     /// The state of a Will that is due at `will_at`; `None`: there is no delayed Will any more.
     pub(in crate::broker) const fn of(will_at: Option<Timestamp>) -> Self {

@@ -92,8 +92,7 @@ impl StoreHandle {
         }
     }
 
-    /// Uses the level `crash` for records that no packet waits for and that are in no stream: they are synced with the next record that needs a
-    /// sync. For configurations with durability rules.
+    /// Uses the level `crash` for records without a durability of their own: they are synced with the next one that needs it. For durability rules.
     pub(in crate::server) fn with_levels(self) -> Self {
         Self { unawaited: Level::Crash, ..self }
     }
@@ -105,8 +104,7 @@ impl StoreHandle {
             return;
         }
         let bytes = record.to_bytes();
-        let durability = record.durability().or_else(|| record.durability_in_streams());
-        let level = durability.map_or(self.unawaited, level);
+        let level = record.stored_durability().map_or(self.unawaited, level);
         let urgency = if record.durability().is_some() { Urgency::Awaited } else { Urgency::Unawaited };
         self.unannounced = self.unannounced.max(Some(urgency));
         if let Some(pending) = &mut self.pending

@@ -1,6 +1,6 @@
 use super::Stored;
-use crate::broker::persistence::encode::read_subscriptions;
 use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::persistence::subscription_record::read_subscriptions;
 use crate::routing::SessionKey;
 
 impl Stored {

@@ -1,26 +1,26 @@
-use super::engine::CELL;
-use super::world::Bugs;
-use crate::cluster::{Commit, Entry, Found, Reader, Replicator, Request, Step, Takeover};
+use crate::engine::CELL;
+use crate::world::Bugs;
+use oncemq::cluster::{Commit, Entry, Found, Reader, Replicator, Request, Step, Takeover};
 
 /// A node with a copy of the log.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) role: Role,
+pub(crate) struct Node {
+    pub(crate) role: Role,
     /// Requests of an earlier life get no reply.
-    pub(super) life: u64,
+    pub(crate) life: u64,
     /// The values of the commits, from number 1 on.
-    pub(super) log: Vec<u64>,
+    pub(crate) log: Vec<u64>,
     /// Where a follower's copy stands.
-    pub(super) reader: Reader,
+    pub(crate) reader: Reader,
     /// What is on the disk: so much of the log is everyone's.
-    pub(super) durable: Reader,
+    pub(crate) durable: Reader,
     /// What an owner has synced of its own log.
-    pub(super) synced: u64,
-    pub(super) next_read: u64,
+    pub(crate) synced: u64,
+    pub(crate) next_read: u64,
 }
 
 #[derive(Debug)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// It reads when it is told to; `Some`: the name of a read that is under way.
     Follows(Option<u64>),
     TakesOver(Takeover),
@@ -28,14 +28,14 @@ pub(super) enum Role {
 }
 
 impl Node {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let reader = Reader::new();
         let role = Role::Follows(None);
         Self { role, life: 0, log: Vec::new(), reader, durable: reader, synced: 0, next_read: 0 }
     }
 
     /// The process ends and starts again. What was not known to be everyone's is cut off.
-    pub(super) fn restart(&mut self, bugs: Bugs) {
+    pub(crate) fn restart(&mut self, bugs: Bugs) {
         self.life += 1;
         self.role = Role::Follows(None);
         if bugs.keeps_unreplicated && self.synced > self.durable.next - 1 {
@@ -49,19 +49,19 @@ impl Node {
     }
 
     /// It has the copy of another node.
-    pub(super) fn copy(&mut self, (log, reader): (Vec<u64>, Reader)) {
+    pub(crate) fn copy(&mut self, (log, reader): (Vec<u64>, Reader)) {
         self.life += 1;
         self.role = Role::Follows(None);
         (self.synced, self.log, self.reader, self.durable) = (log.len() as u64, log, reader, reader);
     }
 
     /// What is on its disk.
-    pub(super) fn on_disk(&self) -> (Vec<u64>, Reader) {
+    pub(crate) fn on_disk(&self) -> (Vec<u64>, Reader) {
         let length = usize::try_from(self.durable.next - 1).unwrap();
         (self.log[..length].to_vec(), self.durable)
     }
 
-    pub(super) fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         self.synced = self.log.len() as u64;
         let reader = match &self.role {
             Role::Owns(replicator) => replicator.reader(),
@@ -72,7 +72,7 @@ impl Node {
     }
 
     /// The requests that its machine makes.
-    pub(super) fn take_requests(&mut self) -> Vec<(u64, Request)> {
+    pub(crate) fn take_requests(&mut self) -> Vec<(u64, Request)> {
         match &mut self.role {
             Role::Follows(_) => Vec::new(),
             Role::TakesOver(takeover) => takeover.take_requests(),
@@ -80,12 +80,12 @@ impl Node {
         }
     }
 
-    pub(super) fn append(&mut self, commits: &[Commit]) {
+    pub(crate) fn append(&mut self, commits: &[Commit]) {
         self.log.extend(commits.iter().map(value));
     }
 
     /// A follower takes what it has read, as far as it can.
-    pub(super) fn follow(&mut self, entries: &[Found], bugs: Bugs) -> Result<(), String> {
+    pub(crate) fn follow(&mut self, entries: &[Found], bugs: Bugs) -> Result<(), String> {
         for found in entries {
             step(&mut self.reader, found, bugs, &mut self.log)?;
         }

@@ -1,8 +1,12 @@
-//! The machines of this module under a nemesis: requests that are late, lost, or carried out without a reply, rivals, crashes, loss of power and of a
+//! The machines of `oncemq::cluster` under a nemesis: requests that are late, lost, or carried out without a reply, rivals, crashes, loss of power and of a
 //! disk, reads from a replica that is behind or has lost entries. Everything from one seed.
+
+#![cfg(test)]
 
 mod engine;
 mod node;
+#[path = "../simulation/rng.rs"]
+mod rng;
 mod world;
 
 use world::{Bugs, World};

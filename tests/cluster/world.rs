@@ -2,57 +2,27 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 
-use super::engine::{CELL, Engine};
-use super::node::{Node, Role};
-use crate::cluster::{Fault, Lost, Reader, Replicator, Reply, Request, Takeover};
-
-/// SplitMix64, the source of every decision.
-#[derive(Debug)]
-pub(super) struct Rng(u64);
-
-impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// From `low` to `high`, inclusive.
-    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub(super) fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.below(length as u64)).unwrap()
-    }
-
-    pub(super) fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-}
+use crate::engine::{CELL, Engine};
+use crate::node::{Node, Role};
+use crate::rng::Rng;
+use oncemq::cluster::{Fault, Lost, Reader, Replicator, Reply, Request, Takeover};
 
 /// Errors that are made on purpose.
 #[derive(Debug, Default, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an error of its own")]
-pub(super) struct Bugs {
+pub(crate) struct Bugs {
     /// An owner reports each commit that is acknowledged, whatever became of those before it.
-    pub(super) no_prefix_rule: bool,
+    pub(crate) no_prefix_rule: bool,
     /// A follower takes all commits.
-    pub(super) no_reader_rule: bool,
+    pub(crate) no_reader_rule: bool,
     /// A follower takes commits of the owner in any place.
-    pub(super) no_chain: bool,
-    pub(super) passes_gaps: bool,
-    pub(super) trims_epochs: bool,
+    pub(crate) no_chain: bool,
+    pub(crate) passes_gaps: bool,
+    pub(crate) trims_epochs: bool,
     /// A node that starts again keeps what it had on its disk, known to others or not.
-    pub(super) keeps_unreplicated: bool,
+    pub(crate) keeps_unreplicated: bool,
     /// The owner trims what no follower has.
-    pub(super) trims_early: bool,
+    pub(crate) trims_early: bool,
 }
 
 /// A request on its way to the engine, or its reply on the way back.
@@ -74,7 +44,7 @@ enum What {
 
 /// Nodes with copies of one log, and the stream between them.
 #[derive(Debug)]
-pub(super) struct World {
+pub(crate) struct World {
     rng: Rng,
     bugs: Bugs,
     engine: Engine,
@@ -96,7 +66,7 @@ const WINDOW: usize = 4;
 const WAITING_MAX: usize = 12;
 
 impl World {
-    pub(super) fn new(seed: u64, bugs: Bugs) -> Self {
+    pub(crate) fn new(seed: u64, bugs: Bugs) -> Self {
         let mut rng = Rng(seed);
         let is_rotten = rng.percent(30);
         let nodes = (0..NODES).map(|_| Node::new()).collect();
@@ -117,8 +87,8 @@ impl World {
     }
 
     /// One random event.
-    pub(super) fn step(&mut self) -> Result<(), String> {
-        let node = self.rng.index(NODES);
+    pub(crate) fn step(&mut self) -> Result<(), String> {
+        let node = self.rng.pick(&[0, 1, 2]);
         match self.rng.below(1_000) {
             0..=249 => self.commit(node),
             250..=799 => self.deliver()?,
@@ -137,7 +107,7 @@ impl World {
     }
 
     /// Ends the faults, lets one node take over and all others follow, and compares. Returns how many commits were acknowledged.
-    pub(super) fn settle(mut self) -> Result<u64, String> {
+    pub(crate) fn settle(mut self) -> Result<u64, String> {
         self.is_over = true;
         for round in 0.. {
             if round == 20_000 {

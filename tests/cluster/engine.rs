@@ -2,21 +2,22 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::world::{Bugs, Rng};
-use crate::cluster::{Entry, Found, Reply, Request};
+use crate::rng::Rng;
+use crate::world::Bugs;
+use oncemq::cluster::{Entry, Found, Reply, Request};
 
 /// The stream, as its majority has it.
 #[derive(Debug, Default)]
-pub(super) struct Engine {
+pub(crate) struct Engine {
     entries: BTreeMap<u64, Bytes>,
     end: u64,
 }
 
-pub(super) const CELL: u16 = 3;
+pub(crate) const CELL: u16 = 3;
 
 impl Engine {
     /// Carries out a request. `may_skip`: a replica that has lost entries may answer.
-    pub(super) fn perform(&mut self, request: &Request, rng: &mut Rng, may_skip: bool) -> Reply {
+    pub(crate) fn perform(&mut self, request: &Request, rng: &mut Rng, may_skip: bool) -> Reply {
         match request {
             Request::Append { expected, entry } if *expected == self.end => self.append(entry),
             Request::AppendEpoch { expected, entry } if *expected == self.latest_epoch() => self.append(entry),
@@ -36,7 +37,7 @@ impl Engine {
         Reply::Appended(self.end)
     }
 
-    pub(super) fn latest_epoch(&self) -> u64 {
+    pub(crate) fn latest_epoch(&self) -> u64 {
         let mut epochs = self.entries.iter().rev().filter(|(_, bytes)| is_epoch(bytes));
         epochs.next().map_or(0, |(position, _)| *position)
     }
@@ -65,11 +66,11 @@ impl Engine {
     }
 
     /// Removes the commits below a position.
-    pub(super) fn trim(&mut self, below: u64, bugs: Bugs) {
+    pub(crate) fn trim(&mut self, below: u64, bugs: Bugs) {
         self.entries.retain(|position, bytes| *position >= below || (is_epoch(bytes) && !bugs.trims_epochs));
     }
 
-    pub(super) fn first_commit(&self) -> u64 {
+    pub(crate) fn first_commit(&self) -> u64 {
         let mut commits = self.entries.iter().filter(|(_, bytes)| !is_epoch(bytes));
         commits.next().map_or(self.end + 1, |(position, _)| *position)
     }
