@@ -34,6 +34,7 @@ impl Broker {
         if let Some(address) = web_socket {
             settings += &format!("[[listeners]]\naddress = \"{address}\"\ntransport = \"ws\"\n");
             settings += &bridges_and_sinks(mqtt);
+            settings += "[[streams]]\nname = \"orders\"\ntopic = \"orders/#\"\n";
         }
         fs::write(directory.path().join("oncemq.toml"), settings).unwrap();
         let log = File::create(directory.path().join("log")).unwrap();

@@ -106,7 +106,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// All files.
-const FILES: [File; 32] = [
+const FILES: [File; 33] = [
     File::html("/", include_bytes!("page/index.html")),
     File::css("/page/style.css", include_bytes!("page/style.css")),
     File::svg("/page/icon.svg", include_bytes!("page/icon.svg")),
@@ -132,6 +132,7 @@ const FILES: [File; 32] = [
     File::script("/page/views/retained.js", include_bytes!("page/views/retained.js")),
     File::script("/page/views/routes.js", include_bytes!("page/views/routes.js")),
     File::script("/page/views/store.js", include_bytes!("page/views/store.js")),
+    File::script("/page/views/streams.js", include_bytes!("page/views/streams.js")),
     File::script("/page/views/subscriptions.js", include_bytes!("page/views/subscriptions.js")),
     File::script("/page/views/trace.js", include_bytes!("page/views/trace.js")),
     File::script("/page/vendored/mqtt.esm.js", include_bytes!("page/vendored/mqtt.esm.js")),

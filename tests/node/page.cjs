@@ -322,9 +322,34 @@ async function checkChanges(page, problems) {
   await assertClean(page, problems);
 }
 
-async function checkAdmin(page, problems) {
+async function checkStreams(page, problems, { publisher }) {
+  const member = await connect("worker");
+  await member.subscribeAsync("$share/workers/$stream/orders", { qos: 1 });
+  const received = [];
+  member.on("message", (topic, payload) => received.push(payload.toString()));
+  await publisher.publishAsync("orders/1", MARKUP, { qos: 1 });
+  await publisher.publishAsync("orders/2", "second", { qos: 1 });
+  await eventually(async () => {
+    const { position, lag } = (await api("GET", "streams/orders/groups")).groups[0];
+    assert.deepEqual([position, lag], [3, 0]);
+  });
+  await go(page, "#/streams", "Streams");
+  assert.deepEqual([await column(page, "Name"), await column(page, "Next")], [["orders"], ["3"]]);
+  await page.locator("main td a", { hasText: /^orders$/ }).click();
+  await page.locator("main h1", { hasText: "Stream orders" }).waitFor();
+  assert.deepEqual([await column(page, "Name"), await column(page, "Position"), await column(page, "Members")], [["workers"], ["3"], ["1"]]);
+  await page.locator("main button", { hasText: "Set the position" }).click();
+  await page.fill("dialog input[name=to]", "seq:2");
+  await page.locator("dialog button", { hasText: /^Set$/ }).click();
+  await eventually(async () => assert.deepEqual(received, [MARKUP, "second", "second"]));
+  await member.endAsync();
+  await assertClean(page, problems);
+}
+
+async function checkAdmin(page, problems, populated) {
   await page.click("#logout");
   await login(page, "admin");
+  await checkStreams(page, problems, populated);
   await go(page, "#/store", "Store");
   const { log } = await api("GET", "store");
   assert.equal(await fact(page, "Segments").innerText(), String(log.segments));
@@ -355,7 +380,7 @@ async function operator(browser) {
   await checkBridges(page, problems, clients);
   await checkMqtt(page, problems, clients);
   await checkChanges(page, problems);
-  await checkAdmin(page, problems);
+  await checkAdmin(page, problems, clients);
 }
 
 module.exports = { MARKUP, PAGE_SHOTS, api, assertClean, column, connect, eventually, fact, go, login, open, populate };

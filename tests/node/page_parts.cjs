@@ -23,6 +23,8 @@ const VIEWS = [
   ["bridges", "Bridges and sinks"],
   ["bridges/bridge/self", "self"],
   ["bridges/sink/alarms", "alarms"],
+  ["streams", "Streams"],
+  ["streams/orders", "orders"],
   ["bans", "Bans"],
   ["configuration", "Configuration"],
   ["mqtt", "Subscribe and publish"],
@@ -38,6 +40,7 @@ const EMPTY = {
   refusals: "Nothing was refused since the start of the broker.",
   bans: "Nobody is banned.",
   bridges: "The configuration has no sinks.",
+  streams: "The broker has no streams.",
   trace: "A trace needs the role operator.",
 };
 

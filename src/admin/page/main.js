@@ -17,6 +17,7 @@ import * as refusals from "./views/refusals.js";
 import * as retained from "./views/retained.js";
 import * as routes from "./views/routes.js";
 import * as store from "./views/store.js";
+import * as streams from "./views/streams.js";
 import * as subscriptions from "./views/subscriptions.js";
 import * as trace from "./views/trace.js";
 
@@ -37,6 +38,7 @@ const VIEWS = [
   ]],
   ["Broker", [
     ["store", "Store", "k", store],
+    ["streams", "Streams", "e", streams],
     ["bridges", "Bridges and sinks", "n", bridges],
     ["bans", "Bans", "b", bans],
     ["configuration", "Configuration", "i", configuration],
