@@ -260,4 +260,4 @@ const BYTES_MAX: usize = 1 << 28;
 const MESSAGE_BYTES: usize = 1_000;
 
 /// The most bytes of a copy in addition to its subscriptions: a key, and a part with its checksum.
-const COPY_BYTES: usize = 64;
+const COPY_BYTES: usize = 80; // with its place in a receipt

@@ -65,8 +65,10 @@ impl Shard {
         let originator = Originator { client_id, owner: connection.identity.owner.clone() };
         let name = originator.owner.publisher_name(originator.client_id.as_str());
         let full = self.shared.receipts.check(&name, more, limits).map_err(|full| match full {
-            ReceiptsFull::All => "too many are open (receipts.open_max)",
-            ReceiptsFull::OfClient => "too many of this client are open (receipts.open_per_client_max)",
+            ReceiptsFull::All => "too many are open (receipts.open_max), or they have too many receivers",
+            ReceiptsFull::OfClient => {
+                "too many of this client are open (receipts.open_per_client_max), or they have too many receivers"
+            }
         });
         full.and(if self.is_memory_short() { Err(MEMORY_SHORT) } else { Ok(()) })
             .map_err(|limit| Refusal::of_receipt(ReasonCode::QuotaExceeded, limit))?;
@@ -99,7 +101,7 @@ impl Shard {
             return None;
         }
         let topic = message.properties.user_property(RECEIPT_TO)?;
-        let originator = originator();
+        let originator = Some(originator()).filter(|originator| !originator.owner.is_of_broker())?;
         let to = topic_of(topic, originator.owner.mount_point()).ok()?;
         let correlation = message.properties.correlation_data().map(Bytes::copy_from_slice);
         Some(Box::new(ReceiptRequest { originator: Arc::new(originator), to, correlation }))

@@ -31,14 +31,15 @@ impl Shard {
     pub(in crate::broker) fn publish_receipts(&mut self, turn: &mut Turn<'_>) {
         if !self.shared.receipts.has_due()
             || self.lifecycle.is_shutting_down() // they are published after the next start
-            || self.store_room == StoreRoom::None
             || self.flow.is_store_congested()
             || self.flow.has_full_shards()
         {
             return;
         }
+        // On a full disk, too, but few at a time: each record is small, and ends an entry that keeps a whole message.
+        let max = if self.store_room == StoreRoom::None { PUBLISHED_ON_FULL_DISK_MAX } else { PUBLISHED_MAX };
         let shared = Arc::clone(&self.shared);
-        for (number, receipt) in shared.receipts.take_due(turn.now, |shard| shared.stable(shard), PUBLISHED_MAX) {
+        for (number, receipt) in shared.receipts.take_due(turn.now, |shard| shared.stable(shard), max) {
             self.publish_receipt(number, &receipt, turn);
         }
     }
@@ -87,5 +88,7 @@ impl Shard {
 const EXPIRED_MAX: usize = 1_000;
 /// The receipts that are published in one turn.
 const PUBLISHED_MAX: usize = 64;
+/// The same while the disk is full.
+const PUBLISHED_ON_FULL_DISK_MAX: usize = 4;
 /// The pause after which a receipt for which a full queue has no room is tried again.
 const RETRY: Duration = Duration::from_secs(1);

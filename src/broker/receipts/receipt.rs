@@ -31,6 +31,8 @@ pub(in crate::broker) struct Receipt {
     pub(in crate::broker) times: Option<(Timestamp, Timestamp)>,
     /// The places of the copies, by their indexes; [`NOWHERE`] if it was in none at the start. Those that have left have their last ones.
     pub(super) places: Vec<(SessionKey, u64)>,
+    /// The copies that had a place when it was opened.
+    pub(super) copies: usize,
     /// The copies whose outcomes are not written.
     pub(super) outstanding: u32,
     /// The last record of each shard that it depends on.
@@ -61,6 +63,7 @@ impl Receipt {
             outcomes: SmallVec::new(),
             times: None,
             places,
+            copies: outstanding,
             outstanding: u32::try_from(outstanding).unwrap_or(u32::MAX),
             records: SmallVec::new(),
             due: None,

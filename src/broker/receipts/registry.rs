@@ -49,10 +49,17 @@ struct All {
     receipts: BTreeMap<u64, Receipt>,
     /// The receipt of each copy and its index, by the place of the copy.
     places: BTreeMap<(SessionKey, u64), (u64, u32)>,
-    /// The number of receipts that each originator has asked for.
-    originators: HashMap<Arc<str>, usize, RandomState>,
+    /// What each originator has asked for.
+    originators: HashMap<Arc<str>, Own, RandomState>,
     due: BTreeSet<(Timestamp, u64)>,
     last: u64,
+}
+
+/// What one originator has open.
+#[derive(Debug, Default, Clone, Copy)]
+struct Own {
+    receipts: usize,
+    copies: usize,
 }
 
 impl Receipts {
@@ -99,7 +106,8 @@ impl Receipts {
             return Err(ReceiptsFull::All);
         }
         let own = all.originators.get(originator).copied().unwrap_or_default();
-        if own + more >= limits.per_client_max { Err(ReceiptsFull::OfClient) } else { Ok(()) }
+        let is_full = own.receipts + more >= limits.per_client_max || own.copies >= COPIES_OF_CLIENT_MAX;
+        if is_full { Err(ReceiptsFull::OfClient) } else { Ok(()) }
     }
 
     /// The number of a new receipt.
@@ -120,7 +128,9 @@ impl Receipts {
             all.places.insert(*place, (number, copy));
             self.track(*place, 1);
         }
-        *all.originators.entry(Arc::clone(&receipt.counted_for)).or_default() += 1;
+        let own = all.originators.entry(Arc::clone(&receipt.counted_for)).or_default();
+        own.receipts += 1;
+        own.copies += receipt.copies;
         all.last = all.last.max(number);
         all.receipts.insert(number, receipt);
         all.settle(number, now);
@@ -199,7 +209,6 @@ impl Receipts {
         let is_old = |receipt: &Receipt| receipt.at + age_max <= now;
         let old: Vec<u64> = all.receipts.iter().take_while(|(_, receipt)| is_old(receipt)).map(|(n, _)| *n).collect();
         for number in old.into_iter().filter(|number| !all.is_due(*number)).take(max).collect::<Vec<_>>() {
-            self.forget_places(&mut all, number);
             all.make_due(number, now);
         }
         self.publish_lengths(&all);
@@ -221,7 +230,9 @@ impl Receipts {
         for entry in ready {
             all.due.remove(&entry);
             if let Some(receipt) = all.receipts.get_mut(&entry.1) {
-                receipt.places = Vec::new(); // all copies have left them, or are forgotten
+                if receipt.outstanding == 0 {
+                    receipt.places = Vec::new(); // all copies have left them
+                }
                 taken.push((entry.1, receipt.clone()));
             }
         }
@@ -244,10 +255,11 @@ impl Receipts {
         let mut all = self.lock();
         self.forget_places(&mut all, number);
         if let Some(receipt) = all.receipts.remove(&number)
-            && let Some(count) = all.originators.get_mut(&receipt.counted_for)
+            && let Some(own) = all.originators.get_mut(&receipt.counted_for)
         {
-            *count -= 1;
-            if *count == 0 {
+            own.receipts -= 1;
+            own.copies -= receipt.copies;
+            if own.receipts == 0 {
                 all.originators.remove(&receipt.counted_for);
             }
         }
@@ -324,6 +336,8 @@ const fn place_of(SessionKey(key): SessionKey, sequence: u64) -> usize {
 const TRACKED_PLACES: u64 = 1 << 16;
 /// The copies of all open receipts, which may be exceeded by those of one message for each shard: about 100 MB.
 const COPIES_MAX: usize = 1_000_000;
+/// Those of one originator, so that it does not use up what is there for all.
+const COPIES_OF_CLIENT_MAX: usize = COPIES_MAX / 10;
 /// The due receipts that are looked at in one turn.
 const LOOKED_AT_MAX: usize = 1_024;
 

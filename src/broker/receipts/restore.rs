@@ -3,6 +3,7 @@
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::receipt::{CopyState, ReceiptState};
 use crate::broker::persistence::recovery::receipts::RecoveredReceipt;
+use crate::broker::receipts::copies::known_as;
 use crate::broker::receipts::receipt::{NOWHERE, Receipt};
 
 impl Shared {
@@ -14,6 +15,7 @@ impl Shared {
         self.number_sessions_after(first.chain(moved).max());
         for RecoveredReceipt { state, topic, message_id, correlation, copies } in receipts {
             let ReceiptState { number, originator, to, at, left_out, .. } = state;
+            let topic = known_as(&topic, originator.owner.mount_point()).into();
             let (mut places, mut known) = (Vec::new(), Vec::new());
             for copy in copies {
                 places.push(match copy {

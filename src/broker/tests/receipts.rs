@@ -372,12 +372,15 @@ fn open_receipts_are_bounded_for_all_and_for_each_client() {
     harness.lose(subscribers[0]);
     harness.run(publisher, [ask(Q1, 1), ask(Q1, 2)]);
     harness.send(publisher, ask(Q1, 3));
-    let expected = "0x97 receipt-to: too many of this client are open (receipts.open_per_client_max)";
+    let expected = "0x97 receipt-to: too many of this client are open (receipts.open_per_client_max), or they have too many receivers";
     assert_eq!(reason(&mut harness, publisher), expected);
     let other = harness.connect(transient("q"));
     harness.run(other, [ask(Q1, 1)]);
     harness.send(other, ask(Q1, 2));
-    assert_eq!(reason(&mut harness, other), "0x97 receipt-to: too many are open (receipts.open_max)");
+    assert_eq!(
+        reason(&mut harness, other),
+        "0x97 receipt-to: too many are open (receipts.open_max), or they have too many receivers"
+    );
     harness.run(other, [publish("t", "plain", Q1, 3)]);
     assert_eq!((open(&harness), harness.shards[0].counters().queued_messages), (3, 4));
     let again = harness.connect(durable("a"));
@@ -495,4 +498,26 @@ fn a_client_with_a_mount_point_knows_neither_its_own_nor_other_topics() {
     assert_eq!(harness.packets(watcher).len(), 2);
     let lines = receipts(&mut harness, publisher);
     assert_eq!((lines.len(), without_times(&lines[1])), (2, &*told(0, "", 0, "")));
+}
+
+#[test]
+fn a_receipt_after_a_restart_has_the_topic_as_its_originator_knows_it() {
+    let mount_point = MountPoint::new("x/").unwrap();
+    let mut harness = Harness::new();
+    let receiver = harness.connect(durable("r"));
+    harness.run(receiver, [subscribe("x/t", Q1)]);
+    let below = Arc::unwrap_or_clone(Arc::new(Access::everything()).below(Some(&mount_point)));
+    harness.granted = Some(below.clone());
+    let publisher = harness.connect(transient("p"));
+    harness.send(publisher, ask(Q1, 1));
+    harness.restart(settings());
+    harness.granted = Some(below);
+    let publisher = harness.connect(transient("p"));
+    harness.run(publisher, [subscribe("receipts", Q1)]);
+    harness.granted = Some(Access::everything());
+    let receiver = harness.connect(durable("r"));
+    harness.packets(receiver);
+    harness.run(receiver, [puback(1)]);
+    harness.seconds(2);
+    assert_eq!(only_receipt(&mut harness, publisher), told(1, "\"acknowledged\":1", 0, ""));
 }

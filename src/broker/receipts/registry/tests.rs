@@ -77,16 +77,25 @@ fn the_end_of_a_session_concerns_its_own_copies_or_those_that_are_named() {
 }
 
 #[test]
-fn an_old_receipt_is_due_and_later_outcomes_are_none_of_its() {
+fn an_old_receipt_is_due_and_outcomes_count_until_it_is_closed() {
     let receipts = Receipts::default();
     let number = open(&receipts, "a", 5, &[(KEY, 1)]);
     receipts.expire(Timestamp(10_004), LIMITS.age_max, 10);
     assert!(!receipts.has_due());
     receipts.expire(Timestamp(10_005), LIMITS.age_max, 10);
     receipts.expire(Timestamp(10_006), LIMITS.age_max, 10);
-    assert!(receipts.leave((KEY, 1), CopyOutcome::Acknowledged, Timestamp(10_006)).is_none());
-    let taken = receipts.take_due(Timestamp(10_006), |_| Ticket(1), 10);
-    assert_eq!((taken.len(), taken[0].0, taken[0].1.unknown()), (1, number, 1));
+    let unknown = || {
+        let taken = receipts.take_due(Timestamp(10_006), |_| Ticket(2), 10);
+        taken.iter().map(|(number, receipt)| (*number, receipt.unknown())).collect::<Vec<_>>()
+    };
+    assert_eq!(unknown(), [(number, 1)]);
+    // It could not be published.
+    receipts.put_back(number, Timestamp(10_006));
+    let change = receipts.leave((KEY, 1), CopyOutcome::Acknowledged, Timestamp(10_006)).unwrap();
+    receipts.settle(change, (SHARD, Ticket(2)), Timestamp(10_006));
+    assert_eq!(unknown(), [(number, 0)]);
+    receipts.close(number);
+    assert!(!receipts.may_track(KEY, 1));
 }
 
 #[test]
