@@ -80,6 +80,7 @@ impl Server {
         match self.streams.remove(name) {
             Ok(number) => {
                 self.shared.set_streams(self.streams.table());
+                self.shared.end_groups_of(number);
                 stream_progress::end(&self.shared, number, &self.mailboxes);
                 log_line!(StreamRemoved { name = name }, "removed the stream {name} with its messages");
             }

@@ -3,10 +3,17 @@
 use super::Outbound;
 use crate::session::DeliveryPlace;
 use crate::session::entry::{Content, Entry, State};
+use crate::timestamp::Timestamp;
 
 impl Outbound {
     /// The connection has ended: messages of groups go to other clients.
     pub(in crate::session) fn withdraw_groups(&mut self) {
+        // Messages before these are still to come, so their sequences must stay: they are dropped when it is their turn.
+        for delivery in self.early.iter_mut().flat_map(|early| early.values_mut()) {
+            if delivery.place == DeliveryPlace::Group {
+                delivery.expires_at = Timestamp(0);
+            }
+        }
         if !std::mem::take(&mut self.has_group_messages) {
             return;
         }

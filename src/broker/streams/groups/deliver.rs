@@ -30,7 +30,12 @@ impl Shard {
             let Some((group, granted)) = self.next_group(slot, key) else { break };
             is_left |= self.send_of_group((slot, key, id), (&group, granted), &mut handled, turn);
             self.change_group(&group, Some(key), |_| (), turn);
-            if group.ledger().is_gone {
+            let (is_gone, has_next) = {
+                let ledger = group.ledger();
+                (ledger.is_gone, ledger.next_qos(key).is_some())
+            };
+            is_left |= has_next; // another shard gave it some meanwhile, and this one has taken the news of it
+            if is_gone {
                 self.end_for_group(slot, &group, turn);
                 break;
             }
@@ -146,6 +151,7 @@ impl Shard {
             let mut memberships = entry.incidents.groups()?.iter();
             memberships.find(|membership| membership.group.number == group.number).map(|it| Arc::clone(&it.stream))
         });
+        self.forget_membership(slot, group, turn);
         self.end_for_stream(slot, &name.unwrap_or_default(), turn);
     }
 }

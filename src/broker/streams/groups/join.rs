@@ -89,12 +89,28 @@ impl Shard {
         let groups: Vec<Arc<Group>> = memberships.iter().map(|membership| Arc::clone(&membership.group)).collect();
         for mut group in groups {
             if self.shared.groups.get(group.number).is_none() {
+                if self.forget_membership(slot, &group, turn) {
+                    continue;
+                }
                 // An operator has removed it while the client was away.
                 let Some(again) = self.group_again(slot, &group, turn) else { continue };
                 group = again;
             }
             self.join_group(slot, &group, turn);
         }
+    }
+
+    /// Ends a membership whose stream was removed. Returns whether it was.
+    pub(in crate::broker) fn forget_membership(&mut self, slot: usize, group: &Group, turn: &mut Turn<'_>) -> bool {
+        if self.shared.streams().get(group.name.stream).is_some() {
+            return false; // the group alone was removed
+        }
+        let memberships = self.sessions.get_mut(slot).and_then(|entry| entry.incidents.groups_mut());
+        if let Some(Membership { subscription, .. }) = memberships.and_then(|list| list.remove(group.number)) {
+            let filters = vec![subscription.filter];
+            self.persist_unawaited(slot, |key| Record::Unsubscribed { key, filters }, turn);
+        }
+        true
     }
 
     /// Makes a group again that was removed.

@@ -33,6 +33,8 @@ pub(in crate::broker) struct Ledger {
     again: BTreeSet<u64>,
     open: BTreeMap<u64, Open>,
     open_bytes: usize,
+    /// What the next message says about those before it.
+    unsaid: Lost,
     roster: Roster,
     reading: Reading,
     /// The members that were given messages since the last [`take_ready`](Self::take_ready).
@@ -82,6 +84,7 @@ impl Ledger {
             again: BTreeSet::new(),
             open: BTreeMap::new(),
             open_bytes: 0,
+            unsaid: Lost::default(),
             roster: Roster::default(),
             reading: Reading::Idle,
             ready: Vec::new(),
@@ -96,6 +99,7 @@ impl Ledger {
     /// Goes on from this position. Messages that were sent are not awaited any more.
     pub(in crate::broker) fn reset(&mut self, position: GroupPosition) {
         self.begin(position);
+        self.unsaid = Lost::default();
         self.saved.is_outdated = true;
     }
 
@@ -175,7 +179,7 @@ impl Ledger {
         self.saved.is_outdated = true;
         self.change_dispatch(dispatch);
         let ReadMessages { messages, next, oldest, unreadable } = read;
-        let mut lost = self.lost(oldest, unreadable);
+        self.unsaid = self.unsaid.and(&self.lost(oldest, unreadable));
         let reached = next.max(oldest);
         match self.next {
             StreamStart::Sequence(before) => self.next = StreamStart::Sequence(before.max(reached)),
@@ -195,8 +199,10 @@ impl Ledger {
             self.since = None;
             self.open_bytes += stored.message.content_len();
             let key = self.roster.dispatch().key_of(&stored.message);
-            let lost = std::mem::take(&mut lost);
-            self.open.insert(sequence, Open { stored: stored.clone(), lost, key, sent: None });
+            let lost = std::mem::take(&mut self.unsaid);
+            let mut stored = stored.clone();
+            stored.message.detach(); // a few messages that are not acknowledged must not keep all that was read
+            self.open.insert(sequence, Open { stored, lost, key, sent: None });
             self.place(sequence);
         }
         if let StreamStart::Sequence(next) = self.next {
@@ -256,6 +262,9 @@ impl Ledger {
     fn rest(&mut self) {
         if self.roster.len() == 0 && self.open.values().all(|open| open.sent.is_none()) {
             let position = self.position();
+            for open in self.open.values() {
+                self.unsaid = self.unsaid.and(&open.lost);
+            }
             self.begin(position);
         }
     }
@@ -299,6 +308,9 @@ impl Ledger {
         self.saved.is_outdated = true;
         if let Some(open) = self.open.remove(&sequence) {
             self.open_bytes -= open.stored.message.content_len();
+            if open.sent.is_none() {
+                self.unsaid = self.unsaid.and(&open.lost); // it was left out
+            }
         }
     }
 

@@ -67,8 +67,15 @@ impl Memberships {
 
     /// Adds a membership; it replaces an earlier one of the same group.
     pub(in crate::broker) fn set(&mut self, membership: Membership) {
-        match self.list.iter_mut().find(|before| before.group.number == membership.group.number) {
-            Some(before) => *before = Membership { previous: before.previous, ..membership },
+        let is_same = |before: &&mut Membership| {
+            before.group.number == membership.group.number
+                || before.subscription.filter == membership.subscription.filter // of a group that was removed
+        };
+        match self.list.iter_mut().find(is_same) {
+            Some(before) if before.group.number == membership.group.number => {
+                *before = Membership { previous: before.previous, ..membership };
+            }
+            Some(before) => *before = membership,
             None => self.list.push(membership),
         }
     }

@@ -20,6 +20,18 @@ impl Shared {
         self.groups.restore(groups.into_iter().filter(|group| streams.get(group.stream).is_some()).collect());
     }
 
+    /// A stream was removed: its groups without members are gone. Those with members see it at their next read.
+    pub fn end_groups_of(&self, stream: StreamNumber) {
+        for group in self.groups.of(stream) {
+            let mut ledger = group.ledger();
+            if ledger.members() == (0, 0) {
+                ledger.is_gone = true; // it is not stored any more
+                drop(ledger);
+                self.groups.remove(group.number);
+            }
+        }
+    }
+
     /// The groups of subscribers of a stream.
     pub fn groups_of(&self, stream: StreamNumber) -> Vec<GroupView> {
         let range = self.stream_board.range(stream);
@@ -73,10 +85,10 @@ impl Shard {
             return Err(GroupAnswer::Busy);
         }
         group.ledger().reset(GroupPosition::new(from));
-        // A record of another shard in between is not stable: the position is still outdated, and is stored again.
-        self.save_awaited(&group, turn);
+        // If another shard has stored the old position in between, the caller tries again.
+        let is_stored = self.save_awaited(&group, turn).is_some();
         self.change_group(&group, None, |_| (), turn);
-        Ok(())
+        if is_stored { Ok(()) } else { Err(GroupAnswer::Busy) }
     }
 
     fn remove_group(&mut self, number: u64, turn: &mut Turn<'_>) -> Result<(), GroupAnswer> {
