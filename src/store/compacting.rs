@@ -57,8 +57,9 @@ impl Compacting {
                 if streams.pins.load(Ordering::SeqCst) > 0 {
                     return Ok(false);
                 }
-                // Otherwise the stream was removed.
-                match logs.contains_key(&group).then(|| compaction.replace()) {
+                // Otherwise the stream was removed, or its key was changed.
+                let key = logs.get(&group).and_then(|stream| stream.key.as_ref());
+                match key.is_some_and(|key| compaction.has_key(key)).then(|| compaction.replace()) {
                     Some(Ok(())) => return Ok(true),
                     Some(Err(error)) if Shortage::of(&error).is_none() => {
                         failure = Some(error);
@@ -70,6 +71,10 @@ impl Compacting {
             }
             Err(error) => Err(error),
         };
+        if failure.is_none() {
+            // On a full disk it would hold the space that messages need.
+            compaction.discard();
+        }
         self.pass = None;
         if result.is_err() {
             // What could not be read or written stays as it is.

@@ -180,6 +180,10 @@ impl StreamKeeper {
 
     /// Begins a pass over the next stream that keeps the last message of each key, if it needs one and none is in progress.
     pub fn begin_compaction(&mut self) {
+        // What space there is belongs to messages, and to the reserve of the log.
+        if self.shared.pending.is_full() || self.shared.streams.shortage().is_some() {
+            return;
+        }
         self.compacting.begin(&self.shared.streams);
     }
 

@@ -53,7 +53,6 @@ impl Store {
         let next = log.next().max(self.shared.last_numbered(group).map_or(0, |last| last + 1));
         if let Some(shortage) = shortage {
             recovered.lost += self.shared.lost_from(group, log.next())?;
-            streams.has_behind.store(true, Ordering::SeqCst);
             streams.set_shortage(Some(shortage));
         } else {
             // The limits apply to what was written now, too.
@@ -62,6 +61,10 @@ impl Store {
         self.shared.pending.set_next_number(group, next);
         streams.add_reader(group, log.reader());
         streams.logs().insert(group, OpenStream { disk, log, retention, is_behind: shortage.is_some(), key: None });
+        if shortage.is_some() {
+            // Only now: what catches up looks for the streams that are behind.
+            streams.has_behind.store(true, Ordering::SeqCst);
+        }
         self.start_keeper()?;
         Ok(recovered)
     }
@@ -93,8 +96,15 @@ impl Store {
         let directories = &self.shared.streams.directories;
         let others = (directories.numbers)()?.into_iter().filter(|number| !known.contains(number));
         let named = |number| {
-            let disk = (directories.disk)(number)?;
+            // It may be open: a change that failed has opened it.
+            let open = self.shared.streams.logs().get(&group_of(number)).map(|stream| Arc::clone(&stream.disk));
+            let disk = match open {
+                Some(disk) => disk,
+                None => (directories.disk)(number)?,
+            };
             if is_removed(&*disk)? {
+                // Copies of its messages that were retained or queued still have its numbers.
+                self.shared.forget_stream(group_of(number));
                 // A crash came before its files were removed. If that fails again, they do no harm.
                 let _ = remove_files(&*disk);
             }

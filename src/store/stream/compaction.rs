@@ -125,6 +125,16 @@ impl StreamLog {
 }
 
 impl Compaction {
+    /// Whether it compacts by this key.
+    pub(in crate::store) fn has_key(&self, key: &Arc<StreamKey>) -> bool {
+        Arc::ptr_eq(&self.key, key)
+    }
+
+    /// Removes a file that was not put into the place of its segments. Mostly there is none; if that fails, the next start removes it.
+    pub(in crate::store) fn discard(&self) {
+        let _ = self.shared.disk.remove(NEW_COMPACTED);
+    }
+
     /// Reads at most 256 KiB or one message, and writes as much.
     ///
     /// # Errors
