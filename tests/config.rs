@@ -1,9 +1,9 @@
 //! The command line of the real binary: `config check`, `config show` and `passwd`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirEntry, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -453,9 +453,6 @@ impl Drop for Broker {
     }
 }
 
-/// Opening a pipe that nobody reads is an error.
-const O_NONBLOCK: i32 = 0o4000;
-
 /// Who sends the signal cannot know how long a start takes.
 #[test]
 fn a_reload_during_the_start_is_carried_out_when_the_broker_serves() {
@@ -467,22 +464,19 @@ fn a_reload_during_the_start_is_carried_out_when_the_broker_serves() {
     let path = |name: &str| directory.path().join(name);
     // The start waits for the access rules until something is written.
     assert!(Command::new("mkfifo").args(["-m", "600"]).arg(path("acl")).status().unwrap().success());
-    fs::hard_link(path("acl"), path("pipe")).unwrap();
+    let mut pipe = OpenOptions::new().read(true).write(true).open(path("acl")).unwrap();
     let mut command = oncemq(&directory, &["--config", "oncemq.toml", "--data", "data"]);
     let log = fs::File::create(path("log")).unwrap();
     let broker = Broker(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
     let id = broker.0.id().to_string();
-    let mut pipe = None;
-    wait_for("the start", || {
-        pipe = OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path("pipe")).ok();
-        pipe.is_some()
-    });
+    let is_rules = |fd: io::Result<DirEntry>| fs::read_link(fd.unwrap().path()).is_ok_and(|to| to.ends_with("acl"));
+    wait_for("the start", || fs::read_dir(format!("/proc/{id}/fd")).unwrap().any(is_rules));
     assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
     fs::write(path("oncemq.toml"), format!("{text}[limits]\nkeep_alive_max = 77\n")).unwrap();
     fs::write(path("rules"), "topic readwrite #\n").unwrap();
     fs::set_permissions(path("rules"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(path("rules"), path("acl")).unwrap();
-    pipe.unwrap().write_all(b"topic readwrite #\n").unwrap();
+    pipe.write_all(b"topic readwrite #\n").unwrap();
     wait_for("the reload", || fs::read_to_string(path("log")).unwrap().contains("limits.keep_alive_max"));
 }
 

@@ -127,6 +127,8 @@ fn judge(broker: &Broker, bounds: Bounds, experience: &Experience, before: Usage
 }
 
 pub(crate) const MIB: u64 = 1 << 20;
+/// The descriptors of connections that clients open and close at once: as many as come while the disk holds up the broker for a second.
+pub(crate) const FLEETING_MAX: u64 = 6_000;
 /// The duration of an attack in the tests.
 pub(crate) const DURATION: Duration = Duration::from_millis(1_500);
 /// Segments of the log that were opened meanwhile, and connections whose end is still being handled.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wire::{Connect, Version};
 
-use crate::arena::{Arena, Bounds, attack};
+use crate::arena::{Arena, Bounds, FLEETING_MAX, attack};
 use crate::broker::Setup;
 use crate::client::{Client, offer_all};
 use crate::deadline::{self, PATIENCE};
@@ -84,7 +84,7 @@ fn giant_announcements() {
 
 #[test]
 fn connect_storm() {
-    attack("connect_storm", &Setup::default(), Bounds { memory: 60, descriptors: 1_500 }, |arena| {
+    attack("connect_storm", &Setup::default(), Bounds { memory: 60, descriptors: FLEETING_MAX }, |arena| {
         thread::scope(|scope| {
             for thread in 0..4 {
                 scope.spawn(move || {
@@ -103,7 +103,7 @@ fn connect_storm() {
 
 #[test]
 fn takeover_war() {
-    attack("takeover_war", &Setup::default(), Bounds { memory: 60, descriptors: 1_500 }, |arena| {
+    attack("takeover_war", &Setup::default(), Bounds { memory: 60, descriptors: FLEETING_MAX }, |arena| {
         thread::scope(|scope| {
             for thread in 0..6 {
                 scope.spawn(move || {

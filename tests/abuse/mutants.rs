@@ -2,7 +2,7 @@
 
 use wire::{Connect, PINGREQ, PUBLISH, PUBREL, Publish, Version, acknowledge, packet};
 
-use crate::arena::{Bounds, attack};
+use crate::arena::{Bounds, FLEETING_MAX, attack};
 use crate::broker::Setup;
 use crate::client::Client;
 
@@ -47,7 +47,7 @@ pub(crate) fn conversation(random: &mut Random, version: Version) -> Vec<u8> {
 
 #[test]
 fn mutated_packets() {
-    attack("mutated_packets", &Setup::default(), Bounds { memory: 80, descriptors: 1_500 }, |arena| {
+    attack("mutated_packets", &Setup::default(), Bounds { memory: 80, descriptors: FLEETING_MAX }, |arena| {
         let mut random = Random(0x1234_5678_9ABC_DEF1);
         let mut clients = std::collections::VecDeque::new();
         while arena.goes_on() {

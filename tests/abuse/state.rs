@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wire::{Connect, PUBLISH, Publish, SUBSCRIBE, Version, packet, string};
 
-use crate::arena::{Bounds, attack};
+use crate::arena::{Bounds, FLEETING_MAX, attack};
 use crate::broker::Setup;
 use crate::client::Client;
 
@@ -97,7 +97,7 @@ fn packet_identifier_exhaustion() {
 #[test]
 fn client_identifier_exhaustion() {
     let setup = Setup::default().set("limits.sessions_max", "2000");
-    attack("client_identifier_exhaustion", &setup, Bounds { memory: 60, descriptors: 1_500 }, |arena| {
+    attack("client_identifier_exhaustion", &setup, Bounds { memory: 60, descriptors: FLEETING_MAX }, |arena| {
         thread::scope(|scope| {
             for thread in 0..4 {
                 scope.spawn(move || {
@@ -142,7 +142,7 @@ fn session_hoarding() {
 /// Many connections end at once without DISCONNECT, and each has a Will for many subscribers.
 #[test]
 fn will_storm() {
-    attack("will_storm", &Setup::default(), Bounds { memory: 150, descriptors: 1_500 }, |arena| {
+    attack("will_storm", &Setup::default(), Bounds { memory: 150, descriptors: FLEETING_MAX }, |arena| {
         let mut subscribers: Vec<Client> = (0..10)
             .filter_map(|number| {
                 let mut client = Client::connected(arena.address, &Connect::new(V5, &format!("mourner-{number}")))?;
