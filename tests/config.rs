@@ -477,6 +477,7 @@ fn a_reload_during_the_start_is_carried_out_when_the_broker_serves() {
     fs::set_permissions(path("rules"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(path("rules"), path("acl")).unwrap();
     pipe.write_all(b"topic readwrite #\n").unwrap();
+    drop(pipe);
     wait_for("the reload", || fs::read_to_string(path("log")).unwrap().contains("limits.keep_alive_max"));
 }
 
