@@ -501,6 +501,24 @@ fn a_stream_with_a_key_is_compacted_in_steps_and_not_while_a_backup_runs() {
 }
 
 #[test]
+fn a_pass_in_progress_ends_when_the_key_is_taken_away_and_leaves_no_file() {
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    for number in 0..60_u8 {
+        kept.append(&[0, 1], &[number % 3; 300]).unwrap();
+        kept.committer.commit();
+        kept.keeper.write();
+    }
+    kept.keeper.sync();
+    kept.keeper.begin_compaction();
+    assert!(kept.keeper.compact(), "there is more to do");
+    kept.store.set_stream_key(1, None);
+    while kept.keeper.compact() {}
+    assert_eq!(kept.read(0).len(), 60);
+    assert_eq!(disk.bytes("streams/1/compacted.new"), None);
+}
+
+#[test]
 fn a_stream_is_removed_whole_or_not_at_all_by_a_crash_at_every_step() {
     for loss in [Loss::Process, Loss::Power] {
         for step in 0.. {

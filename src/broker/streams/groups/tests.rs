@@ -161,6 +161,22 @@ fn trimmed_messages_are_named_and_a_reset_forgets_what_was_sent() {
 }
 
 #[test]
+fn what_is_missing_is_named_by_the_next_message_however_many_reads_later() {
+    let mut ledger = Ledger::new(GroupPosition::new(StreamStart::Sequence(5)));
+    ledger.join(member(1), 10);
+    for (next, oldest, unreadable) in [(10, 10, None), (12, 10, Some(10..=11))] {
+        ledger.set_reading(Reading::Reads(SHARD, 1));
+        let chunk = ReadMessages { messages: Arc::default(), next, oldest, unreadable };
+        ledger.on_read(chunk, GroupDispatch::RoundRobin);
+    }
+    read(&mut ledger, (10, 14), &GroupDispatch::RoundRobin);
+    let taken = ledger.take(SessionKey(1), NOW).unwrap();
+    let named = (taken.lost.trimmed(), taken.lost.unreadable());
+    assert_eq!((taken.stored.sequence, named), (12, (Some(&(5..=9)), Some(&(10..=11)))));
+    assert!(ledger.take(SessionKey(1), NOW).unwrap().lost.trimmed().is_none());
+}
+
+#[test]
 fn a_time_is_kept_until_a_message_of_it_is_there() {
     let mut ledger = Ledger::new(GroupPosition::new(StreamStart::Time(45)));
     assert_eq!(ledger.position().from, StreamStart::Time(45));
