@@ -360,7 +360,7 @@ impl World {
         let first = self.engine.first_commit();
         let others =
             self.nodes.iter().enumerate().filter(|(other, node)| *other != at && node.durable.position + 1 >= first);
-        if others.count() >= 2 || (self.bugs.trims_early && self.rng.percent(50)) {
+        if others.count() >= 2 {
             self.nodes[at].copy((Vec::new(), Reader::new()));
             self.reported[at] = 0;
         }

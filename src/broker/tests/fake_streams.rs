@@ -1,7 +1,7 @@
 //! Streams in memory, which shards read as those in files.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use super::harness::Harness;
@@ -11,7 +11,7 @@ use crate::broker::{
     Event, Record, Stream, StreamChunk, StreamNumber, StreamReadError, StreamRequest, StreamStart, StreamTable,
     TrimmedOffset,
 };
-use crate::codec::{Message, Qos};
+use crate::codec::{Message, OutgoingPublish, Qos};
 use crate::timestamp::Timestamp;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -160,6 +160,25 @@ impl Harness {
         shared.stream_advanced(number, stream.oldest..stream.end, |shard| woken.push(shard));
         for shard in woken {
             self.event(usize::from(shard.0), Event::StreamAdvanced(number));
+        }
+    }
+}
+
+/// What a PUBLISH says about its place in the stream.
+pub(in crate::broker::tests) struct StreamMarks {
+    pub(in crate::broker::tests) sequence: u64,
+    pub(in crate::broker::tests) previous: Option<u64>,
+    pub(in crate::broker::tests) trimmed: Option<RangeInclusive<u64>>,
+}
+
+impl StreamMarks {
+    pub(in crate::broker::tests) fn of(publish: &OutgoingPublish) -> Self {
+        let mark = |name| publish.message.properties.user_property(name);
+        let trimmed = mark("stream-trimmed").and_then(|range| range.split_once('-'));
+        Self {
+            sequence: mark("stream-sequence").unwrap().parse().unwrap(),
+            previous: mark("stream-previous").unwrap().parse().ok(),
+            trimmed: trimmed.map(|(first, last)| first.parse().unwrap()..=last.parse().unwrap()),
         }
     }
 }

@@ -1,15 +1,13 @@
 //! Random histories of several shards, streams that grow and are trimmed, and consumers that keep their own position: each consumer gets every
 //! message that it may get once and in order, and knows what it can't get, whatever is slow or fails in between.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
-use super::fake_streams::{STREAM, stored};
+use super::fake_streams::{STREAM, StreamMarks, stored};
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{Settings, StreamReadError, TrimmedOffset};
-use crate::codec::{MessageProperty, ServerPacket};
+use crate::codec::ServerPacket;
 
 /// A client that stores the sequence of the last message, and subscribes again with the next one.
 struct Consumer {
@@ -150,27 +148,15 @@ impl World {
                 continue;
             }
             let ServerPacket::Publish(publish) = packet else { panic!("{packet:?}") };
-            let marks: BTreeMap<String, String> = publish
-                .message
-                .properties
-                .iter()
-                .filter_map(|property| {
-                    let MessageProperty::UserProperty(name, value) = property else { return None };
-                    Some((name.to_string(), value.to_string()))
-                })
-                .collect();
-            let sequence: u64 = marks["stream-sequence"].parse().unwrap();
-            assert_eq!(marks["stream-previous"].parse().ok(), consumer.previous);
-            let trimmed: Option<Vec<u64>> = marks
-                .get("stream-trimmed")
-                .map(|range| range.split('-').map(|number| number.parse().unwrap()).collect());
+            let StreamMarks { sequence, previous, trimmed } = StreamMarks::of(&publish);
+            assert_eq!(previous, consumer.previous);
             let is_wanted = |sequence: &u64| !consumer.wants_even || sequence.is_multiple_of(2);
             let missed: Vec<u64> = (consumer.next..sequence).filter(is_wanted).collect();
-            let is_told = |missed: &u64| trimmed.as_ref().is_some_and(|range| (range[0]..=range[1]).contains(missed));
-            assert!(missed.iter().all(is_told), "{missed:?} before {sequence} are missing: {marks:?}");
+            let is_told = |missed: &u64| trimmed.as_ref().is_some_and(|range| range.contains(missed));
+            assert!(missed.iter().all(is_told), "{missed:?} before {sequence} are missing: {publish:?}");
             assert!(sequence >= consumer.next, "{sequence} came twice");
             assert!(is_wanted(&sequence));
-            assert!(trimmed.is_none_or(|range| range[1] < self.oldest), "what is not trimmed was said to be");
+            assert!(trimmed.is_none_or(|range| *range.end() < self.oldest), "what is not trimmed was said to be");
             (consumer.next, consumer.previous) = (sequence + 1, Some(sequence));
             consumer.unacknowledged.extend(publish.packet_id.map(|id| id.number()));
             assert!(consumer.unacknowledged.len() <= 20, "Receive Maximum");

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::fake_streams::{STREAM, stored};
+use super::fake_streams::{STREAM, StreamMarks, stored};
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{Settings, StreamReadError, TrimmedOffset};
-use crate::codec::{MessageProperty, OutgoingPublish, ServerPacket};
+use crate::codec::{OutgoingPublish, ServerPacket};
 
 #[derive(Debug)]
 struct Consumer {
@@ -247,14 +247,8 @@ impl Consumer {
     }
 
     fn on_publish(&mut self, publish: &OutgoingPublish, oldest: u64) {
-        let mark = |wanted: &str| {
-            publish.message.properties.iter().find_map(|property| {
-                let MessageProperty::UserProperty(name, value) = property else { return None };
-                (*name == *wanted).then(|| value.to_string())
-            })
-        };
-        let sequence: u64 = mark("stream-sequence").unwrap().parse().unwrap();
-        let previous: Option<u64> = mark("stream-previous").unwrap().parse().ok();
+        let marks = StreamMarks::of(publish);
+        let (sequence, previous, trimmed) = (marks.sequence, marks.previous, marks.trimmed);
         assert!(self.is_wanted(sequence) && previous.is_none_or(|previous| previous < sequence));
         let Some(packet_id) = publish.packet_id.map(|id| id.number()) else {
             assert!(is_qos_0(sequence) && self.got_qos_0.insert(sequence), "{sequence} came twice");
@@ -265,18 +259,16 @@ impl Consumer {
             assert!(publish.dup && *before == packet_id, "{sequence} came again: {publish:?}");
             return;
         }
-        let trimmed: Option<Vec<u64>> =
-            mark("stream-trimmed").map(|range| range.split('-').map(|number| number.parse().unwrap()).collect());
         let missed = (self.next..sequence).filter(|missed| self.is_wanted(*missed) && !is_qos_0(*missed));
         // A message at QoS 0 that named what was trimmed may have been lost.
         let is_told = |missed: u64| {
-            trimmed.as_ref().is_some_and(|range| (range[0]..=range[1]).contains(&missed))
+            trimmed.as_ref().is_some_and(|range| range.contains(&missed))
                 || missed < oldest && previous.is_none_or(|previous| previous > missed)
         };
         let missed: Vec<u64> = missed.filter(|missed| !is_told(*missed)).collect();
         assert_eq!(missed, [] as [u64; 0], "before {sequence} of {}: {publish:?}", self.name);
         assert!(sequence >= self.next, "{sequence} came behind {}", self.next);
-        assert!(trimmed.is_none_or(|range| range[1] < oldest), "what is not trimmed was said to be");
+        assert!(trimmed.is_none_or(|range| *range.end() < oldest), "what is not trimmed was said to be");
         self.next = sequence + 1;
         self.got.insert(sequence, packet_id);
     }

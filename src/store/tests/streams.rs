@@ -463,11 +463,17 @@ fn the_check_of_a_store_reads_the_streams_completely() {
     assert!(matches!(restore(directory.path(), &directory.path().join("second")), Err(OpenError::Damaged { .. })));
 }
 
-/// A store whose stream 1 keeps the last message of each first byte.
+/// A store with 60 messages of three first bytes in both streams, whose stream 1 keeps the last message of each first byte.
 fn with_key(disk: &SimDisk) -> Kept {
-    let kept = Kept::open(disk, &small()).unwrap();
+    let mut kept = Kept::open(disk, &small()).unwrap();
     let key: Arc<StreamKey> = Arc::new(|body| body.get(..1).map(std::borrow::Cow::Borrowed));
     kept.store.set_stream_key(1, Some(key));
+    for number in 0..60_u8 {
+        kept.append(&[0, 1], &[number % 3; 300]).unwrap();
+        kept.committer.commit();
+        kept.keeper.write();
+    }
+    kept.keeper.sync();
     kept
 }
 
@@ -475,12 +481,6 @@ fn with_key(disk: &SimDisk) -> Kept {
 fn a_stream_with_a_key_is_compacted_in_steps_and_not_while_a_backup_runs() {
     let disk = SimDisk::new(1);
     let mut kept = with_key(&disk);
-    for number in 0..60_u8 {
-        kept.append(&[0, 1], &[number % 3; 300]).unwrap();
-        kept.committer.commit();
-        kept.keeper.write();
-    }
-    kept.keeper.sync();
     let pin = crate::store::backup::StreamPin::new(&kept.store.shared.streams);
     kept.keeper.begin_compaction();
     while kept.keeper.compact() {}
@@ -504,12 +504,6 @@ fn a_stream_with_a_key_is_compacted_in_steps_and_not_while_a_backup_runs() {
 fn a_pass_in_progress_ends_when_the_key_is_taken_away_and_leaves_no_file() {
     let disk = SimDisk::new(1);
     let mut kept = with_key(&disk);
-    for number in 0..60_u8 {
-        kept.append(&[0, 1], &[number % 3; 300]).unwrap();
-        kept.committer.commit();
-        kept.keeper.write();
-    }
-    kept.keeper.sync();
     kept.keeper.begin_compaction();
     assert!(kept.keeper.compact(), "there is more to do");
     kept.store.set_stream_key(1, None);
