@@ -51,7 +51,7 @@ pub(crate) struct ScenarioArgs {
     /// Before each replay of `stream-replay`, drop the stream's files from the page cache, and measure how fast they can be read
     #[arg(long)]
     pub(crate) cold: bool,
-    /// Publish so many messages in each batch; at QoS 1 and 2 of MQTT 5.0
+    /// The number of messages in each batch; above 1, they are published to `$batch`, at QoS 1 or 2 in MQTT 5.0
     #[arg(long, default_value_t = 1)]
     pub(crate) batch: usize,
     /// The version of MQTT

@@ -40,7 +40,7 @@ impl GroupPosition {
         Self { from, until: 0, open: Vec::new() }
     }
 
-    /// The same with at most so many open messages.
+    /// The same with at most [`OPEN_MAX`](Self::OPEN_MAX) open messages. Those behind them count as not read.
     pub(in crate::broker) fn shortened(mut self) -> Self {
         if let Some(next) = self.open.get(Self::OPEN_MAX).copied() {
             self.open.truncate(Self::OPEN_MAX);

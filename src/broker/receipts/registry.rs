@@ -79,7 +79,8 @@ impl Receipts {
         self.due.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether the message with this sequence in the queue of a Session may have a receipt. Nearly always exact.
+    /// Whether the message with this sequence in the queue of a Session may have a receipt. It is `true` for all that have
+    /// one, and for a few others whose places have the same hash.
     #[inline]
     pub(in crate::broker) fn may_track(&self, key: SessionKey, sequence: u64) -> bool {
         self.len() > 0 && self.tracked_at(key, sequence) > 0

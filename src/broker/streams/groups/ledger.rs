@@ -58,7 +58,7 @@ struct Open {
 /// Who reads for the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) enum Reading {
-    /// Nobody.
+    /// No read is in progress, and no shard waits for one.
     Idle,
     /// The read of this shard with this number is in progress.
     Reads(ShardId, u64),
@@ -392,7 +392,7 @@ impl Ledger {
 
 /// The greatest number of messages of a group that are read and not acknowledged.
 pub(in crate::broker) const WINDOW_MESSAGES_MAX: usize = 4_096;
-/// From so many bytes of topics, payloads and properties of them on, nothing further is read.
+/// While the topics, payloads and properties of these messages have at least this number of bytes, no further messages are read.
 pub(in crate::broker) const WINDOW_BYTES_MAX: usize = 1 << 20;
-/// From so many messages on that wait for room, nothing further is read.
+/// While at least this number of messages waits for room of members, no further messages are read.
 const AHEAD_MAX: usize = 256;

@@ -1,8 +1,9 @@
 //! Groups: `$share/GROUP/$stream/NAME[/FILTER]`. Each message of the stream that matches FILTER goes to one member of the group, at least once.
 //!
-//! A group is its stream, its name and its filter. It has a durable position, also while nobody is connected. Its [`Ledger`](ledger::Ledger) has what
-//! is read and not acknowledged. The shards share it: whichever has a reason reads the next messages, gives them to members, and tells the shards of
-//! these; a shard takes the messages of its own members when they have room, and settles what they acknowledge.
+//! A group is identified by stream, name and filter. Its position is stored, and stays when no member is connected. Its [`Ledger`](ledger::Ledger) has
+//! the messages that were read and are not acknowledged. All shards share the ledger. A shard that notices room or further messages reads the next
+//! messages, assigns them to members, and notifies the shards of these members. A shard takes the messages of its own members when they have room, and
+//! removes those that they acknowledge.
 //!
 //! | a message of the group is | left by |
 //! | --- | --- |

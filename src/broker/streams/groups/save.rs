@@ -48,7 +48,7 @@ impl Shard {
         true
     }
 
-    /// Stores the position of a group that nobody uses any more, without waiting for further changes.
+    /// Stores the position of a group without connected members at once, because no further changes are expected.
     pub(in crate::broker) fn save_at_rest(&mut self, group: &Arc<Group>, turn: &mut Turn<'_>) {
         let is_at_rest = group.ledger().members().0 == 0;
         if is_at_rest {
