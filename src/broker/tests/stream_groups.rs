@@ -13,7 +13,7 @@ use crate::broker::streams::groups::table::GROUPS_MAX;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Answer, DropReason, Event, GroupAnswer, GroupDispatch, GroupQuery, GroupView, PageRequest, Query, QueryId, Record,
-    Settings, Shard, StreamReadError, StreamStart, TrimmedOffset,
+    Settings, Shard, StreamNumber, StreamReadError, StreamStart, StreamTable, TrimmedOffset,
 };
 use crate::codec::{Ack, ClientId, ClientPacket, Connect, MessageProperty, Qos, ReasonCode, ServerPacket};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource, SessionKey};
@@ -554,6 +554,35 @@ fn errors_of_the_disk_are_tried_again_and_a_removed_stream_ends_its_members() {
     append(&mut harness, 6..=6, Q1);
     for client in members {
         assert_eq!(harness.received(client), ["DISCONNECT 0x98", "CLOSED"]);
+    }
+}
+
+/// Connected or away, a member of a stream that is removed is none afterwards, also if there is a stream of that name again.
+#[test]
+fn a_membership_ends_with_its_stream() {
+    for is_away in [false, true] {
+        let mut harness = with_stream(1, 2, Q1);
+        let client = harness.connect(durable("a"));
+        harness.run(client, [subscribe(&format!("{GROUP}@earliest"), Q1)]);
+        if is_away {
+            harness.lose(client);
+        }
+        let shared = Arc::clone(&harness.shards[0].shared);
+        shared.set_streams(StreamTable::default());
+        shared.end_groups_of(STREAM);
+        if !is_away {
+            harness.streams.failure = Some(StreamReadError::Gone);
+            append(&mut harness, 3..=3, Q1);
+            assert_eq!(harness.received(client).last().unwrap(), "CLOSED");
+            harness.streams.failure = None;
+        }
+        assert!(shared.groups_of(STREAM).is_empty());
+        harness.add_stream("s", StreamNumber(STREAM.0 + 1), TrimmedOffset::Refuse);
+        let client = harness.connect(durable("a"));
+        assert_eq!(harness.ask(client, unsubscribe(2, &[GROUP])), ["UNSUBACK 2 11"], "away: {is_away}");
+        harness.restart(settings());
+        let client = harness.connect(durable("a"));
+        assert_eq!(harness.ask(client, unsubscribe(3, &[GROUP])), ["UNSUBACK 3 11"], "away: {is_away}");
     }
 }
 
