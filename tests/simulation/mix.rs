@@ -374,6 +374,7 @@ impl Mix {
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,
             check_retain_source: true,
+            is_replicated: false,
             delayed_publish: true,
             batch_messages_max: 5,
             delayed_limits: DelayedLimits {

@@ -123,7 +123,10 @@ impl Shard {
         let only_key = only.map(|(receiver, _)| receiver.subscriber.key);
         let origin = if has_receivers { self.origin_of(publisher, only_key, turn.now) } else { None };
         let mut distribution = Distribution::new(origin, room, level, copies_wait, resolved.published());
-        let may_need_record = copies_wait || !accepted.streams.is_empty() || may_need_record(publisher, &accepted);
+        let may_need_record = copies_wait
+            || !accepted.streams.is_empty()
+            || may_need_record(publisher, &accepted)
+            || self.is_fenced_by_record(&accepted);
         let noted = self.note_accepted(&accepted, publisher, waits, turn);
         if let Some((receiver, publisher)) = only
             && !may_need_record
@@ -287,6 +290,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let Copies { origin, routed, durable, held, left_out } = copies;
+        let is_fence = self.is_fenced_by_record(&accepted);
         let receipt = self.receipt_change(publisher, (&durable, left_out), turn.now);
         if accepted.level == Durability::None {
             self.persist_evicted(publisher, turn);
@@ -304,7 +308,12 @@ impl Shard {
         let is_retained = matches!(retained, RetainedChange::Set { .. });
         let puts_nothing =
             durable.is_empty() && received.is_none() && !is_retained && streams.is_empty() && receipt.is_none();
-        if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
+        if puts_nothing
+            && retained == RetainedChange::None
+            && deduplicated.is_none()
+            && instead_of.is_none()
+            && !is_fence
+        {
             self.hold_unrecorded(publisher, origin, held);
             return None;
         }
@@ -341,6 +350,13 @@ impl Shard {
             self.defer(Outstanding { ticket, origin, deliveries, held, routed });
         }
         Some(ticket)
+    }
+
+    /// Whether a message that nothing has to remember gets a record all the same: the record of a broker that is not the owner of its log any more
+    /// never becomes stable. Without one it would acknowledge a message that the durable Sessions at its successor do not get.
+    #[inline]
+    fn is_fenced_by_record(&self, accepted: &AcceptedMessage) -> bool {
+        self.settings.is_replicated && accepted.qos > Qos::AtMostOnce && accepted.level > Durability::None
     }
 
     /// Holds copies back that have no record, but wait for that of another message.

@@ -1,6 +1,6 @@
 use super::harness::Harness;
 use super::packets::*;
-use crate::broker::{Record, RetainedChange};
+use crate::broker::{Record, RetainedChange, Settings};
 
 /// A durable subscriber to `t`, a durable and a transient client; then the store stops committing.
 fn slow_store() -> (Harness, [super::harness::Client; 3]) {
@@ -48,6 +48,30 @@ fn puback_and_pubrec_wait_for_the_record_of_a_message_to_a_durable_session() {
         harness.persist();
         assert_eq!(harness.received(publisher), ["PUBACK 1", "PUBREC 2"]);
         assert_eq!(harness.received(subscriber).len(), 2);
+    }
+}
+
+#[test]
+fn with_a_replicated_log_each_acknowledgement_waits_for_a_record_of_its_own() {
+    let settings = Settings { is_replicated: true, ..super::harness::settings() };
+    for shards in [1, 2] {
+        let mut harness = Harness::with(shards, settings.clone());
+        let (publisher, receiver) = (harness.connect(transient("v")), harness.connect(transient("r")));
+        harness.run(receiver, [subscribe("u", Q2)]);
+        harness.store_answers = false;
+        for (topic, copies) in [("u", 3), ("nobody", 0)] {
+            assert_eq!(harness.ask(publisher, publish(topic, "0", Q0, 0)), [""; 0]);
+            let records = harness.records.len();
+            assert_eq!(harness.ask(publisher, publish(topic, "1", Q1, 1)), [""; 0]);
+            assert_eq!(harness.ask(publisher, publish(topic, "2", Q2, 2)), [""; 0]);
+            assert_eq!(harness.received(receiver).len(), copies, "copies that nobody stores do not wait");
+            assert_eq!(harness.records.len(), records + 2, "and none for QoS 0");
+            harness.persist();
+            let answers = harness.received(publisher);
+            assert!(answers[0].starts_with("PUBACK 1") && answers[1].starts_with("PUBREC 2"), "{answers:?}");
+            harness.ask(publisher, pubrel(2));
+            harness.run(receiver, [puback(1)]);
+        }
     }
 }
 
