@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 use wire::free_port;
@@ -20,10 +20,34 @@ pub(crate) enum Loss {
     Power,
 }
 
+/// What the clients use, and what is killed.
+pub(crate) trait Service {
+    /// Where it may answer clients.
+    fn addresses(&self) -> Vec<SocketAddr>;
+
+    /// Starts it, or what of it is not to stay down. Does not wait.
+    fn start(&mut self);
+
+    /// Kills it, or a part of it.
+    fn kill(&mut self, rng: &mut Rng);
+
+    /// What ended by itself, if something did.
+    fn end(&mut self) -> Option<String>;
+
+    /// Where it answers operators.
+    fn socket(&self) -> PathBuf;
+
+    /// The end of its log.
+    fn log(&self) -> String;
+
+    /// Keeps the data of a failed run, and returns its path.
+    fn keep(&mut self) -> PathBuf;
+}
+
 /// A broker that can be killed and restarted. Dropping it kills it.
 pub(crate) struct Broker {
     directory: TempDir,
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     durability: &'static str,
     child: Option<Child>,
     power_loss: Option<PowerLoss>,
@@ -38,9 +62,14 @@ impl Broker {
         let power_loss = (loss == Loss::Power).then(|| PowerLoss::new(directory.path()));
         Self { directory, address, durability, child: None, power_loss }
     }
+}
 
-    /// Starts it without waiting.
-    pub(crate) fn start(&mut self) {
+impl Service for Broker {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        vec![self.address]
+    }
+
+    fn start(&mut self) {
         let path = self.directory.path();
         let data = path.join(DATA);
         let binary = Path::new(env!("CARGO_BIN_EXE_oncemq"));
@@ -56,7 +85,7 @@ impl Broker {
     }
 
     /// Kills it with SIGKILL, and discards unsynced data if configured.
-    pub(crate) fn kill(&mut self, rng: &mut Rng) {
+    fn kill(&mut self, rng: &mut Rng) {
         let Some(mut child) = self.child.take() else { return };
         child.kill().unwrap();
         child.wait().unwrap();
@@ -65,27 +94,23 @@ impl Broker {
         }
     }
 
-    /// Where it answers operators.
-    pub(crate) fn socket(&self) -> PathBuf {
+    fn socket(&self) -> PathBuf {
         self.directory.path().join(DATA).join("admin.sock")
     }
 
-    /// Its exit status, if it exited by itself.
-    pub(crate) fn end(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut()?.try_wait().unwrap()
+    fn end(&mut self) -> Option<String> {
+        self.child.as_mut()?.try_wait().unwrap().map(|status| status.to_string())
     }
 
-    /// The end of its log.
-    pub(crate) fn log(&self) -> String {
+    fn log(&self) -> String {
         let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
 
-    /// Keeps the data of a failed run, and returns its path.
-    pub(crate) fn keep(&mut self) -> &Path {
+    fn keep(&mut self) -> PathBuf {
         self.directory.disable_cleanup(true);
-        self.directory.path()
+        self.directory.path().to_owned()
     }
 }
 

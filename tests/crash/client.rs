@@ -22,7 +22,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) content: Content,
     pub(crate) rng: Rng,
-    pub(crate) address: SocketAddr,
+    /// Where a broker may answer: the first one is tried.
+    pub(crate) addresses: VecDeque<SocketAddr>,
     pub(crate) now: Instant,
     pub(crate) stage: Stage,
 }
@@ -50,6 +51,8 @@ pub(crate) struct Client {
     has_session: bool,
     connect_at: Option<Instant>,
     leave_at: Option<Instant>,
+    /// When the connection is given up, if CONNACK has not come.
+    give_up_at: Option<Instant>,
 }
 
 /// The purpose of a client.
@@ -74,6 +77,7 @@ pub(crate) struct Link {
     pub(crate) client: usize,
     pub(crate) version: Version,
     wire: Option<Wire>,
+    address: Option<SocketAddr>,
     /// CONNACK was received.
     pub(crate) is_connected: bool,
     answers: VecDeque<Answer>,
@@ -94,14 +98,32 @@ impl Shared {
     pub(crate) fn within(&mut self, millis: u64) -> Instant {
         self.now + Duration::from_micros(self.rng.below(millis * 1_000 + 1))
     }
+
+    /// The broker at this address does not serve: another one may.
+    fn try_another(&mut self, address: SocketAddr) {
+        if self.addresses.front() == Some(&address) {
+            self.addresses.rotate_left(1);
+        }
+    }
 }
 
 impl Client {
     pub(crate) fn new(number: usize, name: &str, durable: bool, role: Role) -> Self {
         let version = if number.is_multiple_of(2) { Version::V5 } else { Version::V311 };
         let name = format!("{name}-{number}-{version:?}").to_lowercase();
-        let link = Link { client: number, version, wire: None, is_connected: false, answers: VecDeque::new() };
-        Self { number, name, durable, role, link, has_session: false, connect_at: None, leave_at: None }
+        let link =
+            Link { client: number, version, wire: None, address: None, is_connected: false, answers: VecDeque::new() };
+        Self {
+            number,
+            name,
+            durable,
+            role,
+            link,
+            has_session: false,
+            connect_at: None,
+            leave_at: None,
+            give_up_at: None,
+        }
     }
 
     /// Makes progress without blocking.
@@ -111,6 +133,9 @@ impl Client {
         }
         self.receive(shared)?;
         if !self.link.is_connected {
+            if self.give_up_at.is_some_and(|at| at <= shared.now) && self.link.wire.is_some() {
+                self.turn_away("waits in vain for CONNACK", shared);
+            }
             return Ok(());
         }
         self.link.answer_due(shared);
@@ -182,6 +207,15 @@ impl Client {
         }
     }
 
+    /// Tries another broker.
+    fn turn_away(&mut self, what: &'static str, shared: &mut Shared) {
+        if let Some(address) = self.link.address {
+            shared.try_another(address);
+        }
+        self.lose(what, shared);
+        self.connect_at = Some(shared.within(100));
+    }
+
     fn wants_to_leave(&mut self, shared: &mut Shared) -> bool {
         let behaviour = match &mut self.role {
             Role::Subscriber(subscriber) => subscriber.behaviour,
@@ -233,11 +267,15 @@ impl Client {
         if !is_due || self.stays_away(shared) {
             return Ok(());
         }
-        let Ok(wire) = Wire::open_nonblocking(shared.address) else {
+        let Some(&address) = shared.addresses.front() else { return Ok(()) };
+        let Ok(wire) = Wire::open_nonblocking(address) else {
+            shared.try_another(address);
             self.connect_at = Some(shared.within(10));
             return Ok(());
         };
         self.link.wire = Some(wire);
+        self.link.address = Some(address);
+        self.give_up_at = (shared.addresses.len() > 1).then(|| shared.now + CONNACK_PATIENCE);
         shared.ledger.note(self.number, "sends CONNECT", 0, None);
         let will = match &mut self.role {
             Role::Willed { topic, qos, will } => {
@@ -269,6 +307,10 @@ impl Client {
         let kind = packet.kind();
         match (&mut self.role, kind) {
             (_, CONNACK) => return self.on_connack(packet, shared),
+            (_, DISCONNECT) if shared.addresses.len() > 1 => {
+                self.lose("is disconnected", shared);
+                return Ok(());
+            }
             (Role::Publisher(publisher), PUBACK | PUBREC | PUBCOMP) => {
                 return publisher.on_acknowledgement(packet, &mut self.link, shared);
             }
@@ -299,6 +341,10 @@ impl Client {
 
     fn on_connack(&mut self, packet: &Packet, shared: &mut Shared) -> Result<(), Fault> {
         let present = packet.body[0] == 1;
+        if shared.addresses.len() > 1 && ELSEWHERE.contains(&packet.reason_code()) && !self.link.is_connected {
+            self.turn_away("is sent to another broker", shared);
+            return Ok(());
+        }
         if packet.reason_code() != 0 || self.link.is_connected {
             return self.link.fault(None, format!("did not expect {packet:x?}"));
         }
@@ -407,5 +453,9 @@ impl Link {
     }
 }
 
+/// How long a client waits for CONNACK where another broker may answer.
+const CONNACK_PATIENCE: Duration = Duration::from_secs(3);
+/// The answers of a broker that does not serve: Server unavailable of 3.1.1, and Server unavailable, Use another server and Server shutting down of 5.0.
+const ELSEWHERE: [u8; 4] = [0x03, 0x88, 0x9C, 0x8B];
 /// Implementation specific error.
 const REFUSED: u8 = 0x83;

@@ -24,7 +24,7 @@ mod world;
 
 use std::time::Instant;
 
-use broker::Loss;
+use broker::{Broker, Loss};
 use world::{Scenario, World};
 
 #[test]
@@ -56,7 +56,8 @@ fn run(durability: &'static str, loss: Loss, scenario: Scenario) {
     let seed = number("ONCEMQ_CRASH_SEED").unwrap_or_else(random);
     let kills = number("ONCEMQ_CRASH_ROUNDS").unwrap_or(KILLS);
     println!("seed {seed}, {kills} kills at --durability {durability}");
-    let mut world = World::new(seed, durability, loss, scenario);
+    let broker = Broker::new(durability, loss, &scenario.config());
+    let mut world = World::new(seed, Box::new(broker), scenario);
     match world.run(kills) {
         Ok(summary) => println!("{summary}"),
         Err(fault) => panic!("{}", world.report(seed, &fault)),

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, Loss};
+use crate::broker::Service;
 use crate::client::{Client, Role, Shared, Stage};
 use crate::content::Content;
 use crate::ledger::{BROKER, Fault, Ledger};
@@ -19,7 +19,7 @@ use crate::subscriber::{Behaviour, Subscriber};
 pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) shared: Shared,
-    broker: Broker,
+    broker: Box<dyn Service>,
     started_at: Instant,
     kills: u64,
     values: Vec<String>,
@@ -37,28 +37,35 @@ pub(crate) enum Scenario {
     Queues,
     /// A stream, batches, and messages that subscribers refuse.
     Streams,
+    /// The same as queues, at a broker that runs on several nodes: a fail-over takes longer than a restart.
+    Cluster,
 }
 
-impl World {
-    pub(crate) fn new(seed: u64, durability: &'static str, loss: Loss, scenario: Scenario) -> Self {
-        let config = match scenario {
-            Scenario::Queues => String::new(),
-            Scenario::Streams => format!(
+impl Scenario {
+    /// The configuration that it needs.
+    pub(crate) fn config(self) -> String {
+        match self {
+            Self::Queues | Self::Cluster => String::new(),
+            Self::Streams => format!(
                 "[[streams]]\nname = \"{STREAM}\"\ntopic = \"t/#\"\n[[redelivery]]\ntopic = \"t/#\"\nattempts = 2\n\
                  backoff_first = \"200ms\"\nbackoff_most = \"200ms\"\n"
             ),
-        };
-        let broker = Broker::new(durability, loss, &config);
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, broker: Box<dyn Service>, scenario: Scenario) -> Self {
         let (ledger, rng, started_at) = (Ledger::default(), Rng(seed), now());
         let content = Content::default();
-        let shared =
-            Shared { ledger, content, rng, address: broker.address, now: started_at, stage: Stage::Connecting };
+        let addresses = broker.addresses().into();
+        let shared = Shared { ledger, content, rng, addresses, now: started_at, stage: Stage::Connecting };
         let values: Vec<String> = match scenario {
-            Scenario::Queues => (0..VALUES).map(|number| format!("r/{number}")).collect(),
+            Scenario::Queues | Scenario::Cluster => (0..VALUES).map(|number| format!("r/{number}")).collect(),
             Scenario::Streams => Vec::new(),
         };
         let clients = match scenario {
-            Scenario::Queues => clients(&values),
+            Scenario::Queues | Scenario::Cluster => clients(&values),
             Scenario::Streams => consumers(),
         };
         let (kills, arrived, letters) = (0, 0, 0);
@@ -73,7 +80,8 @@ impl World {
             self.stage(Stage::Connecting);
             self.wait_until("everyone is there", |world| world.clients.iter().all(Client::is_ready))?;
             self.stage(Stage::Load);
-            for _ in 0..KILLS_BETWEEN_RESTS.min(kills - self.kills) {
+            let between_rests = if self.scenario == Scenario::Cluster { 1 } else { KILLS_BETWEEN_RESTS };
+            for _ in 0..between_rests.min(kills - self.kills) {
                 self.run_load()?;
                 self.kill()?;
             }
@@ -139,7 +147,7 @@ impl World {
 
     fn wait_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Result<(), Fault> {
         let mut asked_at = now();
-        let deadline = asked_at + PATIENCE;
+        let deadline = asked_at + if self.scenario == Scenario::Cluster { 2 * PATIENCE } else { PATIENCE };
         loop {
             self.step()?;
             if asked_at.elapsed() < Duration::from_millis(50) {
@@ -190,11 +198,12 @@ impl World {
         let who = names.get(fault.client).map_or("broker", String::as_str);
         let about = fault.message.map(|number| format!(", message {number}")).unwrap_or_default();
         let log = self.broker.log();
-        let directory = self.broker.keep().display();
+        let directory = self.broker.keep();
         let text = &fault.text;
         format!(
-            "{who}{about}: {text}\nseed {seed}, kill {}\n{message:?}\n{history}\n{log}\nkept: {directory}",
-            self.kills
+            "{who}{about}: {text}\nseed {seed}, kill {}\n{message:?}\n{history}\n{log}\nkept: {}",
+            self.kills,
+            directory.display()
         )
     }
 }
