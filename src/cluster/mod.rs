@@ -12,14 +12,25 @@
 //!   reported by nobody; nor is the rest of a window of which the first was refused. It never passes over a gap or a damaged entry.
 //! - [`Takeover`]: who becomes the owner. It appends an epoch entry, and reads up to it.
 
+mod assembly;
+mod beat;
+mod copying;
+pub mod engine;
 mod entry;
+mod handle;
+mod members;
+pub mod node;
+mod place;
 mod reader;
 mod replicator;
 mod request;
+mod status;
 mod takeover;
 
 pub use entry::{Commit, Entry, EntryError, Epoch};
+pub use handle::{ClusterControl, ClusterHandle, ClusterRequest, Command, CommandError};
 pub use reader::{Reader, Step, Trouble};
 pub use replicator::{Fault, Replicator};
 pub use request::{Found, Reply, Request};
+pub use status::{Failover, Member, Owner, Refusal, Role, Status, TROUBLES_MAX};
 pub use takeover::{Lost, Takeover};

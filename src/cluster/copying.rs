@@ -1,0 +1,106 @@
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+/// What a node without a usable copy asks the owner. In JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// Begin a copy: the owner keeps the files as they are until the copy ends, or nothing was asked for half a minute.
+    Begin,
+    /// Read a part of a file.
+    Read {
+        /// The copy.
+        copy: u64,
+        /// The number of the segment.
+        segment: u32,
+        /// Where to begin, in bytes.
+        offset: u64,
+        /// How many bytes, at most [`CHUNK_BYTES`].
+        bytes: u32,
+    },
+    /// The copy is complete, or given up.
+    End {
+        /// The copy.
+        copy: u64,
+    },
+}
+
+/// A copy that has begun. In JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Its number.
+    pub copy: u64,
+    /// The log sequence of the mark.
+    pub sequence: u64,
+    /// The state of the mark.
+    pub state: Vec<u8>,
+    /// The segments: number and bytes.
+    pub files: Vec<(u32, u64)>,
+}
+
+/// What the owner answers: bytes, or why not. Layout: 0 and the bytes, or 1 and a text.
+pub type Answer = Result<Bytes, String>;
+
+impl Question {
+    /// Its bytes.
+    pub fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    /// Decodes what another node has sent.
+    ///
+    /// # Errors
+    /// It is not a question that this version knows.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(bytes).map_err(|error| format!("not a question of a copy: {error}"))
+    }
+}
+
+/// The bytes of an answer.
+pub fn encode_answer(answer: &Answer) -> Bytes {
+    let (kind, text) = match answer {
+        Ok(bytes) => (0, bytes.as_ref()),
+        Err(reason) => (1, reason.as_bytes()),
+    };
+    let mut bytes = BytesMut::with_capacity(1 + text.len());
+    bytes.put_u8(kind);
+    bytes.put_slice(text);
+    bytes.freeze()
+}
+
+/// Decodes an answer.
+///
+/// # Errors
+/// The owner has refused, or the bytes are no answer.
+pub fn decode_answer(bytes: &Bytes) -> Answer {
+    match bytes.first() {
+        Some(0) => Ok(bytes.slice(1..)),
+        Some(1) => Err(String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned()),
+        _ => Err("not an answer".to_owned()),
+    }
+}
+
+/// How many bytes of a file are read at a time, at most.
+pub const CHUNK_BYTES: u32 = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_and_answers_survive_a_round_trip() {
+        for question in [
+            Question::Begin,
+            Question::Read { copy: u64::MAX, segment: 7, offset: 1 << 40, bytes: CHUNK_BYTES },
+            Question::End { copy: 3 },
+        ] {
+            assert_eq!(Question::decode(&question.encode()), Ok(question));
+        }
+        assert!(Question::decode(b"\"other\"").is_err());
+        for answer in [Ok(Bytes::from_static(b"bytes")), Ok(Bytes::new()), Err("no".to_owned())] {
+            assert_eq!(decode_answer(&encode_answer(&answer)), answer);
+        }
+        assert!(decode_answer(&Bytes::new()).is_err());
+        assert!(decode_answer(&Bytes::from_static(b"\x02")).is_err());
+    }
+}

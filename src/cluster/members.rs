@@ -1,0 +1,278 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::beat::Beat;
+
+/// The nodes, as one of them sees them: which are alive, which one is the owner, and whether this one should take over.
+///
+/// A node is dead when three of this node's own numbers went in since its last one. So a table that nobody can write to kills nobody.
+#[derive(Debug)]
+pub struct Members {
+    me: String,
+    nodes: BTreeMap<String, Node>,
+    /// The latest owner that the log names, and how many more of this node's numbers it is taken to be alive without having said so.
+    named: Option<Named>,
+    /// How many of this node's numbers went in.
+    beats: u64,
+    /// How many of them in a row found no owner.
+    ownerless: u32,
+}
+
+#[derive(Debug)]
+struct Node {
+    beat: Beat,
+    /// How many of this node's numbers went in since its last one.
+    missed: u32,
+}
+
+#[derive(Debug)]
+struct Named {
+    epoch: u64,
+    node: String,
+    grace: u32,
+}
+
+/// What a node that is not the owner should do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// There is an owner, or others come first, or it is too early to say.
+    Follow,
+    /// It should take over, after this time, unless an owner shows itself before.
+    TakeOver {
+        /// How long it should wait: nodes with a copy that is further go first.
+        after: Duration,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// Why there is no owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// No node has ever been the owner.
+    First,
+    /// The owner has not been heard of.
+    Dead(String),
+    /// The owner hands over.
+    HandsOver(String),
+    /// The last owner is alive, and is not the owner any more.
+    Resigned(String),
+}
+
+impl Members {
+    /// For the node with this name.
+    pub const fn new(me: String) -> Self {
+        Self { me, nodes: BTreeMap::new(), named: None, beats: 0, ownerless: 0 }
+    }
+
+    /// One of this node's own numbers went in, and these are the latest of all nodes. At most 64 nodes are looked at.
+    pub fn observe(&mut self, latest: impl IntoIterator<Item = (String, Beat)>) {
+        self.beats += 1;
+        if let Some(named) = &mut self.named {
+            named.grace = named.grace.saturating_sub(1);
+        }
+        let mut nodes = BTreeMap::new();
+        for (name, beat) in latest.into_iter().take(NODES_MAX) {
+            let missed = match self.nodes.get(&name) {
+                Some(known) if (known.beat.process, known.beat.number) == (beat.process, beat.number) => {
+                    known.missed + 1
+                }
+                _ => 0,
+            };
+            nodes.insert(name, Node { beat, missed });
+        }
+        self.nodes = nodes;
+        self.ownerless = if self.owner().is_some() { 0 } else { self.ownerless + 1 };
+    }
+
+    /// The log has an epoch entry of this node.
+    pub fn named(&mut self, epoch: u64, node: &str) {
+        if self.named.as_ref().is_none_or(|named| named.epoch < epoch) {
+            self.named = Some(Named { epoch, node: node.to_owned(), grace: GRACE });
+            self.ownerless = 0;
+        }
+    }
+
+    /// The owner: the node with the highest epoch, if it is alive and doesn't hand over.
+    pub fn owner(&self) -> Option<(&str, Option<&Beat>)> {
+        let best = self.nodes.iter().filter(|(_, node)| node.beat.epoch > 0).max_by_key(|(_, node)| node.beat.epoch);
+        let said = best.map_or(0, |(_, node)| node.beat.epoch);
+        if let Some(named) = self.named.as_ref().filter(|named| named.epoch > said) {
+            let is_dead = self.nodes.get(&named.node).is_some_and(|node| node.missed >= MISSED_MAX);
+            return (named.grace > 0 && !is_dead).then_some((&named.node, None));
+        }
+        let (name, node) = best?;
+        (node.missed < MISSED_MAX && node.beat.hands_over_to.is_none()).then_some((name.as_str(), Some(&node.beat)))
+    }
+
+    /// What this node should do, whose latest beat is `mine`.
+    pub fn decide(&self, mine: &Beat) -> Decision {
+        if !mine.is_candidate || self.owner().is_some() || self.beats < BEATS_MIN {
+            return Decision::Follow;
+        }
+        let cause = self.cause();
+        let chosen = self.chosen();
+        let is_alive = |node: &Node| node.missed < MISSED_MAX && node.beat.is_candidate;
+        let order = |name: &str, beat: &Beat| {
+            (chosen == Some(name), beat.position, beat.sequence, std::cmp::Reverse(name.to_owned()))
+        };
+        let own = order(&self.me, mine);
+        let before = self
+            .nodes
+            .iter()
+            .filter(|(name, node)| **name != self.me && is_alive(node) && order(name, &node.beat) > own)
+            .count();
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        let step = if cause == Cause::First { FIRST_STEP } else { STEP };
+        Decision::TakeOver { after: step.saturating_mul(before), cause }
+    }
+
+    fn cause(&self) -> Cause {
+        let best = self.nodes.iter().filter(|(_, node)| node.beat.epoch > 0).max_by_key(|(_, node)| node.beat.epoch);
+        match (best, &self.named) {
+            (Some((name, node)), named) if named.as_ref().is_none_or(|named| named.epoch <= node.beat.epoch) => {
+                match node.beat.hands_over_to {
+                    Some(_) => Cause::HandsOver(name.clone()),
+                    None => Cause::Dead(name.clone()),
+                }
+            }
+            (_, Some(named)) => match self.nodes.get(&named.node) {
+                Some(node) if node.missed < MISSED_MAX => Cause::Resigned(named.node.clone()),
+                _ => Cause::Dead(named.node.clone()),
+            },
+            _ => Cause::First,
+        }
+    }
+
+    /// The node that an owner has named as its successor.
+    fn chosen(&self) -> Option<&str> {
+        let best = self.nodes.values().filter(|node| node.beat.epoch > 0).max_by_key(|node| node.beat.epoch)?;
+        best.beat.hands_over_to.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// The nodes with their latest beats, and how many of this node's numbers went in since.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Beat, u32)> {
+        self.nodes.iter().map(|(name, node)| (name.as_str(), &node.beat, node.missed))
+    }
+
+    /// Whether a node is dead, as far as this one knows.
+    pub fn is_dead(&self, name: &str) -> bool {
+        self.nodes.get(name).is_none_or(|node| node.missed >= MISSED_MAX)
+    }
+}
+
+/// More nodes are passed over.
+const NODES_MAX: usize = 64;
+/// A node is dead after so many numbers of this node without one of its own.
+const MISSED_MAX: u32 = 3;
+/// A node that the log names as the owner is taken to be alive for so many numbers of this node: it reads the rest of the log before it says so.
+const GRACE: u32 = 4;
+/// A node decides nothing before so many of its own numbers went in: before, it doesn't know who is alive.
+const BEATS_MIN: u64 = 3;
+/// How much later each node tries than the one with the next further copy.
+const STEP: Duration = Duration::from_millis(500);
+/// The same when there has been no owner: the nodes begin at different times.
+const FIRST_STEP: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(number: u64, epoch: u64, position: u64) -> Beat {
+        Beat {
+            process: 1,
+            number,
+            epoch,
+            advertise: String::new(),
+            position,
+            sequence: position,
+            is_candidate: true,
+            hands_over_to: None,
+            version: String::new(),
+        }
+    }
+
+    fn observe(members: &mut Members, beats: &[(&str, Beat)]) {
+        members.observe(beats.iter().map(|(name, beat)| ((*name).to_owned(), beat.clone())));
+    }
+
+    /// Member "b" of three, which has seen "a" as the owner for a while.
+    fn settled() -> Members {
+        let mut members = Members::new("b".to_owned());
+        for number in 1..=5 {
+            observe(
+                &mut members,
+                &[("a", beat(number, 1, 50)), ("b", beat(number, 0, 40)), ("c", beat(number, 0, 45))],
+            );
+            assert_eq!(members.decide(&beat(number, 0, 40)), Decision::Follow);
+        }
+        members
+    }
+
+    #[test]
+    fn a_node_is_dead_when_three_of_my_numbers_went_in_since_its_last_one() {
+        let mut members = settled();
+        for number in 6..=8 {
+            assert_eq!(members.owner().map(|(name, _)| name), Some("a"));
+            observe(&mut members, &[("a", beat(5, 1, 50)), ("b", beat(number, 0, 40)), ("c", beat(number, 0, 45))]);
+        }
+        assert_eq!(members.owner(), None);
+        let cause = Cause::Dead("a".to_owned());
+        let after = Duration::from_millis(500);
+        assert_eq!(members.decide(&beat(8, 0, 40)), Decision::TakeOver { after, cause: cause.clone() }, "behind c");
+        let after = Duration::ZERO;
+        assert_eq!(members.decide(&beat(8, 0, 46)), Decision::TakeOver { after, cause }, "before c");
+        assert_eq!(members.decide(&Beat { is_candidate: false, ..beat(8, 0, 46) }), Decision::Follow);
+    }
+
+    #[test]
+    fn nobody_is_dead_while_my_own_numbers_do_not_go_in() {
+        let members = settled();
+        assert_eq!(members.owner().map(|(name, _)| name), Some("a"));
+        assert_eq!(members.decide(&beat(5, 0, 99)), Decision::Follow);
+    }
+
+    #[test]
+    fn who_the_log_names_is_the_owner_until_it_has_had_time_to_say_so() {
+        let mut members = settled();
+        members.named(2, "c");
+        let mut number = 5;
+        for _ in 0..3 {
+            assert_eq!(members.owner().map(|(name, _)| name), Some("c"));
+            number += 1;
+            let others = [("a", beat(5, 1, 50)), ("b", beat(number, 0, 40)), ("c", beat(number, 0, 45))];
+            observe(&mut members, &others);
+        }
+        observe(&mut members, &[("a", beat(5, 1, 50)), ("b", beat(9, 0, 40)), ("c", beat(9, 2, 60))]);
+        assert_eq!(members.owner().map(|(name, _)| name), Some("c"));
+        let mut members = settled();
+        members.named(2, "c");
+        for number in 6..=9 {
+            observe(&mut members, &[("a", beat(5, 1, 50)), ("b", beat(number, 0, 40)), ("c", beat(number, 0, 45))]);
+        }
+        let cause = Cause::Resigned("c".to_owned());
+        assert_eq!(members.owner(), None, "it says that it is none");
+        assert!(matches!(members.decide(&beat(9, 0, 46)), Decision::TakeOver { cause: found, .. } if found == cause));
+    }
+
+    #[test]
+    fn an_owner_that_hands_over_is_followed_by_the_one_that_it_names() {
+        let mut members = settled();
+        let leaving = Beat { hands_over_to: Some("b".to_owned()), ..beat(6, 1, 50) };
+        observe(&mut members, &[("a", leaving), ("b", beat(6, 0, 40)), ("c", beat(6, 0, 45))]);
+        let cause = Cause::HandsOver("a".to_owned());
+        assert_eq!(members.decide(&beat(6, 0, 40)), Decision::TakeOver { after: Duration::ZERO, cause });
+    }
+
+    #[test]
+    fn the_first_owner_is_the_one_with_the_most_and_nobody_decides_at_once() {
+        let mut members = Members::new("b".to_owned());
+        for number in 1..=3 {
+            assert_eq!(members.decide(&beat(number, 0, 0)), Decision::Follow);
+            let a = Beat { sequence: 7, ..beat(number, 0, 0) };
+            observe(&mut members, &[("a", a), ("b", beat(number, 0, 0))]);
+        }
+        let after = FIRST_STEP;
+        assert_eq!(members.decide(&beat(3, 0, 0)), Decision::TakeOver { after, cause: Cause::First });
+    }
+}

@@ -1,0 +1,59 @@
+use std::io;
+
+use tokio::task::spawn_blocking;
+
+use super::view::View;
+use crate::cluster::copying::{Begun, CHUNK_BYTES, Question, decode_answer};
+use crate::cluster::engine::Engine;
+use crate::store::{Incoming, Mark};
+
+/// Fetches a copy of the log from the owner, in place of the one in the directory.
+///
+/// # Errors
+/// There is no owner, it does not answer, or the copy cannot be written. What was there may be gone then.
+pub(super) async fn fetch(engine: &dyn Engine, view: &View) -> Result<(), String> {
+    let owner = view.members.borrow().owner().map(|(name, _)| name.to_owned());
+    let owner = owner.ok_or("there is no owner to fetch a copy from")?;
+    let begun = ask(engine, &owner, &Question::Begin).await?;
+    let begun: Begun =
+        serde_json::from_slice(&begun).map_err(|error| format!("node {owner} answers what is no copy: {error}"))?;
+    let copy = begun.copy;
+    let fetched = fetch_files(engine, view, &owner, begun).await;
+    let _ = ask(engine, &owner, &Question::End { copy }).await; // it ends by itself, too
+    fetched
+}
+
+async fn fetch_files(engine: &dyn Engine, view: &View, owner: &str, begun: Begun) -> Result<(), String> {
+    let Begun { copy, sequence, state, files } = begun;
+    let failed = |error: io::Error| format!("the copy cannot be written: {error}");
+    let (directory, mark, segments) = (view.identity.directory.clone(), Mark { sequence, state }, files.clone());
+    let incoming = spawn_blocking(move || Incoming::begin(&directory, &mark, &segments)).await;
+    let mut incoming = incoming.map_err(|error| failed(io::Error::other(error)))?.map_err(|error| error.to_string())?;
+    let (mut done, mut told): (u64, u64) = (0, 0);
+    let all: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    for (segment, length) in files {
+        let mut offset = 0;
+        while offset < length {
+            let bytes = u32::try_from(length - offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let chunk = ask(engine, owner, &Question::Read { copy, segment, offset, bytes }).await?;
+            if chunk.is_empty() || chunk.len() > bytes as usize {
+                return Err(format!("node {owner} has less of segment {segment} than it said"));
+            }
+            let (at, read) = (offset, chunk.len() as u64);
+            let written = spawn_blocking(move || incoming.write(segment, at, &chunk).map(|()| incoming)).await;
+            incoming = written.map_err(io::Error::other).flatten().map_err(failed)?;
+            offset += read;
+            done += read;
+            if let Some(percent) = (100 * done).checked_div(all).filter(|percent| *percent >= told + 10) {
+                told = percent;
+                view.log(&format!("the copy of the log: {percent} % of {all} bytes are here"));
+            }
+        }
+    }
+    spawn_blocking(move || incoming.finish()).await.map_err(io::Error::other).flatten().map_err(failed)
+}
+
+async fn ask(engine: &dyn Engine, node: &str, question: &Question) -> Result<bytes::Bytes, String> {
+    let answer = engine.ask(node, question.encode()).await.map_err(|error| format!("node {node}: {error}"))?;
+    decode_answer(&answer).map_err(|reason| format!("node {node}: {reason}"))
+}

@@ -1,0 +1,288 @@
+use std::fmt::Display;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::CELL;
+use super::clock::now;
+use super::follow::{Commands, Ended, Followed, attending};
+use super::texts::describe;
+use super::view::View;
+use crate::cluster::assembly::{Assembly, Batch};
+use crate::cluster::engine::Engine;
+use crate::cluster::members::Cause;
+use crate::cluster::place::Place;
+use crate::cluster::{Commit, Found, Reader, Reply, Request, Role, Step, Trouble};
+use crate::store::{Follower, OpenError, Options};
+
+/// A copy of the log that is open.
+pub(super) struct Copy {
+    /// `None` while another thread works on it.
+    pub(super) follower: Option<Follower>,
+    pub(super) cluster: u128,
+    pub(super) reader: Reader,
+    /// The last place at which every batch was whole, and the log sequence there.
+    pub(super) whole: (Reader, u64),
+    pub(super) assembly: Assembly,
+    synced: Instant,
+    /// What was synced last.
+    pub(super) synced_reader: Option<Reader>,
+    /// When to take over, if nothing changes.
+    pub(super) take_over: Option<(Instant, Cause)>,
+    /// How often another replica was asked for what was missing.
+    moves: u32,
+}
+
+impl Copy {
+    pub(super) async fn open(engine: &dyn Engine, view: &View, commands: &mut Commands) -> Result<Self, Ended> {
+        let directory = view.identity.directory.clone();
+        // A broker that was fenced may have a write under way.
+        let options = Options { lock_patience: LOCK_PATIENCE, ..view.identity.options.clone() };
+        let opening = spawn_blocking(move || Follower::open(&directory, &options, &|_, _| ()));
+        let follower = match attending(view, commands, opening).await? {
+            Ok(Ok(follower)) => follower,
+            // A copy that has lost something is of no use. A log that was never replicated has no other copy.
+            Ok(Err(error @ (OpenError::Damaged { .. } | OpenError::OffMark { .. })))
+                if view.identity.directory.join("mark").exists() =>
+            {
+                return Err(Ended::Behind(format!("the copy is damaged: {error}")));
+            }
+            Ok(Err(error)) => return Err(Ended::Stuck(format!("the store cannot be opened: {error}"))),
+            Err(error) => return Err(Ended::Stuck(format!("the store cannot be opened: {error}"))),
+        };
+        let latest = loop {
+            match attending(view, commands, engine.perform(Request::ReadEpoch)).await? {
+                Reply::Epoch(latest) => break latest,
+                Reply::Appended(_) | Reply::Refused | Reply::Unknown | Reply::Entries { .. } => {
+                    attending(view, commands, sleep(PAUSE)).await?;
+                }
+            }
+        };
+        let cluster = engine.cluster_id();
+        let reader = begin(&follower, (cluster, latest.as_ref()), &view.identity.directory.display())?;
+        let sequence = follower.sequence();
+        Ok(Self {
+            follower: Some(follower),
+            cluster,
+            reader,
+            whole: (reader, sequence),
+            assembly: Assembly::default(),
+            synced: now(),
+            synced_reader: None,
+            take_over: None,
+            moves: 0,
+        })
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        engine: &dyn Engine,
+        view: &View,
+        commands: &mut Commands,
+    ) -> Result<Followed, Ended> {
+        let mut following = None;
+        loop {
+            let next = following.get_or_insert_with(|| engine.follow(self.reader.position));
+            let read = async {
+                tokio::select! {
+                    read = next => Some(read),
+                    () = sleep(TICK) => None,
+                }
+            };
+            let mut is_near = true;
+            if let Some(read) = attending(view, commands, read).await? {
+                following = None;
+                match read {
+                    Ok(entries) => {
+                        is_near = entries.len() < NEAR;
+                        match self.apply(view, &entries).await {
+                            Ok(()) if entries.is_empty() => {}
+                            Ok(()) => self.moves = 0,
+                            Err(Broken::Trouble(trouble)) => self.ask_another(engine, view, commands, trouble).await?,
+                            Err(Broken::Ended(ended)) => return Err(ended),
+                        }
+                    }
+                    Err(error) => {
+                        view.trouble(Some(&format!("the stream cannot be read: {error}")));
+                        attending(view, commands, sleep(PAUSE)).await?;
+                        continue;
+                    }
+                }
+            }
+            if self.synced.elapsed() >= SYNC_PERIOD {
+                self.sync(view).await?;
+            }
+            if is_near && self.moves == 0 {
+                let is_candidate = view.is_candidate();
+                view.says(|beat| beat.is_candidate = is_candidate);
+                view.status(|status| status.role = Role::Standby);
+                view.trouble(None);
+                if let Some(cause) = self.is_due(view) {
+                    following = None;
+                    if let Some(begin) = self.take_over(engine, view, commands, cause).await? {
+                        return Ok(Followed::Owner(Box::new(begin)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes entries of the stream.
+    async fn apply(&mut self, view: &View, entries: &[Found]) -> Result<(), Broken> {
+        let mut batches = Vec::new();
+        let mut broken = None;
+        for found in entries {
+            match self.step(view, found, &mut batches) {
+                Ok(()) => {}
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+        }
+        // What comes before an entry that cannot be taken is good.
+        self.append(batches).await.map_err(Broken::Ended)?;
+        broken.map_or(Ok(()), Err)
+    }
+
+    fn step(&mut self, view: &View, found: &Found, batches: &mut Vec<Batch>) -> Result<(), Broken> {
+        let mut sequence = self.whole.1;
+        match self.reader.step(CELL, found).map_err(Broken::Trouble)? {
+            Step::Epoch(epoch) => {
+                self.assembly.clear();
+                view.named(epoch.epoch, &epoch.node);
+            }
+            Step::LeftOut => {}
+            Step::Commit(commit) => self.push(commit, &mut sequence, batches)?,
+        }
+        if self.assembly.is_empty() {
+            self.whole = (self.reader, sequence);
+        }
+        Ok(())
+    }
+
+    pub(super) fn push(&mut self, commit: Commit, sequence: &mut u64, batches: &mut Vec<Batch>) -> Result<(), Broken> {
+        let number = commit.number;
+        let batch = self.assembly.push(commit).map_err(|_| {
+            Broken::Ended(Ended::Stuck(format!(
+                "commit {number} of the log is a part that does not follow the one before it"
+            )))
+        })?;
+        if let Some(batch) = batch {
+            if batch.first_sequence != *sequence {
+                let text = format!("the log goes on at sequence {}, the copy at {sequence}", batch.first_sequence);
+                return Err(Broken::Ended(Ended::Behind(text)));
+            }
+            *sequence += u64::from(batch.entries);
+            if batch.entries > 0 {
+                batches.push(batch);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn append(&mut self, batches: Vec<Batch>) -> Result<(), Ended> {
+        if batches.is_empty() {
+            return Ok(());
+        }
+        self.with(move |follower| {
+            batches.iter().try_for_each(|batch| follower.append(batch.first_sequence, batch.entries, &batch.bytes))
+        })
+        .await
+    }
+
+    /// Makes what is whole stable, with its place.
+    pub(super) async fn sync(&mut self, view: &View) -> Result<(), Ended> {
+        self.synced = now();
+        let (reader, sequence) = self.whole;
+        if self.synced_reader == Some(reader) || !self.assembly.is_empty() {
+            return Ok(());
+        }
+        let state = Place { cluster: self.cluster, reader }.encode();
+        self.with(move |follower| follower.sync(state)).await?;
+        self.synced_reader = Some(reader);
+        view.says(|beat| (beat.position, beat.sequence) = (reader.position, sequence));
+        view.status(|status| {
+            (status.epoch, status.position, status.sequence) = (reader.epoch, reader.position, sequence);
+        });
+        Ok(())
+    }
+
+    /// Works on the copy in another thread.
+    async fn with(&mut self, work: impl FnOnce(&mut Follower) -> io::Result<()> + Send + 'static) -> Result<(), Ended> {
+        let Some(mut follower) = self.follower.take() else { return Err(io::Error::other("it is gone").into()) };
+        let (result, follower) =
+            spawn_blocking(move || (work(&mut follower), follower)).await.map_err(io::Error::other)?;
+        self.follower = Some(follower);
+        Ok(result?)
+    }
+
+    /// Something of the stream is missing or damaged where it was read. Another replica may have it.
+    async fn ask_another(
+        &mut self,
+        engine: &dyn Engine,
+        view: &View,
+        commands: &mut Commands,
+        trouble: Trouble,
+    ) -> Result<(), Ended> {
+        self.moves += 1;
+        if self.moves > MOVES_MAX {
+            return Err(Ended::Behind(describe(trouble)));
+        }
+        view.warn(&format!("{}: another replica is asked for it", describe(trouble)));
+        if let Err(error) = attending(view, commands, engine.move_leader()).await? {
+            view.warn(&format!("the leader of the stream does not move: {error}"));
+        }
+        Ok(attending(view, commands, sleep(AFTER_MOVE)).await?)
+    }
+}
+
+pub(super) enum Broken {
+    Trouble(Trouble),
+    Ended(Ended),
+}
+
+/// Where a copy begins to read.
+fn begin(
+    follower: &Follower,
+    (cluster, latest): (u128, Option<&Found>),
+    directory: &dyn Display,
+) -> Result<Reader, Ended> {
+    let Some(mark) = follower.mark() else {
+        return match latest {
+            Some(_) if !follower.is_empty() => Err(Ended::Stuck(format!(
+                "the store in {directory} is not a copy of the cluster's log: move it away, and a copy is fetched from the owner"
+            ))),
+            _ => Ok(Reader::new()),
+        };
+    };
+    let Some(place) = Place::decode(&mark.state) else {
+        return Err(Ended::Stuck(format!("the mark of the store in {directory} was written by a later version")));
+    };
+    if place.cluster != cluster {
+        return Err(Ended::Stuck(format!(
+            "the stream of the cluster is not the one of which {directory} has a copy: was it lost? See \"oncemq cluster reseed\""
+        )));
+    }
+    if place.reader.last > 0 && latest.is_none() {
+        return Err(Ended::Stuck("the stream of the cluster has lost its epochs".to_owned()));
+    }
+    Ok(place.reader)
+}
+
+/// How long to wait until another one has closed the store.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a node looks whether it should take over.
+const TICK: Duration = Duration::from_millis(100);
+/// With fewer entries at a time, a copy is near the end of the stream.
+const NEAR: usize = 64;
+/// How often the copy is synced.
+const SYNC_PERIOD: Duration = Duration::from_secs(1);
+/// How long to wait after a request that was not answered.
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
+/// How often another replica is asked before the copy is fetched anew.
+const MOVES_MAX: u32 = 2;
+/// How long the stream may take to have another leader.
+const AFTER_MOVE: Duration = Duration::from_secs(1);

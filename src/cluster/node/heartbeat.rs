@@ -1,0 +1,45 @@
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::clock::now;
+use super::view::View;
+use crate::cluster::beat::Beat;
+use crate::cluster::engine::Engine;
+
+/// Says about once a second that this node is alive, and looks at what the others say.
+pub(super) async fn beat(engine: Arc<dyn Engine>, view: Rc<View>) {
+    let mut seconds = interval(PERIOD);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        beat_once(&*engine, &view).await;
+    }
+}
+
+/// Raises the number of this node. If that went in, takes the numbers of all nodes.
+pub(super) async fn beat_once(engine: &dyn Engine, view: &View) {
+    let bytes = {
+        let state = &mut *view.state.borrow_mut();
+        state.beat.number += 1;
+        state.beat.encode()
+    };
+    let begun = now();
+    if engine.raise(bytes.into()).await.is_err() {
+        return;
+    }
+    // From the time before it was sent: nobody judges by a later one.
+    view.state.borrow_mut().went_in = begun;
+    let Ok(latest) = engine.beats().await else { return };
+    let beats = latest.into_iter().filter_map(|said| Some((said.node, Beat::decode(&said.bytes)?)));
+    view.members.borrow_mut().observe(beats);
+    view.show_members();
+    if let Some(standby) = &view.state.borrow().standby {
+        (standby.announce)(view.owner_address());
+    }
+    view.observed.notify_waiters();
+}
+
+const PERIOD: Duration = Duration::from_secs(1);

@@ -1,0 +1,273 @@
+//! A node of a cluster: a thread that follows the log, tells the others that it is alive, takes over, and replicates what the broker of this process
+//! stores. It runs beside the servers of the process, of which one is a standby and the next one the broker.
+
+mod clock;
+mod copy;
+mod copying_log;
+mod follow;
+mod heartbeat;
+mod own;
+mod ownership;
+mod questions;
+mod shipping;
+mod take_over;
+mod texts;
+mod upkeep;
+mod view;
+
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc as blocking};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use super::engine::Engine;
+use super::{ClusterControl, ClusterRequest, Refusal};
+use crate::store::{Options, Replication, Store};
+use follow::{Followed, follow};
+use own::own;
+use view::View;
+
+/// What a node is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its name, which no other node has.
+    pub node: String,
+    /// Where clients reach it: host and port.
+    pub advertise: String,
+    /// The directory of the store.
+    pub directory: PathBuf,
+    /// How it is opened.
+    pub options: Options,
+    /// How many nodes have a copy of the log; with 1, nothing waits for another one.
+    pub copies: u8,
+}
+
+/// What a node does with the server that the process runs now.
+pub enum Command {
+    /// A standby runs.
+    Standby(StandbyServer),
+    /// The broker runs, on this store.
+    Serving(BrokerServer),
+    /// The broker has ended, and its store is closed.
+    Stopped,
+    /// A person wants something.
+    Asked(ClusterRequest),
+    /// The process ends. The answer comes when the others know that.
+    Leave(oneshot::Sender<()>),
+}
+
+/// A server that sends clients to the owner.
+pub struct StandbyServer {
+    /// Tells it where clients reach the owner; `None`: nobody knows.
+    pub announce: Box<dyn Fn(Option<String>) + Send>,
+    /// Ends it: this node is the owner.
+    pub promote: Box<dyn FnOnce() + Send>,
+}
+
+/// A broker.
+pub struct BrokerServer {
+    /// Its store.
+    pub store: Arc<Store>,
+    /// Ends it.
+    pub stop: Box<dyn FnOnce(End) + Send>,
+}
+
+/// Why a broker is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Another node is the owner, or this one cannot be it any more. Nothing that waits is acknowledged.
+    Fenced(String),
+    /// The node hands over; clients reach the next owner there, if that is known.
+    HandsOver(Option<String>),
+}
+
+/// What a line of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// Something has changed.
+    News,
+    /// Something is wrong.
+    Trouble,
+}
+
+type Log = Box<dyn Fn(Note, &str)>;
+
+/// A running node.
+pub struct Node {
+    commands: mpsc::Sender<Command>,
+    owner: blocking::Receiver<Replication>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a thread. `connect` connects to the engine; it is called in the thread, and again as long as it fails.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        identity: Identity,
+        connect: impl AsyncFn() -> Result<Arc<dyn Engine>, String> + Send + 'static,
+        control: ClusterControl,
+        log: impl Fn(Note, &str) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let own = commands.clone();
+        let (sender, owner) = blocking::sync_channel(1);
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let work = move || {
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, run(identity, connect, (own, received, sender), control, Box::new(log)));
+            runtime.shutdown_timeout(END_TIMEOUT);
+        };
+        let thread = thread::Builder::new().name("cluster".to_owned()).spawn(work)?;
+        Ok(Self { commands, owner, thread: Some(thread) })
+    }
+
+    /// Tells the node what the process does.
+    pub fn tell(&self, command: Command) {
+        // Closed: the thread has ended, and the process with it.
+        let _ = self.commands.blocking_send(command);
+    }
+
+    /// Where commands go, for other threads.
+    pub fn commands(&self) -> mpsc::Sender<Command> {
+        self.commands.clone()
+    }
+
+    /// What the broker needs when the node is the owner. Waits for it.
+    pub fn replication(&self) -> Option<Replication> {
+        self.owner.recv().ok()
+    }
+
+    /// Tells the others that this node goes, and ends the thread.
+    pub fn leave(mut self) {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Command::Leave(answer));
+        let _ = answered.blocking_recv();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+type Channels = (mpsc::Sender<Command>, mpsc::Receiver<Command>, blocking::SyncSender<Replication>);
+
+async fn run(
+    identity: Identity,
+    connect: impl AsyncFn() -> Result<Arc<dyn Engine>, String>,
+    (own_commands, mut commands, owner): Channels,
+    control: ClusterControl,
+    log: Log,
+) {
+    let Some((engine, standby)) = connected(&connect, &mut commands, (&control, &*log)).await else { return };
+    let view = Rc::new(View::new(identity, control, log));
+    if let Some(standby) = standby {
+        view.stands_by(standby);
+    }
+    tokio::task::spawn_local(heartbeat::beat(Arc::clone(&engine), Rc::clone(&view)));
+    tokio::task::spawn_local(pass_on(Rc::clone(&view), own_commands));
+    tokio::task::spawn_local(questions::answer(Arc::clone(&engine), Rc::clone(&view)));
+    loop {
+        let left = match follow(&*engine, &view, &mut commands).await {
+            Followed::Owner(begin) => own(&*engine, &view, &mut commands, (*begin, &owner)).await,
+            Followed::Left(answer) => Some(answer),
+        };
+        if let Some(answer) = left {
+            let _ = answer.send(());
+            return;
+        }
+    }
+}
+
+/// Passes on what persons want.
+async fn pass_on(view: Rc<View>, commands: mpsc::Sender<Command>) {
+    let mut ticks = tokio::time::interval(REQUEST_PERIOD);
+    loop {
+        ticks.tick().await;
+        let request = view.control.borrow_mut().try_next();
+        if let Some(request) = request
+            && commands.send(Command::Asked(request)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Connects. `None`: the process ends before. Also returns the server that has started meanwhile.
+async fn connected(
+    connect: &impl AsyncFn() -> Result<Arc<dyn Engine>, String>,
+    commands: &mut mpsc::Receiver<Command>,
+    (control, log): (&ClusterControl, &dyn Fn(Note, &str)),
+) -> Option<(Arc<dyn Engine>, Option<StandbyServer>)> {
+    let mut standby = None;
+    let mut last = String::new();
+    loop {
+        let attempt = connect();
+        tokio::pin!(attempt);
+        let failed = loop {
+            tokio::select! {
+                connected = &mut attempt => match connected {
+                    Ok(engine) => {
+                        control.update(|status| status.end_trouble(UNREACHED));
+                        return Some((engine, standby));
+                    }
+                    Err(reason) => break reason,
+                },
+                command = commands.recv() => early(command?, &mut standby)?,
+            }
+        };
+        if failed != last {
+            log(Note::Trouble, &format!("{UNREACHED}{failed}"));
+            control.update(|status| {
+                status.end_trouble(UNREACHED);
+                status.add_trouble(format!("{UNREACHED}{failed}"));
+            });
+            last = failed;
+        }
+        let pause = tokio::time::sleep(RECONNECT);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                command = commands.recv() => early(command?, &mut standby)?,
+            }
+        }
+    }
+}
+
+/// A command before the node is connected. `None`: the process ends.
+fn early(command: Command, standby: &mut Option<StandbyServer>) -> Option<()> {
+    match command {
+        Command::Standby(server) => *standby = Some(server),
+        Command::Serving(_) | Command::Stopped => {}
+        Command::Asked(request) => {
+            request.refuse(Refusal::Other("the node has not reached the log of the cluster yet".to_owned()));
+        }
+        Command::Leave(answer) => {
+            let _ = answer.send(());
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// How often requests are looked for.
+const REQUEST_PERIOD: Duration = Duration::from_millis(100);
+const UNREACHED: &str = "the log of the cluster cannot be reached: ";
+/// Commands that wait, at most. Whoever sends one more waits.
+const COMMANDS_MAX: usize = 16;
+/// How long to wait before the engine is tried again.
+const RECONNECT: Duration = Duration::from_secs(2);
+/// How long the thread waits for reads and writes under way when it ends.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// The number of the only log.
+const CELL: u16 = 0;
+
+#[cfg(test)]
+mod tests;

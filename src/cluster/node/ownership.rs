@@ -1,0 +1,315 @@
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, mpsc as blocking};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::clock::{now, wall_millis};
+use super::follow::{Begin, Commands, Followed, attending};
+use super::own::Ended;
+use super::shipping::{Queue, Shipped, Shipper};
+use super::texts::{describe, explain};
+use super::view::View;
+use super::{CELL, Command, End};
+use crate::cluster::assembly::parts_of;
+use crate::cluster::engine::Engine;
+use crate::cluster::place::Place;
+use crate::cluster::{ClusterRequest, Command as Wish, Failover, Fault, Refusal, Replicator, Role};
+use crate::store::{Mark, Replication, Store};
+
+/// Ends a broker.
+type Stop = Box<dyn FnOnce(End) + Send>;
+/// The name of the request, the reply, and when it began.
+type Reply = (u64, crate::cluster::Reply, Instant);
+type Replies = FuturesUnordered<Pin<Box<dyn Future<Output = Reply>>>>;
+
+pub(super) struct Ownership<'a> {
+    pub(super) view: &'a View,
+    pub(super) cluster: u128,
+    pub(super) epoch: u64,
+    pub(super) replicator: Replicator,
+    pub(super) queue: Arc<Queue>,
+    /// The batches that are not replicated: the number of the last part, and the log sequence behind it.
+    pub(super) under_way: VecDeque<(u64, u64)>,
+    /// The log sequence below which all is replicated.
+    pub(super) replicated: u64,
+    /// The latest place at which every batch was whole.
+    pub(super) mark: Mark,
+    /// The mark that was written.
+    pub(super) marked: Option<Mark>,
+    /// Bytes shipped since the stream was trimmed.
+    pub(super) untrimmed: u64,
+    pub(super) trimmed: Instant,
+    pub(super) broker: Option<(Arc<Store>, Option<Stop>)>,
+    /// The node to which a person moves the ownership.
+    pub(super) moves_to: Option<String>,
+}
+
+impl<'a> Ownership<'a> {
+    pub(super) fn new(view: &'a View, begin: &Begin) -> Self {
+        let Begin { epoch, place, sequence, .. } = *begin;
+        let mut replicator = Replicator::new(CELL, epoch, place.reader, WINDOW);
+        // It serves nobody until a commit of its own is in the stream: before, a rival may have been the owner already.
+        replicator.ship((sequence, 0), (0, 1), Bytes::new());
+        let under_way = VecDeque::from([(replicator.next_number() - 1, sequence)]);
+        Self {
+            view,
+            cluster: place.cluster,
+            epoch,
+            replicator,
+            queue: Arc::default(),
+            under_way,
+            replicated: sequence,
+            mark: Mark { sequence, state: place.encode() },
+            marked: None,
+            untrimmed: 0,
+            trimmed: now(),
+            broker: None,
+            moves_to: None,
+        }
+    }
+
+    /// Waits until the first commit is replicated.
+    pub(super) async fn confirm(
+        &mut self,
+        engine: &dyn Engine,
+        commands: &mut Commands,
+    ) -> Result<Result<(), String>, Followed> {
+        let mut replies = Replies::new();
+        while !self.replicator.is_confirmed() {
+            self.perform(engine, &mut replies);
+            if let Some(reply) = attending(self.view, commands, replies.next()).await? {
+                self.take(reply);
+            }
+            if let Some(reason) = self.fault() {
+                return Ok(Err(reason));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Lets the broker serve, and replicates what it stores.
+    pub(super) async fn serve(
+        &mut self,
+        engine: &dyn Engine,
+        commands: &mut Commands,
+        (begin, owner): (&Begin, &blocking::SyncSender<Replication>),
+    ) -> Ended {
+        let replication = Replication { replica: Box::new(Shipper(Arc::clone(&self.queue))), mark: self.mark.clone() };
+        let _ = owner.try_send(replication); // the process takes it before there is another one
+        if let Some(standby) = self.view.state.borrow_mut().standby.take() {
+            (standby.promote)();
+        }
+        let epoch = self.epoch;
+        self.view
+            .log(&format!("this node is the owner: epoch {epoch}, after {} ms", begin.since.elapsed().as_millis()));
+        let mut replies = Replies::new();
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.ship();
+            self.perform(engine, &mut replies);
+            tokio::select! {
+                biased;
+                Some(reply) = replies.next() => self.take(reply),
+                () = self.queue.filled.notified() => {}
+                command = commands.recv() => {
+                    if let Some(ended) = self.command(command, begin) {
+                        return ended;
+                    }
+                }
+                _ = seconds.tick() => {
+                    self.replicator.check();
+                    self.write_mark().await;
+                    self.trim(engine).await;
+                }
+            }
+            if let Some(reason) = self.fault() {
+                return Ended::Fenced(reason);
+            }
+        }
+    }
+
+    /// Hands the batches that the store has committed over to the replicator.
+    fn ship(&mut self) {
+        for Shipped { first, entries, bytes } in self.queue.take() {
+            let ranges = parts_of(bytes.len());
+            let parts = u16::try_from(ranges.len()).unwrap_or(u16::MAX);
+            self.untrimmed += bytes.len() as u64;
+            for (part, range) in (0..parts).zip(ranges) {
+                self.replicator.ship((first, entries), (part, parts), bytes.slice(range));
+            }
+            self.under_way.push_back((self.replicator.next_number() - 1, first + u64::from(entries)));
+        }
+    }
+
+    /// Performs what the replicator asks for, in order.
+    fn perform(&mut self, engine: &dyn Engine, replies: &mut Replies) {
+        for (name, request) in self.replicator.take_requests() {
+            let performed = engine.perform(request);
+            let begun = now();
+            replies.push(Box::pin(async move {
+                let reply = performed.await;
+                (name, reply, begun)
+            }));
+        }
+    }
+
+    fn take(&mut self, (name, reply, begun): Reply) {
+        if matches!(reply, crate::cluster::Reply::Appended(_)) {
+            self.view.status(|status| status.engine_latency.record(begun.elapsed()));
+        }
+        self.replicator.reply(name, reply);
+        let replicated = self.replicator.replicated();
+        let mut whole = None;
+        while let Some(&(number, sequence)) = self.under_way.front().filter(|(number, _)| *number <= replicated) {
+            whole = Some((number, sequence));
+            self.under_way.pop_front();
+        }
+        let Some((number, sequence)) = whole else { return };
+        self.replicated = sequence;
+        if number == replicated {
+            let place = Place { cluster: self.cluster, reader: self.replicator.reader() };
+            self.mark = Mark { sequence, state: place.encode() };
+        }
+        if let Some((store, _)) = &self.broker {
+            store.replicated(sequence);
+        }
+        let position = self.replicator.reader().position;
+        self.view.status(|status| {
+            (status.position, status.sequence, status.replicated) = (position, sequence, sequence);
+        });
+    }
+
+    fn command(&mut self, command: Option<Command>, begin: &Begin) -> Option<Ended> {
+        match command {
+            Some(Command::Standby(server)) => self.view.stands_by(server),
+            Some(Command::Serving(broker)) => {
+                broker.store.replicated(self.replicated);
+                self.view.state.borrow_mut().store = Some(Arc::clone(&broker.store));
+                self.serves(begin);
+                self.broker = Some((broker.store, Some(broker.stop)));
+            }
+            Some(Command::Stopped) => return Some(self.moves_to.take().map_or(Ended::HandsOver, Ended::Moved)),
+            Some(Command::Asked(request)) => self.asked(request),
+            Some(Command::Leave(answer)) => return Some(Ended::Left(answer)),
+            None => return Some(Ended::Left(oneshot::channel().0)),
+        }
+        None
+    }
+
+    /// The broker serves.
+    fn serves(&self, begin: &Begin) {
+        let failover = Failover {
+            at: wall_millis(),
+            epoch: self.epoch,
+            node: self.view.identity.node.clone(),
+            cause: explain(&begin.cause),
+            duration: begin.since.elapsed(),
+        };
+        self.view.log(&format!("serves clients: {} ms after it began to take over", failover.duration.as_millis()));
+        self.view.status(|status| {
+            (status.role, status.last_failover) = (Role::Owner, Some(failover));
+            status.takeovers += 1;
+        });
+    }
+
+    fn asked(&mut self, request: ClusterRequest) {
+        let to = match &request.command {
+            Wish::Move { to } => to.clone(),
+            Wish::Drain => None,
+            Wish::Undrain => {
+                self.view.drain(false);
+                request.accept();
+                return;
+            }
+        };
+        match self.begin_move(to) {
+            Ok(()) => {
+                if request.accept() == Wish::Drain {
+                    self.view.drain(true);
+                }
+            }
+            Err(reason) => request.refuse(Refusal::Other(reason)),
+        }
+    }
+
+    /// Ends the broker, if another node can be the owner.
+    fn begin_move(&mut self, to: Option<String>) -> Result<(), String> {
+        let is_there = self.view.has_successor(to.as_deref());
+        if !is_there {
+            return Err(to.map_or_else(
+                || "no other node is alive with a usable copy of the log".to_owned(),
+                |to| format!("node {to} is not another node that is alive with a usable copy of the log"),
+            ));
+        }
+        let Some(stop) = self.broker.as_mut().and_then(|(_, stop)| stop.take()) else {
+            return Err("the broker starts or ends just now".to_owned());
+        };
+        let address = to.as_ref().and_then(|to| self.view.address_of(to));
+        self.view.log(&format!("hands over to {}", to.as_deref().unwrap_or("the node with the furthest copy")));
+        self.moves_to = Some(to.unwrap_or_default());
+        stop(End::HandsOver(address));
+        Ok(())
+    }
+
+    /// Why this node is not the owner any more.
+    fn fault(&self) -> Option<String> {
+        match self.replicator.fault() {
+            Some(Fault::Fenced(epoch)) => return Some(format!("another node is the owner: epoch {epoch}")),
+            Some(Fault::Trouble(trouble)) => return Some(describe(trouble)),
+            None => {}
+        }
+        let silence = self.view.state.borrow().went_in.elapsed();
+        (silence > SILENCE_MAX).then(|| format!("the cluster was not reached for {} seconds", silence.as_secs()))
+    }
+
+    pub(super) fn lost(&self, reason: &str) {
+        self.view.warn(&format!("this node is not the owner any more: {reason}"));
+        self.view.status(|status| {
+            status.role = Role::Fenced;
+            status.fences += 1;
+            status.add_trouble(format!("this node was fenced: {reason}"));
+        });
+        self.view.says(|beat| (beat.epoch, beat.is_candidate) = (0, false));
+    }
+
+    /// Ends the broker, which may not have begun to serve, and waits for its end.
+    pub(super) async fn end_broker(&mut self, commands: &mut Commands, end: End) -> Option<oneshot::Sender<()>> {
+        let fence = |(store, stop): (Arc<Store>, Option<Stop>)| {
+            if let Some(stop) = stop {
+                stop(end.clone());
+            }
+            let End::Fenced(reason) = &end else { return };
+            store.fence(reason);
+        };
+        if let Some(broker) = self.broker.take() {
+            fence(broker);
+        }
+        loop {
+            match commands.recv().await {
+                Some(Command::Serving(broker)) => fence((broker.store, Some(broker.stop))),
+                Some(Command::Stopped) => return None,
+                Some(Command::Standby(server)) => {
+                    self.view.stands_by(server);
+                    return None;
+                }
+                Some(Command::Asked(request)) => {
+                    request.refuse(Refusal::NotOwner { role: Role::Fenced, owner: None });
+                }
+                Some(Command::Leave(answer)) => return Some(answer),
+                None => return Some(oneshot::channel().0),
+            }
+        }
+    }
+}
+
+/// How many commits may be under way.
+const WINDOW: usize = 8;
+/// An owner whose numbers did not go in for so long ends its connections, so that clients go elsewhere: longer than an election of the engine.
+const SILENCE_MAX: Duration = Duration::from_secs(15);

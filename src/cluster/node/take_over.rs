@@ -1,0 +1,92 @@
+use std::io;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::CELL;
+use super::clock::now;
+use super::copying_log::{Broken, Copy, PAUSE};
+use super::follow::{Begin, Commands, Ended, attending};
+use super::texts::{describe, explain};
+use super::view::View;
+use crate::cluster::engine::Engine;
+use crate::cluster::members::{Cause, Decision};
+use crate::cluster::place::Place;
+use crate::cluster::{Commit, Lost, Reply, Role, Takeover};
+
+impl Copy {
+    /// Why this node should take over now.
+    pub(super) fn is_due(&mut self, view: &View) -> Option<Cause> {
+        let mine = view.state.borrow().beat.clone();
+        match view.members.borrow().decide(&mine) {
+            Decision::Follow => self.take_over = None,
+            Decision::TakeOver { after, cause } => {
+                let (due, cause) = self.take_over.get_or_insert_with(|| (now() + after, cause));
+                if *due <= now() {
+                    return Some(cause.clone());
+                }
+            }
+        }
+        None
+    }
+
+    /// Becomes the owner, unless another node is faster.
+    pub(super) async fn take_over(
+        &mut self,
+        engine: &dyn Engine,
+        view: &View,
+        commands: &mut Commands,
+        cause: Cause,
+    ) -> Result<Option<Begin>, Ended> {
+        let since = now();
+        view.log(&format!("takes over: {}", explain(&cause)));
+        view.status(|status| status.role = Role::TakingOver);
+        self.take_over = None;
+        let nonce = [getrandom::u64(), getrandom::u64()].map(Result::unwrap_or_default);
+        let nonce = u128::from(nonce[0]) << 64 | u128::from(nonce[1]);
+        let mut takeover = Takeover::new(CELL, view.identity.node.clone(), nonce, self.reader);
+        let epoch = loop {
+            match (takeover.epoch(), takeover.lost()) {
+                (Some(epoch), _) => break epoch,
+                (_, Some(Lost::Rival(epoch))) => {
+                    view.log(&format!("another node was faster: epoch {epoch}"));
+                    return Ok(None);
+                }
+                (_, Some(Lost::Trouble(trouble))) => return Err(Ended::Behind(describe(trouble))),
+                (None, None) => {}
+            }
+            for (name, request) in takeover.take_requests() {
+                let reply = attending(view, commands, engine.perform(request)).await?;
+                if reply == Reply::Unknown {
+                    attending(view, commands, sleep(PAUSE)).await?;
+                }
+                let commits = takeover.reply(name, reply);
+                self.append_commits(commits).await?;
+            }
+        };
+        self.reader = takeover.reader();
+        // Parts of a batch that the former owner did not finish are not part of the log.
+        self.assembly.clear();
+        self.whole.0 = self.reader;
+        self.synced_reader = None;
+        self.sync(view).await?;
+        let sequence = self.whole.1;
+        if let Some(follower) = self.follower.take() {
+            spawn_blocking(move || follower.close()).await.map_err(io::Error::other)?;
+        }
+        let place = Place { cluster: self.cluster, reader: self.reader };
+        Ok(Some(Begin { epoch, place, sequence, cause, since }))
+    }
+
+    async fn append_commits(&mut self, commits: Vec<Commit>) -> Result<(), Ended> {
+        let mut batches = Vec::new();
+        let mut sequence = self.whole.1;
+        for commit in commits {
+            if let Err(Broken::Ended(ended)) = self.push(commit, &mut sequence, &mut batches) {
+                return Err(ended);
+            }
+        }
+        self.whole.1 = sequence;
+        self.append(batches).await
+    }
+}

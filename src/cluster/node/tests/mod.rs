@@ -1,0 +1,69 @@
+//! Nodes with real stores, at a service in memory.
+
+mod process;
+mod service;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use process::Cluster;
+use service::Service;
+
+/// Waits until it is so.
+#[track_caller]
+fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("timeout while waiting until {what}");
+}
+
+#[test]
+fn another_node_takes_over_from_an_owner_that_is_cut_off_and_nothing_is_lost() {
+    let service = Arc::<Service>::default();
+    let cluster = Cluster::start(&service, &["a", "b", "c"]);
+    for _ in 0..2 {
+        cluster.wait_for_acknowledgements(200);
+        let owner = cluster.owner().unwrap();
+        service.cut_off(&owner, true);
+        wait("another node is the owner", || cluster.owner().is_some_and(|other| other != owner));
+        cluster.wait_for_acknowledgements(200);
+        service.cut_off(&owner, false);
+        wait("the former owner follows", || cluster.is_following(&owner));
+    }
+    cluster.end();
+}
+
+#[test]
+fn a_node_that_ends_hands_over_at_once_and_one_without_a_copy_fetches_it() {
+    let service = Arc::<Service>::default();
+    let mut cluster = Cluster::start(&service, &["a", "b"]);
+    cluster.wait_for_acknowledgements(2_000);
+    // The service keeps only what not all have.
+    wait("the stream is trimmed", || service.entries() < 1_500);
+    cluster.add("c");
+    wait("the new node follows", || cluster.is_following("c"));
+    let owner = cluster.owner().unwrap();
+    cluster.stop(&owner);
+    wait("another node is the owner", || cluster.owner().is_some_and(|other| other != owner));
+    cluster.wait_for_acknowledgements(200);
+    cluster.end();
+}
+
+#[test]
+fn a_person_moves_the_ownership_and_a_drained_node_does_not_take_it_back() {
+    let service = Arc::<Service>::default();
+    let cluster = Cluster::start(&service, &["a", "b"]);
+    cluster.wait_for_acknowledgements(100);
+    let owner = cluster.owner().unwrap();
+    let other = if owner == "a" { "b" } else { "a" };
+    wait("the other one follows", || cluster.is_following(other));
+    cluster.move_from(&owner);
+    wait("the other node is the owner", || cluster.owner().as_deref() == Some(other));
+    cluster.wait_for_acknowledgements(100);
+    cluster.end();
+}

@@ -1,0 +1,211 @@
+//! A service in memory, that some nodes can be cut off from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::cluster::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail};
+use crate::cluster::{Found, Reply, Request};
+
+/// The service.
+#[derive(Default)]
+pub(super) struct Service {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<u64, Bytes>,
+    epochs: BTreeSet<u64>,
+    last: u64,
+    beats: BTreeMap<String, (u64, Bytes)>,
+    places: u64,
+    questions: BTreeMap<String, mpsc::Sender<Question>>,
+    cut_off: BTreeSet<String>,
+}
+
+impl Service {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this node asks is not answered any more, or again.
+    pub(super) fn cut_off(&self, node: &str, is_cut_off: bool) {
+        let cut_off = &mut self.state().cut_off;
+        if is_cut_off {
+            cut_off.insert(node.to_owned());
+        } else {
+            cut_off.remove(node);
+        }
+    }
+
+    /// The number of entries.
+    pub(super) fn entries(&self) -> usize {
+        self.state().entries.len()
+    }
+}
+
+impl State {
+    fn append(&mut self, entry: Bytes, is_epoch: bool) -> Reply {
+        self.last += 1;
+        self.entries.insert(self.last, entry);
+        if is_epoch {
+            self.epochs.insert(self.last);
+        }
+        Reply::Appended(self.last)
+    }
+
+    fn found(&self, after: u64, most: usize) -> Vec<Found> {
+        let behind = self.entries.range(after + 1..).take(most);
+        behind.map(|(position, bytes)| Found { position: *position, bytes: bytes.clone() }).collect()
+    }
+
+    fn perform(&mut self, request: Request) -> Reply {
+        let latest = self.epochs.last().copied().unwrap_or(0);
+        match request {
+            Request::Append { expected, entry } if expected == self.last => self.append(entry, false),
+            Request::AppendEpoch { expected, entry } if expected == latest => self.append(entry, true),
+            Request::Append { .. } | Request::AppendEpoch { .. } => Reply::Refused,
+            Request::Read { after } => {
+                let entries = self.found(after, 100);
+                Reply::Entries { is_end: entries.len() < 100, entries }
+            }
+            Request::ReadEpoch => {
+                let bytes = self.entries.get(&latest).cloned();
+                Reply::Epoch(bytes.map(|bytes| Found { position: latest, bytes }))
+            }
+        }
+    }
+}
+
+/// The service as one node reaches it.
+pub(super) struct Connection {
+    pub(super) service: Arc<Service>,
+    pub(super) node: String,
+}
+
+impl Connection {
+    /// The answer of the service, or that there was none.
+    fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut State) -> Result<T, EngineError>,
+    ) -> Pending<Result<T, EngineError>> {
+        let state = &mut *self.service.state();
+        let answer = (!state.cut_off.contains(&self.node)).then(|| work(state));
+        Box::pin(async move {
+            match answer {
+                Some(answer) => {
+                    sleep(Duration::from_millis(1)).await;
+                    answer
+                }
+                None => {
+                    sleep(UNANSWERED).await;
+                    Err(EngineError::TimedOut("anything"))
+                }
+            }
+        })
+    }
+}
+
+impl Engine for Connection {
+    fn perform(&self, request: Request) -> Pending<Reply> {
+        let reply = self.call(|state| Ok(state.perform(request)));
+        Box::pin(async move { reply.await.unwrap_or(Reply::Unknown) })
+    }
+
+    fn follow(&self, after: u64) -> Pending<Result<Vec<Found>, EngineError>> {
+        let found = self.call(move |state| Ok(state.found(after, 256)));
+        Box::pin(async move {
+            let found = found.await?;
+            if found.is_empty() {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok(found)
+        })
+    }
+
+    fn trim(&self, below: u64) -> Pending<Result<(), EngineError>> {
+        self.call(move |state| {
+            let (last, epochs) = (state.last, &state.epochs);
+            state.entries.retain(|position, _| *position >= below || *position == last || epochs.contains(position));
+            Ok(())
+        })
+    }
+
+    fn tail(&self) -> Pending<Result<Tail, EngineError>> {
+        self.call(|state| {
+            let bytes = state.entries.values().map(|entry| entry.len() as u64).sum();
+            Ok(Tail { bytes, last: state.last, ..Tail::default() })
+        })
+    }
+
+    fn move_leader(&self) -> Pending<Result<(), EngineError>> {
+        self.call(|_| Ok(()))
+    }
+
+    fn raise(&self, beat: Bytes) -> Pending<Result<u64, EngineError>> {
+        let node = self.node.clone();
+        self.call(|state| {
+            state.places += 1;
+            state.beats.insert(node, (state.places, beat));
+            Ok(state.places)
+        })
+    }
+
+    fn beats(&self) -> Pending<Result<Vec<Beat>, EngineError>> {
+        self.call(|state| {
+            let beat = |(node, (place, bytes)): (&String, &(u64, Bytes))| Beat {
+                node: node.clone(),
+                place: *place,
+                bytes: bytes.clone(),
+            };
+            Ok(state.beats.iter().map(beat).collect())
+        })
+    }
+
+    fn ask(&self, node: &str, question: Bytes) -> Pending<Result<Bytes, EngineError>> {
+        let of = node.to_owned();
+        let asked = self.call(move |state| {
+            let node = state.questions.get(&of).filter(|_| !state.cut_off.contains(&of));
+            let (answer, answered) = oneshot::channel();
+            let answer = move |bytes| -> Pending<()> {
+                let _ = answer.send(bytes);
+                Box::pin(async {})
+            };
+            node.and_then(|node| node.try_send(Question::new(question, answer)).ok())
+                .map(|()| answered)
+                .ok_or(EngineError::Unattended(of))
+        });
+        Box::pin(async move {
+            let answered = timeout(Duration::from_secs(5), asked.await?).await;
+            answered.ok().and_then(Result::ok).ok_or(EngineError::TimedOut("a question"))
+        })
+    }
+
+    fn questions(&self) -> Pending<Result<mpsc::Receiver<Question>, EngineError>> {
+        let node = self.node.clone();
+        self.call(|state| {
+            let (sender, receiver) = mpsc::channel(64);
+            state.questions.insert(node, sender);
+            Ok(receiver)
+        })
+    }
+
+    fn cluster_id(&self) -> u128 {
+        7
+    }
+
+    fn entry_bytes_max(&self) -> usize {
+        1 << 20
+    }
+
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
+}
+
+const UNANSWERED: Duration = Duration::from_millis(300);

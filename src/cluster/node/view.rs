@@ -1,0 +1,188 @@
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::clock::now;
+use super::{Identity, Log, Note, StandbyServer};
+use crate::cluster::beat::Beat;
+use crate::cluster::members::Members;
+use crate::cluster::{ClusterControl, Member, Owner, Role, Status};
+use crate::store::Store;
+
+/// What the tasks of a node share. All run in one thread.
+pub(super) struct View {
+    pub(super) identity: Identity,
+    pub(super) control: RefCell<ClusterControl>,
+    pub(super) members: RefCell<Members>,
+    pub(super) state: RefCell<State>,
+    /// A number of this node went in, and those of the others were read.
+    pub(super) observed: Notify,
+    log: Log,
+}
+
+pub(super) struct State {
+    /// The next beat, but for its number.
+    pub(super) beat: Beat,
+    /// When the last one went in.
+    pub(super) went_in: Instant,
+    pub(super) standby: Option<StandbyServer>,
+    /// The store of the broker, for copies.
+    pub(super) store: Option<Arc<Store>>,
+    /// A person has said that this node is not to become the owner.
+    pub(super) is_drained: bool,
+    /// When this node has handed over: for a while, it leaves it to the others to become the owner.
+    pub(super) handed_over: Option<Instant>,
+    /// What prevents the node from doing its work.
+    trouble: Option<String>,
+}
+
+impl View {
+    pub(super) fn new(identity: Identity, control: ClusterControl, log: Log) -> Self {
+        let beat = Beat {
+            process: getrandom::u64().unwrap_or_default(),
+            number: 0,
+            epoch: 0,
+            advertise: identity.advertise.clone(),
+            position: 0,
+            sequence: 0,
+            is_candidate: false,
+            hands_over_to: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let state = State {
+            beat,
+            went_in: now(),
+            standby: None,
+            store: None,
+            is_drained: false,
+            handed_over: None,
+            trouble: None,
+        };
+        let members = RefCell::new(Members::new(identity.node.clone()));
+        let (control, state) = (RefCell::new(control), RefCell::new(state));
+        Self { identity, control, members, state, observed: Notify::new(), log }
+    }
+
+    pub(super) fn log(&self, text: &str) {
+        (self.log)(Note::News, text);
+    }
+
+    /// Says that something is wrong.
+    pub(super) fn warn(&self, text: &str) {
+        (self.log)(Note::Trouble, text);
+    }
+
+    /// Changes the state that operators see.
+    pub(super) fn status(&self, change: impl FnOnce(&mut Status)) {
+        self.control.borrow().update(change);
+    }
+
+    /// Says what prevents the node from doing its work, once, or that nothing does.
+    pub(super) fn trouble(&self, trouble: Option<&str>) {
+        let known = std::mem::replace(&mut self.state.borrow_mut().trouble, trouble.map(str::to_owned));
+        if known.as_deref() == trouble {
+            return;
+        }
+        self.status(|status| {
+            if let Some(known) = &known {
+                status.end_trouble(known);
+            }
+            if let Some(trouble) = trouble {
+                status.add_trouble(trouble);
+            }
+        });
+        if let Some(trouble) = trouble {
+            self.warn(trouble);
+        }
+    }
+
+    /// Shows operators what the nodes say.
+    pub(super) fn show_members(&self) {
+        let members = self.members.borrow();
+        let others = members.nodes().filter(|(name, _, _)| *name != self.identity.node);
+        let others: Vec<Member> = others
+            .map(|(name, beat, missed)| Member {
+                node: name.to_owned(),
+                advertise: beat.advertise.clone(),
+                role: Some(match (beat.epoch, &beat.hands_over_to, beat.position) {
+                    (1.., None, _) => Role::Owner,
+                    (0, _, 0) if !beat.is_candidate => Role::Starting,
+                    _ => Role::Standby,
+                }),
+                is_able: beat.is_candidate,
+                is_alive: !members.is_dead(name),
+                position: beat.position,
+                sequence: beat.sequence,
+                silence: Duration::from_secs(missed.into()),
+            })
+            .collect();
+        let owner = members.owner().map(|(name, beat)| {
+            let advertise = beat.map(|beat| beat.advertise.clone());
+            Owner { node: name.to_owned(), advertise }
+        });
+        self.status(|status| (status.members, status.owner) = (others, owner));
+    }
+
+    pub(super) fn stands_by(&self, server: StandbyServer) {
+        (server.announce)(self.owner_address());
+        self.state.borrow_mut().standby = Some(server);
+    }
+
+    /// A person wants, or does not want any more, that this node is not the owner.
+    pub(super) fn drain(&self, is_drained: bool) {
+        self.state.borrow_mut().is_drained = is_drained;
+        self.status(|status| status.is_drained = is_drained);
+        if is_drained {
+            self.says(|beat| beat.is_candidate = false);
+        }
+    }
+
+    /// Where clients reach the owner, if it is another node.
+    pub(super) fn owner_address(&self) -> Option<String> {
+        let members = self.members.borrow();
+        let (name, beat) = members.owner()?;
+        beat.filter(|_| name != self.identity.node).map(|beat| beat.advertise.clone())
+    }
+
+    /// The address of a node.
+    pub(super) fn address_of(&self, node: &str) -> Option<String> {
+        let members = self.members.borrow();
+        members.nodes().find(|(name, _, _)| *name == node).map(|(_, beat, _)| beat.advertise.clone())
+    }
+
+    /// Whether this other node, or any, is alive with a usable copy.
+    pub(super) fn has_successor(&self, node: Option<&str>) -> bool {
+        let members = self.members.borrow();
+        members.nodes().any(|(name, beat, _)| {
+            name != self.identity.node
+                && node.is_none_or(|node| node == name)
+                && beat.is_candidate
+                && !members.is_dead(name)
+        })
+    }
+
+    /// Whether the node, whose copy is usable, can become the owner.
+    pub(super) fn is_candidate(&self) -> bool {
+        let state = self.state.borrow();
+        !state.is_drained && state.handed_over.is_none_or(|since| since.elapsed() > RETURN)
+    }
+
+    /// The log has an epoch entry of this node.
+    pub(super) fn named(&self, epoch: u64, node: &str) {
+        self.members.borrow_mut().named(epoch, node);
+        if node != self.identity.node {
+            let state = &mut *self.state.borrow_mut();
+            (state.beat.epoch, state.beat.hands_over_to, state.handed_over) = (0, None, None);
+        }
+    }
+
+    /// Changes what the next beat says.
+    pub(super) fn says(&self, change: impl FnOnce(&mut Beat)) {
+        change(&mut self.state.borrow_mut().beat);
+    }
+}
+
+/// How long a node that has handed over leaves it to the others to become the owner.
+const RETURN: std::time::Duration = std::time::Duration::from_secs(10);

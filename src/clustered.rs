@@ -1,0 +1,100 @@
+//! The broker as a node of a cluster: a standby, then perhaps the owner, then a standby again, in one process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+
+use oncemq::cluster::nats::{CreateStream, Nats};
+use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, StandbyServer};
+use oncemq::cluster::{ClusterHandle, Engine, Status};
+use oncemq::config::{Arguments, Cluster, Loaded};
+use oncemq::server::{self, Ended, LogEvent, PassedSockets, Standby, Start, Stopper, Why};
+use oncemq::store::Replication;
+
+/// Runs until a signal ends it.
+pub(crate) fn serve(mut loaded: Loaded, arguments: &Arguments, mut passed: PassedSockets) -> anyhow::Result<()> {
+    let (node, handle) = start(&loaded)?;
+    loop {
+        let standby = run_standby(&node, (loaded, arguments), passed, &handle);
+        (passed, loaded) = match standby {
+            Ok(Ended::Told { sockets, loaded, .. }) => (sockets, *loaded),
+            ended => return leave(node, ended),
+        };
+        let replication = node.replication().ok_or_else(|| anyhow!("the thread of the cluster has ended"))?;
+        let owner = run_owner(&node, (loaded, arguments), passed, (&handle, replication));
+        (passed, loaded) = match owner {
+            Ok(Ended::Told { sockets, loaded, .. }) => (sockets, *loaded),
+            ended => return leave(node, ended),
+        };
+        node.tell(Command::Stopped);
+    }
+}
+
+fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
+    let config = &loaded.config;
+    let cluster = config.cluster.clone();
+    let (node, advertise) = (cluster.node.clone().unwrap_or_default(), cluster.advertise.clone().unwrap_or_default());
+    let identity = Identity {
+        node: node.clone(),
+        advertise: advertise.clone(),
+        directory: server::store_directory(&config.server.data),
+        options: server::store_options(config),
+        copies: cluster.copies,
+    };
+    let (handle, control) = ClusterHandle::new(Status::new(cluster.name.clone(), node, advertise));
+    let connect = async move || connect(&cluster).await;
+    let log = |note, text: &str| server::log_cluster(note == Note::Trouble, text);
+    let node = Node::start(identity, connect, control, log).context("the thread of the cluster cannot be started")?;
+    Ok((node, handle))
+}
+
+async fn connect(cluster: &Cluster) -> Result<Arc<dyn Engine>, String> {
+    let connected = Nats::connect(cluster, CreateStream::IfMissing).await;
+    connected.map(|nats| Arc::new(nats) as Arc<dyn Engine>).map_err(|error| error.to_string())
+}
+
+fn run_standby(
+    node: &Node,
+    (loaded, arguments): (Loaded, &Arguments),
+    passed: PassedSockets,
+    handle: &ClusterHandle,
+) -> anyhow::Result<Ended> {
+    let (standby, stopper) = (Standby::new(None), Stopper::default());
+    let (referred, promoted) = (Arc::clone(&standby), stopper.clone());
+    node.tell(Command::Standby(StandbyServer {
+        announce: Box::new(move |owner| referred.set_owner(owner.as_deref())),
+        promote: Box::new(move || promoted.stop(Why::Promoted)),
+    }));
+    let start = Start { passed, standby: Some(standby), stopper: Some(stopper), ..Start::default() };
+    crate::run(loaded, arguments, start, (Some(handle.clone()), |_| ()))
+}
+
+fn run_owner(
+    node: &Node,
+    (loaded, arguments): (Loaded, &Arguments),
+    passed: PassedSockets,
+    (handle, replication): (&ClusterHandle, Replication),
+) -> anyhow::Result<Ended> {
+    let stopper = Stopper::default();
+    let stopped = stopper.clone();
+    let stop = Box::new(move |end| {
+        stopped.stop(match end {
+            End::Fenced(reason) => Why::Fenced { reason, owner: None },
+            End::HandsOver(owner) => Why::Moved { owner },
+        });
+    });
+    let start = Start { passed, stopper: Some(stopper), replication: Some(replication), ..Start::default() };
+    let serving = |server: &server::Server| {
+        if let Some(store) = server.store() {
+            node.tell(Command::Serving(BrokerServer { store, stop }));
+        }
+    };
+    crate::run(loaded, arguments, start, (Some(handle.clone()), serving))
+}
+
+/// The process ends: the other nodes need not wait until this one counts as dead.
+fn leave(node: Node, ended: anyhow::Result<Ended>) -> anyhow::Result<()> {
+    node.leave();
+    ended.map(drop)
+}
