@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use std::{io, thread};
+use std::{io, mem, thread};
 
 use super::backlog::Chunk;
 use super::entry::decode;
@@ -10,8 +10,11 @@ use super::index::Index;
 use super::level::Level;
 use super::options::Hooks;
 use super::pace::Pace;
-use super::pending::{Batch, Taken, Urgency};
+use super::pending::{Batch, Taken};
 use super::reclaim::{Reclaim, Space};
+use super::replica::Replica;
+use super::replicated::{Lease, Replicated, Waiting};
+use super::reporter::Reporter;
 use super::shared::Shared;
 use super::shortage::Shortage;
 use super::timing::now;
@@ -31,17 +34,16 @@ pub struct Committer {
     blocked: Option<(Taken, Commit)>,
     /// A segment without live entries that could not be freed yet. Younger ones must wait for it.
     dying: Option<u32>,
-    unreported: Unreported,
+    reporter: Reporter,
+    shipping: Option<Shipping>,
     pace: Pace,
 }
 
-/// Tickets of stable entries that no acknowledgement waits for, and that were not reported yet.
-#[derive(Debug, Default)]
-struct Unreported {
-    /// The highest ticket of each source.
-    tickets: Vec<Option<u64>>,
-    /// The number of commits since all tickets were reported.
-    commits: u32,
+/// What a committer of a replicated log has in addition.
+struct Shipping {
+    replica: Box<dyn Replica>,
+    /// The directory belongs to it until the committer has ended.
+    _lease: Option<Lease>,
 }
 
 /// The result of a call of [`Committer::commit`].
@@ -58,29 +60,34 @@ pub enum Progress {
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, hooks: Hooks, disk: Option<(Writer, Reclaim)>, level: Level) -> Self {
-        Self {
-            shared,
-            hooks,
-            disk,
-            level,
-            blocked: None,
-            dying: None,
-            unreported: Unreported::default(),
-            pace: Pace::default(),
-        }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        mut hooks: Hooks,
+        disk: Option<(Writer, Reclaim)>,
+        level: Level,
+        replica: Option<Box<dyn Replica>>,
+    ) -> Self {
+        let reporter = Reporter::new(mem::replace(&mut hooks.on_stable, Box::new(|_, _| ())));
+        let lease = shared.replicated.as_ref().and_then(Replicated::lease);
+        let shipping = replica.map(|replica| Shipping { replica, _lease: lease });
+        let (blocked, dying, pace) = (None, None, Pace::default());
+        Self { shared, hooks, disk, level, blocked, dying, reporter, shipping, pace }
     }
 
     /// Commits until the store is closed or fails.
     pub(super) fn run(mut self) {
         loop {
             self.shared.pending.wait_for_urgent();
+            self.wait_for(Replicated::wait_for_room);
             if let Some(gathering) = self.pace.gathering() {
                 self.shared.pending.gather(gathering);
             }
             match self.commit_once() {
                 Progress::Worked => {}
-                Progress::Idle if self.shared.pending.is_closing() => return self.report_rest(),
+                Progress::Idle if self.shared.pending.is_closing() => {
+                    self.wait_for(Replicated::wait_for_all);
+                    return self.report_rest();
+                }
                 Progress::Idle => {
                     if !self.shared.pending.linger() {
                         self.report_rest();
@@ -91,6 +98,13 @@ impl Committer {
                 Progress::Blocked => thread::sleep(BLOCKED_RETRY),
                 Progress::Failed => return self.report_rest(),
             }
+        }
+    }
+
+    /// Waits for a majority, if the log is replicated.
+    fn wait_for(&self, what: fn(&Replicated)) {
+        if let Some(replicated) = &self.shared.replicated {
+            what(replicated);
         }
     }
 
@@ -119,6 +133,10 @@ impl Committer {
     fn try_commit(&mut self) -> io::Result<Progress> {
         let (mut taken, mut commit) = match self.blocked.take() {
             Some((taken, commit)) => (taken, Some(commit)),
+            // Bytes that wait for a majority are bounded.
+            None if self.shared.replicated.as_ref().is_some_and(|replicated| !replicated.has_room()) => {
+                return Ok(Progress::Blocked);
+            }
             None => (self.shared.pending.take(), None),
         };
         let mut worked = !taken.tickets.is_empty();
@@ -131,6 +149,7 @@ impl Committer {
                 taken.copies += 1;
                 taken.wants_sync = true;
             }
+            self.ship(&mut taken);
         }
         let begun = now();
         if let Some(blocked) = self.write(&mut taken, commit.take())? {
@@ -139,50 +158,47 @@ impl Committer {
         if taken.wants_sync && self.level == Level::PowerLoss {
             self.pace.committed(begun.elapsed(), taken.awaited, self.shared.pending.awaited());
         }
+        self.finish(taken);
+        worked |= self.free_segments()?;
+        Ok(if worked { Progress::Worked } else { Progress::Idle })
+    }
+
+    /// Ships the batches of a commit. They are on their way while they are written here.
+    fn ship(&mut self, taken: &mut Taken) {
+        let (Some(Shipping { replica, .. }), Some((writer, _))) = (&mut self.shipping, &self.disk) else { return };
+        let mut first = writer.sequence();
+        for Batch { bytes, entries } in &taken.batches {
+            replica.ship(first, *entries, bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default());
+            first += u64::from(*entries);
+        }
+        // What is in the log below a mark is stable, whatever the level of its entries.
+        taken.wants_sync = true;
+    }
+
+    /// A commit is written: reports it, or lets it wait for a majority.
+    fn finish(&mut self, taken: Taken) {
+        if let (Some(replicated), Some((writer, _))) = (&self.shared.replicated, &self.disk) {
+            let Taken { batches, tickets, awaited_since, bytes: pending_bytes, .. } = taken;
+            if !batches.is_empty() {
+                let bytes = batches.iter().map(|batch| batch.bytes.len()).sum();
+                let end = writer.sequence();
+                replicated.written(Waiting { end, tickets, pending_bytes, bytes, awaited_since });
+                self.shared.pending.written(batches);
+                self.shared.report_replicated();
+            }
+            return;
+        }
         if let Some(since) = taken.awaited_since {
             self.shared.log().commit_latency.record(since.elapsed());
         }
         if self.shared.pending.complete(taken.batches) {
             (self.hooks.on_pressure)();
         }
-        self.report(&taken.tickets);
-        worked |= self.free_segments()?;
-        Ok(if worked { Progress::Worked } else { Progress::Idle })
-    }
-
-    /// Reports the tickets of a commit. Each report wakes a thread, so that of a source without awaited entries waits for a
-    /// later commit, unless no source has any.
-    fn report(&mut self, tickets: &[Option<(u64, Urgency)>]) {
-        if tickets.is_empty() {
-            return;
-        }
-        let Unreported { tickets: unreported, commits } = &mut self.unreported;
-        unreported.resize(unreported.len().max(tickets.len()), None);
-        let mut has_awaited = false;
-        for (source, (ticket, unreported)) in tickets.iter().zip(unreported).enumerate() {
-            match *ticket {
-                Some((ticket, Urgency::Awaited)) => {
-                    has_awaited = true;
-                    *unreported = None;
-                    (self.hooks.on_stable)(source, ticket);
-                }
-                Some((ticket, Urgency::Unawaited)) => *unreported = Some(ticket),
-                None => {}
-            }
-        }
-        *commits += 1;
-        if !has_awaited || *commits == UNREPORTED_COMMITS_MAX {
-            self.report_rest();
-        }
+        self.reporter.report(&taken.tickets);
     }
 
     fn report_rest(&mut self) {
-        self.unreported.commits = 0;
-        for (source, unreported) in self.unreported.tickets.iter_mut().enumerate() {
-            if let Some(ticket) = unreported.take() {
-                (self.hooks.on_stable)(source, ticket);
-            }
-        }
+        self.reporter.report_rest();
     }
 
     /// Keeps a commit for the next call. A store that is being closed, or has too many bytes waiting, gives up.
@@ -262,7 +278,9 @@ impl Committer {
     fn free_segments(&mut self) -> io::Result<bool> {
         let Some((writer, _)) = &mut self.disk else { return Ok(false) };
         let mut freed = false;
-        while let Some(segment) = self.dying.take().or_else(|| self.shared.log().take_dead_segment()) {
+        let replicated = self.shared.replicated.as_ref();
+        let held = replicated.map(|replicated| (writer.sequence(), replicated.marked()));
+        while let Some(segment) = self.dying.take().or_else(|| self.shared.log().take_dead_segment(held)) {
             self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
             // The entries that replaced those of the segment must be stable before it is freed.
             writer.sync_rest()?;
@@ -296,7 +314,7 @@ impl Drop for Committer {
 }
 
 /// Applies the entries of a batch to the index, and adds their messages of streams to the chunk.
-fn apply(index: &mut Index, batch: &Batch, written: Written, mut chunk: Option<&mut Chunk>) {
+pub(super) fn apply(index: &mut Index, batch: &Batch, written: Written, mut chunk: Option<&mut Chunk>) {
     index.add_bytes(written.segment, written.bytes);
     let mut at = BATCH_HEADER_BYTES;
     for _ in 0..batch.entries {
@@ -318,10 +336,6 @@ const BLOCKED_RETRY: Duration = Duration::from_millis(100);
 
 /// How long to wait on a full disk before trying to allocate the reserve again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
-
-/// The number of commits after which all tickets are reported. A Session that moves, or a connection that closes, may wait
-/// for any ticket of its shard.
-const UNREPORTED_COMMITS_MAX: u32 = 8;
 
 /// Bytes searched for live entries in each commit, about a millisecond's work.
 const COPY_BUDGET: u64 = 256 << 10;

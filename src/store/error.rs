@@ -25,7 +25,24 @@ pub enum OpenError {
         /// Its format version.
         version: u32,
     },
-    /// Parts are damaged, and `strict` forbids to continue.
+    /// A later version of the broker wrote the mark of a replicated log.
+    #[error("the mark of the log has format version {version}, which this version can't read")]
+    NewerMark {
+        /// Its format version.
+        version: u32,
+    },
+    /// A replicated log does not end where its mark says.
+    #[error("the log ends at sequence {log}, and its mark says {mark}")]
+    OffMark {
+        /// The sequence behind its last entry.
+        log: u64,
+        /// What the mark says.
+        mark: u64,
+    },
+    /// The directory has an incomplete copy of the log of another node.
+    #[error("the store is an incomplete copy of that of another node: start it as a part of the cluster, or remove it")]
+    IncompleteCopy,
+    /// Parts are damaged, and `strict` forbids to continue, or the log is replicated and other copies have them.
     #[error("{} damaged regions, the first: {first}", .count)]
     Damaged {
         /// How many regions.

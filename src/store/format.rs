@@ -171,6 +171,9 @@ pub(super) const BATCH_HEADER_BYTES: usize = 40;
 /// Batches are aligned to this many bytes, so that recovery can search for one behind a damaged one.
 pub(super) const ALIGNMENT: usize = 8;
 
+/// With the largest entry at the end, every offset fits 32 bits.
+pub(super) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
 const MAGIC: &[u8; 8] = b"OnceMQ\r\n";
 
 #[cfg(test)]

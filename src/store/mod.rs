@@ -9,20 +9,26 @@ mod backup;
 mod batch;
 mod commit;
 mod compacting;
+mod cut;
+mod dead;
 mod disk;
 mod entry;
 mod error;
 mod fetch;
 mod fit;
+mod follow;
 mod format;
 mod ids;
+mod incoming;
 mod index;
 mod keeper;
 mod keys;
 mod large;
 mod level;
+mod mark;
 mod numbers;
 mod options;
+mod owner;
 mod pace;
 mod pending;
 mod read;
@@ -30,12 +36,17 @@ mod reader;
 mod reclaim;
 mod recovery;
 mod removal;
+mod replica;
+mod replicated;
 mod report;
+mod reporter;
+mod resume;
 mod rewrite;
 mod shared;
 mod shortage;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod snapshot;
 mod spares;
 mod stream;
 mod stream_files;
@@ -55,12 +66,11 @@ use std::thread::{self, JoinHandle};
 use smallvec::SmallVec;
 
 use self::disk::{Directory, NoDisk};
-use self::format::segment_name;
 use self::index::Index;
 use self::reclaim::Reclaim;
+use self::replicated::{Replicated, first_mark};
+use self::resume::{resume, segment_bytes};
 use self::shared::Shared;
-use self::spares::Spares;
-use self::writer::{NEW, Writer};
 
 pub use self::backup::{check, check_all, restore};
 pub use self::commit::{Committer, Progress};
@@ -69,17 +79,22 @@ pub use self::entry::{Entry, Numbered, Refused, Room};
 pub use self::error::OpenError;
 pub use self::fetch::{Found, Located};
 pub use self::fit::fitting_segment_bytes;
+pub use self::follow::Follower;
 pub use self::ids::Position;
+pub use self::incoming::{Incoming, set_aside};
 pub use self::keeper::StreamKeeper;
 pub use self::keys::Key;
 pub use self::level::Level;
+pub use self::mark::Mark;
 use self::options::Signals;
 pub use self::options::{Hooks, Options, Upgrade, Upgraded};
 pub use self::pending::Urgency;
 pub use self::read::Body;
+pub use self::replica::{Replica, Replication};
 pub use self::report::{Damage, Recovered, Report, StreamReport};
 pub use self::rewrite::StreamRecovered;
 pub use self::shortage::Shortage;
+pub use self::snapshot::Snapshot;
 pub use self::stream::{
     Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
 };
@@ -156,38 +171,37 @@ impl Store {
     pub fn open_on(
         disk: Arc<dyn Disk>,
         options: &Options,
-        hooks: Hooks,
+        mut hooks: Hooks,
         visitor: &mut dyn FnMut(Recovered<'_>),
     ) -> Result<(Self, Committer, Report), OpenError> {
+        let replication = hooks.replication.take();
+        if replication.is_some() && options.level != Level::PowerLoss {
+            return Err(
+                io::Error::new(io::ErrorKind::InvalidInput, "a replicated log must have the level power-loss").into()
+            );
+        }
         if options.level == Level::None {
             return Ok(Self::unwritten(options, hooks));
         }
         let mut scan = recovery::scan(&*disk, &*hooks.on_read, visitor)?;
-        if let Some(first) = scan.report.damages.first().filter(|_| options.strict) {
+        let is_strict = options.strict || replication.is_some();
+        if let Some(first) = scan.report.damages.first().filter(|_| is_strict) {
             return Err(OpenError::Damaged { count: scan.report.damages.len(), first: first.clone() });
         }
         // The copies are for inspection only, so a failure doesn't prevent the start.
         let _ = recovery::quarantine(&*disk, &mut scan);
-        if options.level == Level::PowerLoss {
-            // The data read may not be synced, if the last process ended before its sync.
-            scan.segments.iter().try_for_each(|header| disk.open(&segment_name(header.number))?.sync())?;
-            disk.sync_names()?;
-        }
-        let segment_bytes = options.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let mut spares = Spares::new(&*disk, segment_bytes, spare_files(&*disk)?);
-        // Without a reserve the disk counts as full.
-        spares.fill_reserve(&*disk);
-        let place = (scan.take_end(), scan.next_number);
         let first_current = scan.first_current();
-        let resumes = place.0.is_some();
-        let writer = Writer::new(Arc::clone(&disk), (options.level, segment_bytes), spares, place, scan.sequence)?;
-        let (tail, tail_end) = writer.end();
-        scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
-        let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
-        let (signals, hooks, directories) = hooks.divided();
-        let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end(), directories));
+        let writer = resume(&disk, options, &mut scan)?;
+        let mark = first_mark(&*disk, replication.as_ref(), scan.sequence)?;
+        let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes(options), options.garbage_share);
+        let (signals, mut hooks, directories) = hooks.divided();
+        let mut shared = Shared::new(disk, options, (scan.index, first_current), writer.end(), directories);
+        let bytes_max = shared.pending.bytes_max();
+        shared.replicated = mark.map(|mark| Replicated::new(mark, &shared.disk, &mut hooks, bytes_max));
+        let shared = Arc::new(shared);
         let _ = shared.pending.set_shortage(writer.spares.shortage());
-        let committer = Committer::new(Arc::clone(&shared), hooks, Some((writer, reclaim)), options.level);
+        let replica = replication.map(|replication| replication.replica);
+        let committer = Committer::new(Arc::clone(&shared), hooks, Some((writer, reclaim)), options.level, replica);
         Ok((Self::new(shared, signals, options.level), committer, scan.report))
     }
 
@@ -196,7 +210,7 @@ impl Store {
         let (signals, hooks, _) = hooks.divided();
         let (_, _, directories) = Hooks::default().divided();
         let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0), directories));
-        let committer = Committer::new(Arc::clone(&shared), hooks, None, options.level);
+        let committer = Committer::new(Arc::clone(&shared), hooks, None, options.level, None);
         (Self::new(shared, signals, options.level), committer, Report::default())
     }
 
@@ -312,7 +326,8 @@ impl Store {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).iter().all(JoinHandle::is_finished)
     }
 
-    /// Commits all pending entries, and refuses new ones. Waits for the disk without a bound.
+    /// Commits all pending entries, and refuses new ones. Waits without a bound for the disk and, if the log is replicated, for a majority, until
+    /// [`fence`](Self::fence) is called.
     pub fn close(&self) {
         self.begin_close();
         for thread in self.take_threads() {
@@ -354,26 +369,14 @@ impl fmt::Debug for Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.close();
+        if let Some(replicated) = &self.shared.replicated {
+            replicated.end();
+        }
     }
-}
-
-/// Removes incomplete files of a crash, and returns the files that can be overwritten.
-fn spare_files(disk: &dyn Disk) -> io::Result<Vec<String>> {
-    let names = disk.list()?;
-    if names.iter().any(|name| name == NEW) {
-        disk.remove(NEW)?;
-    }
-    Ok(names.into_iter().filter(|name| name.ends_with(spares::SUFFIX)).collect())
 }
 
 /// The directory with those of the streams, in that of the store.
 const STREAMS: &str = "streams";
-
-/// Smaller segments would consist mostly of headers.
-const SEGMENT_BYTES_MIN: u64 = 4096;
-
-/// With the largest entry at the end, every offset fits 32 bits.
-const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keys::Key;
 use super::level::Level;
+use super::replica::Replication;
 use super::stream_files::{StreamDirectories, StreamDisk, StreamNumbers};
 
 /// Configuration of a store.
@@ -68,6 +69,8 @@ pub struct Hooks {
     pub on_failure: Arc<dyn Fn(&str) + Send + Sync>,
     /// The stream of this group has messages below this sequence that can be read.
     pub on_advance: Arc<dyn Fn(u64, u64) + Send + Sync>,
+    /// Makes the store the owner of a replicated log. Its level must be [`Level::PowerLoss`]; it refuses a damaged log, and has no streams.
+    pub replication: Option<Replication>,
     /// Opens the directory of a stream. [`Store::open`](super::Store::open) has its own.
     pub stream_disk: Box<StreamDisk>,
     /// The streams that have a directory. [`Store::open`](super::Store::open) has its own.
@@ -107,6 +110,7 @@ impl Default for Hooks {
             upgrade: Box::new(|_, _| None),
             on_failure: Arc::new(|_| ()),
             on_advance: Arc::new(|_, _| ()),
+            replication: None,
             stream_disk: Box::new(|_| Err(io::ErrorKind::Unsupported.into())),
             stream_numbers: Box::new(|| Ok(Vec::new())),
         }

@@ -1,8 +1,8 @@
 mod noted;
 mod together;
+mod under_way;
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ struct State {
     has_numbered: bool,
     /// Bytes in the batches.
     bytes: usize,
-    /// Bytes in the batches that were taken and are being written.
+    /// Bytes in the batches that were taken and are not stable.
     taken_bytes: usize,
     /// Empty buffers for later batches.
     buffers: Vec<Vec<u8>>,
@@ -50,8 +50,10 @@ struct State {
     awaited: u32,
     /// When the first awaited entry was appended.
     awaited_since: Option<Instant>,
-    /// The same for the entries that are being written.
+    /// The same for the entries that were taken and are not stable.
     taken_since: Option<Instant>,
+    /// The same for those that are being written.
+    writing_since: Option<Instant>,
     commit_waits: WaitsFor,
     closing: bool,
     failure: Option<String>,
@@ -95,6 +97,8 @@ pub(super) struct Taken {
     pub(super) awaited: u32,
     /// When the first awaited entry was appended.
     pub(super) awaited_since: Option<Instant>,
+    /// The bytes of its entries, without copies.
+    pub(super) bytes: usize,
 }
 
 impl PendingEntries {
@@ -179,43 +183,6 @@ impl PendingEntries {
         }
     }
 
-    /// Takes all pending entries.
-    pub(super) fn take(&self) -> Taken {
-        let mut state = self.lock();
-        state.taken_bytes = mem::take(&mut state.bytes);
-        state.is_urgent = false;
-        state.taken_since = state.awaited_since;
-        Taken {
-            batches: mem::take(&mut state.batches),
-            tickets: mem::take(&mut state.tickets),
-            wants_sync: mem::take(&mut state.wants_sync),
-            has_numbered: mem::take(&mut state.has_numbered),
-            copies: 0,
-            awaited: mem::take(&mut state.awaited),
-            awaited_since: state.awaited_since.take(),
-        }
-    }
-
-    /// Records that the taken entries are stable, and recycles their buffers. Returns whether that ended the congestion.
-    pub(super) fn complete(&self, batches: VecDeque<Batch>) -> bool {
-        let mut state = self.lock();
-        for Batch { mut bytes, .. } in batches {
-            if state.buffers.len() < BUFFERS_MAX && bytes.capacity() <= 2 * BATCH_BYTES {
-                bytes.clear();
-                state.buffers.push(bytes);
-            }
-        }
-        state.taken_bytes = 0;
-        state.taken_since = None;
-        self.relieve(&state)
-    }
-
-    /// Ends the congestion if few bytes are pending. Returns whether it did.
-    fn relieve(&self, state: &State) -> bool {
-        let bytes = state.bytes + state.taken_bytes + self.stream_bytes.load(Ordering::Relaxed);
-        bytes <= self.pending_bytes_max / 2 && state.failure.is_none() && self.congested.swap(false, Ordering::Relaxed)
-    }
-
     /// Stable messages of so many bytes are to be written to their streams.
     pub(super) fn add_stream_bytes(&self, bytes: usize) {
         let before = self.stream_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -243,19 +210,19 @@ impl PendingEntries {
     /// [`wait`](Self::wait), an unawaited entry does not wake the thread, which would only wait for others again.
     pub(super) fn linger(&self) -> bool {
         let mut state = self.lock();
-        if state.tickets.is_empty() && !state.closing {
+        if state.tickets.is_empty() && !state.is_ending() {
             state.is_urgent = false;
             state = self.wait_for(WaitsFor::Urgent, Some(UNAWAITED_DELAY), state);
             // What is pending has accumulated.
             state.is_urgent = true;
         }
-        !state.tickets.is_empty() || state.closing
+        !state.tickets.is_empty() || state.is_ending()
     }
 
     /// Waits until an entry is pending, the store is closed, or `patience` has passed.
     pub(super) fn wait(&self, patience: Option<Duration>) {
         let mut state = self.lock();
-        if state.tickets.is_empty() && !state.closing {
+        if state.tickets.is_empty() && !state.is_ending() {
             state.is_urgent = false;
             drop(self.wait_for(WaitsFor::Any, patience, state));
         }
@@ -264,7 +231,7 @@ impl PendingEntries {
     /// Lets unawaited entries accumulate, because many of them cost little more than one.
     pub(super) fn wait_for_urgent(&self) {
         let state = self.lock();
-        if !state.tickets.is_empty() && !state.is_urgent && !state.closing {
+        if !state.tickets.is_empty() && !state.is_urgent && !state.is_ending() {
             drop(self.wait_for(WaitsFor::Urgent, Some(UNAWAITED_DELAY), state));
         }
     }
@@ -272,7 +239,7 @@ impl PendingEntries {
     /// Waits for more awaited entries, if there are any.
     pub(super) fn gather(&self, Gathering { patience, awaited }: Gathering) {
         let state = self.lock();
-        if (1..awaited).contains(&state.awaited) && !state.closing {
+        if (1..awaited).contains(&state.awaited) && !state.is_ending() {
             drop(self.wait_for(WaitsFor::Awaited(awaited), Some(patience), state));
         }
     }
@@ -306,6 +273,12 @@ impl PendingEntries {
         state.closing = true;
         state.commit_waits = WaitsFor::Nothing;
         drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Lets the committing thread look for something to do, if it waits.
+    pub(super) fn nudge(&self) {
+        self.lock().commit_waits = WaitsFor::Nothing;
         self.wake.notify_one();
     }
 
@@ -350,6 +323,11 @@ impl PendingEntries {
         self.lock().failure.clone()
     }
 
+    /// Above so many pending bytes the store is congested.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.pending_bytes_max
+    }
+
     pub(super) fn is_congested(&self) -> bool {
         self.congested.load(Ordering::Relaxed)
     }
@@ -360,6 +338,11 @@ impl PendingEntries {
 }
 
 impl State {
+    /// Whether no entries will be appended any more.
+    fn is_ending(&self) -> bool {
+        self.closing || self.failure.is_some()
+    }
+
     /// The batch for the next entry.
     fn batch_for(&mut self, length: usize) -> &mut Batch {
         let fits = self.batches.back().is_some_and(|batch| batch.bytes.len() + length <= BATCH_BYTES);

@@ -72,12 +72,13 @@ impl Reclaim {
 
     /// The oldest segment, if it is being copied or should be.
     fn next_segment(&self, log: &Log, space: Space) -> Option<u32> {
-        let (oldest, usage) = log.index.oldest()?;
+        // Those in front of it are only waiting to be freed.
+        let (oldest, usage) = log.index.segments().nth(log.dead.len())?;
         if oldest == log.end.0 || usage.live_keys == 0 || self.unreadable == Some(oldest) {
             return None;
         }
         let is_under_way = self.under_way.as_ref().is_some_and(|under_way| under_way.reader.header.number == oldest);
-        (is_under_way || self.is_worth_it(&log.index, space, usage.live_bytes)).then_some(oldest)
+        (is_under_way || self.is_worth_it(log, space, usage.live_bytes)).then_some(oldest)
     }
 
     /// The segment that could not be read completely, if there is one.
@@ -85,11 +86,11 @@ impl Reclaim {
         self.unreadable
     }
 
-    fn is_worth_it(&self, index: &Index, space: Space, live_bytes: u64) -> bool {
+    fn is_worth_it(&self, Log { index, dead, .. }: &Log, space: Space, live_bytes: u64) -> bool {
         if let Space::Reserve(room) = space {
             return live_bytes <= room / 4;
         }
-        let garbage = index.bytes().saturating_sub(index.live_bytes());
+        let garbage = index.bytes().saturating_sub(index.live_bytes()).saturating_sub(dead.bytes(index));
         #[expect(clippy::cast_precision_loss, reason = "the precision suffices for a share of bytes")]
         let is_too_much = garbage as f64 > index.bytes() as f64 * self.garbage_share;
         is_too_much && garbage > self.segment_bytes

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::disk::Disk;
 use super::error::OpenError;
 use super::format::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, segment_name, segment_number};
+use super::incoming::is_incomplete;
 use super::index::Index;
 use super::reader::{Found, SegmentReader, read_header};
 use super::report::{Damage, Recovered, Report};
@@ -54,6 +55,9 @@ pub(super) fn scan(
         end: None,
         next_number: 1,
     };
+    if is_incomplete(disk)? {
+        return Err(OpenError::IncompleteCopy);
+    }
     scan.read_headers(disk)?;
     let segments = scan.segments.clone();
     scan.sequence = segments.first().map_or(1, |header| header.first_sequence);
@@ -188,7 +192,7 @@ pub(super) fn find_resume(
 }
 
 /// The number of bytes that a crash left behind the end of the log; old data of a recycled file doesn't count.
-fn torn_bytes(reader: &mut SegmentReader, end: u64) -> u64 {
+pub(super) fn torn_bytes(reader: &mut SegmentReader, end: u64) -> u64 {
     let mut torn_to = end;
     while let Some(found) = reader.find(torn_to).and_then(|offset| reader.batch_at(offset)) {
         torn_to = found.end;

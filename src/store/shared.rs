@@ -2,12 +2,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
+use super::dead::DeadSegments;
 use super::disk::{Disk, DiskFile};
 use super::format::segment_name;
 use super::index::Index;
 use super::large::LargeBodies;
 use super::options::Options;
 use super::pending::PendingEntries;
+use super::replicated::Replicated;
 use super::stream_files::{StreamDirectories, StreamFiles};
 use crate::histogram::LatencyHistogram;
 
@@ -22,6 +24,8 @@ pub(super) struct Shared {
     pub(super) first_current: u32,
     pub(super) large: LargeBodies,
     pub(super) streams: StreamFiles,
+    /// `None`: the log is not replicated.
+    pub(super) replicated: Option<Replicated>,
     /// The size of a segment of a stream, at most.
     pub(super) segment_bytes: u64,
 }
@@ -29,6 +33,7 @@ pub(super) struct Shared {
 /// The stable part of the log.
 pub(super) struct Log {
     pub(super) index: Index,
+    pub(super) dead: DeadSegments,
     /// The current segment, and the offset up to which it is stable.
     pub(super) end: (u32, u64),
     /// The number of running backups. No segment is freed while there are any.
@@ -51,6 +56,7 @@ impl Shared {
     ) -> Self {
         let log = Log {
             index,
+            dead: DeadSegments::default(),
             end,
             pins: 0,
             commits: 0,
@@ -64,7 +70,17 @@ impl Shared {
         let pending = PendingEntries::new(options.level, options.pending_bytes_max.min(half_a_segment));
         let (files, large) = (Mutex::default(), LargeBodies::default());
         let (streams, segment_bytes) = (StreamFiles::new(directories), options.segment_bytes);
-        Self { disk, pending, log: Mutex::new(log), files, first_current, large, streams, segment_bytes }
+        Self {
+            disk,
+            pending,
+            log: Mutex::new(log),
+            files,
+            first_current,
+            large,
+            streams,
+            replicated: None,
+            segment_bytes,
+        }
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
@@ -92,8 +108,13 @@ impl fmt::Debug for Shared {
 }
 
 impl Log {
-    /// Removes the oldest segment from the log, if it has no live entries.
-    pub(super) fn take_dead_segment(&mut self) -> Option<u32> {
+    /// Removes the oldest segment from the log, if it has no live entries. `held`: where the log ends, and below which sequence it is never cut,
+    /// if it is replicated.
+    pub(super) fn take_dead_segment(&mut self, held: Option<(u64, u64)>) -> Option<u32> {
+        if let Some((end, marked)) = held {
+            self.dead.find(&self.index, self.end.0, end);
+            return if self.pins > 0 { None } else { self.dead.take(&mut self.index, marked) };
+        }
         let (oldest, usage) = self.index.oldest()?;
         if usage.live_keys > 0 || oldest == self.end.0 || self.pins > 0 {
             return None;

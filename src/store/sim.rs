@@ -123,6 +123,12 @@ impl SimDisk {
         Self::with(random, left)
     }
 
+    /// Another disk with the same contents and unsynced changes, without the fault.
+    pub fn copied(&self) -> Self {
+        let state = self.lock().clone();
+        Self::with(state.random, State { steps: 0, fault: None, ..state })
+    }
+
     /// A directory of the disk.
     pub fn directory(&self, name: &str) -> SimDirectory {
         SimDirectory { disk: self.clone(), prefix: format!("{name}/") }

@@ -23,8 +23,13 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Its files can't be opened, read or written. Without a store that writes, [`io::ErrorKind::Unsupported`].
+    /// Its files can't be opened, read or written. Without a store that writes, and with a replicated one,
+    /// [`io::ErrorKind::Unsupported`].
     pub fn open_stream(&self, number: u32, retention: Retention) -> io::Result<StreamRecovered> {
+        if self.shared.replicated.is_some() {
+            // Their files are not replicated, and could not be cut.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let group = group_of(number);
         let streams = &self.shared.streams;
         let options = StreamOptions::new(number).fitting(self.shared.segment_bytes, retention.max_bytes);

@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 
+use super::format::segment_name;
 use super::sim::{Fault, Loss, SimDisk};
+use super::writer::NEW;
 use super::*;
 
+mod copies;
 mod crash;
 mod damage;
 mod directory;
@@ -13,6 +16,7 @@ mod growth;
 mod levels;
 mod parts;
 mod pressure;
+mod replicated;
 mod streams;
 mod together;
 mod upgrade;

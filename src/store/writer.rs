@@ -4,7 +4,7 @@ use std::{io, mem};
 use super::disk::{Disk, DiskFile};
 use super::format::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, seal_batch, segment_name};
 use super::level::Level;
-use super::pending::Taken;
+use super::pending::{Batch, Taken};
 use super::shortage::Shortage;
 use super::spares::{SpareFile, Spares};
 use super::timing::now;
@@ -180,28 +180,50 @@ impl Writer {
 
     fn write_rest(&mut self, taken: &mut Taken, commit: &mut Commit) -> io::Result<()> {
         while let Some(batch) = taken.batches.get_mut(commit.written.len()) {
-            let length = (batch.bytes.len() as u64).next_multiple_of(ALIGNMENT as u64);
-            if !self.is_empty() && self.tail.offset + length > self.segment_bytes {
+            if self.needs_segment(batch) {
                 self.sync()?;
                 (commit.synced, commit.synced_sequence) = (commit.written.len(), self.sequence);
-                let next = (next_number(&self.tail)?, self.sequence);
-                self.tail = new_tail(&*self.disk, self.level, &mut self.spares, next)?;
-                self.begun.push(next.0);
+                self.begin_next()?;
             }
-            seal_batch(&self.tail.header, self.sequence, self.acknowledged, batch.entries, &mut batch.bytes)
-                .ok_or_else(|| io::Error::other("a batch exceeds its length field"))?;
-            self.tail.file.write_at(self.tail.offset, &batch.bytes)?;
-            self.unsynced = self.level == Level::PowerLoss;
-            let Tail { header, offset, .. } = self.tail;
-            commit.written.push(Written { segment: header.number, offset, bytes: length });
-            self.tail.offset += length;
-            self.sequence += u64::from(batch.entries);
+            commit.written.push(self.write_batch(batch)?);
         }
         if taken.wants_sync {
             self.prepare()?;
             return self.sync();
         }
         Ok(())
+    }
+
+    /// Writes a batch without the reserve, and does not sync it. After an error it is not a part of the log.
+    pub(super) fn append(&mut self, batch: &mut Batch) -> io::Result<Written> {
+        if self.needs_segment(batch) {
+            self.sync()?;
+            self.begin_next()?;
+        }
+        self.write_batch(batch)
+    }
+
+    fn needs_segment(&self, batch: &Batch) -> bool {
+        !self.is_empty() && self.tail.offset + length(batch) > self.segment_bytes
+    }
+
+    fn begin_next(&mut self) -> io::Result<()> {
+        let next = (next_number(&self.tail)?, self.sequence);
+        self.tail = new_tail(&*self.disk, self.level, &mut self.spares, next)?;
+        self.begun.push(next.0);
+        Ok(())
+    }
+
+    fn write_batch(&mut self, batch: &mut Batch) -> io::Result<Written> {
+        let bytes = length(batch);
+        seal_batch(&self.tail.header, self.sequence, self.acknowledged, batch.entries, &mut batch.bytes)
+            .ok_or_else(|| io::Error::other("a batch exceeds its length field"))?;
+        self.tail.file.write_at(self.tail.offset, &batch.bytes)?;
+        self.unsynced = self.level == Level::PowerLoss;
+        let Tail { header, offset, .. } = self.tail;
+        self.tail.offset += bytes;
+        self.sequence += u64::from(batch.entries);
+        Ok(Written { segment: header.number, offset, bytes })
     }
 
     /// If the commit made the file a little longer, makes it longer by [`PREPARED_BYTES`] more, before the sync. After a
@@ -229,7 +251,21 @@ impl Writer {
 
     /// Ensures that everything written is stable at the store's level.
     pub(super) fn sync_rest(&mut self) -> io::Result<()> {
-        if self.unsynced { self.sync() } else { Ok(()) }
+        if self.unsynced {
+            self.sync()?;
+        }
+        self.acknowledged = self.sequence;
+        Ok(())
+    }
+
+    /// The sequence of the next entry.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether a sync has failed, which must not be repeated.
+    pub(super) fn has_failed_sync(&self) -> bool {
+        self.sync_failed
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -331,6 +367,11 @@ fn begin_segment(
     }
     let prepared = file.size()?;
     Ok(Tail { header, file, offset: SEGMENT_HEADER_BYTES as u64, prepared })
+}
+
+/// The bytes that a batch takes in a segment.
+fn length(batch: &Batch) -> u64 {
+    (batch.bytes.len() as u64).next_multiple_of(ALIGNMENT as u64)
 }
 
 fn next_number(tail: &Tail) -> io::Result<u32> {

@@ -1,0 +1,60 @@
+//! A fixed state of a replicated log, for a copy at another node.
+
+use std::io;
+use std::sync::Arc;
+
+use super::disk::Disk;
+use super::format::segment_name;
+use super::mark::Mark;
+
+/// The files of a log up to a stable end, and a mark at or below it. No segment is freed until it is dropped.
+///
+/// Who receives them with [`Incoming`](super::Incoming) cuts the log to the mark, and verifies all checksums, when it opens the copy.
+pub struct Snapshot {
+    disk: Arc<dyn Disk>,
+    mark: Mark,
+    files: Vec<(u32, u64)>,
+    pin: Box<dyn Pin>,
+}
+
+/// Prevents that segments are freed, until it is dropped.
+pub(super) trait Pin: Send + Sync {
+    /// Whether the directory still belongs to the one who made the snapshot.
+    fn is_held(&self) -> bool;
+}
+
+impl Snapshot {
+    pub(super) fn new(disk: Arc<dyn Disk>, mark: Mark, files: Vec<(u32, u64)>, pin: Box<dyn Pin>) -> Self {
+        Self { disk, mark, files, pin }
+    }
+
+    /// The mark.
+    pub fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    /// The segments, in ascending order, each with its length in bytes.
+    pub fn files(&self) -> &[(u32, u64)] {
+        &self.files
+    }
+
+    /// Reads at most `length` bytes of a segment from an offset on; fewer at its end, none behind it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`]: there is no such segment. [`io::ErrorKind::BrokenPipe`]: the store was closed or fenced meanwhile. Otherwise
+    /// the operating system returned an error, or the file is too short.
+    pub fn read(&self, segment: u32, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let found = self.files.iter().find(|(number, _)| *number == segment);
+        let (_, bytes) = *found.ok_or(io::ErrorKind::NotFound)?;
+        let length = usize::try_from(bytes.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
+        let read = self.read_all(segment, offset, length);
+        // Otherwise somebody else may have overwritten the file meanwhile.
+        if self.pin.is_held() { read } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+
+    fn read_all(&self, segment: u32, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let read = self.disk.open(&segment_name(segment))?.read_at(offset, &mut bytes)?;
+        if read == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
