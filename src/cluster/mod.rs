@@ -11,14 +11,22 @@
 //!   another entry than the last one (the *reader rule*). What a former owner still appends behind the entry of a new owner is read by nobody, and
 //!   reported by nobody; nor is the rest of a window of which the first was refused. It never passes over a gap or a damaged entry.
 //! - [`Takeover`]: who becomes the owner. It appends an epoch entry, and reads up to it.
+//!
+//! What they ask for is done by an [`Engine`], which also carries signs of life and questions between nodes: `Nats`.
 
+mod engine;
 mod entry;
+#[cfg(feature = "cluster")]
+mod nats;
 mod reader;
 mod replicator;
 mod request;
 mod takeover;
 
+pub use engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail, TailCopy};
 pub use entry::{Commit, Entry, EntryError, Epoch};
+#[cfg(feature = "cluster")]
+pub use nats::{CreateStream, Nats};
 pub use reader::{Reader, Step, Trouble};
 pub use replicator::{Fault, Replicator};
 pub use request::{Found, Reply, Request};
