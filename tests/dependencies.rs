@@ -98,10 +98,12 @@ const ALLOWED: [&str; 10] = [
     "Zlib",
     "0BSD",
 ];
-/// Those of `digest`, `hmac` and `sha2` are newer in the client of PostgreSQL than in `argon2` and `pbkdf2`.
-const IN_SEVERAL_VERSIONS: [&str; 12] = [
+/// Those of `digest`, `hmac` and `sha2` are newer in the client of PostgreSQL than in `argon2` and `pbkdf2`; the signatures of NATS (`nkeys`) have an
+/// older `const-oid`, `rand_chacha` and `signature`.
+const IN_SEVERAL_VERSIONS: [&str; 16] = [
     "base64",
     "block-buffer",
+    "const-oid",
     "cpufeatures",
     "crypto-common",
     "digest",
@@ -109,7 +111,10 @@ const IN_SEVERAL_VERSIONS: [&str; 12] = [
     "hashbrown",
     "hmac",
     "rand",
+    "rand_chacha",
     "rand_core",
     "sha2",
+    "signature",
     "syn",
+    "synstructure",
 ];

@@ -277,7 +277,7 @@ fn check_settings(settings: &str) {
         for certificate in ["server.crt", "tls.crt", "plant.example.com.crt"] {
             fs::write(path(folder).join(certificate), cert.pem()).unwrap();
         }
-        for certificate in ["ca.crt", "auth-ca.pem", "telemetry-ca.pem"] {
+        for certificate in ["ca.crt", "auth-ca.pem", "nats-ca.pem", "telemetry-ca.pem"] {
             fs::write(path(folder).join(certificate), authority.pem()).unwrap();
         }
         for key in ["server.key", "tls.key", "plant.example.com.key"] {
@@ -289,6 +289,7 @@ fn check_settings(settings: &str) {
     fs::write(path("secret"), "0123456789abcdef0123456789abcdef").unwrap();
     fs::write(path("alarms-secret"), "0123456789abcdef\n").unwrap();
     fs::write(path("cloud-password"), "secret\n").unwrap();
+    fs::write(path("nats-password"), "secret\n").unwrap();
     for headers in ["auth-headers", "telemetry-headers", "alarms-headers"] {
         fs::write(path(headers), "Authorization: Bearer secret\n").unwrap();
     }

@@ -11,14 +11,18 @@
 //!   another entry than the last one (the *reader rule*). What a former owner still appends behind the entry of a new owner is read by nobody, and
 //!   reported by nobody; nor is the rest of a window of which the first was refused. It never passes over a gap or a damaged entry.
 //! - [`Takeover`]: who becomes the owner. It appends an epoch entry, and reads up to it.
+//!
+//! What they ask for is done by an [`Engine`], which also carries signs of life and questions between nodes: `Nats`.
 
 mod assembly;
 mod beat;
 mod copying;
-pub mod engine;
+mod engine;
 mod entry;
 mod handle;
 mod members;
+#[cfg(feature = "cluster")]
+mod nats;
 pub mod node;
 mod place;
 mod reader;
@@ -27,8 +31,11 @@ mod request;
 mod status;
 mod takeover;
 
+pub use engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail, TailCopy};
 pub use entry::{Commit, Entry, EntryError, Epoch};
 pub use handle::{ClusterControl, ClusterHandle, ClusterRequest, Command, CommandError};
+#[cfg(feature = "cluster")]
+pub use nats::{CreateStream, Nats};
 pub use reader::{Reader, Step, Trouble};
 pub use replicator::{Fault, Replicator};
 pub use request::{Found, Reply, Request};

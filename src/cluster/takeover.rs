@@ -1,5 +1,4 @@
-use super::Commit;
-use super::entry::{Entry, EntryError, Epoch};
+use super::entry::{Commit, Entry, EntryError, Epoch};
 use super::reader::{Reader, Step, Trouble};
 use super::request::{Found, Reply, Request};
 

@@ -53,6 +53,14 @@ fn parse(text: &str) -> Option<BridgeAddress> {
     if !path.bytes().all(is_fit) || (!is_web && !matches!(path, "" | "/")) {
         return None;
     }
+    let (host, port) = host_and_port(authority)?;
+    let port = port.unwrap_or(default_port);
+    let path = is_web.then(|| if path.is_empty() { "/mqtt".to_owned() } else { path.to_owned() });
+    Some(BridgeAddress { transport, host: host.to_owned(), port, path })
+}
+
+/// The host, without brackets, and the port of `host`, `host:port`, `[::1]` or `[::1]:port`.
+pub(super) fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
@@ -70,11 +78,10 @@ fn parse(text: &str) -> Option<BridgeAddress> {
         return None;
     }
     let port = match port {
-        None => default_port,
-        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
+        None => None,
+        Some(port) => Some(port.parse().ok().filter(|port| *port > 0)?),
     };
-    let path = is_web.then(|| if path.is_empty() { "/mqtt".to_owned() } else { path.to_owned() });
-    Some(BridgeAddress { transport, host: host.to_owned(), port, path })
+    Some((host, port))
 }
 
 impl fmt::Display for BridgeAddress {

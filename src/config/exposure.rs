@@ -66,6 +66,7 @@ impl Config {
         }
         found.extend(self.files_of_sinks());
         found.extend(self.bridge_exposures());
+        found.extend(self.cluster_exposures());
         found.extend(wide_directory("server.data", &server.data));
         if admin.enabled && !admin.address.ip().to_canonical().is_loopback() {
             if admin.metrics_open {

@@ -12,6 +12,8 @@ mod bridge_address;
 mod bridge_exposure;
 mod bridges;
 mod client_identity;
+mod cluster;
+mod cluster_exposure;
 mod differences;
 mod durability_rules;
 mod effective;
@@ -31,6 +33,7 @@ mod log;
 mod log_format;
 mod mount_points;
 mod mqtt;
+mod nats_address;
 mod nearest;
 mod network;
 mod origin;
@@ -68,6 +71,7 @@ pub use bans::Bans;
 pub use bridge_address::{BridgeAddress, BridgeAddressError};
 pub use bridges::{AddressOrder, Bridge, BridgeDirection, BridgeProtocol, BridgeRetain, BridgeStart, BridgeTopic};
 pub use client_identity::{CertificateIdentity, ClientIdRule};
+pub use cluster::Cluster;
 pub use durability_rules::DurabilityRule;
 pub use effective::{Setting, Source};
 pub use error::ConfigError;
@@ -79,6 +83,7 @@ pub use log::{Log, LogFormat, LogLevel};
 pub use log_format::early_log_format;
 pub use mount_points::{MountTemplate, Unfillable, UserMountPoint};
 pub use mqtt::{AfterUnknownTime, Mqtt, SharedSubscriptionStrategy};
+pub use nats_address::{NatsAddress, NatsAddressError};
 pub use network::{Network, NetworkError};
 pub use origin::Origin;
 pub use postgresql::{Database, Place, Placeholder, Query};
@@ -138,6 +143,8 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// Connections to other brokers that pass messages on.
     pub bridges: Vec<Bridge>,
+    /// Several nodes with one log, of which one serves clients.
+    pub cluster: Cluster,
     /// Traces of messages for an OpenTelemetry collector.
     pub telemetry: Telemetry,
     /// The log on standard error.
@@ -166,6 +173,7 @@ impl Default for Config {
             probe: Probe::default(),
             sinks: Vec::new(),
             bridges: Vec::new(),
+            cluster: Cluster::default(),
             telemetry: Telemetry::default(),
             log: Log::default(),
             admin: Admin::default(),

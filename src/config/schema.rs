@@ -4,7 +4,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{
-    Admin, AutoSubscribe, Bans, Bridge, BridgeTopic, Config, DurabilityRule, Limits, Listener, Log, Mqtt,
+    Admin, AutoSubscribe, Bans, Bridge, BridgeTopic, Cluster, Config, DurabilityRule, Limits, Listener, Log, Mqtt,
     NamedCertificate, Probe, Provider, ProxyTls, Receipts, Redelivery, Security, Server, Sink, Stream, Telemetry, Tls,
     TopicRewrite, UserLimit,
 };
@@ -38,6 +38,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "sinks" => fields::<Sink>(),
         "bridges" => fields::<Bridge>(),
         "bridges.topics" => fields::<BridgeTopic>(),
+        "cluster" => fields::<Cluster>(),
         "telemetry" => fields::<Telemetry>(),
         "log" => fields::<Log>(),
         "admin" => fields::<Admin>(),
@@ -123,6 +124,7 @@ mod tests {
             "probe",
             "sinks",
             "bridges",
+            "cluster",
             "telemetry",
             "log",
             "admin",

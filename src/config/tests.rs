@@ -43,6 +43,7 @@ fn the_reference_file_names_every_setting() {
     known.extend(schema::keys("listeners.proxy_tls").iter().map(|key| format!("listeners[2].proxy_tls.{key}")));
     known.insert("durability_rules[0]".to_owned());
     known.insert("log.clients[0]".to_owned());
+    known.extend((0..3).map(|index| format!("cluster.nats[{index}]")));
     known.insert("admin.allowed_hosts[0]".to_owned());
     known.insert("admin.certificate_roles[0]".to_owned());
     let lists = ["trusted_proxies[0]", "trusted_proxies[1]", "websocket_origins[0]"];
@@ -116,6 +117,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert!(config.telemetry.endpoint.take().is_some());
     assert!(config.telemetry.headers_file.take().is_some());
     assert!(config.telemetry.ca.take().is_some());
+    assert_cluster_is_default(std::mem::take(&mut config.cluster));
     assert!(config.mqtt.response_information.take().is_some());
     assert_eq!(std::mem::take(&mut config.log.clients), ["sensor-*"]);
     assert_eq!(std::mem::take(&mut config.admin.allowed_hosts), ["broker"]);
@@ -149,6 +151,21 @@ fn assert_bridge_is_default(bridge: crate::config::Bridge) {
         ..crate::config::Bridge::default()
     };
     assert_eq!(bridge, without_default);
+}
+
+/// But for settings without a default, which have an example value.
+fn assert_cluster_is_default(cluster: crate::config::Cluster) {
+    let default = crate::config::Cluster::default();
+    assert!(cluster.node.is_some() && cluster.advertise.is_some() && cluster.parsed_addresses().len() == 3);
+    assert!(cluster.identity().is_some() && cluster.ca.is_some() && cluster.user_name.is_some());
+    assert!(cluster.password_file.is_some() && cluster.credentials_file.is_some() && cluster.nkey_file.is_some());
+    let without_examples = crate::config::Cluster {
+        name: cluster.name,
+        copies: cluster.copies,
+        tail_copies: cluster.tail_copies,
+        ..default.clone()
+    };
+    assert_eq!(without_examples, default);
 }
 
 /// But for settings without a default, which have an example value.

@@ -31,6 +31,7 @@ impl Config {
         problems.extend(super::streams::problems(&self.streams, self.strongest_durability()));
         problems.extend(super::redelivery::problems(&self.redelivery));
         problems.extend(self.receipts.problems());
+        problems.extend(self.cluster.problems(self.server.durability, &self.streams));
         problems.extend(sinks::problems(&self.sinks));
         problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());

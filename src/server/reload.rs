@@ -141,7 +141,7 @@ impl Server {
 /// - `mqtt.dead_letter_topic` and `limits.queue_overflow`, because they decide how the room in queues is accounted for, which several shards do
 ///   together;
 /// - `mqtt.message_expiry_after_unknown_time`, which is about the start;
-/// - `log.format` and `[admin]`.
+/// - `log.format`, `[admin]` and `[cluster]`.
 fn applicable(running: &Config, loaded: &Config) -> Config {
     let (keeps, takes) = (running.clone(), loaded.clone());
     Config {
@@ -170,6 +170,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         probe: takes.probe,
         sinks: takes.sinks,
         bridges: takes.bridges,
+        cluster: keeps.cluster,
         telemetry: takes.telemetry,
         log: Log { format: keeps.log.format, ..takes.log },
         admin: config::Admin { journey_steps_max: takes.admin.journey_steps_max, ..keeps.admin },
