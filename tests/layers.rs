@@ -51,7 +51,7 @@ const LAYERS: [Layer; 33] = [
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "dense_map", "topic", "timestamp"], ROUTING_CRATES),
     Layer::pure("batch", &["codec", "topic"], BATCH_CRATES),
-    Layer::pure("cluster", &[], &["bytes", "crc32c", "thiserror"]),
+    Layer::shell("cluster", Ours::Only(&["histogram"]), &["mqttbytes"]),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
     Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
@@ -105,8 +105,19 @@ const BELOW_SERVER: &[&str] = &[
     "timestamp",
 ];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
-const BELOW_ADMIN: &[&str] =
-    &["server", "bridge", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
+const BELOW_ADMIN: &[&str] = &[
+    "server",
+    "bridge",
+    "broker",
+    "cluster",
+    "store",
+    "config",
+    "routing",
+    "codec",
+    "histogram",
+    "topic",
+    "timestamp",
+];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];

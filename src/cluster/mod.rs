@@ -11,15 +11,21 @@
 //!   another entry than the last one (the *reader rule*). What a former owner still appends behind the entry of a new owner is read by nobody, and
 //!   reported by nobody; nor is the rest of a window of which the first was refused. It never passes over a gap or a damaged entry.
 //! - [`Takeover`]: who becomes the owner. It appends an epoch entry, and reads up to it.
+//!
+//! Operators see a [`Status`], and change what a node does through a [`ClusterHandle`].
 
 mod entry;
+mod handle;
 mod reader;
 mod replicator;
 mod request;
+mod status;
 mod takeover;
 
 pub use entry::{Commit, Entry, EntryError, Epoch};
+pub use handle::{ClusterControl, ClusterHandle, ClusterRequest, Command, CommandError};
 pub use reader::{Reader, Step, Trouble};
 pub use replicator::{Fault, Replicator};
 pub use request::{Found, Reply, Request};
+pub use status::{Failover, Member, Owner, Refusal, Role, Status, TROUBLES_MAX};
 pub use takeover::{Lost, Takeover};
