@@ -181,7 +181,7 @@ fn run(
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
     let handles =
-        BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, data };
+        BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, cluster: None, data };
     let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;
     if let Some(admin) = &mut admin {
         admin.pass_sockets(&mut server);

@@ -46,6 +46,7 @@ pub(super) fn handles() -> BrokerHandles {
         queries: Queries::unanswered(2),
         traces: Traces::silent(),
         reloader: Reloader::stopped(crate::config::Config::default()),
+        cluster: None,
         data: "nowhere".into(),
     }
 }
