@@ -7,8 +7,12 @@ use crate::output::print;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   oncemq health --data /var/lib/oncemq          as the user of the broker, by its admin.sock
-  oncemq health --admin http://127.0.0.1:9883   by its admin listener, which needs no token for this")]
+  oncemq health --admin http://127.0.0.1:9883   by its admin listener, which needs no token for this
+  oncemq health --live                          for the containers of a cluster: a standby is not to be restarted")]
 pub(crate) struct HealthCommand {
+    /// Ask whether the process makes progress instead, as a standby of a cluster does, which clients can't use
+    #[arg(long)]
+    live: bool,
     #[command(flatten)]
     target: TargetArguments,
 }
@@ -34,8 +38,9 @@ impl HealthError {
 /// Asks once, and prints the answer if the broker is ready.
 pub(crate) fn run(command: HealthCommand) -> anyhow::Result<()> {
     let client = command.target.socket_or_listener()?;
-    let url = client.url(READY);
-    match client.request(&format!("GET {READY}"), "", "") {
+    let path = if command.live { LIVE } else { READY };
+    let url = client.url(path);
+    match client.request(&format!("GET {path}"), "", "") {
         Ok((200, text)) => print(&text),
         Ok((code, text)) => Err(HealthError::NotReady { url, code, text }.into()),
         Err(error) => Err(HealthError::Unreachable { url, cause: error.to_string() }.into()),
@@ -44,3 +49,5 @@ pub(crate) fn run(command: HealthCommand) -> anyhow::Result<()> {
 
 /// 200 if clients can connect; 503 before that, and during a drain.
 const READY: &str = "/health/ready";
+/// 200 unless a shard is stuck.
+const LIVE: &str = "/health/live";

@@ -25,7 +25,7 @@ use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::Authenticator;
 use oncemq::config::{self, Arguments, Loaded, LogFormat};
 use oncemq::import::{self, Generated};
-use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
+use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, Start, TakeOver};
 
 use cli::{CliCommand, CliError, MqttError, Passwd};
 use doctor::{DoctorCommand, DoctorError};
@@ -160,7 +160,9 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
         let (passed, take_over) = origin;
         match run(loaded, arguments, passed, take_over)? {
             Ended::Stopped | Ended::HandedOver => return Ok(()),
-            Ended::TakenBack { sockets, loaded: in_force } => (origin, loaded) = ((sockets, None), *in_force),
+            Ended::TakenBack { sockets, loaded: in_force } | Ended::Told { sockets, loaded: in_force, .. } => {
+                (origin, loaded) = ((sockets, None), *in_force);
+            }
         }
     }
 }
@@ -174,10 +176,12 @@ fn run(
 ) -> anyhow::Result<Ended> {
     let config = loaded.config.clone();
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
-    let mut server = Server::start_with(config, passed, take_over)?.reloading(arguments.clone(), loaded);
+    let start = Start { passed, take_over, ..Start::default() };
+    let mut server = Server::start_with(config, start)?.reloading(arguments.clone(), loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
-    let handles = BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, data };
+    let handles =
+        BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, cluster: None, data };
     let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;
     if let Some(admin) = &mut admin {
         admin.pass_sockets(&mut server);

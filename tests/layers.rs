@@ -112,8 +112,19 @@ const BELOW_SERVER: &[&str] = &[
     "timestamp",
 ];
 /// The administration reads what the server publishes about itself; the server doesn't know that anybody does.
-const BELOW_ADMIN: &[&str] =
-    &["server", "bridge", "broker", "store", "config", "routing", "codec", "histogram", "topic", "timestamp"];
+const BELOW_ADMIN: &[&str] = &[
+    "server",
+    "bridge",
+    "broker",
+    "cluster",
+    "store",
+    "config",
+    "routing",
+    "codec",
+    "histogram",
+    "topic",
+    "timestamp",
+];
 
 /// Plain data structures.
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];

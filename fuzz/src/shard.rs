@@ -608,6 +608,7 @@ fn settings() -> Settings {
         share_strategy: ShareStrategy::RoundRobin,
         response_information: None,
         server_reference: None,
+        is_standby: false,
         durability: Durability::PowerLoss,
         durability_rules: Vec::new(),
         exclusive_subscriptions: true,

@@ -130,12 +130,14 @@ fn escaped(value: &str) -> String {
 
 const METADATA: Metadata<'static> = Metadata::new("oncemq", Level::INFO, None);
 
-/// Whether a metric has a series from the start: the others have one for each value of their labels, such as the providers that ask a service, sinks and streams.
+/// Whether a metric has a series from the start: the others have one for each value of their labels, such as the providers that ask a service, sinks and streams, or are those of a cluster.
 #[cfg(test)]
 pub(super) fn has_series_at_start(metric: &Metric) -> bool {
     let is_one_for_all = !matches!(metric.source, Source::Outcomes(_) | Source::Histograms(_));
     let of_configured = ["provider", "bridge", "sink", "stream"];
-    is_one_for_all && !of_configured.iter().any(|label| metric.labels.contains(label))
+    is_one_for_all
+        && !metric.name.starts_with("oncemq_cluster_")
+        && !of_configured.iter().any(|label| metric.labels.contains(label))
 }
 
 #[cfg(test)]

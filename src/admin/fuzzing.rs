@@ -21,6 +21,7 @@ pub fn handles() -> BrokerHandles {
         queries: Queries::unanswered(2),
         traces: Traces::silent(),
         reloader: Reloader::stopped(config::Config::default()),
+        cluster: None,
         data: "nowhere".into(),
     }
 }

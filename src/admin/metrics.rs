@@ -2,6 +2,7 @@
 
 mod bridges;
 mod broker;
+mod cluster;
 mod errors;
 mod latency;
 mod own;
@@ -29,6 +30,7 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
         sinks::METRICS,
         streams::METRICS,
         bridges::METRICS,
+        cluster::METRICS,
     ];
     tables.into_iter().flatten()
 }

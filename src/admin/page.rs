@@ -106,7 +106,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// All files.
-const FILES: [File; 33] = [
+const FILES: [File; 34] = [
     File::html("/", include_bytes!("page/index.html")),
     File::css("/page/style.css", include_bytes!("page/style.css")),
     File::svg("/page/icon.svg", include_bytes!("page/icon.svg")),
@@ -122,6 +122,7 @@ const FILES: [File; 33] = [
     File::script("/page/views/bridges.js", include_bytes!("page/views/bridges.js")),
     File::script("/page/views/client.js", include_bytes!("page/views/client.js")),
     File::script("/page/views/clients.js", include_bytes!("page/views/clients.js")),
+    File::script("/page/views/cluster.js", include_bytes!("page/views/cluster.js")),
     File::script("/page/views/configuration.js", include_bytes!("page/views/configuration.js")),
     File::script("/page/views/drops.js", include_bytes!("page/views/drops.js")),
     File::script("/page/views/explain.js", include_bytes!("page/views/explain.js")),

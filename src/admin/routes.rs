@@ -18,6 +18,7 @@ use super::exporter::Exporter;
 use super::guard::{self, Guard, has_local_host};
 use super::page;
 use super::peer::Peer;
+use crate::cluster::{ClusterHandle, Role};
 use crate::server::Status;
 
 /// Who may read the metrics.
@@ -41,7 +42,7 @@ pub(super) fn router(
     let readers = Readers { access: access.clone(), metrics_open };
     let metrics = get(metrics).layer(from_fn_with_state(readers, check_reader)).with_state(exporter);
     let live = get(live).with_state(Arc::clone(&status));
-    let ready = get(ready).with_state(status);
+    let ready = get(ready).with_state((status, state.cluster.clone()));
     let recorded = (backups, Arc::clone(&state.audit));
     let backup = get(backup_progress)
         .post(backup)
@@ -72,8 +73,12 @@ async fn live(State(status): State<Arc<Status>>) -> Response {
     }
 }
 
-/// Readiness: clients can connect.
-async fn ready(State(status): State<Arc<Status>>) -> Response {
+/// Readiness: clients can connect. A node of a cluster that does not serve them says what it does.
+async fn ready(State((status, cluster)): State<(Arc<Status>, Option<ClusterHandle>)>) -> Response {
+    if status.is_standby() && !status.is_stopping() {
+        let role = cluster.map_or(Role::Standby, |cluster| cluster.role());
+        return health(StatusCode::SERVICE_UNAVAILABLE, role.name());
+    }
     let probe = status.probe();
     match (status.is_ready(), status.is_stopping()) {
         (true, _) => match probe.as_ref().and_then(|probe| probe.unready_because()) {

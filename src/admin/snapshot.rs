@@ -9,6 +9,7 @@ use super::disk::DiskFigures;
 use super::queues::{Own, Queues};
 use super::streams::{StreamFigures, figures};
 use crate::broker::{Counters, OutcomeKind, RefusedAction, Shared};
+use crate::cluster::{self, ClusterHandle};
 use crate::codec::ReasonCode;
 use crate::config::Durability;
 use crate::histogram::LatencyHistogram;
@@ -39,6 +40,8 @@ pub struct BrokerHandles {
     pub bans: Arc<Bans>,
     /// Reloads the broker and changes its files.
     pub reloader: Reloader,
+    /// The node, if this broker is part of a cluster.
+    pub cluster: Option<ClusterHandle>,
     /// The data directory.
     pub data: PathBuf,
 }
@@ -78,6 +81,7 @@ pub(super) struct Snapshot {
     pub(super) bridges: Vec<Own<BridgeFigures>>,
     pub(super) sinks: Vec<Own<SinkFigures>>,
     pub(super) streams: Vec<StreamFigures>,
+    pub(super) cluster: Option<cluster::Status>,
     now: WallTime,
     clock: Timestamp,
 }
@@ -129,6 +133,7 @@ impl Snapshot {
             bridges: queues.bridges(),
             sinks: queues.sinks(),
             streams: figures(&handles.shared, handles.store.as_deref()),
+            cluster: handles.cluster.as_ref().map(ClusterHandle::status),
             clock: handles.status.now(),
             now: handles.status.wall_now(),
         }

@@ -46,6 +46,7 @@ pub(super) fn handles() -> BrokerHandles {
         queries: Queries::unanswered(2),
         traces: Traces::silent(),
         reloader: Reloader::stopped(crate::config::Config::default()),
+        cluster: None,
         data: "nowhere".into(),
     }
 }
@@ -94,7 +95,7 @@ fn the_broker_is_ready_from_the_start_of_the_listeners_to_the_drain() {
     let (head, body) = ready();
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert_eq!(body, "{\"status\":\"starting\"}\n");
-    status.set_ready();
+    status.set_ready(false);
     let (head, body) = ready();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert_eq!(body, "{\"status\":\"ready\"}\n");

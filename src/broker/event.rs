@@ -167,6 +167,18 @@ pub enum Event {
     Query(QueryId, Box<Query>),
     /// The broker shuts down: all connections are closed with 0x8B, and no new one is accepted.
     ShuttingDown,
+    /// The same because another server serves the clients from now on: they are told with 0x9C.
+    Farewell(Farewell),
+}
+
+/// Which server serves the clients from now on, and what this one leaves to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Farewell {
+    /// It begins with all that this broker stores until its end. The Server Reference, if it is known.
+    Moved(Option<ByteString>),
+    /// It has begun: what this broker would store does not count any more. So nothing more is stored or acknowledged, and no Will is published:
+    /// that is for the other server to do. The Server Reference, if it is known.
+    Fenced(Option<ByteString>),
 }
 
 /// Whether the store has room for new messages.

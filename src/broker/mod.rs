@@ -61,7 +61,9 @@ pub use detail::{ClientPattern, Detail, DetailLevel};
 pub use directory::batch::ShardBatch;
 pub use directory::message::ShardMessage;
 pub use directory::state::{ProcessFigures, Shared};
-pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, Revocation, StoreRoom};
+pub use event::{
+    AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Farewell, Peer, Revocation, StoreRoom,
+};
 pub use history::EventKind;
 pub use ids::ConnectionId;
 pub use journey::query::{

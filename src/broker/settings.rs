@@ -107,6 +107,8 @@ pub struct Settings {
     pub response_information: Option<ByteString>,
     /// If set, every CONNECT is answered with 0x9C Use another server and this Server Reference.
     pub server_reference: Option<ByteString>,
+    /// Whether another server has the Sessions: every CONNECT is answered with 0x9C then, and with `server_reference` if there is one.
+    pub is_standby: bool,
     /// The durability of messages that no rule matches; announced on `$SYS`, and to 5.0 clients that ask.
     pub durability: Durability,
     /// The durability by topic: the first rule that matches applies.

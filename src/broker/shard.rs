@@ -215,6 +215,7 @@ impl Shard {
             Event::DetailChanged(detail) => self.set_detail(*detail),
             Event::Query(id, query) => self.on_query(id, &query, turn),
             Event::ShuttingDown => self.on_shutting_down(turn),
+            Event::Farewell(farewell) => self.on_farewell(farewell, turn),
         }
         if !self.flow.is_quiet() {
             self.after_event(turn);

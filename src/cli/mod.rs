@@ -8,6 +8,7 @@ mod api;
 mod bridges;
 mod broker;
 mod clients;
+mod cluster;
 mod dead_letters;
 mod error;
 mod generate;
@@ -43,6 +44,7 @@ pub(crate) use target::TargetArguments;
 use bridges::Bridges;
 use broker::{Backup, Reload, StatusCommand};
 use clients::{Client, Clients, Forget, Kick};
+use cluster::Cluster;
 use dead_letters::DeadLetters;
 use generate::{Completion, Man};
 use import::Import;
@@ -100,6 +102,9 @@ pub(crate) enum CliCommand {
     Streams(Streams),
     /// Show a stream
     Stream(Stream),
+    /// Show the nodes of a cluster, and say which one serves the clients
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// List or lift bans
     Bans(Bans),
     /// List, add and remove users of the password file
@@ -143,6 +148,7 @@ pub(crate) fn run(command: CliCommand, mut definition: clap::Command) -> anyhow:
         CliCommand::Sinks(command) => sinks::run(command),
         CliCommand::Streams(command) => streams::list(command),
         CliCommand::Stream(command) => streams::show(command),
+        CliCommand::Cluster(command) => cluster::run(command),
         CliCommand::Bans(command) => refusals::bans(command),
         CliCommand::Users(command) => users::run(command),
         CliCommand::Acl(Acl::Explain(command)) => refusals::explain(command),

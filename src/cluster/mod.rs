@@ -13,6 +13,7 @@
 //! - [`Takeover`]: who becomes the owner. It appends an epoch entry, and reads up to it.
 //!
 //! What they ask for is done by an [`Engine`], which also carries signs of life and questions between nodes: `Nats`.
+//! Operators see a [`Status`], and change what a node does through a [`ClusterHandle`].
 
 mod assembly;
 mod beat;

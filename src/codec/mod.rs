@@ -27,6 +27,7 @@ mod qos;
 mod reason_code;
 mod reason_string;
 mod runs;
+mod server_reference;
 mod subscribe;
 mod unsubscribe;
 mod user_properties;

@@ -3,8 +3,11 @@
 use super::Server;
 
 impl Server {
-    /// Starts, ends or replaces them, as the configuration says.
+    /// Starts, ends or replaces them, as the configuration says. A standby has none.
     pub(super) async fn apply_attendants(&mut self) {
+        if self.is_standby() {
+            return;
+        }
         self.apply_sinks().await;
         self.apply_probe().await;
         self.apply_telemetry().await;

@@ -5,13 +5,37 @@ use tokio::{pin, select};
 
 use super::Server;
 use super::error::ServerError;
+use super::handover::ended::Ended;
 use super::log::{self, log_line};
 use super::shard::mailbox::Mail;
 use super::shutdown::{Signals, closed};
+use super::systemd::notify;
 use super::watchdog::Watchdog;
 use crate::timestamp::Timestamp;
 
 impl Server {
+    /// Ends the broker. `failure`: the cause, if that is a failure of the store; `listening`: what accepts connections and requests.
+    pub(super) async fn end(
+        mut self,
+        failure: Option<String>,
+        listening: impl Sized,
+        mut signals: Signals,
+        watchdog: Watchdog,
+    ) -> Result<Ended, ServerError> {
+        self.begin_stop().await;
+        notify(&[sd_notify::NotifyState::Stopping]);
+        log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
+        drop(listening);
+        // Their other descriptors too: a client that connects now is to be refused.
+        self.listeners.clear();
+        let stopped = self.stop(&mut signals, watchdog).await;
+        // A failure of the store is the cause of the end, whatever ended the drain.
+        match failure.or_else(|| self.failures.try_recv().ok()) {
+            Some(cause) => Err(ServerError::StoreFailed(cause)),
+            None => stopped.map(|()| Ended::Stopped),
+        }
+    }
+
     /// Disconnects every client and closes the store.
     pub(super) async fn stop(&mut self, signals: &mut Signals, watchdog: Watchdog) -> Result<(), ServerError> {
         let deadline = Instant::now() + self.config.server.drain_timeout;
@@ -35,7 +59,7 @@ impl Server {
         stop_at_once: impl Future<Output = ()>,
         mut watchdog: Watchdog,
     ) -> Result<(), ServerError> {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown(None)));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown(None, None)));
         let shards = self.mailboxes.len();
         let ended = &mut self.ended;
         let all_ended = timeout(self.config.server.drain_timeout, async {

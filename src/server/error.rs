@@ -93,6 +93,9 @@ pub enum ServerError {
     /// The thread of a shard ended without a request to stop.
     #[error("shard {0} has ended")]
     ShardEnded(u16),
+    /// The thread of a shard did not end in time.
+    #[error("a shard did not end")]
+    ShardStuck,
     /// A second signal arrived during the drain.
     #[error("stopped by a second signal before all clients were disconnected")]
     Interrupted,
@@ -112,7 +115,7 @@ impl ServerError {
             | Self::StoreFailed(_)
             | Self::StoreStuck => 5,
             Self::TakeOver { .. } => 8,
-            Self::ShardEnded(_) => EXIT_PANIC,
+            Self::ShardEnded(_) | Self::ShardStuck => EXIT_PANIC,
             Self::Interrupted => 130,
         }
     }

@@ -1,10 +1,14 @@
 //! Handles to the parts of a running broker.
 
+use std::mem;
 use std::sync::Arc;
 
 use super::Server;
 use super::bans::Bans;
+use super::handover::passed::AdminSockets;
+use super::listener::SecondSocket;
 use super::queries::Queries;
+use super::reload::Reloader;
 use super::status::Status;
 use super::traces::Traces;
 use crate::broker::Shared;
@@ -39,5 +43,20 @@ impl Server {
     /// Live views of packets and decisions. All clones of one value share their limit.
     pub fn traces(&self) -> Traces {
         Traces::new(Arc::clone(&self.mailboxes))
+    }
+
+    /// Reloads the configuration and changes its files while the broker runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// The sockets for the admin listener that another process has passed.
+    pub fn take_admin_sockets(&mut self) -> AdminSockets {
+        mem::take(&mut self.passed_admin)
+    }
+
+    /// Passes the sockets of the admin listener to a process that takes over.
+    pub(crate) fn pass_admin_sockets(&mut self, sockets: Vec<SecondSocket>) {
+        self.admin_sockets = sockets;
     }
 }

@@ -23,6 +23,7 @@ mod figures;
 mod handles;
 mod handover;
 pub(crate) mod host;
+mod leave;
 mod listener;
 mod log;
 mod memory;
@@ -40,8 +41,11 @@ mod settings;
 mod shard;
 mod shutdown;
 mod sinks;
+mod standby;
+mod start;
 mod start_shards;
 mod status;
+mod stopper;
 mod store;
 mod stream_error;
 mod systemd;
@@ -54,10 +58,7 @@ mod traffic;
 mod watchdog;
 
 use std::io;
-use std::mem;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -92,7 +93,10 @@ pub use resources::connections_for;
 pub use shard::trace::{TraceEntry, TraceFilter, TraceItem};
 pub use shutdown::hold_hang_up;
 pub use sinks::{SinkFigures, check_sinks};
+pub use standby::Standby;
+pub use start::Start;
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
+pub use stopper::{Stopper, Why};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
 pub use stream_error::StreamError;
 pub use telemetry::check_telemetry;
@@ -106,7 +110,7 @@ use crate::config::{Arguments, Config, Loaded};
 use crate::routing::ShardId;
 use crate::store::Store;
 use attendants::Attendants;
-use bind::{bind, tcp_options};
+use bind::bind;
 use handover::early::EarlyAcceptor;
 use handover::predecessor;
 use listener::{Admission, ListeningSocket, OpenListener};
@@ -114,6 +118,8 @@ use memory::MemoryBudget;
 use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
 use shutdown::{Request, Signals};
+use standby::{Owner, owner_changed};
+use stopper::told;
 use store::anchors::Anchors;
 use store::streams::Streams;
 use systemd::notify;
@@ -156,6 +162,12 @@ pub struct Server {
     admin_sockets: Vec<SecondSocket>,
     /// The broker that this one takes over from, until it serves.
     take_over: Option<TakeOver>,
+    /// The server that serves the clients in place of this one, which is a standby.
+    standby: Option<Owner>,
+    /// Ends it while the process goes on.
+    stopper: Option<Stopper>,
+    /// The shards that have ended, of those that `ended` has named.
+    shards_ended: usize,
     /// Accepts the connections that arrive before this broker serves, if another one has passed the sockets.
     early: Option<EarlyAcceptor>,
     attendants: Attendants,
@@ -164,21 +176,15 @@ pub struct Server {
 impl Server {
     /// Reads certificates, password file and ACL file, listens at every address, opens the store, and starts the shards.
     pub fn start(config: Config) -> Result<Self, ServerError> {
-        Self::start_with(config, PassedSockets::default(), None)
+        Self::start_with(config, Start::default())
     }
 
-    /// The same, with sockets that another process has opened. If a running broker is taken over from, it is told to hand over when all but
-    /// the store is ready.
-    pub fn start_with(
-        mut config: Config,
-        mut passed: PassedSockets,
-        mut take_over: Option<TakeOver>,
-    ) -> Result<Self, ServerError> {
+    /// The same, with what `start` has. If a running broker is taken over from, it is told to hand over when all but the store is ready.
+    pub fn start_with(mut config: Config, start: Start) -> Result<Self, ServerError> {
+        let Start { mut passed, mut take_over, standby, stopper } = start;
+        let standby = standby.map(|standby| standby.watch());
         announce::log_exposures(&config);
-        let shards = match usize::from(config.server.shards) {
-            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
-            shards => shards,
-        };
+        let shards = start::shards(&config);
         let loaded = Loaded::of(config.clone());
         resources::fit(&mut config, shards);
         let stamps = Stamps::of(&config);
@@ -192,20 +198,16 @@ impl Server {
         let (ended_sender, ended) = mpsc::channel(shards);
         let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
         let (failures_sender, failures) = mpsc::channel(1);
-        if let Some(take_over) = &mut take_over {
-            passed_admin.require(&config.admin)?;
-            take_over.go(&config)?;
-        }
-        let early = of_broker
-            .then(|| EarlyAcceptor::start(&sockets, tcp_options(&config), config.limits.connections_max))
-            .transpose()
-            .map_err(ServerError::Start)?;
-        if let Some(take_over) = &mut take_over {
-            take_over.wait();
-        }
+        let early = start::begin_take_over(&config, take_over.as_mut(), (&mut passed_admin, of_broker, &sockets))?;
         let (lock_patience, progress) = (if of_broker { LOCK_PATIENCE } else { Duration::ZERO }, Arc::default());
-        let (store, mut recovered) =
-            store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience, Arc::clone(&progress))?;
+        let (streams, (store, mut recovered)) = match standby {
+            None => {
+                let failures = failures_sender.clone();
+                let open = store::handle::open(&config, &mailboxes, failures, lock_patience, Arc::clone(&progress))?;
+                (&*config.streams, open)
+            }
+            Some(_) => Default::default(),
+        };
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
@@ -214,7 +216,7 @@ impl Server {
         let server = Self {
             clock,
             anchors,
-            streams: Streams::start(&config.streams, (store.clone(), progress), &mut recovered, shards)?,
+            streams: Streams::start(streams, (store.clone(), progress), &mut recovered, shards)?,
             shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
@@ -239,6 +241,9 @@ impl Server {
             passed_admin,
             admin_sockets: Vec::new(),
             take_over,
+            standby,
+            stopper,
+            shards_ended: 0,
             early,
             attendants: Attendants::default(),
         };
@@ -252,21 +257,6 @@ impl Server {
         let server = Self { arguments: Some(arguments), loaded, ..self };
         server.publish_configuration();
         server
-    }
-
-    /// Reloads the configuration and changes its files while the broker runs.
-    pub fn reloader(&self) -> Reloader {
-        self.reloader.clone()
-    }
-
-    /// The sockets for the admin listener that another process has passed.
-    pub fn take_admin_sockets(&mut self) -> AdminSockets {
-        mem::take(&mut self.passed_admin)
-    }
-
-    /// Passes the sockets of the admin listener to a process that takes over.
-    pub(crate) fn pass_admin_sockets(&mut self, sockets: Vec<SecondSocket>) {
-        self.admin_sockets = sockets;
     }
 
     /// Accepts connections until a signal requests the stop, another process takes over, or the store fails, then disconnects every client.
@@ -292,7 +282,7 @@ impl Server {
         self.announce();
         let mut accepting = self.start_accepting().map_err(ServerError::Start)?;
         self.publish_certificates();
-        self.status.set_ready();
+        self.status.set_ready(self.is_standby());
         notify(&[sd_notify::NotifyState::Ready]);
         if let Some(take_over) = self.take_over.take() {
             take_over.ready();
@@ -335,6 +325,10 @@ impl Server {
                     self.messages.set_bytes_max(self.memory.messages_max());
                 }
                 () = watchdog.wait() => watchdog.check(),
+                () = owner_changed(&mut self.standby) => self.refer_clients(),
+                why = told(self.stopper.as_ref()) => {
+                    return self.leave(why, (accepting, admin), signals, watchdog).await;
+                }
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
                 request = predecessor.requested() => match request {
                     // The process may have gone.
@@ -344,23 +338,15 @@ impl Server {
                     }
                 },
                 Some(cause) = self.failures.recv() => {
+                    if let Some(why) = self.stopper.as_ref().and_then(Stopper::why).filter(Why::is_fenced) {
+                        return self.leave(why, (accepting, admin), signals, watchdog).await;
+                    }
                     failure = Some(cause);
                     break;
                 }
             }
         }
-        self.begin_stop().await;
-        notify(&[sd_notify::NotifyState::Stopping]);
-        log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
-        drop((accepting, predecessor));
-        // Their other descriptors too: a client that connects now is to be refused.
-        self.listeners.clear();
-        let stopped = self.stop(&mut signals, watchdog).await;
-        // A failure of the store is the cause of the end, whatever ended the drain.
-        match failure.or_else(|| self.failures.try_recv().ok()) {
-            Some(cause) => Err(ServerError::StoreFailed(cause)),
-            None => stopped.map(|()| Ended::Stopped),
-        }
+        self.end(failure, (accepting, predecessor), signals, watchdog).await
     }
 }
 
@@ -372,8 +358,6 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the memory is measured, beside the measurements of the shards.
 const MEASUREMENT_INTERVAL: Duration = Duration::from_millis(250);
-/// Maximum number of shards if the configuration sets no number.
-const SHARDS_MAX: usize = 256;
 /// Capacity of a shard's mailbox in messages. Above it, the other shards pause the publishers that send to it.
 const MAILBOX_MESSAGES_MAX: usize = 16_384;
 

@@ -51,7 +51,7 @@ impl Server {
             Scope::RemovedStream(_) => {}
             Scope::Files(parts) => {
                 self.reload_files(parts, &mut report);
-                if parts.iter().any(|part| part == stamps::SINKS) {
+                if parts.iter().any(|part| part == stamps::SINKS) && !self.is_standby() {
                     self.apply_sinks().await;
                 }
             }

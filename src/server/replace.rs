@@ -16,6 +16,7 @@ use super::shard::mailbox::Mail;
 use super::shutdown::{self, Signals};
 use super::watchdog::Watchdog;
 use super::{Server, ServerError};
+use crate::broker::Farewell;
 use crate::timestamp::Timestamp;
 
 impl Server {
@@ -44,7 +45,7 @@ impl Server {
         drop(admin);
         let deadline = Instant::now() + self.config.server.drain_timeout;
         select! {
-            () = self.detach(deadline) => {}
+            () = self.detach(None, deadline) => {}
             () = signals.stop() => return Err(ServerError::Interrupted),
             () = ping(&mut watchdog) => {}
         }
@@ -78,11 +79,11 @@ impl Server {
         Ok(Ended::HandedOver)
     }
 
-    /// Waits for a process that takes over; without a store there is nothing to take over.
+    /// Waits for a process that takes over; without a store there is nothing to take over, and what can be ended from elsewhere is not its own.
     pub(super) fn predecessor(&self) -> Predecessor {
-        match &self.store {
-            Some(_) => Predecessor::listen(&self.config.server.data),
-            None => Predecessor::default(),
+        match (&self.store, &self.stopper) {
+            (Some(_), None) => Predecessor::listen(&self.config.server.data),
+            (None, _) | (Some(_), Some(_)) => Predecessor::default(),
         }
     }
 
@@ -92,9 +93,10 @@ impl Server {
     }
 
     /// Disconnects every client, and waits until the shards have passed all records of that to the store.
-    async fn detach(&mut self, deadline: Instant) {
+    pub(super) async fn detach(&mut self, farewell: Option<Farewell>, deadline: Instant) {
         let (sender, mut detached) = mpsc::channel(self.mailboxes.len());
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown(Some(sender.clone()))));
+        let mail = || Mail::ShuttingDown(farewell.clone(), Some(sender.clone()));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.put(mail()));
         drop(sender);
         let all = async {
             for _ in 0..self.mailboxes.len() {
@@ -119,7 +121,7 @@ impl Server {
 }
 
 /// Tells systemd's watchdog that the broker is alive, for ever.
-async fn ping(watchdog: &mut Watchdog) {
+pub(super) async fn ping(watchdog: &mut Watchdog) {
     loop {
         watchdog.wait().await;
         watchdog.send();

@@ -92,6 +92,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         },
         response_information: mqtt.response_information.as_deref().map(Into::into),
         server_reference: mqtt.server_reference.as_deref().map(Into::into),
+        is_standby: false,
         durability: durability(config.server.durability),
         durability_rules: config.durability_rules.iter().filter_map(durability_rule).collect(),
         rewrite_rules: RewriteRules::new(config.topic_rewrite.iter().filter_map(|rule| rule.compile().ok())),

@@ -33,6 +33,8 @@ pub fn hold_hang_up() -> io::Result<()> {
 
 /// SIGHUP, from [`hold_hang_up`] to [`Signals::listen`]. Signals belong to the process.
 static HELD: Mutex<Option<Signal>> = Mutex::new(None);
+/// All signals, between two brokers of this process.
+static HELD_SIGNALS: Mutex<Option<Signals>> = Mutex::new(None);
 
 /// The signals of this process. A signal that arrives after [`Signals::listen`] is not lost.
 #[derive(Debug)]
@@ -45,12 +47,20 @@ pub(super) struct Signals {
 impl Signals {
     /// Replaces the default action of these signals, which would end the process.
     pub(super) fn listen() -> io::Result<Self> {
+        if let Some(signals) = HELD_SIGNALS.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Ok(signals);
+        }
         let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: held.map_or_else(|| signal(SignalKind::hangup()), Ok)?,
         })
+    }
+
+    /// Keeps them for the next broker of this process, which carries out those that arrive meanwhile.
+    pub(super) fn hold(self) {
+        *HELD_SIGNALS.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
     }
 
     /// The next request. Cancel safe.
@@ -71,16 +81,21 @@ impl Signals {
 /// Waits until a store that is being closed has written everything, at most until `deadline` but at least [`CLOSE_MIN`]. A signal ends the
 /// wait.
 pub(super) async fn closed(store: &Store, deadline: Instant, signals: &mut Signals) -> Result<(), ServerError> {
+    select! {
+        written = written(store, deadline) => written,
+        () = signals.stop() => Err(ServerError::Interrupted),
+    }
+}
+
+/// The same without signals.
+pub(super) async fn written(store: &Store, deadline: Instant) -> Result<(), ServerError> {
     let deadline = deadline.max(Instant::now() + CLOSE_MIN);
     let ended = async {
         while !store.has_ended() {
             sleep(CLOSE_POLL).await;
         }
     };
-    select! {
-        ended = timeout_at(deadline, ended) => ended.map_err(|_| ServerError::StoreStuck),
-        () = signals.stop() => Err(ServerError::Interrupted),
-    }
+    timeout_at(deadline, ended).await.map_err(|_| ServerError::StoreStuck)
 }
 
 /// The store is closed after the drain, which may have taken all the time.

@@ -9,7 +9,7 @@ use super::log::{self, log_line};
 use super::shard::driver::Parts;
 use super::shard::task::MainHandle;
 use super::store::handle::StoreHandle;
-use super::{Server, settings, shard};
+use super::{Server, shard};
 use crate::broker::{Recovered, Shard};
 use crate::routing::ShardId;
 
@@ -20,7 +20,7 @@ impl Server {
         ended: &mpsc::Sender<ShardId>,
         failures: &mpsc::Sender<String>,
     ) -> io::Result<()> {
-        let settings = Arc::new(settings::broker_settings(&self.config));
+        let settings = Arc::new(self.shard_settings(&self.config));
         let Recovered {
             sessions,
             retained,

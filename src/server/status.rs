@@ -30,6 +30,7 @@ pub struct Status {
     bridges: Mutex<BTreeMap<Arc<str>, BridgeFigures>>,
     telemetry: Mutex<Option<TelemetryFigures>>,
     ready: AtomicBool,
+    standby: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
     started_at: Mutex<WallTime>,
@@ -103,6 +104,7 @@ impl Status {
             bridges: Mutex::default(),
             telemetry: Mutex::default(),
             ready: AtomicBool::new(false),
+            standby: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
             started_at: Mutex::new(clock.wall_of_start()),
@@ -158,9 +160,14 @@ impl Status {
         *self.telemetry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether clients can connect: every listener accepts connections, and the broker isn't stopping.
+    /// Whether clients can connect: every listener accepts connections, and the broker is no standby and isn't stopping.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire)
+        self.ready.load(Ordering::Acquire) && !self.is_standby() && !self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether another server serves the clients in place of this one.
+    pub fn is_standby(&self) -> bool {
+        self.standby.load(Ordering::Acquire)
     }
 
     /// When the broker started. It changes with the wall clock, but not for less than a second.
@@ -244,7 +251,8 @@ impl Status {
         *self.telemetry.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
     }
 
-    pub(crate) fn set_ready(&self) {
+    pub(crate) fn set_ready(&self, is_standby: bool) {
+        self.standby.store(is_standby, Ordering::Release);
         self.ready.store(true, Ordering::Release);
     }
 

@@ -16,6 +16,8 @@ use crate::codec::{ClientPacket, Connect, PacketId, Publish, Qos, ReasonCode, Se
 use crate::config::{AllowAnonymous, Durability, Listener};
 use crate::topic::TopicName;
 
+mod roles;
+
 struct Running {
     server: Server,
     address: SocketAddr,

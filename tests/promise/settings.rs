@@ -72,6 +72,7 @@ pub(crate) fn settings() -> Settings {
         share_strategy: ShareStrategy::RoundRobin,
         response_information: None,
         server_reference: None,
+        is_standby: false,
         durability: Durability::PowerLoss,
         durability_rules: Vec::new(),
         exclusive_subscriptions: true,

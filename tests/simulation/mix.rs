@@ -400,6 +400,7 @@ impl Mix {
             share_strategy: rng.pick(&strategies),
             response_information: None,
             server_reference: None,
+            is_standby: false,
             durability: self.durability,
             durability_rules: self.rules.iter().map(rule).collect(),
             exclusive_subscriptions: true,

@@ -16,6 +16,7 @@ use crate::admin::caller::{Caller, Role};
 use crate::admin::guard::log_refusal;
 use crate::admin::peer::Peer;
 use crate::admin::tokens::Tokens;
+use crate::cluster::{ClusterHandle, Owner};
 use crate::server::Status;
 
 /// Tells who makes a request.
@@ -41,6 +42,8 @@ pub(super) struct Rule {
     pub(super) parameters: Vec<String>,
     /// Whether it may change anything, so that a line of the audit log is due.
     pub(super) is_change: bool,
+    /// Whether it changes what each node of a cluster has for itself.
+    pub(super) is_of_node: bool,
 }
 
 /// The middleware of a route.
@@ -48,6 +51,8 @@ pub(super) struct Rule {
 pub(super) struct Guarded {
     pub(super) rule: Arc<Rule>,
     pub(super) audit: Arc<Audit>,
+    pub(super) status: Arc<Status>,
+    pub(super) cluster: Option<ClusterHandle>,
 }
 
 impl Access {
@@ -131,7 +136,7 @@ fn in_json(mut response: Response) -> Response {
 
 /// The middleware of each route: the role, the names of the parameters, and the line of the audit log that a handler has not written.
 pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
-    let Guarded { rule, audit } = guarded;
+    let Guarded { rule, audit, status, cluster } = guarded;
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Failure::unauthorized("a token is needed: Authorization: Bearer TOKEN").into_response();
     };
@@ -141,6 +146,11 @@ pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, ne
         if rule.is_change {
             audit.record_refused(&caller, &rule.name, target, &failure);
         }
+        return failure.into_response();
+    }
+    if rule.is_change && !rule.is_of_node && status.is_standby() {
+        let failure = elsewhere(cluster.as_ref());
+        audit.record_refused(&caller, &rule.name, target, &failure);
         return failure.into_response();
     }
     let response = match rule.check_parameters(&uri) {
@@ -153,6 +163,15 @@ pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, ne
         audit.record(&caller, &rule.name, target, &outcome);
     }
     response
+}
+
+/// Why a standby changes nothing that the owner has, and who that is.
+fn elsewhere(cluster: Option<&ClusterHandle>) -> Failure {
+    let owner = cluster.and_then(|cluster| cluster.status().owner).map(|Owner { node, advertise }| match advertise {
+        Some(advertise) => format!(", {node} ({advertise})"),
+        None => format!(", {node}"),
+    });
+    Failure::conflict(format!("this server is a standby: ask the owner{}", owner.unwrap_or_default()))
 }
 
 impl Rule {

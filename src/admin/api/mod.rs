@@ -15,6 +15,7 @@ mod client_changes;
 mod client_history;
 mod client_json;
 mod clients;
+mod cluster;
 mod config;
 mod dead_letters;
 mod document;

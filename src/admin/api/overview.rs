@@ -32,6 +32,8 @@ struct OverviewJson {
     durability: &'static str,
     /// Whether clients can connect.
     ready: bool,
+    /// Whether another node of the cluster serves them; see `/cluster`.
+    standby: bool,
     connections: u64,
     /// Connected or not.
     sessions: u64,
@@ -79,6 +81,7 @@ async fn overview(State(state): State<ApiState>) -> Json<OverviewJson> {
         uptime_seconds: status.wall_now().since(started_at).as_secs(),
         durability: durability_name(state.durability),
         ready: status.is_ready(),
+        standby: status.is_standby(),
         connections: status.listeners().connections,
         sessions: counters.sessions,
         subscriptions: shared.subscriptions_len().0,
@@ -121,6 +124,8 @@ fn warnings(state: &ApiState) -> Vec<String> {
         warnings.push(format!("the audit log lacks {lost} lines that could not be written"));
     }
     warnings.extend(of_bridges_and_sinks(status));
+    let cluster = state.cluster.as_ref().map(|cluster| cluster.status());
+    warnings.extend(cluster.iter().flat_map(|cluster| cluster.troubles().map(str::to_owned)));
     let now = i64::try_from(status.wall_now().0 / 1_000).unwrap_or(i64::MAX);
     for certificate in status.certificates() {
         match certificate.expires.saturating_sub(now) {

@@ -12,9 +12,9 @@ use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
 use super::{
-    bans, bridges, client_changes, client_history, clients, config, dead_letters, drops, explain, messages, overview,
-    publish, refusals, reload, retained, routes, sinks, store, stream_groups, streams, subscriptions, tokens, trace,
-    users, whoami,
+    bans, bridges, client_changes, client_history, clients, cluster, config, dead_letters, drops, explain, messages,
+    overview, publish, refusals, reload, retained, routes, sinks, store, stream_groups, streams, subscriptions, tokens,
+    trace, users, whoami,
 };
 use crate::admin::caller::Role;
 
@@ -53,6 +53,8 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Admin, stream_groups::admin_routes()),
         (Role::Viewer, store::viewer_routes()),
         (Role::Admin, store::admin_routes()),
+        (Role::Viewer, cluster::viewer_routes()),
+        (Role::Admin, cluster::admin_routes()),
         (Role::Admin, tokens::admin_routes()),
     ]
 }
@@ -70,8 +72,10 @@ pub(in crate::admin) fn router(state: ApiState, access: Access) -> Router {
                 name: format!("{} {}", methods.join(", "), route.path),
                 parameters: query_parameters(&route.operation),
                 is_change: role > Role::Viewer && methods != ["GET"],
+                is_of_node: OF_NODE.iter().any(|path| route.path.starts_with(path)),
             };
-            let guarded = Guarded { rule: Arc::new(rule), audit: Arc::clone(&state.audit) };
+            let (status, cluster) = (Arc::clone(&state.status), state.cluster.clone());
+            let guarded = Guarded { rule: Arc::new(rule), audit: Arc::clone(&state.audit), status, cluster };
             router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));
         }
     }
@@ -103,5 +107,7 @@ async fn not_found() -> Failure {
     Failure::not_found("there is no such path; GET /api/v1/openapi.json lists all")
 }
 
+/// Where changes of a standby are made: they concern its process, or its files of users, rules and tokens, which each node has for itself.
+const OF_NODE: &[&str] = &["/cluster", "/reload", "/tokens", "/users", "/trace"];
 /// A user name has at most 65,535 bytes, and JSON may escape each.
 const BODY_BYTES_MAX: usize = 512 * 1_024;

@@ -9,6 +9,7 @@ use crate::admin::rates::Rates;
 use crate::admin::snapshot::BrokerHandles;
 use crate::admin::token_file::TokenFile;
 use crate::broker::Shared;
+use crate::cluster::ClusterHandle;
 use crate::config::Durability;
 use crate::server::{Bans, Queries, Reloader, Status, Traces};
 use crate::store::Store;
@@ -30,6 +31,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) store: Option<Arc<Store>>,
     /// Reloads the broker and changes its files.
     pub(in crate::admin) reloader: Reloader,
+    /// The node, if this broker is part of a cluster.
+    pub(in crate::admin) cluster: Option<ClusterHandle>,
     /// What an acknowledged message survives by default.
     pub(in crate::admin) durability: Durability,
     /// Bounds the deletions of retained messages that are under way.
@@ -56,6 +59,7 @@ impl ApiState {
             bans: Arc::clone(&handles.bans),
             store: handles.store.clone(),
             reloader: handles.reloader.clone(),
+            cluster: handles.cluster.clone(),
             durability: handles.durability,
             deletions: Arc::new(Semaphore::new(DELETIONS_MAX)),
             backups: Arc::new(Backups::new(handles)),

@@ -7,6 +7,7 @@ import * as bans from "./views/bans.js";
 import * as bridges from "./views/bridges.js";
 import * as client from "./views/client.js";
 import * as clients from "./views/clients.js";
+import * as cluster from "./views/cluster.js";
 import * as configuration from "./views/configuration.js";
 import * as drops from "./views/drops.js";
 import * as explain from "./views/explain.js";
@@ -40,6 +41,7 @@ const VIEWS = [
     ["store", "Store", "k", store],
     ["streams", "Streams", "e", streams],
     ["bridges", "Bridges and sinks", "n", bridges],
+    ["cluster", "Cluster", "l", cluster],
     ["bans", "Bans", "b", bans],
     ["configuration", "Configuration", "i", configuration],
   ]],
@@ -141,6 +143,8 @@ function showState() {
       ? ["no answer", "bad"]
       : figures === null
         ? ["", ""]
+        : figures.standby
+          ? ["standby", "good"]
         : !figures.ready
           ? ["not ready", "bad"]
           : warnings > 0

@@ -84,6 +84,9 @@ impl Shard {
                 return Err((ReasonCode::ClientIdentifierNotValid, NO_IDENTIFIER_ASSIGNED)); // [MQTT-3.1.3-8]
             }
         }
+        if settings.is_standby {
+            return Err((ReasonCode::UseAnotherServer, STANDBY));
+        }
         if settings.server_reference.is_some() {
             return Err((ReasonCode::UseAnotherServer, "clients are referred to another server"));
         }
@@ -143,6 +146,7 @@ impl Shard {
 
 /// What clients and the log read.
 const VERSION_NOT_ACCEPTED: &str = "the listener does not accept this version of MQTT";
+const STANDBY: &str = "this server is a standby, and another one serves the clients";
 const NO_IDENTIFIER_ASSIGNED: &str = "the Client Identifier is empty, and the listener assigns none";
 
 impl Shard {

@@ -46,6 +46,8 @@ enum WillAction {
     PublishUndelayed,
     /// Not published. [MQTT-3.14.4-3]
     Discard,
+    /// Left to another server, as the Session is.
+    Leave,
 }
 
 impl Ending {
@@ -62,6 +64,7 @@ impl Ending {
             is_meant: matches!(
                 reason_code,
                 ReasonCode::ServerShuttingDown
+                    | ReasonCode::UseAnotherServer
                     | ReasonCode::ServerBusy
                     | ReasonCode::QuotaExceeded
                     | ReasonCode::NotAuthorized
@@ -82,6 +85,11 @@ impl Ending {
     pub(in crate::broker) fn kicked(reason_code: ReasonCode) -> Self {
         let kind = DisconnectKind::Kicked;
         Self { is_meant: true, kind, ..Self::with_disconnect(reason_code, "disconnected by an operator") }
+    }
+
+    /// Another server has the Session, and does what follows from the end of the connection.
+    pub(in crate::broker) fn fenced(cause: &'static str) -> Self {
+        Self { will: WillAction::Leave, ..Self::with_disconnect(ReasonCode::UseAnotherServer, cause) }
     }
 
     /// Another connection has claimed the Session.
@@ -191,11 +199,10 @@ impl Shard {
         // 3.1.1 forbids a CONNACK to a malformed CONNECT. [MQTT-3.1.4-1] Any other refusal has a Return Code. [MQTT-3.2.2-6]
         let malformed = matches!(reason_code, ReasonCode::MalformedPacket | ReasonCode::ProtocolError);
         if connection.version == ProtocolVersion::V5 || !malformed {
-            let mut connack = Connack::refused(reason_code);
+            let mut packet = ServerPacket::Connack(Box::new(Connack::refused(reason_code)));
             if reason_code == ReasonCode::UseAnotherServer {
-                connack.properties.server_reference.clone_from(&self.settings.server_reference);
+                connection.terms().refer(&mut packet, self.settings.server_reference.as_ref());
             }
-            let mut packet = ServerPacket::Connack(Box::new(connack));
             connection.terms().explain(&mut packet, cause.for_client());
             if connection.fits(&packet) {
                 self.counters.sent(packet.packet_type());
@@ -232,7 +239,7 @@ impl Shard {
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));
         let open = session.and_then(|slot| self.sessions.get(slot)).map(|entry| entry.session.is_open());
         if let (Some(reason_code), Some(is_open)) = (ending.disconnect, open)
-            && let Some(packet) = last_packet(&connection, is_open, (reason_code, ending.cause.for_client()))
+            && let Some(packet) = self.last_packet(&connection, is_open, (reason_code, ending.cause.for_client()))
         {
             self.counters.sent(packet.packet_type());
             turn.actions.push(Action::Send { connection: id, packet });
@@ -300,12 +307,17 @@ impl Shard {
     /// and the store has it as connected, that is not recorded.
     fn detach(&mut self, slot: usize, action: WillAction, resumed: bool, turn: &mut Turn<'_>) {
         self.drive(slot, session::Event::Disconnected, turn);
-        self.leave_groups(slot, turn);
+        if action != WillAction::Leave {
+            self.leave_groups(slot, turn);
+        }
         self.counters.sessions_connected -= 1;
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         entry.connection = None;
         entry.detached_at = turn.now;
         entry.subscriber.set_connected(false);
+        if action == WillAction::Leave {
+            return;
+        }
         let had_will = entry.will.is_some();
         if entry.has_shares && entry.is_durable() {
             self.shared.directory.presence_changed(entry.subscriber.key);
@@ -315,6 +327,7 @@ impl Shard {
             WillAction::Publish => None,
             WillAction::PublishUndelayed if delay == 0 || !entry.is_durable() => None,
             WillAction::PublishUndelayed => entry.will.take().zip(Some("its client connected again in time")),
+            WillAction::Leave => None,
             WillAction::Discard => entry.will.take().zip(Some("normal disconnection")), // [MQTT-3.1.2-10]
         };
         if let Some((will, cause)) = discarded {
@@ -339,54 +352,29 @@ impl Shard {
         }
         self.schedule_session(slot);
     }
-
-    /// Ends all connections with 0x8B Server shutting down, and refuses those whose CONNECT is not answered yet.
-    pub(in crate::broker) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
-        self.lifecycle.shut_down();
-        for id in self.connections.iter().map(|connection| connection.id).collect::<Vec<_>>() {
-            self.end_or_refuse(id, (ReasonCode::ServerShuttingDown, "broker is shutting down"), turn);
-        }
-    }
-
-    /// Ends a connection whose listener was removed.
-    pub(in crate::broker) fn on_listener_removed(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        self.end_or_refuse(id, (ReasonCode::AdministrativeAction, "its listener was removed"), turn);
-    }
-
-    /// Ends a connection with DISCONNECT, or refuses its CONNECT that is not answered yet.
-    fn end_or_refuse(
-        &mut self,
-        id: ConnectionId,
-        (reason_code, cause): (ReasonCode, &'static str),
-        turn: &mut Turn<'_>,
-    ) {
-        let Some(connection) = self.connection(id) else { return };
-        match connection.phase {
-            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
-                self.refuse(id, ReasonCode::ServerUnavailable, cause.into(), turn);
-            }
-            Phase::AwaitingConnect | Phase::Connected(_) => {
-                self.end_connection(id, Ending::with_disconnect(reason_code, cause), turn);
-            }
-        }
-    }
 }
 
-/// The packet that tells a client why its connection ends: DISCONNECT, which 3.1.1 does not have, or before CONNACK (`is_open` is false) a
-/// CONNACK that refuses the connection.
-fn last_packet(
-    connection: &Connection,
-    is_open: bool,
-    (reason_code, sentence): (ReasonCode, &str),
-) -> Option<ServerPacket> {
-    let mut packet = if is_open {
-        let is_v5 = connection.version == ProtocolVersion::V5;
-        is_v5.then(|| ServerPacket::Disconnect(Box::new(Disconnect::new(reason_code))))?
-    } else {
-        let is_valid = reason_code.is_valid_in(PacketType::Connack);
-        let reason_code = if is_valid { reason_code } else { ReasonCode::ServerUnavailable };
-        ServerPacket::Connack(Box::new(Connack::refused(reason_code)))
-    };
-    connection.terms().explain(&mut packet, sentence);
-    Some(packet).filter(|packet| is_open || connection.fits(packet))
+impl Shard {
+    /// The packet that tells a client why its connection ends: DISCONNECT, which 3.1.1 does not have, or before CONNACK (`is_open` is false) a
+    /// CONNACK that refuses the connection.
+    fn last_packet(
+        &self,
+        connection: &Connection,
+        is_open: bool,
+        (reason_code, sentence): (ReasonCode, &str),
+    ) -> Option<ServerPacket> {
+        let mut packet = if is_open {
+            let is_v5 = connection.version == ProtocolVersion::V5;
+            is_v5.then(|| ServerPacket::Disconnect(Box::new(Disconnect::new(reason_code))))?
+        } else {
+            let is_valid = reason_code.is_valid_in(PacketType::Connack);
+            let reason_code = if is_valid { reason_code } else { ReasonCode::ServerUnavailable };
+            ServerPacket::Connack(Box::new(Connack::refused(reason_code)))
+        };
+        if reason_code == ReasonCode::UseAnotherServer {
+            connection.terms().refer(&mut packet, self.settings.server_reference.as_ref());
+        }
+        connection.terms().explain(&mut packet, sentence);
+        Some(packet).filter(|packet| is_open || connection.fits(packet))
+    }
 }

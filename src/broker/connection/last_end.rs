@@ -128,7 +128,7 @@ impl LastEnd {
     }
 }
 
-const KINDS: [(ReasonCode, DisconnectKind); 9] = [
+const KINDS: [(ReasonCode, DisconnectKind); 10] = [
     (ReasonCode::KeepAliveTimeout, DisconnectKind::KeepAlive),
     (ReasonCode::SessionTakenOver, DisconnectKind::Takeover),
     (ReasonCode::AdministrativeAction, DisconnectKind::Kicked),
@@ -138,6 +138,7 @@ const KINDS: [(ReasonCode, DisconnectKind); 9] = [
     (ReasonCode::ServerBusy, DisconnectKind::Limit),
     (ReasonCode::QuotaExceeded, DisconnectKind::Limit),
     (ReasonCode::ServerShuttingDown, DisconnectKind::Shutdown),
+    (ReasonCode::UseAnotherServer, DisconnectKind::Shutdown),
 ];
 /// Common sentences. A sentence that is missing here takes a few bytes for each Session that ended with it.
 const KNOWN: [&str; 24] = [

@@ -8,6 +8,7 @@ pub(super) mod connect;
 pub(super) mod disconnect;
 pub(super) mod establish;
 pub(super) mod explain;
+pub(super) mod farewell;
 pub(super) mod flow_control;
 pub(super) mod keep_alive;
 pub(super) mod kick;

@@ -200,6 +200,11 @@ impl CommitPipeline {
         self.next_close(|close| close.until <= now)
     }
 
+    /// Takes the next connection to close, whether its ticket is stable or not.
+    pub(in crate::broker) fn next_waiting_close(&mut self) -> Option<ConnectionId> {
+        self.next_close(|_| true)
+    }
+
     fn next_close(&mut self, is_due: impl Fn(&WaitingClose) -> bool) -> Option<ConnectionId> {
         while self.closes.front().is_some_and(&is_due) {
             let WaitingClose { connection, .. } = self.closes.pop_front()?;

@@ -61,6 +61,7 @@ pub(in crate::broker) fn settings() -> Settings {
         share_strategy: ShareStrategy::RoundRobin,
         response_information: None,
         server_reference: None,
+        is_standby: false,
         durability: Durability::None,
         durability_rules: Vec::new(),
         exclusive_subscriptions: true,

@@ -59,6 +59,8 @@ pub(super) struct Harness {
     pub(super) durabilities: Vec<Durability>,
     retained_limits: RetainedLimits,
     pub(super) sampled: Vec<SampledMessage>,
+    /// The connections that were reset.
+    pub(super) resets: Vec<Client>,
     pub(super) reports: Vec<Report>,
     pub(super) answers: Vec<(QueryId, Answer)>,
     pub(super) requests: VecDeque<(Client, AuthenticationRequest)>,
@@ -172,6 +174,7 @@ impl Harness {
             groups: Vec::new(),
             durabilities: Vec::new(),
             sampled: Vec::new(),
+            resets: Vec::new(),
             reports: Vec::new(),
             answers: Vec::new(),
             requests: VecDeque::new(),
@@ -656,6 +659,9 @@ impl Harness {
         match action {
             Action::Send { connection, packet } => self.seen(shard, connection).receive(packet),
             Action::Close { connection } | Action::Reset { connection } => {
+                if matches!(action, Action::Reset { .. }) {
+                    self.resets.push(Client { shard, id: connection });
+                }
                 let seen = self.seen(shard, connection);
                 assert!(!std::mem::replace(&mut seen.closed, true), "closed twice");
             }

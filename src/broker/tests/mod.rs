@@ -22,6 +22,7 @@ mod durability_rules;
 mod exclusive;
 mod expiry;
 mod fake_streams;
+mod farewell;
 mod flow_control;
 mod groups;
 mod harness;

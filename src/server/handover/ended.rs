@@ -1,5 +1,6 @@
 use super::passed::PassedSockets;
 use crate::config::Loaded;
+use crate::server::stopper::Why;
 
 /// How the broker ended without an error.
 #[derive(Debug)]
@@ -13,6 +14,16 @@ pub enum Ended {
         /// The sockets of the listeners and of the admin listener.
         sockets: PassedSockets,
         /// The configuration in force, which reloads may have changed since the start.
+        loaded: Box<Loaded>,
+    },
+    /// It was told to end by a [`Stopper`](crate::server::Stopper), and the process goes on: what it starts next should have these sockets and
+    /// this configuration.
+    Told {
+        /// The cause. It can be another one than the first that was given: see [`Stopper::stop`](crate::server::Stopper::stop).
+        why: Why,
+        /// The sockets of the listeners and of the admin listener.
+        sockets: PassedSockets,
+        /// The configuration in force.
         loaded: Box<Loaded>,
     },
 }

@@ -44,4 +44,4 @@ pub(crate) use unix::{SocketFile, bind as bind_unix_socket};
 pub(super) use websocket::WebSocket;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -68,13 +68,13 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 /// A certificate authority with a certificate for the server, one for the client `sensor`, and one that is revoked.
-pub(super) struct Authority {
+pub(in crate::server) struct Authority {
     directory: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(in crate::server) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -90,7 +90,7 @@ impl Authority {
     }
 
     /// Writes a list that revokes the certificate with this number.
-    pub(super) fn revoke(&self, number: u64) {
+    pub(in crate::server) fn revoke(&self, number: u64) {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
             next_update: date_time_ymd(2044, 1, 1),
@@ -108,12 +108,12 @@ impl Authority {
         fs::write(self.path("crl.pem"), list.pem().unwrap()).unwrap();
     }
 
-    pub(super) fn issue(&self, number: u64, name: &str) {
+    pub(in crate::server) fn issue(&self, number: u64, name: &str) {
         self.issue_for(number, name, &[name], None);
     }
 
     /// A certificate with these names of hosts, which is valid for so long.
-    pub(super) fn issue_for(&self, number: u64, name: &str, hosts: &[&str], lasts: Option<Duration>) {
+    pub(in crate::server) fn issue_for(&self, number: u64, name: &str, hosts: &[&str], lasts: Option<Duration>) {
         let key = KeyPair::generate().unwrap();
         let mut params =
             CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
@@ -128,11 +128,11 @@ impl Authority {
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
-    pub(super) fn path(&self, file: &str) -> std::path::PathBuf {
+    pub(in crate::server) fn path(&self, file: &str) -> std::path::PathBuf {
         self.directory.path().join(file)
     }
 
-    pub(super) fn tls(&self, client_certificate: ClientCertificate) -> Tls {
+    pub(in crate::server) fn tls(&self, client_certificate: ClientCertificate) -> Tls {
         Tls {
             client_certificate,
             client_ca: (client_certificate != ClientCertificate::None).then(|| self.path("ca.pem")),
@@ -143,7 +143,11 @@ impl Authority {
     }
 
     /// A client with the certificate `name`, or without one.
-    pub(super) fn client(&self, name: Option<&str>, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    pub(in crate::server) fn client(
+        &self,
+        name: Option<&str>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(tls::provider()))

@@ -139,6 +139,8 @@ events! {
     HandoverBegun "handover_begun" INFO Broker ["process"]
     HandoverCompleted "handover_completed" INFO Broker ["process"]
     HandoverFailed "handover_failed" WARN Broker ["reason"]
+    RoleChanged "role_changed" INFO Broker ["role"]
+    Fenced "fenced" WARN Broker ["reason"]
     Failed "failed" ERROR Broker ["exit_code"]
     Panicked "panicked" ERROR Broker ["thread" "place" "backtrace"]
 }

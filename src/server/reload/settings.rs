@@ -24,9 +24,9 @@ impl Server {
         if config.bans != before.bans {
             self.bans.set_settings(&config.bans);
         }
-        let next = settings::broker_settings(config);
+        let next = self.shard_settings(config);
         let write_timeout = config.limits.write_timeout;
-        if next != settings::broker_settings(&before) || write_timeout != before.limits.write_timeout {
+        if next != self.shard_settings(&before) || write_timeout != before.limits.write_timeout {
             let settings = ShardSettings { settings: Arc::new(next), write_timeout };
             let mail = || Mail::SettingsReloaded(Box::new(settings.clone()));
             self.mailboxes.iter().for_each(|mailbox| mailbox.put(mail()));
@@ -59,7 +59,7 @@ impl Server {
     /// Opens new streams, and changes those that there are. Returns whether all are as configured; otherwise they stay as they were.
     pub(super) fn reload_streams(&mut self, config: &Config, report: &mut ReloadReport) -> bool {
         let has_changed = config.streams != self.config.streams;
-        if has_changed {
+        if has_changed && !self.is_standby() {
             match self.streams.apply(&config.streams) {
                 Ok(()) => self.shared.set_streams(self.streams.table()),
                 Err(error) => {

@@ -108,6 +108,8 @@ pub(in crate::server) struct Driver {
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
+    /// Whether the thread is to end, whatever is left.
+    ended: bool,
     /// Gets a message after the turn that has disconnected all clients.
     detached: Option<Detached>,
 }
@@ -204,6 +206,7 @@ impl Driver {
             sweeps: 0,
             tasks: 0,
             shutting_down: false,
+            ended: false,
             detached: None,
         };
         driver.renewed_slots = (!parts.restored.is_empty()).then_some(0);
@@ -301,11 +304,12 @@ impl Driver {
             Mail::SettingsReloaded(settings) => self.set_settings(*settings),
             Mail::ListenersRemoved(names) => self.end_listeners(&names),
             Mail::Query(request) => self.on_query(*request),
-            Mail::ShuttingDown(detached) => {
+            Mail::ShuttingDown(farewell, detached) => {
                 self.detached = detached;
                 self.shutting_down = true;
-                self.handle(Event::ShuttingDown);
+                self.handle(farewell.map_or(Event::ShuttingDown, Event::Farewell));
             }
+            Mail::End => self.ended = true,
         }
         None
     }

@@ -10,7 +10,8 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::auth;
 use crate::broker::{
-    ConnectionId, DelayedBatch, Detail, Fetched, Settings, ShardBatch, ShardMessage, StreamChunk, StreamNumber, Ticket,
+    ConnectionId, DelayedBatch, Detail, Farewell, Fetched, Settings, ShardBatch, ShardMessage, StreamChunk,
+    StreamNumber, Ticket,
 };
 use crate::routing::ShardId;
 use crate::server::clock::Clock;
@@ -53,8 +54,10 @@ pub(in crate::server) enum Mail {
     ListenersRemoved(Box<[Arc<str>]>),
     /// A query for the admin interface.
     Query(Box<QueryRequest>),
-    /// The broker stops.
-    ShuttingDown(Option<Detached>),
+    /// The broker stops, perhaps because another server serves the clients.
+    ShuttingDown(Option<Farewell>, Option<Detached>),
+    /// The thread of the shard ends at once, with all connections that are left.
+    End,
 }
 
 /// Gets a message when no client is connected, and all that the shard stores of that was passed to the store.

@@ -57,6 +57,8 @@ pub(in crate::server) fn start(parts: Parts, main: MainHandle) -> io::Result<Syn
         if begin.recv().is_ok() {
             runtime.block_on(task.run());
         }
+        // Threads that read from the store end when the disk answers.
+        runtime.shutdown_background();
     };
     thread::Builder::new().name(format!("shard-{number}")).spawn(run)?;
     // The shard frees what this thread has read for it. Only this thread can return that to the operating system.

@@ -354,9 +354,9 @@ impl Driver {
         }
     }
 
-    /// Whether the broker is stopping and all connections of this shard have ended.
+    /// Whether the broker is stopping and all connections of this shard have ended, or need not be waited for.
     pub(in crate::server) fn is_drained(&self) -> bool {
-        self.shutting_down && self.tasks == 0
+        self.shutting_down && self.tasks == 0 || self.ended
     }
 
     /// The current counters. `busy`: how long the thread was not idle.

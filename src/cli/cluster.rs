@@ -1,0 +1,228 @@
+//! `cluster`: the nodes of a cluster, who serves the clients, and how that is changed.
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::api::Api;
+use super::error::CliError;
+use super::output::{Form, standard_output};
+use super::table::{Column, Table};
+use super::target::TargetArguments;
+use super::terminal;
+use super::value::{printable, text};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Show the nodes: who serves the clients, how far the others follow, and what is wrong
+    Status(ClusterStatus),
+    /// Give the clients to another node; to be asked of the node that serves them
+    Move(Move),
+    /// Take a node out of service for work on it: it gives up the clients, and does not take over by itself until it is told so or starts again
+    Drain(Drain),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  oncemq cluster status                 all nodes, as the node on this machine sees them
+  oncemq cluster status --json | jq .owner.node")]
+pub(crate) struct ClusterStatus {
+    #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  oncemq cluster move                   give the clients to the node that follows closest
+  oncemq cluster move --to b            give them to node b
+
+All clients are disconnected with 0x9C Use another server and the address of that node.
+The exit code is 1 if the other node does not serve them in time.")]
+pub(crate) struct Move {
+    /// The node that is to serve the clients
+    #[arg(long, value_name = "NODE")]
+    to: Option<String>,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  oncemq cluster drain                  before work on this machine
+  oncemq cluster drain --undo           after it; a restart does the same")]
+pub(crate) struct Drain {
+    /// The node takes over again if it has to
+    #[arg(long)]
+    undo: bool,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Wait {
+    /// How long to wait until the other node serves the clients; 0: not at all
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait: u32,
+}
+
+pub(super) fn run(command: Cluster) -> Result<(), CliError> {
+    match command {
+        Cluster::Status(command) => status(command),
+        Cluster::Move(Move { to, wait, form, target }) => {
+            let api = Api::new(target)?;
+            let answer = api.send("POST", "/cluster/move", &[("to", to.as_deref())], None)?;
+            finish(&api, (form, wait), &answer, "")
+        }
+        Cluster::Drain(Drain { undo, wait, form, target }) => {
+            let api = Api::new(target)?;
+            let (method, sentence) = match undo {
+                true => ("DELETE", "the node takes over again if it has to"),
+                false => ("POST", "the node does not take over by itself until it is told so or starts again"),
+            };
+            let answer = api.send(method, "/cluster/drain", &[], None)?;
+            finish(&api, (form, wait), &answer, sentence)
+        }
+    }
+}
+
+fn status(ClusterStatus { form, target }: ClusterStatus) -> Result<(), CliError> {
+    let answer = Api::new(target)?.get("/cluster", &[])?;
+    if form.is_json() {
+        return form.object(&answer, &[]);
+    }
+    let mut output = standard_output();
+    for (title, of) in HEAD {
+        if let Some(value) = of(&answer) {
+            writeln!(output, "{title:<14}{}", printable(&value))?;
+        }
+    }
+    writeln!(output)?;
+    let mut table = Table::new(&NODES, terminal::size().map(|(columns, _)| columns));
+    table.write(&nodes(&answer), &mut output)?;
+    table.finish(&mut output)?;
+    let troubles = answer.get("troubles").and_then(Value::as_array);
+    for trouble in troubles.into_iter().flatten() {
+        writeln!(output, "! {}", printable(&text(trouble, "")))?;
+    }
+    Ok(output.flush()?)
+}
+
+/// This node and the others, in the order of their names.
+fn nodes(answer: &Value) -> Vec<Value> {
+    let own = json!({
+        "node": answer.get("node"),
+        "role": answer.get("role"),
+        "advertise": answer.get("advertise"),
+        "sequence": answer.get("sequence"),
+        "state": if answer.get("drained") == Some(&Value::Bool(true)) { "drained" } else { "this node" },
+    });
+    let mut nodes = vec![own];
+    let members = answer.get("members").and_then(Value::as_array);
+    for member in members.into_iter().flatten() {
+        let mut member = member.clone();
+        let is = |key: &str| member.get(key) == Some(&Value::Bool(true));
+        let state = match (is("alive"), is("able")) {
+            (false, _) => "silent",
+            (true, true) => "able",
+            (true, false) => "not able",
+        };
+        if let Some(fields) = member.as_object_mut() {
+            fields.insert("state".to_owned(), state.into());
+        }
+        nodes.push(member);
+    }
+    nodes.sort_by_key(|node| text(node, "/node"));
+    nodes
+}
+
+/// Waits until the node that the answer names serves the clients, and says so.
+fn finish(api: &Api, (form, Wait { wait }): (Form, Wait), answer: &Value, sentence: &str) -> Result<(), CliError> {
+    let Some(to) = answer.get("to").and_then(Value::as_str) else { return form.done(sentence, answer) };
+    if wait == 0 {
+        return form.done(&format!("node {to} is to serve the clients"), answer);
+    }
+    let polls = Duration::from_secs(wait.into()).as_millis() / POLL_INTERVAL.as_millis();
+    for _ in 0..polls {
+        // While the role of the node changes, its admin listener is closed for a moment.
+        if let Ok(cluster) = api.get("/cluster", &[])
+            && text(&cluster, "/owner/node") == to
+        {
+            return form
+                .done(&format!("node {to} serves the clients since epoch {}", text(&cluster, "/epoch")), answer);
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    Err(CliError::NotDone(format!("node {to} does not serve the clients after {wait} s: see oncemq cluster status")))
+}
+
+/// A title, and the value; without one the line is left out.
+type HeadLine = (&'static str, fn(&Value) -> Option<String>);
+
+const HEAD: [HeadLine; 6] = [
+    ("cluster", |answer| Some(text(answer, "/cluster"))),
+    ("owner", |answer| match answer.pointer("/owner/node") {
+        Some(Value::String(node)) => Some(format!("{node} ({})", text(answer, "/owner/advertise"))),
+        _ => Some("none that this node knows of".to_owned()),
+    }),
+    ("epoch", |answer| Some(text(answer, "/epoch"))),
+    ("replicated", |answer| Some(format!("{} of {}", text(answer, "/replicated"), text(answer, "/sequence")))),
+    ("stream", |answer| {
+        let bytes = answer.get("tail_bytes").filter(|bytes| !bytes.is_null())?;
+        Some(format!("{bytes} bytes, position {}", text(answer, "/position")))
+    }),
+    ("last change", |answer| {
+        let change = answer.get("last_failover").filter(|change| !change.is_null())?;
+        let (at, node, epoch) = (text(change, "/at"), text(change, "/node"), text(change, "/epoch"));
+        let (seconds, cause) = (text(change, "/seconds"), text(change, "/cause"));
+        Some(format!("{at}: {node} in epoch {epoch}, after {seconds} s: {cause}"))
+    }),
+];
+
+const NODES: [Column; 7] = [
+    Column::left("NODE", |node| text(node, "/node")),
+    Column::left("ROLE", |node| text(node, "/role")),
+    Column::left("STATE", |node| text(node, "/state")),
+    Column::right("SEQUENCE", |node| text(node, "/sequence")),
+    Column::right("LAG", |node| text(node, "/lag")),
+    Column::right("SILENT", |node| match node.get("silent_seconds").and_then(Value::as_f64) {
+        Some(seconds) => format!("{seconds:.1} s"),
+        None => "-".to_owned(),
+    }),
+    Column::left("ADDRESS", |node| text(node, "/advertise")),
+];
+
+/// Between two requests for the state.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_nodes_are_in_one_table_with_what_they_can_do() {
+        let answer = json!({
+            "node": "b", "role": "owner", "sequence": 7, "drained": false,
+            "members": [
+                { "node": "c", "alive": true, "able": false },
+                { "node": "a", "alive": true, "able": true },
+                { "node": "d", "alive": false, "able": true },
+            ],
+        });
+        let states: Vec<String> =
+            nodes(&answer).iter().map(|node| format!("{} {}", text(node, "/node"), text(node, "/state"))).collect();
+        assert_eq!(states, ["a able", "b this node", "c not able", "d silent"]);
+    }
+}

@@ -1,0 +1,58 @@
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+
+use super::bind::tcp_options;
+use super::error::ServerError;
+use super::handover::early::EarlyAcceptor;
+use super::handover::passed::{AdminSockets, PassedSockets};
+use super::handover::successor::TakeOver;
+use super::listener::ListeningSocket;
+use super::standby::Standby;
+use super::stopper::Stopper;
+use crate::config::Config;
+
+/// What a broker starts with beside its configuration. By default it is one of its own.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// Sockets that another process has opened, or this one before.
+    pub passed: PassedSockets,
+    /// A running broker that is told to hand over when all but the store is ready.
+    pub take_over: Option<TakeOver>,
+    /// It opens no store and serves no clients, because another server does: see [`Standby`].
+    pub standby: Option<Arc<Standby>>,
+    /// Ends it from another thread, and the process goes on. A broker with it does not hand over to another process.
+    pub stopper: Option<Stopper>,
+}
+
+/// The number of shards.
+pub(super) fn shards(config: &Config) -> usize {
+    match usize::from(config.server.shards) {
+        0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
+        shards => shards,
+    }
+}
+
+/// Tells the broker that is taken over from to hand over, and waits until it has unlocked its store. Returns what accepts connections meanwhile, if the
+/// sockets were those of another broker.
+pub(super) fn begin_take_over(
+    config: &Config,
+    mut take_over: Option<&mut TakeOver>,
+    (admin, of_broker, sockets): (&mut AdminSockets, bool, &[ListeningSocket]),
+) -> Result<Option<EarlyAcceptor>, ServerError> {
+    if let Some(take_over) = &mut take_over {
+        admin.require(&config.admin)?;
+        take_over.go(config)?;
+    }
+    let early = of_broker
+        .then(|| EarlyAcceptor::start(sockets, tcp_options(config), config.limits.connections_max))
+        .transpose()
+        .map_err(ServerError::Start)?;
+    if let Some(take_over) = take_over {
+        take_over.wait();
+    }
+    Ok(early)
+}
+
+/// Maximum number of shards if the configuration sets no number.
+const SHARDS_MAX: usize = 256;
