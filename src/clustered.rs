@@ -1,15 +1,13 @@
 //! The broker as a node of a cluster: a standby, then perhaps the owner, then a standby again, in one process.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use oncemq::cluster::nats::{CreateStream, Nats};
 use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, StandbyServer};
-use oncemq::cluster::{ClusterHandle, Engine, Status};
+use oncemq::cluster::{ClusterHandle, CreateStream, Engine, Nats, Status};
 use oncemq::config::{Arguments, Cluster, Loaded};
-use oncemq::server::{self, Ended, LogEvent, PassedSockets, Standby, Start, Stopper, Why};
+use oncemq::server::{self, Ended, PassedSockets, Standby, Start, Stopper, Why};
 use oncemq::store::Replication;
 
 /// Runs until a signal ends it.
@@ -42,6 +40,8 @@ fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
         options: server::store_options(config),
         copies: cluster.copies,
     };
+    std::fs::create_dir_all(&identity.directory)
+        .with_context(|| format!("{} cannot be created", identity.directory.display()))?;
     let (handle, control) = ClusterHandle::new(Status::new(cluster.name.clone(), node, advertise));
     let connect = async move || connect(&cluster).await;
     let log = |note, text: &str| server::log_cluster(note == Note::Trouble, text);

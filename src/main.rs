@@ -2,6 +2,8 @@
 
 mod admin_client;
 mod cli;
+#[cfg(feature = "cluster")]
+mod clustered;
 mod disk;
 mod doctor;
 mod health_command;
@@ -18,11 +20,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use allocator::Allocator;
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::Authenticator;
+use oncemq::cluster::ClusterHandle;
 use oncemq::config::{self, Arguments, Loaded, LogFormat};
 use oncemq::import::{self, Generated};
 use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, Start, TakeOver};
@@ -154,11 +157,15 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     let mut loaded = import::load(arguments, Generated::Replaced)?;
     *format = loaded.config.log.format;
     let _written_when_dropped = server::init_logging(&loaded.config.log)?;
+    if loaded.config.cluster.is_enabled() {
+        return serve_cluster(loaded, arguments, activated.unwrap_or_default(), take_over);
+    }
     let (take_over, sockets) = if take_over { TakeOver::request(&loaded.config)? } else { (None, None) };
     let mut origin = (sockets.or(activated).unwrap_or_default(), take_over);
     loop {
         let (passed, take_over) = origin;
-        match run(loaded, arguments, passed, take_over)? {
+        let start = Start { passed, take_over, ..Start::default() };
+        match run(loaded, arguments, start, (None, |_| ()))? {
             Ended::Stopped | Ended::HandedOver => return Ok(()),
             Ended::TakenBack { sockets, loaded: in_force } | Ended::Told { sockets, loaded: in_force, .. } => {
                 (origin, loaded) = ((sockets, None), *in_force);
@@ -167,25 +174,37 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     }
 }
 
-/// Runs the broker until it ends or hands over.
+#[cfg(feature = "cluster")]
+fn serve_cluster(loaded: Loaded, arguments: &Arguments, passed: PassedSockets, take_over: bool) -> anyhow::Result<()> {
+    if take_over {
+        bail!("--take-over is for a broker without [cluster]: use \"oncemq cluster move\", then restart this node");
+    }
+    clustered::serve(loaded, arguments, passed)
+}
+
+#[cfg(not(feature = "cluster"))]
+fn serve_cluster(_: Loaded, _: &Arguments, _: PassedSockets, _: bool) -> anyhow::Result<()> {
+    bail!("cluster.nats needs a build with the feature cluster")
+}
+
+/// Runs the broker until it ends or hands over. `started` is called before it serves.
 fn run(
     loaded: Loaded,
     arguments: &Arguments,
-    passed: PassedSockets,
-    take_over: Option<TakeOver>,
+    start: Start,
+    (cluster, started): (Option<ClusterHandle>, impl FnOnce(&Server)),
 ) -> anyhow::Result<Ended> {
     let config = loaded.config.clone();
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
-    let start = Start { passed, take_over, ..Start::default() };
     let mut server = Server::start_with(config, start)?.reloading(arguments.clone(), loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
-    let handles =
-        BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, cluster: None, data };
+    let handles = BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, cluster, data };
     let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;
     if let Some(admin) = &mut admin {
         admin.pass_sockets(&mut server);
     }
+    started(&server);
     Ok(server.run_with(admin)?)
 }
 

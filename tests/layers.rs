@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place. A part of a module can have one of its own.
-const LAYERS: [Layer; 38] = [
+const LAYERS: [Layer; 42] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -56,13 +56,16 @@ const LAYERS: [Layer; 38] = [
     Layer::pure("cluster::reader", CLUSTER_MACHINES, CLUSTER_CRATES),
     Layer::pure("cluster::replicator", CLUSTER_MACHINES, CLUSTER_CRATES),
     Layer::pure("cluster::takeover", CLUSTER_MACHINES, CLUSTER_CRATES),
+    Layer::pure("cluster::assembly", &["cluster::entry"], CLUSTER_CRATES),
+    Layer::pure("cluster::beat", &[], &["serde", "serde_json"]),
+    Layer::pure("cluster::members", &["cluster::beat"], CLUSTER_CRATES),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
     Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
     Layer::pure("private_address", &[], &[]),
     Layer::shell("config", Ours::Only(BELOW_CONFIG), &["tokio", "mqttbytes"]),
     Layer::shell("server_trust", Ours::Only(&[]), &["tokio", "mqttbytes"]),
-    Layer::shell("cluster", Ours::Only(&["config", "server_trust"]), &["mqttbytes"]),
+    Layer::shell("cluster", Ours::Only(&["config", "histogram", "server_trust", "store"]), &["mqttbytes"]),
     Layer::shell("http_client", Ours::Only(&["private_address", "server_trust"]), &["mqttbytes"]),
     Layer::pure("sink", &["codec", "topic", "timestamp"], SINK_CRATES),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
@@ -73,6 +76,7 @@ const LAYERS: [Layer; 38] = [
     Layer::shell("session_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("health_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("token_command", Ours::Any, &["mqttbytes"]),
+    Layer::shell("clustered", Ours::Any, &["mqttbytes"]),
     Layer::shell("cli", Ours::Only(&["admin_client", "tls_client", "output"]), &["mqttbytes"]),
     Layer::shell("verify", Ours::Only(&["disk", "output"]), &["mqttbytes"]),
     Layer::shell("doctor", Ours::Only(&["admin_client", "disk", "output"]), &["tokio", "mqttbytes"]),

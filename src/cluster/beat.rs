@@ -4,37 +4,37 @@ use serde::{Deserialize, Serialize};
 ///
 /// In JSON. Fields of later versions are passed over, so that nodes can be upgraded one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beat {
+pub(in crate::cluster) struct Beat {
     /// A random number of the process.
-    pub process: u64,
+    pub(in crate::cluster) process: u64,
     /// Rises by one each time.
-    pub number: u64,
+    pub(in crate::cluster) number: u64,
     /// The epoch of which it is the owner; 0: it is not the owner.
-    pub epoch: u64,
+    pub(in crate::cluster) epoch: u64,
     /// Where clients reach it: host and port.
-    pub advertise: String,
+    pub(in crate::cluster) advertise: String,
     /// The position in the stream up to which its copy is on its disk; 0: it has none.
-    pub position: u64,
+    pub(in crate::cluster) position: u64,
     /// The log sequence behind its copy.
-    pub sequence: u64,
+    pub(in crate::cluster) sequence: u64,
     /// Whether it can become the owner.
-    pub is_candidate: bool,
+    pub(in crate::cluster) is_candidate: bool,
     /// The owner hands over: to the node with this name, or to the one with the furthest copy if the name is empty.
     #[serde(default)]
-    pub hands_over_to: Option<String>,
+    pub(in crate::cluster) hands_over_to: Option<String>,
     /// The version of the broker.
     #[serde(default)]
-    pub version: String,
+    pub(in crate::cluster) version: String,
 }
 
 impl Beat {
     /// The bytes for the table.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(in crate::cluster) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// Decodes what a node has written. `None`: it is not a beat, or longer than 4 KiB.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::cluster) fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > BYTES_MAX {
             return None;
         }

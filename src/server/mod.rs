@@ -81,7 +81,7 @@ pub use listener::TlsError;
 #[cfg(feature = "sim")]
 pub use listener::fuzzing;
 pub(crate) use listener::{Https, SecondSocket, SocketFile, bind_unix_socket};
-pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
+pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging, log_cluster};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;
 pub(crate) use own_client::Kind as OwnClientKind;
@@ -97,7 +97,7 @@ pub use standby::Standby;
 pub use start::Start;
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use stopper::{Stopper, Why};
-pub use store::handle::{inspect_store, store_directory, upgrade_store};
+pub use store::handle::{inspect_store, store_directory, store_options, upgrade_store};
 pub use stream_error::StreamError;
 pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
@@ -181,7 +181,7 @@ impl Server {
 
     /// The same, with what `start` has. If a running broker is taken over from, it is told to hand over when all but the store is ready.
     pub fn start_with(mut config: Config, start: Start) -> Result<Self, ServerError> {
-        let Start { mut passed, mut take_over, standby, stopper } = start;
+        let Start { mut passed, mut take_over, standby, stopper, replication } = start;
         let standby = standby.map(|standby| standby.watch());
         announce::log_exposures(&config);
         let shards = start::shards(&config);
@@ -203,7 +203,8 @@ impl Server {
         let (streams, (store, mut recovered)) = match standby {
             None => {
                 let failures = failures_sender.clone();
-                let open = store::handle::open(&config, &mailboxes, failures, lock_patience, Arc::clone(&progress))?;
+                let how = (lock_patience, replication);
+                let open = store::handle::open(&config, &mailboxes, failures, how, Arc::clone(&progress))?;
                 (&*config.streams, open)
             }
             Some(_) => Default::default(),

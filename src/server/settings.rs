@@ -38,7 +38,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
     Settings {
         maximum_qos: mqtt.maximum_qos,
         retain_available: mqtt.retain_available,
-        is_replicated: false,
+        is_replicated: config.cluster.is_enabled(),
         check_retain_source: config.security.check_retain_source,
         receive_maximum: limits.receive_maximum,
         topic_alias_maximum: limits.topic_alias_maximum,

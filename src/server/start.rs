@@ -11,6 +11,7 @@ use super::listener::ListeningSocket;
 use super::standby::Standby;
 use super::stopper::Stopper;
 use crate::config::Config;
+use crate::store::Replication;
 
 /// What a broker starts with beside its configuration. By default it is one of its own.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Start {
     pub standby: Option<Arc<Standby>>,
     /// Ends it from another thread, and the process goes on. A broker with it does not hand over to another process.
     pub stopper: Option<Stopper>,
+    /// Its log is replicated: it is the owner of that of a cluster.
+    pub replication: Option<Replication>,
 }
 
 /// The number of shards.

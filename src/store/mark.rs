@@ -4,9 +4,10 @@
 //! A slot that became unreadable counts as torn. Therefore whoever depends on a mark being on the disk asks for [`MarkFile::both`].
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Directory, Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{u32_at, u64_at};
 use super::reader::read_what_can_be_read;
@@ -116,6 +117,20 @@ pub(super) fn forget(disk: &dyn Disk) -> io::Result<()> {
         disk.sync_names()?;
     }
     Ok(())
+}
+
+/// Makes a copy of a replicated log one that was never replicated: as it is, also above its mark.
+///
+/// # Errors
+/// [`OpenError::Locked`]: it is in use. Otherwise the operating system returned an error.
+pub fn forget_mark(directory: &Path) -> Result<(), OpenError> {
+    let disk = Directory::open(directory)?;
+    Ok(forget(&disk)?)
+}
+
+/// Whether the log in a directory is a copy of a replicated one.
+pub fn is_copy(directory: &Path) -> bool {
+    directory.join(NAME).exists()
 }
 
 fn check(mark: &Mark) -> io::Result<()> {

@@ -85,7 +85,7 @@ pub use self::incoming::{Incoming, set_aside};
 pub use self::keeper::StreamKeeper;
 pub use self::keys::Key;
 pub use self::level::Level;
-pub use self::mark::Mark;
+pub use self::mark::{Mark, forget_mark, is_copy};
 use self::options::Signals;
 pub use self::options::{Hooks, Options, Upgrade, Upgraded};
 pub use self::pending::Urgency;

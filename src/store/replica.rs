@@ -1,5 +1,7 @@
 //! What the committing thread needs of replication.
 
+use std::fmt;
+
 use super::mark::Mark;
 
 /// The replication of a log: makes a store the owner of a replicated log.
@@ -11,6 +13,12 @@ pub struct Replication {
     pub replica: Box<dyn Replica>,
     /// Where the log stands at the start: all of it is replicated. The store refuses to open if its log ends at another sequence.
     pub mark: Mark,
+}
+
+impl fmt::Debug for Replication {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Replication").field("mark", &self.mark).finish_non_exhaustive()
+    }
 }
 
 /// Takes the batches of a log to other disks.

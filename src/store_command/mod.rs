@@ -1,5 +1,6 @@
 //! `oncemq store`: checks, summarizes, backs up, restores and upgrades a broker's store.
 
+mod adopt;
 mod backup_request;
 mod directory;
 mod error;
@@ -46,6 +47,8 @@ pub(crate) enum StoreCommand {
         #[command(flatten)]
         data: DataArguments,
     },
+    /// Make this copy of the log of a cluster the one with which a new stream begins, because the old stream is lost; the broker must be stopped
+    Adopt(adopt::Arguments),
     /// Rewrite all parts of the store that have an older format; the broker must be stopped
     Upgrade(upgrade::Arguments),
 }
@@ -67,6 +70,7 @@ pub(crate) fn run(command: StoreCommand) -> anyhow::Result<()> {
         }
         StoreCommand::Backup { destination, data } => backup(&destination, data),
         StoreCommand::Restore { source, data } => restore(&source, data),
+        StoreCommand::Adopt(arguments) => adopt::run(arguments),
         StoreCommand::Upgrade(arguments) => upgrade::run(arguments),
     }
 }

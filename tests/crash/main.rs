@@ -12,6 +12,7 @@ mod client;
 mod content;
 mod judge;
 mod ledger;
+mod nodes;
 mod operator;
 mod power_loss;
 mod probe;
@@ -24,7 +25,8 @@ mod world;
 
 use std::time::Instant;
 
-use broker::{Broker, Loss};
+use broker::{Broker, Loss, Service};
+use nodes::Nodes;
 use world::{Scenario, World};
 
 #[test]
@@ -52,12 +54,26 @@ fn streams_batches_and_refused_messages_survive_power_loss() {
     run("power-loss", Loss::Power, Scenario::Streams);
 }
 
+/// Brokers and servers of NATS are killed, stopped, and all at once; what follows is a fail-over.
+#[test]
+fn replicated_messages_survive_the_loss_of_a_broker_a_server_or_both() {
+    if nats_servers::is_missing() {
+        return;
+    }
+    let kills = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(FAILOVERS);
+    run_world(kills, Scenario::Cluster, || Box::new(Nodes::new(None)));
+}
+
 fn run(durability: &'static str, loss: Loss, scenario: Scenario) {
-    let seed = number("ONCEMQ_CRASH_SEED").unwrap_or_else(random);
     let kills = number("ONCEMQ_CRASH_ROUNDS").unwrap_or(KILLS);
-    println!("seed {seed}, {kills} kills at --durability {durability}");
-    let broker = Broker::new(durability, loss, &scenario.config());
-    let mut world = World::new(seed, Box::new(broker), scenario);
+    println!("--durability {durability}");
+    run_world(kills, scenario, || Box::new(Broker::new(durability, loss, &scenario.config())));
+}
+
+fn run_world(kills: u64, scenario: Scenario, service: impl FnOnce() -> Box<dyn Service>) {
+    let seed = number("ONCEMQ_CRASH_SEED").unwrap_or_else(random);
+    println!("seed {seed}, {kills} kills");
+    let mut world = World::new(seed, service(), scenario);
     match world.run(kills) {
         Ok(summary) => println!("{summary}"),
         Err(fault) => panic!("{}", world.report(seed, &fault)),
@@ -83,5 +99,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
 }
 
+/// Default number of kills of nodes and servers.
+const FAILOVERS: u64 = 4;
 /// Default number of kills of a test.
 const KILLS: u64 = 5;

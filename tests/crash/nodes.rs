@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nats_server::Servers;
-use rustix::process::{Pid, Signal, kill_process};
+use nats_servers::{Servers, Setup};
 use tempfile::TempDir;
 use wire::free_address;
 
@@ -42,9 +41,11 @@ enum Harm {
 }
 
 impl Nodes {
-    pub(crate) fn new() -> Self {
+    /// `sync_interval`: that of the servers, if it is not `always`.
+    pub(crate) fn new(sync_interval: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let servers = Servers::start(directory.path(), 3);
+        let servers =
+            Servers::start(&Setup { sync_interval: sync_interval.map(str::to_owned), servers: 3, ..Setup::default() });
         let node = |name| Node { name, mqtt: free_address(), admin: free_address(), child: None };
         Self { directory, servers, nodes: ["a", "b", "c"].map(node).into(), done: Vec::new(), history: Vec::new() }
     }
@@ -75,9 +76,9 @@ impl Nodes {
         self.nodes.iter().position(|node| node.child.is_some() && is_ready(node.admin))
     }
 
-    fn signal_node(&self, number: usize, signal: Signal) {
-        let child = self.nodes[number].child.as_ref().unwrap();
-        kill_process(Pid::from_child(child), signal).unwrap();
+    fn signal_node(&self, number: usize, signal: &str) {
+        let pid = self.nodes[number].child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     fn harm(&mut self, harm: Harm) {
@@ -87,7 +88,7 @@ impl Nodes {
                 child.kill().unwrap();
                 child.wait().unwrap();
             }
-            Harm::StoppedNode(number) => self.signal_node(number, Signal::STOP),
+            Harm::StoppedNode(number) => self.signal_node(number, "-STOP"),
             Harm::KilledServer(number) => self.servers.kill(number),
             Harm::StoppedServer(number) => self.servers.stop(number),
         }
@@ -99,9 +100,9 @@ impl Nodes {
         for harm in std::mem::take(&mut self.done) {
             match harm {
                 Harm::KilledNode(number) => self.start_node(number),
-                Harm::StoppedNode(number) => self.signal_node(number, Signal::CONT),
-                Harm::KilledServer(number) => self.servers.restart(number),
-                Harm::StoppedServer(number) => self.servers.resume(number),
+                Harm::StoppedNode(number) => self.signal_node(number, "-CONT"),
+                Harm::KilledServer(number) => self.servers.begin(number),
+                Harm::StoppedServer(number) => self.servers.go_on(number),
             }
         }
     }

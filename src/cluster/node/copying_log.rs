@@ -15,7 +15,7 @@ use crate::cluster::engine::Engine;
 use crate::cluster::members::Cause;
 use crate::cluster::place::Place;
 use crate::cluster::{Commit, Found, Reader, Reply, Request, Role, Step, Trouble};
-use crate::store::{Follower, OpenError, Options};
+use crate::store::{Follower, OpenError, Options, is_copy};
 
 /// A copy of the log that is open.
 pub(super) struct Copy {
@@ -31,6 +31,8 @@ pub(super) struct Copy {
     pub(super) synced_reader: Option<Reader>,
     /// When to take over, if nothing changes.
     pub(super) take_over: Option<(Instant, Cause)>,
+    /// It is the log of a broker that ran alone: nobody else has it, and a cluster can begin with it.
+    pub(super) is_own: bool,
     /// How often another replica was asked for what was missing.
     moves: u32,
 }
@@ -45,7 +47,7 @@ impl Copy {
             Ok(Ok(follower)) => follower,
             // A copy that has lost something is of no use. A log that was never replicated has no other copy.
             Ok(Err(error @ (OpenError::Damaged { .. } | OpenError::OffMark { .. })))
-                if view.identity.directory.join("mark").exists() =>
+                if is_copy(&view.identity.directory) =>
             {
                 return Err(Ended::Behind(format!("the copy is damaged: {error}")));
             }
@@ -63,7 +65,8 @@ impl Copy {
         let cluster = engine.cluster_id();
         let reader = begin(&follower, (cluster, latest.as_ref()), &view.identity.directory.display())?;
         let sequence = follower.sequence();
-        Ok(Self {
+        let is_own = follower.mark().is_none() && !follower.is_empty();
+        let mut copy = Self {
             follower: Some(follower),
             cluster,
             reader,
@@ -72,8 +75,14 @@ impl Copy {
             synced: now(),
             synced_reader: None,
             take_over: None,
+            is_own,
             moves: 0,
-        })
+        };
+        if !is_own {
+            // A copy has its mark before it has anything else.
+            copy.sync(view).await?;
+        }
+        Ok(copy)
     }
 
     pub(super) async fn run(
@@ -131,6 +140,9 @@ impl Copy {
 
     /// Takes entries of the stream.
     async fn apply(&mut self, view: &View, entries: &[Found]) -> Result<(), Broken> {
+        if self.is_own && !entries.is_empty() {
+            return Err(Broken::Ended(no_copy(&view.identity.directory.display())));
+        }
         let mut batches = Vec::new();
         let mut broken = None;
         for found in entries {
@@ -197,7 +209,7 @@ impl Copy {
     pub(super) async fn sync(&mut self, view: &View) -> Result<(), Ended> {
         self.synced = now();
         let (reader, sequence) = self.whole;
-        if self.synced_reader == Some(reader) || !self.assembly.is_empty() {
+        if self.synced_reader == Some(reader) || !self.assembly.is_empty() || self.is_own {
             return Ok(());
         }
         let state = Place { cluster: self.cluster, reader }.encode();
@@ -244,6 +256,12 @@ pub(super) enum Broken {
     Ended(Ended),
 }
 
+fn no_copy(directory: &dyn Display) -> Ended {
+    Ended::Stuck(format!(
+        "the store in {directory} is not a copy of the cluster's log: move it away, and a copy is fetched from the owner"
+    ))
+}
+
 /// Where a copy begins to read.
 fn begin(
     follower: &Follower,
@@ -252,9 +270,7 @@ fn begin(
 ) -> Result<Reader, Ended> {
     let Some(mark) = follower.mark() else {
         return match latest {
-            Some(_) if !follower.is_empty() => Err(Ended::Stuck(format!(
-                "the store in {directory} is not a copy of the cluster's log: move it away, and a copy is fetched from the owner"
-            ))),
+            Some(_) if !follower.is_empty() => Err(no_copy(directory)),
             _ => Ok(Reader::new()),
         };
     };
@@ -263,7 +279,7 @@ fn begin(
     };
     if place.cluster != cluster {
         return Err(Ended::Stuck(format!(
-            "the stream of the cluster is not the one of which {directory} has a copy: was it lost? See \"oncemq cluster reseed\""
+            "the stream of the cluster is not the one of which {directory} has a copy: was it lost? See \"oncemq store adopt\""
         )));
     }
     if place.reader.last > 0 && latest.is_none() {

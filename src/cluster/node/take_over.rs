@@ -69,6 +69,7 @@ impl Copy {
         self.assembly.clear();
         self.whole.0 = self.reader;
         self.synced_reader = None;
+        self.is_own = false;
         self.sync(view).await?;
         let sequence = self.whole.1;
         if let Some(follower) = self.follower.take() {

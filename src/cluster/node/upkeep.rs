@@ -64,6 +64,10 @@ impl Ownership<'_> {
     /// Tells the others that this node is not the owner any more, and why: they need not wait until it counts as dead.
     pub(super) async fn hand_over(&mut self, engine: &dyn Engine, to: &str) {
         self.write_mark().await;
+        if let Some((store, _)) = self.broker.take() {
+            // A copy that another node makes may hold it.
+            let _ = spawn_blocking(move || store.release()).await;
+        }
         // Otherwise it would be the one with the furthest copy.
         self.view.says(|beat| (beat.hands_over_to, beat.is_candidate) = (Some(to.to_owned()), false));
         self.view.state.borrow_mut().handed_over = Some(now());

@@ -57,6 +57,8 @@ events! {
     PacketReceived "packet_received" TRACE Client ["packet" "bytes" "packet_id" "topic" "qos" "retain" "dup" "reason_code"]
     PacketSent "packet_sent" TRACE Client ["packet" "bytes" "packet_id" "topic" "qos" "retain" "dup" "reason_code"]
     ConnectionClosed "connection_closed" WARN Broker ["address" "listener" "reason"]
+    ClusterChanged "cluster_changed" INFO Broker []
+    ClusterTroubled "cluster_troubled" WARN Broker ["reason"]
     BanAdded "ban_added" WARN Broker ["subject" "seconds" "reason"]
     BanRemoved "ban_removed" INFO Broker ["subject"]
     AcceptFailed "accept_failed" ERROR Broker ["listener" "reason"]

@@ -33,3 +33,12 @@ macro_rules! log_line {
     };
 }
 pub(crate) use log_line;
+
+/// Writes what a node of a cluster says.
+pub fn log_cluster(is_trouble: bool, text: &str) {
+    if is_trouble {
+        log_line!(ClusterTroubled { reason = text }, "cluster: {text}");
+    } else {
+        log_line!(ClusterChanged {}, "cluster: {text}");
+    }
+}

@@ -26,7 +26,8 @@ use crate::server::store::stream_readers::Readers;
 use crate::server::store::{delayed, fetch};
 use crate::server::systemd::notify;
 use crate::store::{
-    self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Shortage, Store, Upgraded, Urgency,
+    self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Replication, Report, Room, Shortage, Store, Upgraded,
+    Urgency,
 };
 use crate::timestamp::Timestamp;
 
@@ -249,7 +250,7 @@ pub(in crate::server) fn open(
     config: &Config,
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,
-    lock_patience: Duration,
+    (lock_patience, replication): (Duration, Option<Replication>),
     streams: Arc<StreamProgress>,
 ) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
     let level = level(durability(config.strongest_durability()));
@@ -285,13 +286,12 @@ pub(in crate::server) fn open(
         }),
         upgrade: Box::new(upgrade),
         on_advance: Arc::new(move |group, end| streams.advance(group, end, &followed)),
+        replication,
         ..Hooks::default()
     };
     let mut recovery = Recovery::default();
     let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);
-    let segment_bytes = segment_bytes(config);
-    let strict = config.server.strict_recovery;
-    let options = Options { level, strict, segment_bytes, lock_patience, ..Options::default() };
+    let options = Options { lock_patience, ..store_options(config) };
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
@@ -326,6 +326,12 @@ const fn level(durability: Durability) -> Level {
         Durability::Crash => Level::Crash,
         Durability::None => Level::None,
     }
+}
+
+/// How the store of this configuration is opened.
+pub fn store_options(config: &Config) -> Options {
+    let (level, segment_bytes) = (level(durability(config.strongest_durability())), segment_bytes(config));
+    Options { level, strict: config.server.strict_recovery, segment_bytes, ..Options::default() }
 }
 
 /// The size of the segments of the store, in bytes.

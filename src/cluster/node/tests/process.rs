@@ -120,7 +120,7 @@ fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 fn run(node: Node, identity: &Identity, ends: &AtomicBool, ledger: &Arc<Mutex<Ledger>>) {
     loop {
         let (promote, promoted) = mpsc::channel();
-        let promote = Box::new(move || drop(promote.send(())));
+        let promote = Box::new(move || promote.send(()).unwrap_or_default());
         node.tell(Command::Standby(StandbyServer { announce: Box::new(|_| ()), promote }));
         while promoted.recv_timeout(Duration::from_millis(5)).is_err() {
             if ends.load(Ordering::SeqCst) {
@@ -162,7 +162,8 @@ fn serve(node: &Node, identity: &Identity, ends: &AtomicBool, ledger: &Arc<Mutex
     );
     let (stop, stopped) = mpsc::channel();
     let store = Arc::new(store);
-    let server = BrokerServer { store: Arc::clone(&store), stop: Box::new(move |end| drop(stop.send(end))) };
+    let server =
+        BrokerServer { store: Arc::clone(&store), stop: Box::new(move |end| stop.send(end).unwrap_or_default()) };
     node.tell(Command::Serving(server));
     let mut live = VecDeque::new();
     loop {
@@ -210,7 +211,9 @@ fn append(store: &Store, ledger: &Mutex<Ledger>, (mine, live): (&Mutex<VecDeque<
 
 fn note(entry: &Recovered<'_>, found: &mut BTreeSet<u64>) {
     found.extend(entry.puts.iter().map(|key| key.id));
-    entry.deletes.iter().for_each(|key| drop(found.remove(&key.id)));
+    for key in entry.deletes {
+        found.remove(&key.id);
+    }
 }
 
 const fn key(number: u64) -> Key {
