@@ -11,7 +11,7 @@ fn follow(disk: &SimDisk) -> Result<Follower, OpenError> {
 }
 
 /// What a log says.
-fn state(disk: &SimDisk) -> (Model, u64) {
+pub(super) fn state(disk: &SimDisk) -> (Model, u64) {
     let mut model = Model::new();
     let scan = recovery::scan(disk, &|_, _| (), &mut |entry| apply(&entry, &mut model)).unwrap();
     assert_eq!(scan.report.damages, []);
@@ -19,7 +19,7 @@ fn state(disk: &SimDisk) -> (Model, u64) {
 }
 
 /// What the first batches of a tail say.
-fn state_of(tail: &Tail, batches: usize) -> Model {
+pub(super) fn state_of(tail: &Tail, batches: usize) -> Model {
     let mut model = Model::new();
     for at in 0..batches {
         let (_, entries, batch) = tail.get(at);

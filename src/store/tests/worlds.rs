@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::copies::{state, state_of};
 use super::replicated::{Owner, Tail, own};
 use super::*;
 
@@ -22,10 +23,9 @@ struct World {
     nodes: Vec<Node>,
     tail: Tail,
     replicated: usize,
-    /// The number of changes that were appended when each batch of the tail ended; all were part of one owner's log.
-    random: Random,
-    /// The state that was reported, as the number of batches.
+    /// The number of batches that an owner has reported.
     reported: usize,
+    random: Random,
 }
 
 /// The state of a mark is the number of batches below it.
@@ -35,30 +35,6 @@ fn mark_at(tail: &Tail, batches: usize) -> Mark {
 
 fn batches_of(mark: &Mark) -> usize {
     usize::try_from(u64::from_le_bytes(mark.state[..].try_into().unwrap())).unwrap()
-}
-
-/// What a log says after so many batches.
-fn state_of(tail: &Tail, batches: usize) -> Model {
-    let mut model = Model::new();
-    for at in 0..batches {
-        let (_, entries, batch) = tail.get(at);
-        let mut rest = &batch[..];
-        for _ in 0..entries {
-            let entry = super::entry::decode(rest).unwrap();
-            let parts: Vec<_> = (0..entry.puts.len()).map(|put| entry.part(put)).collect();
-            let (puts, deletes, ends) = (&entry.puts, &entry.deletes, entry.ends);
-            apply(&Recovered { body: entry.body, puts, parts: &parts, deletes, ends }, &mut model);
-            rest = &rest[entry.length..];
-        }
-    }
-    model
-}
-
-fn state(disk: &SimDisk) -> (Model, u64) {
-    let mut model = Model::new();
-    let scan = recovery::scan(disk, &|_, _| (), &mut |entry| apply(&entry, &mut model)).unwrap();
-    assert_eq!(scan.report.damages, []);
-    (model, scan.sequence)
 }
 
 impl World {
@@ -209,7 +185,7 @@ impl World {
         let snapshot = match &self.nodes[from].role {
             Role::Owner(owner) if from != to => owner.store.snapshot(),
             Role::Follower(follower) if from != to => follower.snapshot(),
-            _ => return,
+            Role::Owner(_) | Role::Follower(_) | Role::Down => return,
         };
         let (Ok(snapshot), Role::Follower(_)) = (snapshot, &self.nodes[to].role) else { return };
         let Node { disk, role } = &mut self.nodes[to];
@@ -270,8 +246,10 @@ impl World {
 
 #[test]
 fn what_was_reported_is_in_all_logs_whatever_crashes() {
+    #[expect(clippy::disallowed_methods, reason = "a longer run")]
+    let seeds = std::env::var("ONCEMQ_STORE_WORLDS").map_or(60, |seeds| seeds.parse().unwrap());
     let (mut owners, mut batches) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..seeds {
         let mut world = World::new(seed, 3);
         let mut before = None;
         for _ in 0..600 {
