@@ -237,14 +237,14 @@ fn is_intact(batch: &[u8], entries: u32) -> bool {
         }
         rest = rest.get(entry.length..).unwrap_or_default();
     }
-    entries > 0 && rest.is_empty() && batch.len() <= BATCH_BYTES_MAX
+    entries > 0 && rest.is_empty() && batch.len() as u64 <= BATCH_BYTES_MAX
 }
 
 /// The sequence of the first entry of a log.
 const FIRST_SEQUENCE: u64 = 1;
 
 /// The largest batch: behind the last place in a segment at which a batch begins, all offsets fit 32 bits.
-const BATCH_BYTES_MAX: usize = (u32::MAX as u64 - SEGMENT_BYTES_MAX - (1 << 20)) as usize;
+const BATCH_BYTES_MAX: u64 = u32::MAX as u64 - SEGMENT_BYTES_MAX - (1 << 20);
 
 /// Memory that is kept for the next batch, in bytes.
 const BUFFER_BYTES_MAX: usize = 8 << 20;

@@ -21,6 +21,7 @@ mod streams;
 mod together;
 mod upgrade;
 mod version_1;
+mod worlds;
 
 /// The expected contents of a store: the body of each key, followed by its part.
 pub(super) type Model = BTreeMap<Key, Vec<u8>>;

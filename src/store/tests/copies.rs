@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::mark::MarkFile;
 use super::replicated::{Owner, Tail, mark, own};
 use super::*;
 
@@ -10,7 +11,7 @@ fn follow(disk: &SimDisk) -> Result<Follower, OpenError> {
 }
 
 /// What a log says.
-fn state(disk: &SimDisk) -> (Model, u64) {
+pub(super) fn state(disk: &SimDisk) -> (Model, u64) {
     let mut model = Model::new();
     let scan = recovery::scan(disk, &|_, _| (), &mut |entry| apply(&entry, &mut model)).unwrap();
     assert_eq!(scan.report.damages, []);
@@ -18,7 +19,7 @@ fn state(disk: &SimDisk) -> (Model, u64) {
 }
 
 /// What the first batches of a tail say.
-fn state_of(tail: &Tail, batches: usize) -> Model {
+pub(super) fn state_of(tail: &Tail, batches: usize) -> Model {
     let mut model = Model::new();
     for at in 0..batches {
         let (_, entries, batch) = tail.get(at);
@@ -202,6 +203,66 @@ fn the_log_is_cut_to_its_mark_and_looks_intact_after_a_crash_at_every_step() {
             }
         }
         assert!(step > 4 && cuts > 0, "seed {seed}: {step} steps");
+    }
+}
+
+#[test]
+fn a_mark_that_became_unreadable_leaves_the_one_before_and_all_that_it_needs() {
+    let (disk, tail, mut random) = (SimDisk::new(8), Tail::default(), Random(8));
+    let mut owner = own(&disk, &small(), mark(1), &tail).unwrap();
+    let mut sequences = BTreeMap::new();
+    for commit in 0..300 {
+        owner.append(&Change::random(&mut random)).unwrap();
+        owner.committer.commit();
+        owner.store.replicated(tail.end(tail.len()));
+        if random.below(3) > 0 {
+            let stable = owner.store.stable();
+            owner.store.write_mark(&mark(stable)).unwrap();
+            owner.committer.commit();
+        }
+        for slot in [0, 4096] {
+            let damaged = disk.copied();
+            let mut bytes = damaged.bytes(mark::NAME).unwrap();
+            bytes[slot + 20] ^= 1;
+            damaged.set_bytes(mark::NAME, bytes);
+            let opened = follow(&damaged);
+            if matches!(opened, Err(OpenError::Damaged { .. })) {
+                assert!(slot == 0 && disk.bytes(mark::NAME).unwrap()[4096] == 0, "there was another mark");
+                continue;
+            }
+            let sequence = opened.unwrap().sequence();
+            let expected = state_of(&tail, batches_below(&tail, sequence));
+            assert_eq!(state(&damaged), (expected, sequence), "commit {commit}, slot {slot}");
+            *sequences.entry(sequence == owner.store.stable()).or_insert(0) += 1;
+        }
+    }
+    assert!(sequences[&true] > 100 && sequences[&false] > 100, "{sequences:?}");
+    assert!(disk.bytes("0000000001.seg").is_none(), "segments were freed");
+}
+
+#[test]
+fn a_mark_that_is_no_end_of_a_batch_is_an_error_and_changes_nothing() {
+    let (disk, tail) = (SimDisk::new(1), Tail::default());
+    let mut owner = own(&disk, &small(), mark(1), &tail).unwrap();
+    for id in 0..3 {
+        owner.append(&Change::put(2 * id, b"x")).unwrap();
+        owner.append(&Change::put(2 * id + 1, b"x")).unwrap();
+        owner.committer.commit();
+    }
+    drop(owner);
+    for sequence in 1..10 {
+        let other = disk.copied();
+        other.remove(mark::NAME).unwrap();
+        MarkFile::create(&other, &mark(sequence)).unwrap();
+        let before = state(&other);
+        match follow(&other) {
+            Ok(follower) => assert!(sequence % 2 == 1 && follower.sequence() == sequence && sequence <= 7),
+            Err(OpenError::Damaged { .. }) => {
+                assert!(sequence % 2 == 0 || sequence > 7, "{sequence}");
+                assert_eq!(state(&other), before);
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
