@@ -30,7 +30,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes commits below this position. Epoch entries and the last entry stay, and so do the positions of what is left.
     fn trim(&self, below: u64) -> Pending<Result<(), EngineError>>;
 
-    /// The state of the tail.
+    /// The state of the tail. It fails if somebody has changed its settings so that it does not keep what it acknowledges, or has made another one in
+    /// its place.
     fn tail(&self) -> Pending<Result<Tail, EngineError>>;
 
     /// Makes another copy of the tail the one that answers, and reads from that one for a while: for a gap, or an entry that can't be read.
@@ -48,7 +49,8 @@ pub trait Engine: Send + Sync + 'static {
     /// The questions of others for this node, until the receiver is dropped. Beyond 64 that wait, questions are dropped.
     fn questions(&self) -> Pending<Result<mpsc::Receiver<Question>, EngineError>>;
 
-    /// A random number that was made with the tail: another one means that the positions of the one before mean nothing here.
+    /// A random number that was made with the tail: with another one, the positions of the one before mean nothing here. [`tail`](Self::tail)
+    /// notices if it changes meanwhile.
     fn cluster_id(&self) -> u128;
 
     /// The most bytes that an entry can have.
@@ -156,6 +158,9 @@ pub enum EngineError {
     /// The answer makes no sense.
     #[error("NATS answered with something else than expected: {0}")]
     Malformed(&'static str),
+    /// Another tail is in the place of the one that it was: positions in it mean something else.
+    #[error("the stream was removed and made again: its positions mean nothing any more")]
+    Replaced,
     /// Only copies answered that are behind.
     #[error("the copy that answers is behind")]
     Stale,

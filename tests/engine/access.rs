@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nats_servers::{Servers, Setup};
 use oncemq::cluster::{CreateStream, Engine as _, Nats};
 use oncemq::config::Cluster;
+use serde_json::json;
 
 use crate::driver::{config, connect};
 
@@ -99,4 +102,52 @@ async fn a_key_of_nats_and_a_certificate_are_credentials_too() {
     refused(&settings).await;
     let path = |name: &str| Some(directory.path().join(name));
     connect(&Cluster { certificate: path("client.pem"), key: path("client.key"), ..settings }).await;
+}
+
+/// A token that this key has signed.
+fn token(key: &nkeys::KeyPair, subject: &str, claims: &serde_json::Value) -> String {
+    let encode = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = encode(json!({"typ": "JWT", "alg": "ed25519-nkey"}));
+    let body = json!({"jti": "x", "iat": 1_700_000_000, "iss": key.public_key(), "sub": subject, "nats": claims});
+    let text = format!("{header}.{}", encode(body));
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(text.as_bytes()).unwrap());
+    format!("{text}.{signature}")
+}
+
+#[tokio::test]
+async fn a_file_of_credentials_is_accepted_by_a_server_that_trusts_its_operator() {
+    if nats_servers::is_missing() {
+        return;
+    }
+    let (operator, user) = (nkeys::KeyPair::new_operator(), nkeys::KeyPair::new_user());
+    let (account, system) = (nkeys::KeyPair::new_account(), nkeys::KeyPair::new_account());
+    let of_operator = token(&operator, &operator.public_key(), &json!({"type": "operator", "version": 2}));
+    let limits = json!({
+        "subs": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1, "data": -1, "payload": -1,
+        "wildcards": true, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+    });
+    let claims = json!({"type": "account", "version": 2, "limits": limits});
+    let of_account = token(&operator, &account.public_key(), &claims);
+    let of_system = token(&operator, &system.public_key(), &json!({"type": "account", "version": 2}));
+    let claims = json!({"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1});
+    let of_user = token(&account, &user.public_key(), &claims);
+    let [account, system] = [account, system].map(|key| key.public_key());
+    let more = format!(
+        "operator: {of_operator:?}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload {{ {account}: {of_account:?}, {system}: {of_system:?} }}",
+    );
+    let servers = Servers::start(&Setup { servers: 1, more, ..Setup::default() });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("node.creds");
+    let credentials = |seed: &str| {
+        format!(
+            "-----BEGIN NATS USER JWT-----\n{of_user}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        )
+    };
+    fs::write(&file, credentials(&user.seed().unwrap())).unwrap();
+    let settings = Cluster { credentials_file: Some(file.clone()), ..config("one", &servers.urls()) };
+    connect(&settings).await;
+    // The key of somebody else.
+    fs::write(&file, credentials(&nkeys::KeyPair::new_user().seed().unwrap())).unwrap();
+    let error = refused(&settings).await;
+    assert!(error.to_lowercase().contains("authorization"), "{error}");
 }

@@ -132,19 +132,17 @@ impl Owner {
 pub(crate) async fn read_log(nats: &Nats, from: Reader) -> (Vec<Commit>, Reader) {
     let (mut reader, mut commits) = (from, Vec::new());
     loop {
-        match nats.perform(Request::Read { after: reader.position }).await {
-            Reply::Entries { entries, is_end } => {
-                for found in &entries {
-                    match reader.step(CELL, found).unwrap() {
-                        Step::Commit(commit) => commits.push(commit),
-                        Step::Epoch(_) | Step::LeftOut => {}
-                    }
-                }
-                if is_end {
-                    return (commits, reader);
-                }
+        let Reply::Entries { entries, is_end } = nats.perform(Request::Read { after: reader.position }).await else {
+            continue;
+        };
+        for found in &entries {
+            match reader.step(CELL, found).unwrap() {
+                Step::Commit(commit) => commits.push(commit),
+                Step::Epoch(_) | Step::LeftOut => {}
             }
-            other => println!("a read: {other:?}"),
+        }
+        if is_end {
+            return (commits, reader);
         }
     }
 }

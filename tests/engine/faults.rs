@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nats_servers::Servers;
 use oncemq::cluster::{Engine as _, Reader, Step};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::driver::{
     CELL, Owner, PATIENCE, batch, config, connect, leader, node, read_log_up_to, take_over, until_done,
@@ -18,6 +18,7 @@ async fn ship_through(servers: &mut Servers, disturb: impl AsyncFnOnce(&mut Serv
     owner.ship_up_to(100, 2_000, 8).await;
     let victim = leader(&nats, servers).await;
     let mut last = 0;
+    let (mut longest, mut latest) = (Duration::ZERO, (Instant::now(), 0));
     {
         let disturbance = disturb(servers, victim);
         tokio::pin!(disturbance);
@@ -34,20 +35,25 @@ async fn ship_through(servers: &mut Servers, disturb: impl AsyncFnOnce(&mut Serv
                     }
                     () = owner.turn() => {}
                 }
+                if owner.replicator.replicated() > latest.1 {
+                    longest = longest.max(latest.0.elapsed());
+                    latest = (Instant::now(), owner.replicator.replicated());
+                }
                 assert_eq!(owner.replicator.fault(), None);
             }
         };
         timeout(PATIENCE, work).await.expect("commits are replicated");
     }
     let reported = owner.replicator.replicated();
-    println!("{reported} commits, {} looks", owner.replicator.looks());
+    println!("{reported} commits, {} looks, the longest pause {longest:?}", owner.replicator.looks());
     // What was reported is in the copy of each server, once and in order.
     let position = owner.replicator.reader().position;
     for url in servers.urls() {
         let mut settings = config("judge", &[url]);
         settings.tail_copies = 3;
         let log = read_log_up_to(&connect(&settings).await, position).await;
-        let numbers: Vec<u64> = log.iter().map(|commit| commit.number).take(reported as usize).collect();
+        let numbers: Vec<u64> =
+            log.iter().map(|commit| commit.number).take_while(|number| *number <= reported).collect();
         assert_eq!(numbers, (1..=reported).collect::<Vec<_>>());
         assert!(log.iter().all(|commit| commit.batch == batch(commit.number, 2_000)));
     }

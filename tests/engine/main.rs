@@ -1,6 +1,7 @@
 //! NATS JetStream as the engine of a cluster: three real servers, that are killed, stopped and let go on, and what it promises to the state machines.
 
-#![cfg(all(test, feature = "cluster"))]
+#![cfg(test)]
+#![cfg(feature = "cluster")]
 
 mod access;
 mod driver;

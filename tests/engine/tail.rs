@@ -123,9 +123,9 @@ async fn trimming_removes_commits_below_a_position_and_moves_nothing() {
     assert!(tail.bytes < bytes / 3, "{} of {bytes} bytes are left", tail.bytes);
     assert_eq!((tail.first, tail.last), (1, 201), "the epoch entry and the last entry are where they were");
     assert_eq!((tail.others.len(), tail.bytes_max), (2, Some(1 << 30)));
-    let positions = |reply: Reply| match reply {
-        Reply::Entries { entries, is_end: true } => entries.iter().map(|found| found.position).collect::<Vec<_>>(),
-        other => panic!("{other:?}"),
+    let positions = |reply: Reply| {
+        let Reply::Entries { entries, is_end: true } = reply else { panic!("{reply:?}") };
+        entries.iter().map(|found| found.position).collect::<Vec<_>>()
     };
     let all: Vec<u64> = [1].into_iter().chain(150..=201).collect();
     assert_eq!(positions(nats.perform(Request::Read { after: 0 }).await), all);
@@ -215,9 +215,31 @@ async fn a_tail_is_made_once_and_one_that_keeps_less_is_refused() {
     assert_eq!(first.cluster_id(), again.cluster_id());
     let other = connect(&oncemq::config::Cluster { name: "other".to_owned(), ..settings.clone() }).await;
     assert_ne!(first.cluster_id(), other.cluster_id());
-    let fewer = oncemq::config::Cluster { tail_copies: 1, ..settings.clone() };
-    let error = Nats::connect(&fewer, CreateStream::IfMissing).await.unwrap_err().to_string();
-    assert!(error.contains("3 copies") && error.contains("cluster.tail_copies is 1"), "{error}");
+    let one = oncemq::config::Cluster { name: "small".to_owned(), tail_copies: 1, ..settings.clone() };
+    let small = connect(&one).await;
+    let error = Nats::connect(&oncemq::config::Cluster { tail_copies: 3, ..one }, CreateStream::IfMissing).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("1 copies") && error.contains("cluster.tail_copies is 3"), "{error}");
+
+    // Somebody removes a stream, or changes it, while a node uses it.
+    let raw = async_nats::connect(servers.urls()).await.unwrap();
+    let ask = async |operation: &str, request: String| {
+        let answer = raw.request(format!("$JS.API.{operation}"), request.into()).await.unwrap();
+        String::from_utf8_lossy(&answer.payload).into_owned()
+    };
+    let info = ask("STREAM.INFO.ONCEMQ_small_0", String::new()).await;
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    let mut changed = info["config"].clone();
+    changed["max_age"] = serde_json::json!(3_600_000_000_000_u64);
+    changed["duplicate_window"] = serde_json::json!(100_000_000_u64);
+    let answer = ask("STREAM.UPDATE.ONCEMQ_small_0", changed.to_string()).await;
+    assert!(!answer.contains("\"error\""), "{answer}");
+    let error = small.tail().await.unwrap_err().to_string();
+    assert!(error.contains("age"), "{error}");
+    ask("STREAM.DELETE.ONCEMQ_oncemq_0", String::new()).await;
+    let second = connect(&settings).await;
+    assert_ne!(first.cluster_id(), second.cluster_id());
+    assert_eq!(first.tail().await, Err(EngineError::Replaced));
 
     let alone = Servers::start(&Setup { servers: 1, ..Setup::default() });
     let three = oncemq::config::Cluster { tail_copies: 3, ..config("one", &alone.urls()) };

@@ -86,9 +86,9 @@ mod tests {
         assert_eq!(of_creds.jwt.as_deref(), Some("eyJ0.a-b_c.d"));
         key.verify(b"nonce", &of_creds.signature.unwrap()).unwrap();
         let broken = text.replace(&seed, "SUSECRET");
-        let error = with("creds", &broken, |config, path| config.credentials_file = Some(path)).unwrap_err();
+        let error = with("creds", &broken, |config, path| config.credentials_file = Some(path)).err().unwrap();
         assert!(error.contains("creds") && !error.contains("SUSECRET"), "{error}");
-        let error = with("creds", "nothing", |config, path| config.credentials_file = Some(path)).unwrap_err();
+        let error = with("creds", "nothing", |config, path| config.credentials_file = Some(path)).err().unwrap();
         assert!(error.contains("no token"), "{error}");
     }
 }

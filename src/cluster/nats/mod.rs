@@ -43,6 +43,8 @@ pub struct Nats(Arc<Shared>);
 struct Shared {
     connection: Connection,
     names: Names,
+    /// What the tail must be.
+    terms: Terms,
     id: u128,
     /// The number of reads that ask the copy that leads.
     careful: AtomicU32,
@@ -64,15 +66,15 @@ impl Nats {
         let new_id = u128::from_le_bytes(random);
         let copies = config.tail_copies;
         let subjects = vec![names.commits.clone(), names.epochs.clone()];
-        let tail = Terms { name: &names.tail, subjects, copies, kind: Kind::Tail };
-        let settings = tail.ensure(&connection, create, new_id).await?;
+        let terms = Terms { name: names.tail.clone(), subjects, copies, kind: Kind::Tail };
+        let settings = terms.ensure(&connection, create, new_id).await?;
         let id = id_of(&settings).ok_or(EngineError::Malformed("a tail without its number"))?;
         let subjects = vec![format!("{}*", names.node_prefix)];
-        let nodes = Terms { name: &names.nodes, subjects, copies, kind: Kind::Latest };
+        let nodes = Terms { name: names.nodes.clone(), subjects, copies, kind: Kind::Latest };
         // It has nothing that can be lost.
         nodes.ensure(&connection, CreateStream::IfMissing, new_id).await?;
         let (careful, place) = (AtomicU32::new(0), AtomicU64::new(0));
-        Ok(Self(Arc::new(Shared { connection, names, id, careful, place, follow: Mutex::new(None) })))
+        Ok(Self(Arc::new(Shared { connection, names, terms, id, careful, place, follow: Mutex::new(None) })))
     }
 }
 
@@ -153,7 +155,7 @@ impl Shared {
                 *place = Some(follow);
                 Ok(entries)
             }
-            came => {
+            came @ (Came::Nothing | Came::Broken) => {
                 let entries = self.read(after).await?.entries;
                 if came == Came::Nothing && entries.is_empty() {
                     *place = Some(follow);
@@ -176,7 +178,12 @@ impl Shared {
     async fn tail(&self) -> Result<Tail, EngineError> {
         let info = api::ask(&self.connection, &format!("STREAM.INFO.{}", self.names.tail), Value::Null).await?;
         let state = |name: &str| info.get("state").and_then(|state| state.get(name)?.as_u64()).unwrap_or_default();
-        let settings = |name: &str| info.get("config").and_then(|settings| settings.get(name)?.as_i64());
+        let none = Value::Null;
+        let all = info.get("config").unwrap_or(&none);
+        self.terms.check(all)?;
+        if id_of(all) != Some(self.id) {
+            return Err(EngineError::Replaced);
+        }
         let group = info.get("cluster");
         let leader = group.and_then(|group| group.get("leader")?.as_str()).map(str::to_owned);
         let copies = group.and_then(|group| group.get("replicas")?.as_array()).map(Vec::as_slice).unwrap_or_default();
@@ -187,7 +194,7 @@ impl Shared {
         });
         Ok(Tail {
             bytes: state("bytes"),
-            bytes_max: settings("max_bytes").and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0),
+            bytes_max: all.get("max_bytes").and_then(Value::as_u64).filter(|bytes| *bytes > 0),
             first: state("first_seq"),
             last: state("last_seq"),
             leader,

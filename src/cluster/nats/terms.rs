@@ -8,8 +8,8 @@ use super::connection::Connection;
 
 /// A stream.
 #[derive(Debug)]
-pub(super) struct Terms<'a> {
-    pub(super) name: &'a str,
+pub(super) struct Terms {
+    pub(super) name: String,
     pub(super) subjects: Vec<String>,
     pub(super) copies: u8,
     pub(super) kind: Kind,
@@ -33,7 +33,7 @@ pub enum CreateStream {
     IfMissing,
 }
 
-impl Terms<'_> {
+impl Terms {
     /// Returns the settings of the stream, which is made if it has to be. `id` is for a new one.
     pub(super) async fn ensure(
         &self,
@@ -46,7 +46,7 @@ impl Terms<'_> {
             result => return result,
         }
         if create == CreateStream::Never {
-            return Err(EngineError::NoStream(self.name.to_owned()));
+            return Err(EngineError::NoStream(self.name.clone()));
         }
         match api::ask(connection, &format!("STREAM.CREATE.{}", self.name), self.settings(id)).await {
             // Another node was faster.
@@ -56,7 +56,7 @@ impl Terms<'_> {
                     "it can't be made with {} copies, which need as many servers with JetStream in one cluster (cluster.tail_copies): {text}",
                     self.copies
                 );
-                Err(EngineError::Terms { stream: self.name.to_owned(), fault })
+                Err(EngineError::Terms { stream: self.name.clone(), fault })
             }
             Err(error) => Err(error),
         }
@@ -65,9 +65,17 @@ impl Terms<'_> {
     async fn look(&self, connection: &Connection) -> Result<Value, EngineError> {
         let mut info = api::ask(connection, &format!("STREAM.INFO.{}", self.name), Value::Null).await?;
         let settings = info.get_mut("config").map(Value::take).ok_or(EngineError::Malformed("no settings"))?;
-        match self.fault(&settings) {
-            None => Ok(settings),
-            Some(fault) => Err(EngineError::Terms { stream: self.name.to_owned(), fault }),
+        self.check(&settings).map(|()| settings)
+    }
+
+    /// Whether a stream with these settings keeps what it acknowledges.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn check(&self, settings: &Value) -> Result<(), EngineError> {
+        match self.fault(settings) {
+            None => Ok(()),
+            Some(fault) => Err(EngineError::Terms { stream: self.name.clone(), fault }),
         }
     }
 
@@ -98,7 +106,7 @@ impl Terms<'_> {
         })
     }
 
-    /// Why a stream with these settings does not keep what it acknowledges.
+    /// What is wrong with these settings.
     fn fault(&self, settings: &Value) -> Option<String> {
         let text = |name: &str| settings.get(name).and_then(Value::as_str).unwrap_or_default();
         let number = |name: &str| settings.get(name).and_then(Value::as_i64).unwrap_or_default();
@@ -160,8 +168,8 @@ const MESSAGE_BYTES_MIN: i64 = 1 << 20;
 mod tests {
     use super::*;
 
-    fn terms(kind: Kind) -> Terms<'static> {
-        Terms { name: "S", subjects: vec!["a.c".to_owned(), "a.epoch".to_owned()], copies: 3, kind }
+    fn terms(kind: Kind) -> Terms {
+        Terms { name: "S".to_owned(), subjects: vec!["a.c".to_owned(), "a.epoch".to_owned()], copies: 3, kind }
     }
 
     #[test]
