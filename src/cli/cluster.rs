@@ -168,6 +168,11 @@ fn finish(api: &Api, (form, Wait { wait }): (Form, Wait), answer: &Value, senten
     Err(CliError::NotDone(format!("node {to} does not serve the clients after {wait} s: see oncemq cluster status")))
 }
 
+pub(super) const EXAMPLES: &str = "Examples:
+  oncemq cluster status                 all nodes: who serves the clients, and how far the others follow
+  oncemq cluster move --to b            give the clients to node b
+  oncemq cluster drain                  before work on this machine";
+
 /// A title, and the value; without one the line is left out.
 type HeadLine = (&'static str, fn(&Value) -> Option<String>);
 

@@ -103,7 +103,7 @@ pub(crate) enum CliCommand {
     /// Show a stream
     Stream(Stream),
     /// Show the nodes of a cluster, and say which one serves the clients
-    #[command(subcommand)]
+    #[command(subcommand, after_help = cluster::EXAMPLES)]
     Cluster(Cluster),
     /// List or lift bans
     Bans(Bans),

@@ -5,11 +5,12 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use super::Server;
+use super::announce::{self, Serves};
 use super::handover::early::EarlyAcceptor;
 use super::listener::{Acceptor, Early, ListeningSocket};
 use super::log::log_line;
 use super::shard::mailbox::{Listen, Mail, round_robin};
-use super::{Server, announce};
 
 impl Server {
     /// Writes the addresses of the listeners.
@@ -22,7 +23,8 @@ impl Server {
             listening.extend(addresses.map(|address| (listener.endpoint().settings().clone(), *address)));
         }
         // Standard output may be closed: the broker runs without it.
-        let _ = announce::announce(&listening, self.config.log.format, &mut io::stdout().lock());
+        let serves = if self.is_standby() { Serves::Nobody } else { Serves::Clients };
+        let _ = announce::announce(&listening, serves, self.config.log.format, &mut io::stdout().lock());
     }
 
     /// Starts to accept connections at all listeners. Several shards get them from tasks of the main thread: dropping what is returned ends

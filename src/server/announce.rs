@@ -8,10 +8,22 @@ use crate::server::log::{json_line, log_line};
 /// A listener and its bound address; a Unix socket has none.
 pub(super) type Listening = (Listener, Option<SocketAddr>);
 
+/// Whether the broker serves clients, or is a standby.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Serves {
+    Clients,
+    Nobody,
+}
+
 /// Writes the addresses of the listeners, and two commands that exchange a message through one of them. As JSON, one line for each listener.
-pub(super) fn announce(listeners: &[Listening], format: LogFormat, output: &mut impl io::Write) -> io::Result<()> {
+pub(super) fn announce(
+    listeners: &[Listening],
+    serves: Serves,
+    format: LogFormat,
+    output: &mut impl io::Write,
+) -> io::Result<()> {
     let text = match format {
-        LogFormat::Text => text(listeners),
+        LogFormat::Text => text(listeners, serves),
         LogFormat::Json => listeners.iter().map(|(listener, address)| json(listener, *address)).collect(),
     };
     output.write_all(text.as_bytes())?;
@@ -41,12 +53,14 @@ fn json(listener: &Listener, address: Option<SocketAddr>) -> String {
     line
 }
 
-fn text(listeners: &[Listening]) -> String {
+fn text(listeners: &[Listening], serves: Serves) -> String {
     let mut text = format!("OnceMQ {} listens at\n", env!("CARGO_PKG_VERSION"));
     for (listener, address) in listeners {
         text.push_str(&format!("  {}\n", url(listener, *address)));
     }
-    if let Some(options) = listeners.iter().find_map(|(listener, address)| client_options(listener, *address)) {
+    if serves == Serves::Nobody {
+        text.push_str("It is a standby: another node of the cluster serves the clients.\n");
+    } else if let Some(options) = listeners.iter().find_map(|(listener, address)| client_options(listener, *address)) {
         text.push_str("Try it:\n");
         text.push_str(&format!("  oncemq sub {options} -t 'hello' -v\n"));
         text.push_str(&format!("  oncemq pub {options} -t hello -m 'it works'\n"));
@@ -103,12 +117,16 @@ mod tests {
     use super::*;
 
     fn announced(listeners: &[Listener]) -> String {
+        announced_as(Serves::Clients, listeners)
+    }
+
+    fn announced_as(serves: Serves, listeners: &[Listener]) -> String {
         let listening = listeners.iter().map(|listener| {
             let ListenAddress::Ip(address) = listener.address else { return (listener.clone(), None) };
             (listener.clone(), Some(address))
         });
         let mut output = Vec::new();
-        announce(&listening.collect::<Vec<_>>(), LogFormat::Text, &mut output).unwrap();
+        announce(&listening.collect::<Vec<_>>(), serves, LogFormat::Text, &mut output).unwrap();
         String::from_utf8(output).unwrap()
     }
 
@@ -130,6 +148,12 @@ mod tests {
         assert!(text.contains("oncemq sub -h ::1 -p 1884 -t"), "{text}");
         let text = announced(&[listener("[fe80::1%3]:1883")]);
         assert!(text.contains("oncemq sub -h fe80::1%3 -t"), "{text}");
+    }
+
+    #[test]
+    fn a_standby_gets_no_commands_that_it_would_refuse() {
+        let text = announced_as(Serves::Nobody, &[listener("127.0.0.1:1883")]);
+        assert!(text.contains("mqtt://127.0.0.1:1883\nIt is a standby") && !text.contains("oncemq sub"), "{text}");
     }
 
     #[test]

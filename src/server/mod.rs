@@ -33,6 +33,7 @@ mod probe;
 mod probe_figures;
 pub(crate) mod process;
 mod queries;
+mod refer;
 mod reload;
 mod replace;
 mod report;

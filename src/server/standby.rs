@@ -6,12 +6,6 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use tokio::sync::watch;
 
-use super::Server;
-use super::settings::broker_settings;
-use super::shard::mailbox::{Mail, ShardSettings};
-use crate::broker::Settings;
-use crate::config::Config;
-
 /// Which server serves the clients, in place of this one. It can change while this one runs.
 ///
 /// A standby has the listeners and the limits that are configured, and opens no store. Each CONNECT is answered with 0x9C Use another server before
@@ -46,6 +40,13 @@ impl Standby {
 #[derive(Debug)]
 pub(super) struct Owner(watch::Receiver<Option<ByteString>>);
 
+impl Owner {
+    /// The Server Reference of the other server, if it is known.
+    pub(super) fn reference(&self) -> Option<ByteString> {
+        self.0.borrow().clone()
+    }
+}
+
 /// Waits until the other server changes; for ever if this is no standby. Cancel safe.
 pub(super) async fn owner_changed(standby: &mut Option<Owner>) {
     let is_changed = match standby {
@@ -55,28 +56,5 @@ pub(super) async fn owner_changed(standby: &mut Option<Owner>) {
     // Nobody changes it any more.
     if !is_changed {
         pending::<()>().await;
-    }
-}
-
-impl Server {
-    /// Whether this broker is a standby.
-    pub(super) const fn is_standby(&self) -> bool {
-        self.standby.is_some()
-    }
-
-    /// The settings of the shards: those of a configuration, and whether they refer all clients to another server.
-    pub(super) fn shard_settings(&self, config: &Config) -> Settings {
-        let settings = broker_settings(config);
-        let Some(Owner(owner)) = &self.standby else { return settings };
-        let server_reference = settings.server_reference.or_else(|| owner.borrow().clone());
-        Settings { is_standby: true, server_reference, ..settings }
-    }
-
-    /// Tells the shards which server serves the clients now.
-    pub(super) fn refer_clients(&self) {
-        let settings = Arc::new(self.shard_settings(&self.config));
-        let settings = ShardSettings { settings, write_timeout: self.config.limits.write_timeout };
-        let mail = || Mail::SettingsReloaded(Box::new(settings.clone()));
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(mail()));
     }
 }

@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ALL_VERSIONS;
-use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
 use crate::codec::client::ServerDecoder;
@@ -82,12 +82,20 @@ async fn refused_3_1_1(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Vec<u
     read
 }
 
-async fn refused_over_websocket(stream: impl AsyncRead + AsyncWrite + Unpin) -> Connack {
+/// Opens a WebSocket, and sends CONNECT.
+async fn over_websocket<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocketStream<S> {
     let mut request = "ws://localhost/mqtt".into_client_request().unwrap();
     request.headers_mut().insert("Sec-WebSocket-Protocol", "mqtt".parse().unwrap());
     let (mut stream, _) = client_async(request, stream).await.unwrap();
-    let connect = encoded(&ClientPacket::Connect(Box::new(Connect::new(VERSION, "c", true))));
+    let connect = encoded(&ClientPacket::Connect(Box::new(Connect::new(VERSION, "", true))));
     stream.send(Message::Binary(connect.freeze())).await.unwrap();
+    stream
+}
+
+/// The packets until the end of the connection.
+async fn packets_over_websocket<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: WebSocketStream<S>,
+) -> Vec<ServerPacket> {
     let mut read = Vec::new();
     loop {
         match stream.next().await {
@@ -96,8 +104,13 @@ async fn refused_over_websocket(stream: impl AsyncRead + AsyncWrite + Unpin) -> 
             other => panic!("{other:?}"),
         }
     }
-    match ServerDecoder::new(VERSION, u32::MAX, 0).decode(&mut Bytes::from(read)).unwrap() {
-        Some(ServerPacket::Connack(connack)) => *connack,
+    let (mut decoder, mut bytes) = (ServerDecoder::new(VERSION, u32::MAX, 0), Bytes::from(read));
+    std::iter::from_fn(|| decoder.decode(&mut bytes).unwrap()).collect()
+}
+
+async fn refused_over_websocket(stream: impl AsyncRead + AsyncWrite + Unpin) -> Connack {
+    match &packets_over_websocket(over_websocket(stream).await).await[..] {
+        [ServerPacket::Connack(connack)] => Connack::clone(connack),
         other => panic!("{other:?}"),
     }
 }
@@ -285,6 +298,51 @@ fn the_same_sockets_and_the_same_store_serve_in_one_role_after_the_other() {
     // A single shard accepts the connections itself.
     roles(1);
     roles(2);
+}
+
+#[test]
+fn mqtt5_4_11_a_fenced_broker_refers_the_clients_of_each_transport() {
+    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let mut config = with_all_transports(&authority, directory.path());
+    config.security.allow_anonymous = AllowAnonymous::Always;
+    let role = Role::start(config, PassedSockets::default(), None);
+    run(async {
+        let tcp = async |place: usize| TcpStream::connect(role.addresses[place].unwrap()).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(authority.client(None, ALL_VERSIONS)));
+        let stream = connector.connect("localhost".try_into().unwrap(), tcp(1).await).await.unwrap();
+        let mut secured = Client::new(stream);
+        secured.connect(Connect::new(VERSION, "tls", true)).await.unwrap();
+        let web = over_websocket(tcp(2).await).await;
+        let mut local = Client::new(UnixStream::connect(directory.path().join("mqtt.sock")).await.unwrap());
+        local.connect(Connect::new(VERSION, "unix", true)).await.unwrap();
+        let mut old = tcp(0).await;
+        old.write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c").await.unwrap();
+        old.read_exact(&mut [0; 4]).await.unwrap();
+
+        // The client over WebSocket reads its CONNACK later.
+        while role.status.shards().iter().map(|shard| shard.counters.sessions_connected).sum::<u64>() < 4 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        role.stopper.stop(fenced());
+        let expected = (ReasonCode::UseAnotherServer, Some(OTHER));
+        for packet in [secured.receive().await.unwrap(), local.receive().await.unwrap()] {
+            assert_eq!(disconnected(&packet), expected);
+        }
+        assert_eq!((secured.receive().await, local.receive().await), (None, None));
+        let packets = packets_over_websocket(web).await;
+        let [ServerPacket::Connack(_), packet] = &packets[..] else { panic!("{packets:?}") };
+        assert_eq!(disconnected(packet), expected);
+        // 3.1.1 has no DISCONNECT of the server. [MQTT-3.14.4-1]
+        assert_eq!(old.read(&mut [0; 9]).await.unwrap(), 0);
+    });
+    assert_eq!(role.ended().0, fenced());
+}
+
+fn disconnected(packet: &ServerPacket) -> (ReasonCode, Option<&str>) {
+    match packet {
+        ServerPacket::Disconnect(disconnect) => (disconnect.reason_code, disconnect.server_reference.as_deref()),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
