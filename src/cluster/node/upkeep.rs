@@ -40,6 +40,7 @@ impl Ownership<'_> {
             members.nodes().filter(|(name, _, _)| name != me).map(|(_, beat, _)| beat.position).collect()
         };
         let bytes = engine.tail().await.map_or(0, |tail| tail.bytes);
+        self.view.status(|status| status.tail_bytes = Some(bytes));
         // While the stream is small, a node that is away finds what it missed when it comes back.
         let positions = copies.iter().copied().filter(|position| *position > 0);
         let kept = match self.view.identity.copies {
