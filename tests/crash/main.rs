@@ -9,6 +9,7 @@
 
 mod broker;
 mod client;
+mod consumers;
 mod content;
 mod judge;
 mod ledger;
@@ -50,6 +51,16 @@ fn streams_batches_and_refused_messages_survive_kill_9() {
 #[test]
 fn streams_batches_and_refused_messages_survive_power_loss() {
     run("power-loss", Loss::Power, Scenario::Streams);
+}
+
+#[test]
+fn groups_positions_receipts_and_keys_survive_kill_9() {
+    run("crash", Loss::Process, Scenario::Consumers);
+}
+
+#[test]
+fn groups_positions_receipts_and_keys_survive_power_loss() {
+    run("power-loss", Loss::Power, Scenario::Consumers);
 }
 
 fn run(durability: &'static str, loss: Loss, scenario: Scenario) {
