@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::consumers::{Consumed, Consumer};
 use crate::content::Content;
 use crate::ledger::{Fault, Ledger, payload};
 use crate::probe::Probe;
@@ -21,6 +22,7 @@ use wire::{
 pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) content: Content,
+    pub(crate) consumed: Consumed,
     pub(crate) rng: Rng,
     /// Where a broker may answer: the first one is tried.
     pub(crate) addresses: VecDeque<SocketAddr>,
@@ -69,6 +71,8 @@ pub(crate) enum Role {
     Probe(Probe),
     /// It reads a stream.
     Reader(Reader),
+    /// It has one subscription, which is not an ordinary one.
+    Consumer(Consumer),
 }
 
 /// A connection, and packets that are sent with a delay.
@@ -80,6 +84,8 @@ pub(crate) struct Link {
     address: Option<SocketAddr>,
     /// CONNACK was received.
     pub(crate) is_connected: bool,
+    /// Whether receipts tell of its answers.
+    is_receiver: bool,
     answers: VecDeque<Answer>,
 }
 
@@ -111,8 +117,15 @@ impl Client {
     pub(crate) fn new(number: usize, name: &str, durable: bool, role: Role) -> Self {
         let version = if number.is_multiple_of(2) { Version::V5 } else { Version::V311 };
         let name = format!("{name}-{number}-{version:?}").to_lowercase();
-        let link =
-            Link { client: number, version, wire: None, address: None, is_connected: false, answers: VecDeque::new() };
+        let link = Link {
+            client: number,
+            version,
+            wire: None,
+            address: None,
+            is_connected: false,
+            is_receiver: matches!(role, Role::Subscriber(_)),
+            answers: VecDeque::new(),
+        };
         Self {
             number,
             name,
@@ -143,7 +156,7 @@ impl Client {
             Role::Publisher(publisher) => publisher.step(&mut self.link, shared),
             Role::Subscriber(subscriber) => subscriber.step(&mut self.link, shared),
             Role::Probe(probe) => probe.step(&mut self.link, shared)?,
-            Role::Willed { .. } | Role::Reader(_) => {}
+            Role::Willed { .. } | Role::Reader(_) | Role::Consumer(_) => {}
         }
         if self.wants_to_leave(shared) {
             self.leave(shared);
@@ -197,13 +210,13 @@ impl Client {
         self.leave_at = None;
         let away = match &self.role {
             Role::Subscriber(subscriber) => subscriber.away(),
-            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) | Role::Reader(_) => 20,
+            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) | Role::Reader(_) | Role::Consumer(_) => 20,
         };
         self.connect_at = Some(shared.within(away));
         match &mut self.role {
             Role::Publisher(publisher) if !self.durable => publisher.forget(),
             Role::Probe(probe) => probe.forget(),
-            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } | Role::Reader(_) => {}
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } | Role::Reader(_) | Role::Consumer(_) => {}
         }
     }
 
@@ -221,6 +234,7 @@ impl Client {
             Role::Subscriber(subscriber) => subscriber.behaviour,
             Role::Probe(probe) => return probe.is_done(),
             Role::Reader(reader) => return reader.wants_to_leave(shared),
+            Role::Consumer(consumer) => return consumer.wants_to_leave(shared),
             Role::Publisher(_) | Role::Willed { .. } => return false,
         };
         if shared.stage != Stage::Load {
@@ -254,7 +268,7 @@ impl Client {
         match self.role {
             Role::Willed { .. } => shared.stage == Stage::Settling,
             Role::Subscriber(_) => is_offline && load && self.is_subscribed(),
-            Role::Publisher(_) | Role::Probe(_) | Role::Reader(_) => false,
+            Role::Publisher(_) | Role::Probe(_) | Role::Reader(_) | Role::Consumer(_) => false,
         }
     }
 
@@ -285,7 +299,7 @@ impl Client {
                 *will = Some(number);
                 Some(Publish { qos: *qos, ..Publish::new(topic, payload(number, 0)) })
             }
-            Role::Publisher(_) | Role::Subscriber(_) | Role::Probe(_) | Role::Reader(_) => None,
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Probe(_) | Role::Reader(_) | Role::Consumer(_) => None,
         };
         let receive_maximum = if self.number.is_multiple_of(3) { 5 } else { 100 };
         let connect = self.connect_bytes(receive_maximum, will);
@@ -333,6 +347,9 @@ impl Client {
                 }
                 return Ok(());
             }
+            (Role::Consumer(consumer), SUBACK | PUBLISH) => {
+                return consumer.on_packet(packet, &mut self.link, shared);
+            }
             (Role::Probe(probe), SUBACK | PUBLISH) => return probe.on_packet(packet, &mut self.link, shared),
             _ => {}
         }
@@ -367,6 +384,7 @@ impl Client {
             Role::Subscriber(subscriber) => subscriber.resume(&mut self.link, shared),
             Role::Probe(probe) => probe.ask(&mut self.link, shared),
             Role::Reader(reader) => reader.resume(&mut self.link, shared),
+            Role::Consumer(consumer) => consumer.resume(&mut self.link, shared, present),
             Role::Willed { .. } => {}
         }
         Ok(())
@@ -380,6 +398,9 @@ impl Client {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
+        if let Role::Consumer(consumer) = &self.role {
+            return self.link.is_connected && consumer.is_subscribed();
+        }
         let is_transient = matches!(self.role, Role::Probe(_) | Role::Reader(_));
         is_transient || self.link.is_connected && self.is_subscribed()
     }
@@ -392,6 +413,7 @@ impl Client {
             Role::Willed { .. } => self.link.wire.is_none(),
             Role::Probe(probe) => probe.is_satisfied(),
             Role::Reader(_) => self.link.is_idle(),
+            Role::Consumer(consumer) => self.link.is_idle() && consumer.is_settled(),
         }
     }
 }
@@ -420,6 +442,10 @@ impl Link {
         message: Option<u64>,
         shared: &mut Shared,
     ) {
+        // From now on it may be sent, and a receipt may tell of it.
+        if let Some(message) = message.filter(|_| self.is_receiver && (refuses || matches!(kind, PUBACK | PUBCOMP))) {
+            shared.consumed.answered(message, refuses);
+        }
         let due = if shared.rng.percent(30) { shared.within(15) } else { shared.now };
         let due = self.answers.back().map_or(due, |last| last.due.max(due));
         self.answers.push_back(Answer { due, kind, packet_id, message, refuses });

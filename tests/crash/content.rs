@@ -20,6 +20,16 @@ impl Content {
         if *was == is { Ok(()) } else { Err(format!("{sequence} is {is:?}, and was {was:?}")) }
     }
 
+    /// The message with a sequence.
+    pub(crate) fn number_at(&self, sequence: u64) -> Option<u64> {
+        self.messages.get(&sequence).map(|(number, _)| *number)
+    }
+
+    /// The messages since the last settled state, with their sequences.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.messages.range(self.begin..).map(|(sequence, (number, _))| (*sequence, *number))
+    }
+
     /// The sequence behind the last message.
     pub(crate) fn end(&self) -> u64 {
         self.messages.last_key_value().map_or(1, |(last, _)| last + 1)

@@ -1,10 +1,12 @@
 //! Checks of the settled state.
 
 use crate::client::{Client, Role};
-use crate::ledger::{Fault, Message};
+use crate::consumers::{Consumer, Kind};
+use crate::ledger::{BROKER, Fault, Message};
 use crate::reader::Reader;
 use crate::subscriber::Subscriber;
 use crate::world::World;
+use wire::Version;
 
 impl World {
     /// The first expected message that hasn't arrived.
@@ -36,13 +38,76 @@ impl World {
                 return Some(Fault { client: client.number, message: None, text });
             }
         }
-        content.missing(ledger)
+        content.missing(ledger).or_else(|| self.missing_of_consumers())
+    }
+
+    fn consumers(&self) -> impl Iterator<Item = (&Client, &Consumer)> {
+        self.clients.iter().filter_map(|client| match &client.role {
+            Role::Consumer(consumer) => Some((client, consumer)),
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } | Role::Probe(_) | Role::Reader(_) => None,
+        })
+    }
+
+    /// What did not come to a group, a consumer with a durable position, a reader of keys, or who gets the receipts.
+    fn missing_of_consumers(&self) -> Option<Fault> {
+        self.consumers().next()?;
+        let (ledger, consumed) = (&self.shared.ledger, &self.shared.consumed);
+        let fault = |client: usize, message, text: String| Some(Fault { client, message: Some(message), text });
+        let queued = |number| ledger.message(number).filter(|message| message.qos > 0);
+        for (sequence, number) in self.shared.content.recent() {
+            let Some(message) = queued(number) else { continue };
+            if !consumed.by_group.contains(&number) {
+                return fault(BROKER, number, format!("{sequence} came to no member: {message:?}"));
+            }
+            for (client, consumer) in self.consumers() {
+                let Kind::Kept(kept) = &consumer.kind else { continue };
+                let has_come = match client.link.version {
+                    Version::V5 => kept.received.contains_key(&sequence),
+                    Version::V311 => kept.numbers.contains(&number),
+                };
+                if !has_come {
+                    return fault(client.number, number, format!("{sequence} did not come: {message:?}"));
+                }
+            }
+        }
+        for (client, consumer) in self.consumers() {
+            let Kind::Keyed(keyed) = &consumer.kind else { continue };
+            if let Some((sequence, number)) = keyed.missing(consumed) {
+                return fault(client.number, number, format!("{sequence}, the newest of its key, did not come"));
+            }
+        }
+        for (number, message) in ledger.messages().filter(|(_, message)| message.owed_since.is_some()) {
+            if consumed.asked.contains(&number) && !consumed.told.contains_key(&number) {
+                return fault(BROKER, number, format!("was acknowledged, and has no receipt: {message:?}"));
+            }
+            let mut states = consumed.states.values().rev();
+            let newest = states.find(|(_, topic)| *topic == message.topic).map_or(0, |(newest, _)| *newest);
+            if message.topic.starts_with("s/") && newest < number {
+                return fault(BROKER, number, format!("is lost, the newest of its key is {newest}: {message:?}"));
+            }
+        }
+        None
+    }
+
+    /// Each receipt tells of the receivers that the message had.
+    fn judge_receipts(&self) -> Result<(), Fault> {
+        for (number, told) in
+            self.shared.consumed.told.iter().flat_map(|(number, all)| all.values().map(move |told| (*number, told)))
+        {
+            let Some(message) = self.shared.ledger.message(number) else { continue };
+            let receivers = self.subscribers().filter(|(_, subscriber)| subscriber.is_receiver_of(message)).count();
+            if told.receivers != receivers as u64 {
+                let text = format!("it has {receivers} receivers, and its receipt tells {told:?}");
+                return Err(Fault { client: BROKER, message: Some(number), text });
+            }
+        }
+        Ok(())
     }
 
     fn readers(&self) -> impl Iterator<Item = (&Client, &Reader)> {
         self.clients.iter().filter_map(|client| match &client.role {
             Role::Reader(reader) => Some((client, reader)),
-            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } | Role::Probe(_) => None,
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } | Role::Probe(_) | Role::Consumer(_) => None,
         })
     }
 
@@ -58,6 +123,7 @@ impl World {
             }
         }
         self.shared.content.judge(&self.shared.ledger)?;
+        self.judge_receipts()?;
         self.missing().map_or(Ok(()), Err)
     }
 
@@ -75,7 +141,7 @@ impl World {
     fn subscribers(&self) -> impl Iterator<Item = (&Client, &Subscriber)> {
         self.clients.iter().filter_map(|client| match &client.role {
             Role::Subscriber(subscriber) => Some((client, subscriber)),
-            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) | Role::Reader(_) => None,
+            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) | Role::Reader(_) | Role::Consumer(_) => None,
         })
     }
 }

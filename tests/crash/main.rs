@@ -9,6 +9,7 @@
 
 mod broker;
 mod client;
+mod consumers;
 mod content;
 mod judge;
 mod ledger;
@@ -62,6 +63,16 @@ fn replicated_messages_survive_the_loss_of_a_broker_a_server_or_both() {
     }
     let kills = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(FAILOVERS);
     run_world(kills, Scenario::Cluster, || Box::new(Nodes::new(None)));
+}
+
+#[test]
+fn groups_positions_receipts_and_keys_survive_kill_9() {
+    run("crash", Loss::Process, Scenario::Consumers);
+}
+
+#[test]
+fn groups_positions_receipts_and_keys_survive_power_loss() {
+    run("power-loss", Loss::Power, Scenario::Consumers);
 }
 
 fn run(durability: &'static str, loss: Loss, scenario: Scenario) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Link, Shared, Stage};
 use crate::ledger::{Fault, payload};
-use wire::{PUBACK, PUBREC, PUBREL, Packet, Publish, acknowledge};
+use wire::{PUBACK, PUBLISH, PUBREC, PUBREL, Packet, Publish, Version, acknowledge, packet, string};
 
 /// The sender's part of a Session.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Publisher {
     publish_at: Option<Instant>,
     /// Whether some of its messages are batches.
     batches: bool,
+    /// Whether some of its messages ask for a receipt, if its version has properties.
+    receipts: bool,
 }
 
 /// The topics it publishes to.
@@ -24,6 +26,8 @@ pub(crate) enum Topics {
     Events(Vec<String>),
     /// A retained value, always at one QoS: a QoS 1 retransmission could restore a value that a QoS 2 message replaced.
     Value(String, u8),
+    /// Any of these, whose last message a stream keeps: large ones, at one QoS for the same reason.
+    States(Vec<String>, u8),
 }
 
 /// A message in flight.
@@ -44,12 +48,17 @@ enum Awaiting {
 
 impl Publisher {
     pub(crate) fn new(topics: Topics) -> Self {
-        Self { topics, outgoing: Vec::new(), publish_at: None, batches: false }
+        Self { topics, outgoing: Vec::new(), publish_at: None, batches: false, receipts: false }
     }
 
     /// Publishes batches, too.
     pub(crate) fn with_batches(topics: Topics) -> Self {
         Self { batches: true, ..Self::new(topics) }
+    }
+
+    /// Asks for receipts, too.
+    pub(crate) fn with_receipts(topics: Topics) -> Self {
+        Self { receipts: true, ..Self::with_batches(topics) }
     }
 
     /// Publishes when it is due.
@@ -71,17 +80,25 @@ impl Publisher {
         let (topic, qos, retain, clears) = match &self.topics {
             Topics::Events(topics) => (topics[rng.index(topics.len())].clone(), rng.pick(&QOS), false, false),
             Topics::Value(topic, qos) => (topic.clone(), *qos, true, rng.percent(10)),
+            Topics::States(topics, qos) => (topics[rng.index(topics.len())].clone(), *qos, false, false),
         };
         if self.batches && qos > 0 && rng.percent(30) {
             return self.publish_batch(qos, link, shared);
         }
-        let ballast = if rng.percent(2) { 20_000 } else { rng.index(200) };
+        let ballast = match self.topics {
+            Topics::States(..) => rng.index(4_000),
+            Topics::Events(_) | Topics::Value(..) if rng.percent(2) => 20_000,
+            Topics::Events(_) | Topics::Value(..) => rng.index(200),
+        };
         let packet_id = if qos == 0 { 0 } else { self.free_id(shared) };
         let message = shared.ledger.send(link.client, &topic, qos, clears);
         let payload = if clears { Vec::new() } else { payload(message, ballast) };
         let publish = Publish { topic, payload, qos, retain, dup: false, packet_id };
         shared.ledger.note(link.client, "sends PUBLISH", packet_id, Some(message));
-        link.send(&publish.bytes(link.version));
+        if self.receipts && qos > 0 && link.version == Version::V5 && shared.rng.percent(50) {
+            shared.consumed.asked.insert(message);
+        }
+        link.send(&encoded(&publish, message, link, shared));
         let awaiting = if qos == 1 { Awaiting::Puback } else { Awaiting::Pubrec };
         if qos > 0 {
             self.outgoing.push(Outgoing { message, publish: Publish { dup: true, ..publish }, awaiting });
@@ -127,7 +144,7 @@ impl Publisher {
                 link.send(&acknowledge(PUBREL, id));
             } else {
                 shared.ledger.note(link.client, "repeats PUBLISH", id, message);
-                link.send(&publish.bytes(link.version));
+                link.send(&encoded(publish, message.unwrap_or_default(), link, shared));
             }
         }
     }
@@ -177,6 +194,21 @@ impl Publisher {
     }
 }
 
+/// The PUBLISH of a message, with the property by which it asks for a receipt.
+fn encoded(publish: &Publish, number: u64, link: &Link, shared: &Shared) -> Vec<u8> {
+    if !shared.consumed.asked.contains(&number) {
+        return publish.bytes(link.version);
+    }
+    let property = [&[USER_PROPERTY][..], &string("receipt-to"), &string(format!("x/{number}"))].concat();
+    let mut body = string(&publish.topic);
+    body.extend(publish.packet_id.to_be_bytes());
+    body.push(u8::try_from(property.len()).unwrap());
+    body.extend(property);
+    body.extend(&publish.payload);
+    packet(PUBLISH | u8::from(publish.dup) << 3 | publish.qos << 1, &body)
+}
+
+const USER_PROPERTY: u8 = 0x26;
 /// The frequency of each QoS.
 const QOS: [u8; 10] = [0, 1, 1, 1, 1, 2, 2, 2, 2, 2];
 /// Messages in flight of one publisher.

@@ -100,7 +100,7 @@ impl Reader {
 }
 
 /// The value of the first User Property with this name.
-fn user_property(packet: &Packet, name: &str) -> Option<String> {
+pub(crate) fn user_property(packet: &Packet, name: &str) -> Option<String> {
     let length = u16::try_from(name.len()).unwrap().to_be_bytes();
     let wanted = [&[0x26], &length[..], name.as_bytes()].concat();
     let place = packet.body.windows(wanted.len()).position(|bytes| bytes == wanted)? + wanted.len();

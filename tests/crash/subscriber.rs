@@ -175,6 +175,12 @@ impl Subscriber {
         is_acknowledged && self.since.is_some_and(|since| since < message.sent_at) && self.matches(&message.topic)
     }
 
+    /// Whether a message has a copy in its queue.
+    pub(crate) fn is_receiver_of(&self, message: &Message) -> bool {
+        let is_queued = message.qos.min(self.qos) > 0 && self.matches(&message.topic);
+        is_queued && self.since.is_some_and(|since| since < message.sent_at)
+    }
+
     fn matches(&self, topic: &str) -> bool {
         let mut levels = topic.split('/');
         for level in self.filter.split('/') {

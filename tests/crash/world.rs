@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::Service;
 use crate::client::{Client, Role, Shared, Stage};
+use crate::consumers::{Consumed, Consumer, Kept, Keyed, Kind, Member, STATES};
 use crate::content::Content;
 use crate::ledger::{BROKER, Fault, Ledger};
 use crate::now;
@@ -39,6 +40,8 @@ pub(crate) enum Scenario {
     Streams,
     /// The same as queues, at a broker that runs on several nodes: a fail-over takes longer than a restart.
     Cluster,
+    /// A group of subscribers of a stream, durable positions, receipts, and a stream with keys.
+    Consumers,
 }
 
 impl Scenario {
@@ -50,6 +53,10 @@ impl Scenario {
                 "[[streams]]\nname = \"{STREAM}\"\ntopic = \"t/#\"\n[[redelivery]]\ntopic = \"t/#\"\nattempts = 2\n\
                  backoff_first = \"200ms\"\nbackoff_most = \"200ms\"\n"
             ),
+            Self::Consumers => format!(
+                "[server]\nsegment_size = \"64KiB\"\n[[streams]]\nname = \"{STREAM}\"\ntopic = \"t/#\"\n\
+                 group_dispatch = \"hash-topic\"\n[[streams]]\nname = \"{STATES}\"\ntopic = \"s/#\"\nkey = \"topic\"\n"
+            ),
         }
     }
 }
@@ -57,16 +64,16 @@ impl Scenario {
 impl World {
     pub(crate) fn new(seed: u64, broker: Box<dyn Service>, scenario: Scenario) -> Self {
         let (ledger, rng, started_at) = (Ledger::default(), Rng(seed), now());
-        let content = Content::default();
-        let addresses = broker.addresses().into();
-        let shared = Shared { ledger, content, rng, addresses, now: started_at, stage: Stage::Connecting };
+        let (content, consumed, addresses) = (Content::default(), Consumed::default(), broker.addresses().into());
+        let shared = Shared { ledger, content, consumed, rng, addresses, now: started_at, stage: Stage::Connecting };
         let values: Vec<String> = match scenario {
             Scenario::Queues | Scenario::Cluster => (0..VALUES).map(|number| format!("r/{number}")).collect(),
-            Scenario::Streams => Vec::new(),
+            Scenario::Streams | Scenario::Consumers => Vec::new(),
         };
         let clients = match scenario {
             Scenario::Queues | Scenario::Cluster => clients(&values),
-            Scenario::Streams => consumers(),
+            Scenario::Streams => readers(),
+            Scenario::Consumers => consumers(),
         };
         let (kills, arrived, letters) = (0, 0, 0);
         Self { clients, shared, broker, started_at, kills, values, arrived, scenario, operate_at: started_at, letters }
@@ -89,7 +96,21 @@ impl World {
         }
         let millis = self.shared.now.duration_since(self.started_at).as_millis();
         let summary = format!("{} kills, {} messages, {} ms", self.kills, self.arrived, millis);
-        Ok(format!("{summary}, {} dead letters redriven", self.letters))
+        Ok(format!("{summary}, {} dead letters redriven, {} states compacted", self.letters, self.compacted()))
+    }
+
+    /// How many messages of the stream with keys were removed.
+    fn compacted(&self) -> usize {
+        let keyed = self.clients.iter().filter_map(|client| match &client.role {
+            Role::Consumer(Consumer { kind: Kind::Keyed(keyed), .. }) => Some(keyed.removed(&self.shared.consumed)),
+            Role::Consumer(_)
+            | Role::Publisher(_)
+            | Role::Subscriber(_)
+            | Role::Willed { .. }
+            | Role::Probe(_)
+            | Role::Reader(_) => None,
+        });
+        keyed.max().unwrap_or_default()
     }
 
     /// Publishes messages for a while, or only until the broker has started.
@@ -133,6 +154,7 @@ impl World {
         self.arrived += self.shared.ledger.messages().count() as u64;
         self.shared.ledger.forget(&self.values);
         self.shared.content.settle();
+        self.shared.consumed.forget();
         Ok(())
     }
 
@@ -252,7 +274,7 @@ fn clients(values: &[String]) -> Vec<Client> {
 }
 
 /// The clients of a stream, and those that refuse messages, which 5.0 has: their numbers are even.
-fn consumers() -> Vec<Client> {
+fn readers() -> Vec<Client> {
     let mut clients = Vec::new();
     let mut add = |name: &str, durable: bool, role: Role| {
         clients.push(Client::new(clients.len(), name, durable, role));
@@ -274,6 +296,39 @@ fn consumers() -> Vec<Client> {
         add("reader", false, Role::Reader(Reader::new(filter, qos, leaves)));
         add("publisher", true, Role::Publisher(Publisher::new(Topics::Events(vec!["t/1/0".to_owned()]))));
     }
+    clients
+}
+
+/// Those whose place in a stream the broker keeps, and those that ask for receipts and get them. The clients with an even number use 5.0.
+fn consumers() -> Vec<Client> {
+    let mut clients = Vec::new();
+    let mut add = |name: &str, durable: bool, role: Role| {
+        clients.push(Client::new(clients.len(), name, durable, role));
+    };
+    let consumer = |kind, qos, leaves| Role::Consumer(Consumer::new(kind, qos, leaves));
+    for number in 0..6 {
+        let topics = (0..3).map(|topic| format!("t/{}/{topic}", number / 2)).collect();
+        add("publisher", true, Role::Publisher(Publisher::with_receipts(Topics::Events(topics))));
+    }
+    let states =
+        |first: u32, qos| Topics::States((first..first + 3).map(|number| format!("s/{number}")).collect(), qos);
+    add("keyed", false, consumer(Kind::Keyed(Keyed::default()), 1, false));
+    add("state", true, Role::Publisher(Publisher::new(states(0, 1))));
+    add("keyed", false, consumer(Kind::Keyed(Keyed::default()), 0, true));
+    add("state", true, Role::Publisher(Publisher::new(states(3, 2))));
+    for (durable, leaves) in [(true, false), (true, true), (false, true), (false, false)] {
+        add("member", durable, consumer(Kind::Member(Member::default()), 1, leaves));
+    }
+    for leaves in [false, false, true, true] {
+        add("kept", true, consumer(Kind::Kept(Kept::default()), 1, leaves));
+    }
+    let subscriber = |filter, qos, behaviour| Role::Subscriber(Subscriber::new(filter, qos, behaviour));
+    add("reader", false, Role::Reader(Reader::new(None, 1, false)));
+    add("subscriber", true, subscriber("t/#", 2, Behaviour::Steady));
+    add("reader", false, Role::Reader(Reader::new(None, 1, true)));
+    add("subscriber", true, subscriber("t/1/#", 1, Behaviour::Flapping));
+    add("receipts", true, consumer(Kind::Receipts, 1, true));
+    add("subscriber", true, subscriber("t/+/0", 2, Behaviour::Offline));
     clients
 }
 

@@ -6,8 +6,10 @@ use oncemq::broker::{Counters, DropReason, Settings};
 use oncemq::codec::Qos;
 
 use crate::client::RequestedSubscription;
+use crate::groups::Groups;
 use crate::ledger::{Ledger, Message, Received};
 use crate::presence::{Attempt, Presence};
+use crate::receipts::ReceiptLedger;
 use crate::refusing::Refused;
 use crate::store::Store;
 use crate::streams::StreamLedger;
@@ -26,6 +28,8 @@ pub(crate) struct Checker {
     pub(crate) store: Store,
     pub(crate) streams: StreamLedger,
     pub(crate) refused: Refused,
+    pub(crate) groups: Groups,
+    pub(crate) receipts: ReceiptLedger,
     /// The number of times that each connection's Will was published.
     pub(crate) wills_seen: BTreeMap<usize, u32>,
     pub(crate) inflight_messages_max: usize,
@@ -44,6 +48,8 @@ impl Checker {
             store: Store::default(),
             streams: StreamLedger::default(),
             refused: Refused::default(),
+            groups: Groups::default(),
+            receipts: ReceiptLedger::default(),
             wills_seen: BTreeMap::new(),
             inflight_messages_max: usize::from(settings.inflight_messages_max.get()),
             committed_at: 0,
@@ -61,6 +67,8 @@ impl Checker {
         self.presence.crashed(now, self.committed_at, restart_at);
         self.sessions.iter_mut().for_each(SessionTap::on_crash);
         self.ledger.on_crash();
+        self.groups.forget();
+        self.receipts.on_crash();
     }
 
     pub(crate) fn on_connect(&mut self, connection: usize, attempt: Attempt) {
@@ -85,6 +93,10 @@ impl World {
             self.check_batches().map_err(|text| (None, text))?;
             self.check_streams().map_err(|text| (None, text))?;
             self.check_readers()?;
+            self.check_consumers()?;
+            self.check_groups().map_err(|text| (None, text))?;
+            self.check_kept()?;
+            self.check_receipts().map_err(|text| (None, text))?;
             self.check_fates()?;
             self.check_refused().map_err(|text| (None, text))?;
             self.check_shares().map_err(|text| (None, text))?;

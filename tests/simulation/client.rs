@@ -6,6 +6,7 @@ use bytes::Bytes;
 use oncemq::codec::Qos;
 use oncemq::topic::{Filter, TopicName};
 
+use crate::consumers::Consumer;
 use crate::mix::Mix;
 use crate::profile::{Lifetime, Profile};
 use crate::reader::Reader;
@@ -45,6 +46,8 @@ pub(crate) struct Client {
     pub(crate) uncertain: bool,
     /// Its subscription to a stream.
     pub(crate) reader: Option<Reader>,
+    /// Its subscription with a place that the broker keeps.
+    pub(crate) consumer: Option<Consumer>,
 }
 
 /// A message that the client publishes, in flight.
@@ -96,6 +99,7 @@ impl Client {
             unanswered: false,
             uncertain: false,
             reader: None,
+            consumer: None,
             profile,
         };
         for filter in client.profile.filters.clone() {
@@ -134,6 +138,9 @@ impl Client {
         self.aliases.clear();
         if let Some(reader) = &mut self.reader {
             reader.disconnected();
+        }
+        if let Some(consumer) = &mut self.consumer {
+            consumer.disconnected();
         }
     }
 

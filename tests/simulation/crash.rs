@@ -84,6 +84,7 @@ impl World {
         let recovered = self.log.recover(disk, self.mix.loss, &mut self.crash_rng)?;
         self.trace.note(self.now, None, || format!("restarts with {recovered:?}"));
         self.resume_streams(&recovered);
+        self.check_recovered_groups(&recovered)?;
         self.checker.store.recover(&recovered);
         Ok(recovered)
     }
@@ -91,7 +92,10 @@ impl World {
     /// Starts the broker as the server does: it restores recovered state before the first connection.
     fn start(&mut self, recovered: Recovered) {
         let shared = new_shared(self.shards.len());
-        let Recovered { sessions, retained, retained_gone, orphans, dead_letters, receipts, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, orphans, dead_letters, receipts, groups, .. } = recovered;
+        self.shared = Arc::clone(&shared);
+        self.set_streams();
+        shared.restore_groups(groups);
         let too_many = shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
         assert!(too_many.is_empty());
         shared.restore_dead_letters(dead_letters);
@@ -102,8 +106,6 @@ impl World {
             *side = ShardSide { slots, ..ShardSide::new(shard, side.channels.len()) };
         }
         self.store_anchor();
-        self.shared = shared;
-        self.set_streams();
         let (shards, time) = (self.shards.len(), self.time());
         let mut actions = Vec::new();
         for (number, session) in sessions.into_iter().enumerate() {

@@ -37,6 +37,7 @@ impl World {
         if client.keep_alive > 0 && self.now - client.last_sent > client.keep_alive / 3 {
             self.send_up(connection, &ClientPacket::Pingreq);
         }
+        self.decide_consumer(number);
         let profile = &self.clients[number].profile;
         let (publishes, churn, floods) = (profile.publishes, profile.churn, profile.floods);
         if self.phase == Phase::Settling {
@@ -93,7 +94,9 @@ impl World {
         let size = if self.rng.percent(10) { 200 } else { 8 };
         let message = Message::new(number, self.checker.ledger.messages.len(), topic, qos);
         self.clients[number].waiting.push_back(self.checker.ledger.messages.len());
-        self.checker.ledger.messages.push(Message { retain, clears, expiry, size, ..message });
+        let (key, asks_receipt) = if clears { (None, false) } else { self.any_properties(v5) };
+        let message = Message { retain, clears, expiry, size, key, asks_receipt, ..message };
+        self.checker.ledger.messages.push(message);
         let is_mounted = self.clients[number].profile.mount.is_some();
         if qos > Qos::AtMostOnce && !clears && !is_mounted && self.rng.percent(15) {
             self.add_companion(number, qos);
@@ -110,10 +113,18 @@ impl World {
         };
         let topic = TopicName::try_from(format!("{kind}/{}", self.rng.below(4)).as_str()).unwrap();
         let retain = kind == 'r' && self.rng.percent(60);
+        let (key, asks_receipt) = self.any_properties(self.clients[number].profile.is_v5());
         let messages = &mut self.checker.ledger.messages;
         let companion = messages.len();
         messages[companion - 1].companion = Some(companion);
-        messages.push(Message { retain, size: 8, ..Message::new(number, companion, topic, qos) });
+        let message = Message::new(number, companion, topic, qos);
+        messages.push(Message { retain, size: 8, key, asks_receipt, ..message });
+    }
+
+    /// The key of a message, and whether it asks for a receipt.
+    fn any_properties(&mut self, has_properties: bool) -> (Option<u64>, bool) {
+        let key = (self.mix.groups && has_properties && self.rng.percent(80)).then(|| self.rng.below(3));
+        (key, self.mix.receipts && has_properties && self.rng.percent(50))
     }
 
     /// Ends the connection in one of several ways.

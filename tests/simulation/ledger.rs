@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use oncemq::broker::Ticket;
-use oncemq::codec::{OutgoingPublish, Qos};
+use oncemq::codec::{MessageProperties, MessageProperty, OutgoingPublish, Qos};
 use oncemq::topic::TopicName;
 
 use crate::client::RequestedSubscription;
@@ -42,6 +42,10 @@ pub(crate) struct Message {
     pub(crate) records: Vec<(usize, Ticket)>,
     /// The message that is published with it, in a batch of two.
     pub(crate) companion: Option<usize>,
+    /// The value of the User Property `key`, by which groups keep its order.
+    pub(crate) key: Option<u64>,
+    /// It asks for a receipt.
+    pub(crate) asks_receipt: bool,
 }
 
 impl Message {
@@ -65,12 +69,25 @@ impl Message {
             uncertain: false,
             records: Vec::new(),
             companion: None,
+            key: None,
+            asks_receipt: false,
         }
     }
 
     /// The number of times that it may be delivered to a receiver: a publisher at QoS 1 may repeat it.
     pub(crate) fn copies(&self) -> u32 {
         if self.qos == Qos::AtLeastOnce || self.uncertain { self.read } else { 1 }
+    }
+
+    /// The User Properties with which it is published.
+    fn user_properties(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let key = self.key.map(|key| (KEY, key.to_string()));
+        key.into_iter().chain(self.asks_receipt.then(|| ("receipt-to", format!("x/{}", self.number))))
+    }
+
+    pub(crate) fn properties(&self) -> MessageProperties {
+        let user = self.user_properties().map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
+        MessageProperties::from_properties(user)
     }
 
     pub(crate) fn payload(&self) -> Bytes {
@@ -140,8 +157,10 @@ impl Ledger {
             let payload = std::str::from_utf8(&payload).unwrap();
             let (qos, retain) = (message.qos.level(), message.retain);
             let expiry = message.expiry.map_or("null".to_owned(), |seconds| seconds.to_string());
+            let user = message.user_properties().map(|(name, value)| format!(r#"["{name}","{value}"]"#));
+            let user = user.collect::<Vec<_>>().join(",");
             format!(
-                r#"{{"payload":"{payload}","topic":"{topic}","qos":{qos},"retain":{retain},"message_expiry_interval":{expiry}}}"#
+                r#"{{"payload":"{payload}","topic":"{topic}","qos":{qos},"retain":{retain},"message_expiry_interval":{expiry},"user_properties":[{user}]}}"#
             )
         });
         (TopicName::try_from("$batch").unwrap(), format!("[{}]", json.join(",")).into())
@@ -342,6 +361,9 @@ pub(crate) fn number_in(bytes: &[u8]) -> Option<usize> {
     });
     numbers.next()
 }
+
+/// The User Property by which groups keep the order of messages.
+pub(crate) const KEY: &str = "key";
 
 /// The start of the payload of a batch, before that of its first message.
 const BATCH_START: &str = r#"[{"payload":""#;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use oncemq::broker::{
     CopyPlace, Durability, Fetch, Fetched, MessageCache, Record, RecordBytes, RecordKey, Recovered, Recovery,
-    StoredAnchor, StoredRecord, StreamDefinition, StreamNumber, Ticket,
+    StoredAnchor, StoredRecord, StreamDefinition, StreamKey, StreamNumber, Ticket,
 };
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{
@@ -38,6 +38,8 @@ pub(crate) struct Log {
     lost: Option<String>,
     /// The time, which messages of streams have.
     pub(crate) now: u64,
+    /// The streams keep the last message of each topic.
+    is_keyed: bool,
 }
 
 impl Log {
@@ -47,12 +49,16 @@ impl Log {
         // The reserve has the size of a segment, and must suffice for what is written while the disk is full.
         let segment_bytes = if mix.disk_fills { 1_000_000 } else { small };
         let options = Options { level: mix.level, segment_bytes, ..Options::default() };
-        let (log, ..) = Self::open(SimDisk::new(rng.next()), options, &[]).unwrap();
+        let (log, ..) = Self::open(SimDisk::new(rng.next()), options, (&[], mix.keyed)).unwrap();
         log
     }
 
     /// Opens the store, and these streams, as each start does.
-    fn open(disk: SimDisk, options: Options, streams: &[StreamNumber]) -> Result<(Self, Recovered, Report), OpenError> {
+    fn open(
+        disk: SimDisk,
+        options: Options,
+        (streams, is_keyed): (&[StreamNumber], bool),
+    ) -> Result<(Self, Recovered, Report), OpenError> {
         let stable = Arc::new(Mutex::new(Vec::new()));
         let advanced = Arc::<Mutex<Vec<_>>>::default();
         let (reported, on_advance, below) = (Arc::clone(&stable), Arc::clone(&advanced), disk.clone());
@@ -83,6 +89,7 @@ impl Log {
             advanced,
             lost,
             now: 0,
+            is_keyed,
         };
         for number in streams {
             log.open_stream(*number)?;
@@ -95,6 +102,9 @@ impl Log {
         let recovered = self.store.open_stream(number.0, Retention::default())?;
         if recovered.lost > 0 || !recovered.opened.damages.is_empty() {
             self.lost = Some(format!("stream {}: {recovered:?}", number.0));
+        }
+        if self.is_keyed {
+            self.store.set_stream_key(number.0, Some(Arc::new(|body| StreamKey::Topic.of(body))));
         }
         self.streams.push(number);
         self.keeper = self.keeper.take().or_else(|| self.store.take_keeper());
@@ -227,7 +237,7 @@ impl Log {
         let appended = std::mem::take(&mut self.appended);
         if !appended.is_empty() && rng.percent(40) {
             let disk = self.disk.restart(rng.next(), loss);
-            let (log, ..) = Self::open(disk, self.options.clone(), &self.streams).unwrap();
+            let (log, ..) = Self::open(disk, self.options.clone(), (&self.streams, self.is_keyed)).unwrap();
             let log = Self { now: self.now, ..log };
             for (records, level) in &appended[..rng.index(appended.len()) + 1] {
                 log.put((0, Ticket(0)), records, *level);
@@ -241,6 +251,10 @@ impl Log {
             // While the messages of streams are written to their files.
             self.disk.set_fault(self.disk.steps() + rng.between(1, 6), Fault::PowerCut);
             self.keep(true);
+        } else if self.is_keyed {
+            // While the streams are compacted.
+            self.disk.set_fault(self.disk.steps() + rng.between(1, 12), Fault::PowerCut);
+            self.compact(1_000);
         }
         self.disk.restart(rng.next(), loss)
     }
@@ -255,6 +269,18 @@ impl Log {
         progress
     }
 
+    /// Compacts the streams, at most so many steps. Returns whether the keeper goes on.
+    pub(crate) fn compact(&mut self, steps: u64) -> bool {
+        let Some(keeper) = &mut self.keeper else { return true };
+        keeper.begin_compaction();
+        for _ in 0..steps {
+            if !keeper.compact() {
+                break;
+            }
+        }
+        self.store.poisoned().is_none()
+    }
+
     /// Opens the store for the next process. It may need several attempts, because each may crash again.
     pub(crate) fn recover(&mut self, mut disk: SimDisk, loss: Loss, rng: &mut Rng) -> Result<Recovered, String> {
         loop {
@@ -262,7 +288,7 @@ impl Log {
             if again {
                 disk.set_fault(disk.steps() + rng.between(1, 8), Fault::PowerCut);
             }
-            match Self::open(disk.clone(), self.options.clone(), &self.streams) {
+            match Self::open(disk.clone(), self.options.clone(), (&self.streams, self.is_keyed)) {
                 Ok(_) | Err(_) if again => disk = disk.restart(rng.next(), loss),
                 Ok((log, recovered, report)) => {
                     *self = log;

@@ -42,6 +42,16 @@ pub(crate) struct Mix {
     pub(crate) refuses_messages: bool,
     /// Whether there are streams, and clients that read them.
     pub(crate) streams: bool,
+    /// Whether an operator trims the streams.
+    pub(crate) trims: bool,
+    /// Whether the streams keep the last message of each topic.
+    pub(crate) keyed: bool,
+    /// Whether there are groups of subscribers of streams.
+    pub(crate) groups: bool,
+    /// Whether some clients have a durable position in a stream.
+    pub(crate) kept: bool,
+    /// Whether some messages ask for receipts.
+    pub(crate) receipts: bool,
     /// Whether queues are so small that messages are dropped, or refused if `rejects` is set.
     pub(crate) small_queues: bool,
     /// Whether a message for a full queue is refused.
@@ -89,6 +99,11 @@ impl Mix {
             pressure: false,
             refuses_messages: false,
             streams: false,
+            trims: true,
+            keyed: false,
+            groups: false,
+            kept: false,
+            receipts: false,
             small_queues: false,
             rejects: false,
             disk_fills: false,
@@ -234,6 +249,63 @@ impl Mix {
         Self { streams: true, retained: rng.percent(50), ..mix }
     }
 
+    /// Groups of subscribers of streams.
+    pub(crate) fn groups(rng: &mut Rng) -> Self {
+        Self { groups: true, trims: rng.percent(30), ..Self::streams(rng) }
+    }
+
+    /// Groups, and crashes.
+    pub(crate) fn crash_groups(rng: &mut Rng) -> Self {
+        Self { groups: true, trims: rng.percent(30), ..Self::crash_streams(rng) }
+    }
+
+    /// Durable positions in streams. Queues are small in some runs: windows must not push anything out.
+    pub(crate) fn positions(rng: &mut Rng) -> Self {
+        Self { kept: true, trims: rng.percent(30), small_queues: rng.percent(30), ..Self::streams(rng) }
+    }
+
+    /// Durable positions, and crashes.
+    pub(crate) fn crash_positions(rng: &mut Rng) -> Self {
+        Self { kept: true, trims: rng.percent(30), ..Self::crash_streams(rng) }
+    }
+
+    /// Messages that ask for receipts.
+    pub(crate) fn receipts(rng: &mut Rng) -> Self {
+        let refuses_messages = rng.percent(30);
+        Self {
+            losses: rng.pick(&[0, 3, 15]),
+            one_session: rng.pick(&[40, 80, 100]),
+            receipts: true,
+            refuses_messages,
+            churn: rng.percent(30),
+            shares: rng.percent(30),
+            retained: rng.percent(20),
+            slow: rng.percent(20),
+            small_queues: !refuses_messages && rng.percent(20),
+            small_windows: rng.percent(40),
+            expiry: rng.percent(20),
+            ..Self::calm(rng)
+        }
+    }
+
+    /// Messages that ask for receipts, and crashes.
+    pub(crate) fn crash_receipts(rng: &mut Rng) -> Self {
+        let mix = if rng.percent(50) { Self::crash_process(rng) } else { Self::crash_power(rng) };
+        Self { receipts: true, refuses_messages: rng.percent(30), streams: rng.percent(20), wills: false, ..mix }
+    }
+
+    /// Streams that keep the last message of each key, all their consumers, and crashes.
+    pub(crate) fn crash_keys(rng: &mut Rng) -> Self {
+        Self {
+            keyed: true,
+            groups: rng.percent(50),
+            kept: rng.percent(50),
+            trims: rng.percent(20),
+            duration: rng.between(2_000, 5_000),
+            ..Self::crash_streams(rng)
+        }
+    }
+
     /// Clients that refuse messages.
     pub(crate) fn redelivery(rng: &mut Rng) -> Self {
         Self {
@@ -370,7 +442,7 @@ impl Mix {
             dead_letter_topic: None,
             redelivery: if self.refuses_messages { redelivery_rules() } else { RedeliveryRules::default() },
             dead_letter_limits: if self.refuses_messages { KEPT } else { DEAD_LETTERS },
-            receipts: RECEIPTS,
+            receipts: if self.receipts { MANY_RECEIPTS } else { RECEIPTS },
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,
             check_retain_source: true,
@@ -420,7 +492,10 @@ fn rule((topic, level): &(&'static str, Durability)) -> DurabilityRule {
     DurabilityRule { topic_filter: TopicFilter::new((*topic).into()).unwrap(), level: *level }
 }
 
-/// There are none without a rule for redelivery.
 const RECEIPTS: ReceiptLimits =
     ReceiptLimits { open_max: 100, per_client_max: 10, age_max: Duration::from_secs(1_000) };
+/// Bounds that no run reaches.
+const MANY_RECEIPTS: ReceiptLimits =
+    ReceiptLimits { open_max: 100_000, per_client_max: 100_000, age_max: Duration::from_secs(1_000) };
+/// There are none without a rule for redelivery.
 const DEAD_LETTERS: DeadLetterLimits = DeadLetterLimits { messages_max: 0, bytes_max: 0, age_max: Duration::ZERO };

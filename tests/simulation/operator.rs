@@ -18,7 +18,7 @@ pub(crate) struct Operator {
 impl World {
     /// Begins the requests, if connections end in this run anyway.
     pub(crate) fn begin_operator(&mut self) {
-        if self.mix.losses > 0 || self.mix.refuses_messages {
+        if self.mix.losses > 0 || self.mix.refuses_messages || self.mix.groups {
             let delay = self.rng.between(1, INTERVAL_MAX);
             self.schedule(delay, Step::Operate);
         }
@@ -35,6 +35,9 @@ impl World {
             for _ in 0..8 {
                 self.operate_letters();
             }
+        }
+        if self.mix.groups && self.rng.percent(20) {
+            self.operate_groups();
         }
         if self.mix.losses == 0 || self.mix.refuses_messages && self.rng.percent(80) {
             return;
@@ -65,6 +68,7 @@ impl World {
             self.fail(None, format!("a second answer to request {}", id.0));
         }
         self.on_letters(id.0, answer);
+        self.on_group_answer(id.0, answer);
     }
 
     pub(crate) fn check_answered(&self) -> Result<(), String> {

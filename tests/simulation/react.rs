@@ -116,6 +116,7 @@ impl World {
         }
         self.send_requests(number);
         self.subscribe_reader(number);
+        self.resume_consumer(number, connack.session_present);
         self.send_waiting(number);
     }
 
@@ -167,7 +168,7 @@ impl World {
     }
 
     fn on_suback(&mut self, number: usize, id: u16, codes: &[ReasonCode]) {
-        if self.on_reader_suback(number, id, codes) {
+        if self.on_reader_suback(number, id, codes) || self.on_consumer_answer(number, id, Some(codes)) {
             return;
         }
         let now = self.now;
@@ -190,6 +191,9 @@ impl World {
     }
 
     fn on_unsuback(&mut self, number: usize, id: u16) {
+        if self.on_consumer_answer(number, id, None) {
+            return;
+        }
         let now = self.now;
         let client = &mut self.clients[number];
         let Some(at) = client.requests.remove(&id) else {
@@ -212,7 +216,7 @@ impl World {
             }
             return;
         }
-        if self.refuse(number, connection, publish) {
+        if self.on_consumer_message(number, connection, publish) || self.refuse(number, connection, publish) {
             return;
         }
         let Some(id) = publish.packet_id else { return self.delivered(number, publish) };
@@ -298,6 +302,7 @@ impl World {
         }
         let client = &mut self.clients[number];
         if client.profile.is_v5() {
+            publish = publish.with_properties(message.properties());
             publish.message_expiry_interval = message.expiry;
             let next = u16::try_from(client.aliases.len() + 1).unwrap();
             if message.clears {

@@ -183,7 +183,8 @@ impl World {
                 let is_received = reader.received.contains_key(sequence) || !client.profile.is_v5();
                 // It is told with the next message.
                 let is_untold = *sequence >= reader.next && *sequence < self.checker.streams.oldest_of(reader.stream);
-                let is_known = is_trimmed || is_untold;
+                let is_removed = self.checker.streams.is_removed(reader.stream, *sequence);
+                let is_known = is_trimmed || is_untold || is_removed;
                 if published.expiry.is_none() && reader.wants(&published.topic) && !is_known && !is_received {
                     let (name, next) = (reader.stream, reader.next);
                     let text = format!("{name}: message {message} with the sequence {sequence} is missing at {next}");
@@ -262,7 +263,8 @@ impl Reader {
                 if known.message == message {
                     places.insert(sequence + 1);
                 }
-                if self.wants(&published.topic) && published.expiry.is_none() && *sequence >= oldest {
+                let is_removed = checker.streams.is_removed(self.stream, *sequence);
+                if self.wants(&published.topic) && published.expiry.is_none() && *sequence >= oldest && !is_removed {
                     break;
                 }
             }
@@ -285,6 +287,16 @@ pub(crate) fn user_properties(properties: &MessageProperties) -> impl Iterator<I
 }
 
 impl StreamLedger {
+    /// Whether a message was removed because there is a later one with its key.
+    pub(crate) fn is_removed(&self, name: &str, sequence: u64) -> bool {
+        self.removed.contains(&(stream_named(name).unwrap(), sequence))
+    }
+
+    /// Whether a stream may not have a message any more.
+    pub(crate) fn is_gone(&self, name: &str, sequence: u64) -> bool {
+        sequence < self.oldest_of(name) || self.is_removed(name, sequence)
+    }
+
     /// The oldest message that the stream may have.
     pub(crate) fn oldest_of(&self, name: &str) -> u64 {
         self.oldest.get(&stream_named(name).unwrap()).copied().unwrap_or(1)

@@ -58,6 +58,11 @@ fn attempts_of(topic: &TopicName) -> Option<u32> {
     RULES.iter().find(|(name, ..)| *name == topic.as_str()).map(|(_, attempts, _)| u32::from(*attempts))
 }
 
+/// Whether a rule says what becomes of the refused messages of a topic.
+pub(crate) fn has_rule(topic: &TopicName) -> bool {
+    attempts_of(topic).is_some()
+}
+
 /// Whether the messages of a topic wait for a refused one.
 pub(crate) fn is_ordered(topic: &TopicName) -> bool {
     RULES.iter().any(|(name, _, keeps_order)| *name == topic.as_str() && *keeps_order)

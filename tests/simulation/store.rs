@@ -85,8 +85,10 @@ impl Checker {
     pub(crate) fn on_record(&mut self, shard: usize, ticket: Ticket, record: &Record) {
         self.store.apply(record);
         let Record::Accepted { message, retained, instead_of, .. } = record else { return };
-        if matches!(instead_of, Some(InsteadOf::Refused(..) | InsteadOf::DeadLetter(_))) {
-            return; // the record of a message that was accepted before
+        // A message that was accepted before, or one of a stream for a durable position.
+        let is_window = message.properties.user_property("stream-sequence").is_some();
+        if is_window || matches!(instead_of, Some(InsteadOf::Refused(..) | InsteadOf::DeadLetter(_))) {
+            return;
         }
         // The record of a retained message for a new subscriber, or of one that moves to another member of a share,
         // looks the same, so these messages are ignored.

@@ -1,17 +1,17 @@
 //! The streams of the broker, driven as the server drives them: opened and defined at each start, written behind the commits, and read for their
 //! subscribers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use oncemq::broker::{
-    Event, Recovered, Stream, StreamBounds, StreamChunk, StreamDefinition, StreamNumber, StreamRequest, StreamStart,
-    StreamTable, TrimmedOffset,
+    Event, GroupDispatch, Recovered, Stream, StreamBounds, StreamChunk, StreamDefinition, StreamNumber, StreamRequest,
+    StreamStart, StreamTable, TrimmedOffset,
 };
 use oncemq::store::{Progress, StreamReadError};
 use oncemq::topic::{TopicFilter, TopicName};
 
-use crate::ledger::number_in;
+use crate::ledger::{KEY, number_in};
 use crate::world::{Phase, Step, World};
 
 /// The streams of a run, by name.
@@ -28,6 +28,8 @@ pub(crate) struct StreamLedger {
     keeping: bool,
     /// What retained messages said: the stream, the sequence, and the message.
     pub(crate) said: Vec<(StreamNumber, u64, usize)>,
+    /// The messages that were removed because there are later ones with their keys.
+    pub(crate) removed: BTreeSet<(StreamNumber, u64)>,
 }
 
 /// A message of a stream.
@@ -52,14 +54,15 @@ pub(crate) fn streams_of(topic: &TopicName) -> impl Iterator<Item = StreamNumber
     names.filter_map(|(name, _)| stream_named(name))
 }
 
-fn table() -> StreamTable {
-    StreamTable::new(STREAMS.iter().map(|(name, topic)| Stream {
+fn table(dispatch: &[GroupDispatch]) -> StreamTable {
+    let dispatch = dispatch.iter().cloned().chain(std::iter::repeat_with(GroupDispatch::default));
+    StreamTable::new(STREAMS.iter().zip(dispatch).map(|((name, topic), group_dispatch)| Stream {
         number: stream_named(name).unwrap(),
         name: (*name).into(),
         topic: TopicFilter::new((*topic).into()).unwrap(),
         is_open: true,
         trimmed_offset: TrimmedOffset::Oldest,
-        group_dispatch: Default::default(),
+        group_dispatch,
     }))
 }
 
@@ -73,9 +76,16 @@ impl World {
             self.log.open_stream(stream_named(name).unwrap()).unwrap();
         }
         self.define_streams(&[]);
-        self.shared.set_streams(table());
-        let delay = self.rng.between(1, TRIM_INTERVAL_MAX);
-        self.schedule(delay, Step::Trim);
+        if self.mix.groups {
+            let choices = [GroupDispatch::RoundRobin, GroupDispatch::HashTopic, GroupDispatch::HashKey(KEY.into())];
+            self.checker.groups.dispatch = STREAMS.map(|_| choices[self.rng.index(choices.len())].clone()).to_vec();
+        }
+        self.shared.set_streams(table(&self.checker.groups.dispatch));
+        self.begin_compaction();
+        if self.mix.trims {
+            let delay = self.rng.between(1, TRIM_INTERVAL_MAX);
+            self.schedule(delay, Step::Trim);
+        }
     }
 
     /// Opens the streams at a start after a crash. The store has opened their files.
@@ -93,7 +103,7 @@ impl World {
         if !self.mix.streams {
             return;
         }
-        self.shared.set_streams(table());
+        self.shared.set_streams(table(&self.checker.groups.dispatch));
         for (name, _) in STREAMS {
             let stream = stream_named(name).unwrap();
             let reader = self.log.store().stream_reader(stream.0).unwrap();
@@ -164,7 +174,7 @@ impl World {
     }
 
     /// Notes the messages of a stream from a sequence on. What was there before must be there, and the same; and the numbers have no gap.
-    fn observe(&mut self, stream: StreamNumber, from: u64) {
+    pub(crate) fn observe(&mut self, stream: StreamNumber, from: u64) {
         let reader = self.log.store().stream_reader(stream.0).unwrap();
         let (mut found, mut next) = (Vec::new(), reader.oldest().max(from));
         let begin = next;
@@ -187,7 +197,15 @@ impl World {
         if reader.end() < first {
             return self.fail(None, format!("stream {} has lost {} to {}", stream.0, reader.end(), first - 1));
         }
-        for (place, (sequence, timestamp, message)) in (begin..).zip(found) {
+        let mut place = begin;
+        let mut left_out = Vec::new();
+        for (sequence, timestamp, message) in found {
+            if self.mix.keyed {
+                // Only what was there before may be removed.
+                let is_known = |place: &u64| known.contains_key(place);
+                left_out.extend((place..sequence).take_while(is_known));
+                place = (place..sequence).find(|place| !is_known(place)).unwrap_or(sequence);
+            }
             let Some(message) = message.filter(|_| place == sequence) else {
                 return self.fail(None, format!("stream {} has {sequence} at {place}: {message:?}", stream.0));
             };
@@ -196,7 +214,30 @@ impl World {
             if was != is {
                 return self.fail(None, format!("stream {}: {sequence} was {was:?} and is {is:?}", stream.0));
             }
+            place = sequence + 1;
         }
+        self.remove_known(stream, (place, reader.end()), left_out);
+    }
+
+    /// Notes what a stream does not have any more, although it was not trimmed: there must be a later one with its key. From `place` on, there is nothing.
+    fn remove_known(&mut self, stream: StreamNumber, (place, end): (u64, u64), left_out: Vec<u64>) {
+        if place < end {
+            return self.fail(None, format!("stream {} lacks {place} to {end}", stream.0));
+        }
+        if left_out.is_empty() {
+            return;
+        }
+        let (name, _) = STREAMS[stream.0 as usize - 1];
+        let newest = self.newest_of_keys(name);
+        let known = &self.checker.streams.known[&stream];
+        let is_newest = |sequence: &&u64| {
+            let topic = &self.checker.ledger.messages[known[*sequence].message].topic;
+            newest.get(topic) == Some(*sequence)
+        };
+        if let Some(sequence) = left_out.iter().find(is_newest) {
+            return self.fail(None, format!("{name} lacks {sequence}, the newest of its key"));
+        }
+        self.checker.streams.removed.extend(left_out.into_iter().map(|sequence| (stream, sequence)));
     }
 
     /// An operator trims a stream.

@@ -35,6 +35,8 @@ pub(crate) struct Tap {
 pub(crate) struct SessionTap {
     /// By identifier: the payload, its position in the order, and the connection it was sent on last.
     sent: BTreeMap<u16, (Bytes, u64, usize)>,
+    /// The message that was sent last with each identifier, until the last answer to it.
+    carried: BTreeMap<u16, usize>,
     numbered: u64,
     /// PUBREC was read.
     confirmed: BTreeSet<u16>,
@@ -61,6 +63,9 @@ impl SessionTap {
 impl World {
     /// The broker reads a packet.
     pub(crate) fn on_read(&mut self, number: usize, packet: &ClientPacket) {
+        if let ClientPacket::Puback(ack) = packet {
+            self.on_group_puback(number, ack.packet_id.number());
+        }
         let now = self.now;
         let client = self.connections[number].client;
         let checker = &mut self.checker;
@@ -80,6 +85,9 @@ impl World {
                 let id = ack.packet_id.number();
                 tap.in_flight.remove(&id);
                 session.sent.remove(&id);
+                if let Some(message) = session.carried.remove(&id) {
+                    checker.receipts.answered(message, is_error(packet));
+                }
                 if session.confirmed.remove(&id) | session.released.remove(&id) {
                     session.finished.insert(id);
                 }
@@ -88,6 +96,9 @@ impl World {
                 let id = ack.packet_id.number();
                 tap.in_flight.remove(&id);
                 session.sent.remove(&id);
+                if let Some(message) = session.carried.remove(&id) {
+                    checker.receipts.answered(message, true);
+                }
             }
             ClientPacket::Pubrec(ack) => {
                 session.confirmed.insert(ack.packet_id.number());
@@ -97,6 +108,7 @@ impl World {
                 self.on_publish_read(number, publish);
             }
             ClientPacket::Disconnect(disconnect) => {
+                checker.groups.leaves(number);
                 let attempt = &mut checker.presence.attempts[number];
                 attempt.disconnect = Some(disconnect.reason_code);
                 if let Some(seconds) = disconnect.session_expiry_interval {
@@ -212,9 +224,11 @@ impl World {
 
     fn tap_publish(&mut self, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
         self.tap_expiry(publish)?;
+        self.tap_group(number, publish)?;
+        self.tap_receipt(number, publish)?;
         let client = self.connections[number].client;
+        let message = self.checker.ledger.find(&publish.message.payload);
         let Some(id) = publish.packet_id.map(|id| id.number()) else {
-            let message = self.checker.ledger.find(&publish.message.payload);
             self.checker.ledger.sent_at_most_once.extend(message.map(|message| (client, message)));
             return Ok(());
         };
@@ -225,7 +239,10 @@ impl World {
         if tap.in_flight.len() > tap.receive_maximum {
             return Err(format!("{} in flight, above {}", tap.in_flight.len(), tap.receive_maximum));
         }
-        if session.uncertain {
+        session.carried.extend(message.map(|message| (id, message)));
+        // A message of a group is a new one for each member, and its identifier is not kept through a crash.
+        let is_of_group = self.clients[client].consumer.as_ref().is_some_and(|consumer| consumer.group().is_some());
+        if session.uncertain || is_of_group {
             return Ok(());
         }
         if session.released.contains(&id) || session.confirmed.contains(&id) {
@@ -329,4 +346,9 @@ impl World {
             self.fail(Some(client), text);
         }
     }
+}
+
+/// Whether a PUBACK refuses its message.
+const fn is_error(packet: &ClientPacket) -> bool {
+    matches!(packet, ClientPacket::Puback(ack) if ack.reason_code.is_error())
 }

@@ -10,6 +10,7 @@ use crate::checker::Checker;
 use crate::client::Client;
 use crate::clocks::Clocks;
 use crate::connection::Connection;
+use crate::consumers::{Consumer, Role, consumers};
 use crate::crash::{new_shard, new_shared};
 use crate::log::Log;
 use crate::mix::Mix;
@@ -129,6 +130,8 @@ pub(crate) enum Step {
     StreamAdvanced(usize, StreamNumber),
     /// The operator trims a stream.
     Trim,
+    /// The keeper compacts the streams.
+    Compact,
     /// A shard is notified whether the store is congested.
     StoreCongestion(usize, bool),
     /// A shard is notified whether another shard is full.
@@ -164,7 +167,13 @@ impl World {
             let client = Client::new(clients.len(), profile, &mix, &mut rng);
             clients.push(Client { reader: Some(reader), ..client });
         }
-        let checker = Checker::new(&settings, clients.len());
+        let (consumers, groups) = consumers(&mix, &mut rng);
+        for (profile, consumer) in consumers {
+            let client = Client::new(clients.len(), profile, &mix, &mut rng);
+            clients.push(Client { consumer: Some(consumer), ..client });
+        }
+        let mut checker = Checker::new(&settings, clients.len());
+        checker.groups.runs = groups;
         let mut world = Self {
             mix,
             rng,
@@ -192,7 +201,10 @@ impl World {
         for client in 0..world.clients.len() {
             let profile = world.clients[client].profile.clone();
             world.trace.note(BEGIN, Some(client), || format!("{profile:?}"));
-            let begin = if client == 0 { 0 } else { world.rng.between(WATCHER_AHEAD, WATCHER_AHEAD + 200) };
+            // Receipts that nobody gets are not kept.
+            let is_ahead =
+                client == 0 || matches!(world.clients[client].consumer, Some(Consumer { role: Role::Receipts, .. }));
+            let begin = if is_ahead { 0 } else { world.rng.between(WATCHER_AHEAD, WATCHER_AHEAD + 200) };
             world.schedule(begin, Step::Decide(client));
         }
         world.begin_streams();
@@ -280,6 +292,7 @@ impl World {
             Step::StreamRead(shard, chunk) => self.on_stream_read(shard, *chunk),
             Step::StreamAdvanced(shard, stream) => self.handle(shard, Event::StreamAdvanced(stream)),
             Step::Trim => self.on_trim(),
+            Step::Compact => self.on_compact(),
             Step::Deadline(shard) => self.on_deadline(shard),
             Step::StoreCongestion(shard, congested) => self.on_store_congestion(shard, congested),
             Step::ShardCongestion(shard, other, congested) => self.on_shard_congestion(shard, other, congested),

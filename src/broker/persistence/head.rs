@@ -10,7 +10,7 @@ pub(in crate::broker) struct StoredHead {
     pub(in crate::broker) qos: Qos,
     pub(in crate::broker) expires_at: Option<Timestamp>,
     /// When a message that expires was accepted; `None` in records of earlier versions.
-    at: Option<Timestamp>,
+    pub(in crate::broker) at: Option<Timestamp>,
 }
 
 /// Appends the fields. `at` is stored if the message expires.

@@ -290,7 +290,7 @@ impl Recovery {
     /// The state after all records.
     pub fn finish(self) -> Recovered {
         let Self { anchor, latest, unreadable, .. } = self;
-        let unreadable = unreadable + self.receipts.unreadable;
+        let (unreadable, latest) = (unreadable + self.receipts.unreadable, latest.max(self.receipts.latest));
         let unknown: BTreeSet<u8> = self.unknown.iter().map(|key| key.kind).collect();
         let unknown_kinds = unknown.into_iter().collect();
         let mut recovered = Recovered { anchor, latest, unreadable, unknown_kinds, ..Recovered::default() };

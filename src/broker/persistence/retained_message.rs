@@ -34,6 +34,7 @@ pub(in crate::broker) fn sequences(puts: &[RecordKey]) -> Option<Arc<StreamSeque
     given.peek()?;
     let sequences = StreamSequences::default();
     sequences.give(given);
+    sequences.set_final();
     Some(Arc::new(sequences))
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::DropReason;
 use crate::broker::directory::state::Shared;
+use crate::broker::event::StoreRoom;
 use crate::broker::operator::drops::Lost;
 use crate::broker::retained::replay::NextReplayed;
 use crate::broker::retained::source::SourceCheck;
@@ -65,7 +66,9 @@ impl Shard {
 
     /// Continues replays that used up the visits of an earlier event.
     pub(in crate::broker) fn resume_replays(&mut self, turn: &mut Turn<'_>) {
-        while let Some((slot, key)) = self.retained.next_deferred() {
+        // Each once: one that waits for a commit defers itself again.
+        for _ in 0..self.retained.deferred() {
+            let Some((slot, key)) = self.retained.next_deferred() else { break };
             if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key)
                 && entry.replays.set_deferred(false)
             {
@@ -110,7 +113,10 @@ impl Shard {
         if must_judge && *self.retained.visits() == 0 {
             return Step::Defer;
         }
-        let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, self.retained.visits()) {
+        let is_full = self.store_room == StoreRoom::None;
+        let may_be_sent = |retained: &RetainedMessage| has_final_sequences(retained, &self.shared, is_full);
+        let visits = self.retained.visits();
+        let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, visits, may_be_sent) {
             NextReplayed::Message(retained, granted) => (retained, granted),
             NextReplayed::OutOfVisits => return Step::Defer,
             NextReplayed::Finished => return Step::End,
@@ -142,6 +148,24 @@ impl Shard {
             place: DeliveryPlace::Memory,
         })
     }
+}
+
+/// Whether the sequences of a message in streams are those of it after each crash: who reads the state goes on behind them, and would miss a message
+/// that gets one of them after a loss of power. Its record is appended at the end of the turn that accepted it, a commit makes it stable, and then it
+/// is written to its streams. On a full disk, that may take long, and nobody waits for it.
+fn has_final_sequences(retained: &RetainedMessage, shared: &Shared, is_full: bool) -> bool {
+    let Some(sequences) = retained.sequences.as_ref().filter(|sequences| !sequences.are_final()) else { return true };
+    let Some(given) = sequences.get() else { return false };
+    let table = shared.streams();
+    let is_there = |(stream, sequence): &(u32, u64)| {
+        let stream = StreamNumber(*stream);
+        table.get(stream).is_none() || shared.stream_board.range(stream).end > *sequence
+    };
+    if !given.iter().all(is_there) {
+        return is_full;
+    }
+    sequences.set_final();
+    true
 }
 
 /// The message as it is replayed: one that streams keep says for each of them where it is in it, so that who reads the state can go on from there.

@@ -56,7 +56,7 @@ pub(in crate::broker) struct Granted {
 pub(in crate::broker) enum NextReplayed<'a> {
     /// Send this message to this subscription.
     Message(Arc<RetainedMessage>, &'a Granted),
-    /// The visits of this event are used up, or the sequences of the next message are not known yet.
+    /// The visits of this event are used up, or the sequences of the next message are not final yet.
     OutOfVisits,
     /// All replays are finished.
     Finished,
@@ -160,12 +160,13 @@ impl Replays {
         self.0.as_ref()?.found.front().map(|retained| &**retained)
     }
 
-    /// The next message. Searching `store` consumes `visits`; messages that are already found do not.
+    /// The next message, if it may be sent now. Searching `store` consumes `visits`; messages that are already found do not.
     pub(in crate::broker) fn next<'s>(
         &mut self,
         store: impl Fn() -> RwLockReadGuard<'s, RetainedStore>,
         now: Timestamp,
         visits: &mut usize,
+        may_be_sent: impl Fn(&RetainedMessage) -> bool,
     ) -> NextReplayed<'_> {
         while let Some(active) = &mut self.0 {
             let (filter, replay) = &mut active.current;
@@ -191,8 +192,7 @@ impl Replays {
             replay.visited += before - *visits;
         }
         self.check();
-        // Its record is appended at the end of the turn that accepted it.
-        if self.found().is_some_and(RetainedMessage::awaits_sequences) {
+        if self.found().is_some_and(|retained| !may_be_sent(retained)) {
             return NextReplayed::OutOfVisits;
         }
         let next = self.0.as_mut().and_then(|active| Some((active.found.pop_front()?, &active.current.1.granted)));
@@ -255,7 +255,7 @@ mod tests {
     fn take(replays: &mut Replays, store: &RwLock<RetainedStore>, mut visits: usize) -> Vec<u64> {
         let mut numbers = Vec::new();
         while let NextReplayed::Message(retained, _) =
-            replays.next(|| store.read().unwrap(), Timestamp::default(), &mut visits)
+            replays.next(|| store.read().unwrap(), Timestamp::default(), &mut visits, |_| true)
         {
             numbers.push(retained.number);
         }
@@ -304,7 +304,7 @@ mod tests {
         begin(&mut replays, "#", &store);
         let mut visits = usize::MAX;
         for _ in 0..1_000 {
-            let next = replays.next(|| store.read().unwrap(), Timestamp::default(), &mut visits);
+            let next = replays.next(|| store.read().unwrap(), Timestamp::default(), &mut visits, |_| true);
             assert!(matches!(next, NextReplayed::Message(..)));
             assert!(replays.0.as_ref().unwrap().found.len() < FOUND_MAX);
         }
@@ -317,7 +317,7 @@ mod tests {
         begin(&mut replays, "+", &store);
         begin(&mut replays, "2", &store);
         assert!(matches!(
-            replays.next(|| store.read().unwrap(), Timestamp::default(), &mut 100),
+            replays.next(|| store.read().unwrap(), Timestamp::default(), &mut 100, |_| true),
             NextReplayed::Message(..)
         ));
         replays.cancel(&Filter::try_from("$share/g/+").unwrap());

@@ -146,7 +146,6 @@ impl Retained {
     }
 
     /// The number of Sessions whose replays continue after a later event.
-    #[cfg(test)]
     pub(in crate::broker) fn deferred(&self) -> usize {
         self.deferred.len()
     }

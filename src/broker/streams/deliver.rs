@@ -193,7 +193,7 @@ impl Shard {
     pub(in crate::broker) fn on_stream_read(&mut self, mut chunk: StreamChunk, turn: &mut Turn<'_>) {
         let read = chunk.request().cursor.read;
         let error = chunk.error.take();
-        let messages = chunk.into_messages();
+        let messages = chunk.into_messages(turn.now);
         for place in self.streams.end_read(read) {
             if let Some(group) = Group::at(place) {
                 self.on_group_read((group, read), error.map_or_else(|| Ok(messages.clone()), Err), turn);

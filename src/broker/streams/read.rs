@@ -46,6 +46,8 @@ pub struct StreamChunk {
     pub(in crate::broker) request: StreamRequest,
     /// The messages, in order.
     messages: Vec<StoredStreamMessage>,
+    /// When those that expire were accepted, with their indexes.
+    accepted: Vec<(usize, Timestamp)>,
     /// The first sequence that was not looked at; 0: none was.
     next: u64,
     /// The first sequence that the stream has.
@@ -101,6 +103,7 @@ impl StreamRequest {
         StreamChunk {
             request: self,
             messages: Vec::new(),
+            accepted: Vec::new(),
             next: 0,
             oldest: 0,
             unreadable: None,
@@ -139,7 +142,9 @@ impl StreamChunk {
         match read(body, filter.as_ref(), &mut self.buffer) {
             None => return self.skip_unreadable(sequence..=sequence),
             Some(None) => {}
-            Some(Some((message, expires_at))) => {
+            Some(Some((message, StoredHead { expires_at, at, .. }))) => {
+                self.accepted.extend(at.map(|at| (self.messages.len(), at)));
+                let expires_at = expires_at.unwrap_or(Timestamp::NEVER);
                 self.messages.push(StoredStreamMessage { sequence, timestamp, message, expires_at });
                 self.bytes += body.len();
             }
@@ -172,9 +177,15 @@ impl StreamChunk {
         self.oldest = oldest;
     }
 
-    /// What was read.
-    pub(in crate::broker) fn into_messages(self) -> ReadMessages {
-        let Self { messages, next, oldest, unreadable, .. } = self;
+    /// What was read. If the broker's time is before that of an acceptance, no time has passed since: a loss of power may take the record of the
+    /// time, and the log has forgotten the message, which would tell it.
+    pub(in crate::broker) fn into_messages(self, now: Timestamp) -> ReadMessages {
+        let Self { mut messages, accepted, next, oldest, unreadable, .. } = self;
+        for (place, at) in accepted.into_iter().filter(|(_, at)| *at > now) {
+            if let Some(stored) = messages.get_mut(place) {
+                stored.expires_at = now + stored.expires_at.since(at);
+            }
+        }
         ReadMessages { messages: Arc::new(messages), next, oldest, unreadable }
     }
 
@@ -185,17 +196,17 @@ impl StreamChunk {
 }
 
 /// Decodes the body of an accepted message. `Some(None)`: its topic is not wanted. The content is copied into `buffer`.
-fn read(body: &[u8], filter: Option<&TopicFilter>, buffer: &mut BytesMut) -> Option<Option<(Message, Timestamp)>> {
+fn read(body: &[u8], filter: Option<&TopicFilter>, buffer: &mut BytesMut) -> Option<Option<(Message, StoredHead)>> {
     let body = &mut Body(body);
-    let StoredHead { qos, expires_at, .. } = StoredHead::read(body)?;
+    let head = StoredHead::read(body)?;
     body.option(Body::bytes)?;
     if let Some(filter) = filter
         && !filter.matches_text(Body(body.0).str()?)
     {
         return Some(None);
     }
-    let message = body.message_in(qos, buffer)?;
-    Some(Some((message, expires_at.unwrap_or(Timestamp::NEVER))))
+    let message = body.message_in(head.qos, buffer)?;
+    Some(Some((message, head)))
 }
 
 impl StoredStreamMessage {
@@ -261,13 +272,27 @@ mod tests {
         assert!(chunk.add(2, 20, &body("b/x", "2")));
         assert!(!chunk.add(3, 30, &body("a/y", "3")), "that were two");
         chunk.finish(9, 1);
-        let read = chunk.into_messages();
+        let read = chunk.into_messages(Timestamp(5));
         assert_eq!((sequences(&read), read.next, read.oldest), (vec![1, 3], 4, 1));
         assert_eq!((&*read.messages[1].message.payload, read.messages[1].timestamp), (b"3".as_slice(), 30));
         let mut chunk = request(Some("c"), 2);
         assert!(chunk.add(1, 10, &body("a/x", "1")));
         chunk.finish(9, 1);
-        assert_eq!(chunk.into_messages().next, 9);
+        assert_eq!(chunk.into_messages(Timestamp(5)).next, 9);
+    }
+
+    #[test]
+    fn time_that_was_lost_makes_no_interval_longer() {
+        let mut expiring = Vec::new();
+        put_head(&mut expiring, Qos::AtLeastOnce, Some(Timestamp(1_500)), Timestamp(500));
+        expiring.extend_from_slice(&body("a", "1")[2..]);
+        for (now, expires_at) in [(500, 1_500), (900, 1_500), (2_000, 1_500), (499, 1_499), (100, 1_100)] {
+            let mut chunk = request(None, 9);
+            assert!(chunk.add(1, 1, &body("a", "0")) && chunk.add(2, 1, &expiring));
+            let messages = chunk.into_messages(Timestamp(now)).messages;
+            let times: Vec<_> = messages.iter().map(|stored| stored.expires_at).collect();
+            assert_eq!(times, [Timestamp::NEVER, Timestamp(expires_at)], "at {now}");
+        }
     }
 
     #[test]
@@ -277,7 +302,7 @@ mod tests {
         assert!(chunk.add(5, 1, &body("a", "5")));
         assert!(!chunk.add(6, 1, b""), "the messages before it are sent first");
         chunk.finish(9, 1);
-        let read = chunk.into_messages();
+        let read = chunk.into_messages(Timestamp(5));
         assert_eq!((sequences(&read), read.next, read.unreadable), (vec![5], 6, Some(1..=4)));
     }
 
@@ -288,7 +313,7 @@ mod tests {
                 let mut chunk = request(Some("a/#"), 9);
                 chunk.add(1, 1, &body);
                 chunk.finish(2, 1);
-                prop_assert_eq!(chunk.into_messages().next, 2);
+                prop_assert_eq!(chunk.into_messages(Timestamp(5)).next, 2);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The state of one shard for the subscriptions of its Sessions to streams: reads in progress, and who waits.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use foldhash::quality::RandomState;
 
@@ -21,7 +21,7 @@ pub(in crate::broker) struct Streams {
     /// The number of the last read.
     last_read: u64,
     /// The Sessions that have all messages of a stream.
-    waiting: BTreeMap<StreamNumber, HashSet<Place, RandomState>>,
+    waiting: BTreeMap<StreamNumber, BTreeSet<Place>>,
     /// The Sessions that continue in the next turns, in that order.
     ready: PlaceQueue,
     /// The Sessions that continue when a read has ended, in that order.
@@ -166,7 +166,7 @@ impl Streams {
     /// The Sessions that wait.
     #[cfg(test)]
     pub(in crate::broker) fn waiting(&self) -> usize {
-        self.waiting.values().map(HashSet::len).sum()
+        self.waiting.values().map(BTreeSet::len).sum()
     }
 }
 
@@ -216,5 +216,10 @@ mod tests {
         streams.wake(StreamNumber(1));
         assert_eq!((streams.next_ready(), streams.next_ready(), streams.next_ready()), (Some(a), Some(b), None));
         assert!(!streams.has_ready() && streams.waiting() == 0);
+        // The order of a hash map must not reach an action.
+        let places = (0..50).map(|slot| (slot, SessionKey(7)));
+        places.clone().rev().for_each(|place| streams.wait(StreamNumber(1), place));
+        streams.wake(StreamNumber(1));
+        assert!(places.eq(std::iter::from_fn(|| streams.next_ready())));
     }
 }

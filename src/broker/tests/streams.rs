@@ -1,5 +1,8 @@
 //! Which messages enter streams, and what waits for that.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::harness::{Harness, recovered, settings};
 use super::packets::*;
 use crate::broker::{
@@ -192,6 +195,17 @@ fn a_retained_message_says_where_it_is_in_each_stream_before_and_after_a_restart
     let forged = message("state/1", "now", Q1, 2).with_properties(MessageProperties::from_properties(own));
     let forged = ClientPacket::Publish(Publish { retain: true, ..forged });
     harness.run(publisher, [publish("state/2", "before", Q1, 1), forged, retain("other", "x", Q1, 3)]);
+    // Not before it is stable: a crash could give its sequences to others.
+    let early = harness.connect(transient("early"));
+    harness.send(early, subscribe("state/1", Q1));
+    harness.advance(Duration::from_millis(5));
+    assert!(matches!(harness.packets(early)[..], [ServerPacket::Suback(_)]));
+    let shared = Arc::clone(&harness.shards[0].shared);
+    for (stream, range) in [(1, 1..3), (2, 1..2)] {
+        shared.stream_advanced(StreamNumber(stream), range, |_| ());
+    }
+    harness.advance(Duration::from_millis(5));
+    assert!(matches!(harness.packets(early)[..], [ServerPacket::Publish(_)]));
     let expected = [
         ("stream", "stream-1"),
         ("stream-sequence", "2"),

@@ -42,11 +42,6 @@ impl RetainedMessage {
         length + payload.len() + properties.encoded_len() + levels * LEVEL_BYTES + names + user + MESSAGE_BYTES
     }
 
-    /// Whether its sequences in streams are not known yet.
-    pub fn awaits_sequences(&self) -> bool {
-        self.sequences.as_ref().is_some_and(|sequences| sequences.get().is_none())
-    }
-
     pub(super) fn last_level(&self) -> &str {
         let topic = self.message.topic.as_str();
         topic.rsplit_once('/').map_or(topic, |(_, level)| level)

@@ -1,21 +1,43 @@
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
 /// The sequences of a message in the streams that keep it. They are known when its record is appended to the log, which is right after the
 /// message was accepted.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct StreamSequences(OnceLock<SmallVec<[(u32, u64); 1]>>);
+#[derive(Debug, Default)]
+pub struct StreamSequences {
+    given: OnceLock<SmallVec<[(u32, u64); 1]>>,
+    are_final: AtomicBool,
+}
+
+impl PartialEq for StreamSequences {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for StreamSequences {}
 
 impl StreamSequences {
     /// Sets the number of each stream with the sequence in it. Later calls have no effect.
     pub fn give(&self, sequences: impl IntoIterator<Item = (u32, u64)>) {
         // A message is appended once.
-        let _ = self.0.set(sequences.into_iter().collect());
+        let _ = self.given.set(sequences.into_iter().collect());
     }
 
     /// The number of each stream, with the sequence in it; `None`: they are not known yet.
     pub fn get(&self) -> Option<&[(u32, u64)]> {
-        self.0.get().map(|sequences| &**sequences)
+        self.given.get().map(|sequences| &**sequences)
+    }
+
+    /// Whether the messages are known to be stable: no crash gives their sequences to others.
+    pub fn are_final(&self) -> bool {
+        self.are_final.load(Ordering::Relaxed)
+    }
+
+    /// The messages are stable.
+    pub fn set_final(&self) {
+        self.are_final.store(true, Ordering::Relaxed);
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct StoredReceipts {
     /// By receipt, then by copy. In any order with the receipts: records may have been moved in the log.
     copies: BTreeMap<u64, BTreeMap<u64, CopyState>>,
     pub(super) unreadable: u64,
+    /// The latest time of a receipt or of an outcome: it has passed.
+    pub(super) latest: Timestamp,
 }
 
 impl StoredReceipts {
@@ -71,6 +73,7 @@ impl StoredReceipts {
         let number = receipt_of(key.group).filter(|_| key.is_plausible())?;
         if key.kind == RecordKey::RECEIPT {
             let state = ReceiptState::read(number, part)?;
+            self.latest = self.latest.max(state.at);
             let message = StoredMessage::read(body)?.message;
             let (topic, message_id) = (message.topic.as_str().into(), message.id);
             let correlation = message.properties.correlation_data().map(Bytes::copy_from_slice);
@@ -78,6 +81,9 @@ impl StoredReceipts {
             self.receipts.insert(number, receipt);
         } else {
             let state = CopyState::read(if part.is_empty() { body } else { part })?;
+            if let CopyState::Left(_, at) = state {
+                self.latest = self.latest.max(at);
+            }
             self.copies.entry(number).or_default().insert(key.id, state);
         }
         Some(())
@@ -155,6 +161,7 @@ mod tests {
                 CopyState::Left(CopyOutcome::SessionEnded, recovered.latest.max(Timestamp(1))),
             ];
             assert_eq!((copies, recovered.orphans.len(), recovered.unreadable), (expected.to_vec(), 0, 0));
+            assert_eq!(recovered.latest, Timestamp(9), "the time of an outcome has passed");
         }
     }
 
