@@ -7,6 +7,8 @@
 mod deadline;
 #[path = "streams/positions.rs"]
 mod positions;
+#[path = "streams/read.rs"]
+mod read;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

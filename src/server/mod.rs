@@ -94,6 +94,7 @@ pub use shutdown::hold_hang_up;
 pub use sinks::{SinkFigures, check_sinks};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory, upgrade_store};
+pub(crate) use store::stream_read::read_for_operator;
 pub use stream_error::StreamError;
 pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
