@@ -9,6 +9,8 @@ mod deadline;
 mod positions;
 #[path = "streams/read.rs"]
 mod read;
+#[path = "streams/reload.rs"]
+mod reload;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
