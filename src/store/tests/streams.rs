@@ -513,6 +513,46 @@ fn a_pass_in_progress_ends_when_the_key_is_taken_away_and_leaves_no_file() {
 }
 
 #[test]
+fn a_compaction_that_fails_on_a_full_disk_leaves_no_file() {
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    // There is room for the header of the new file.
+    disk.set_capacity(disk.used() + 100);
+    kept.keeper.begin_compaction();
+    while kept.keeper.compact() {}
+    assert_eq!(disk.bytes("streams/1/compacted.new"), None, "its space belongs to messages");
+    assert_eq!((kept.read(0).len(), kept.failure.lock().unwrap().clone()), (60, None));
+}
+
+#[test]
+fn no_compaction_begins_while_messages_wait_for_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    disk.set_lacks_files(true);
+    disk.set_capacity(disk.used());
+    let mut progress = Progress::Idle;
+    for _ in 0..100 {
+        kept.append(&[0], &[1; 400]).unwrap();
+        assert_ne!(kept.committer.commit(), Progress::Failed);
+        progress = kept.keeper.write();
+        if progress == Progress::Blocked {
+            break;
+        }
+    }
+    assert_eq!(progress, Progress::Blocked);
+    kept.keeper.begin_compaction();
+    assert!(!kept.keeper.compact(), "it would take the space that the messages wait for");
+    disk.set_capacity(u64::MAX);
+    disk.set_lacks_files(false);
+    for _ in 0..10 {
+        kept.committer.commit();
+        kept.keeper.write();
+    }
+    kept.keeper.begin_compaction();
+    assert!(kept.keeper.compact());
+}
+
+#[test]
 fn a_stream_is_removed_whole_or_not_at_all_by_a_crash_at_every_step() {
     for loss in [Loss::Process, Loss::Power] {
         for step in 0.. {
