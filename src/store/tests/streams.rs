@@ -1,6 +1,7 @@
 //! Messages with numbers: without gaps, in the order of the log, through crashes at every step.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -421,6 +422,34 @@ fn a_stream_is_found_by_its_name_and_no_number_of_a_directory_is_given_again() {
     store.open_stream(3, Retention::default()).unwrap();
     store.name_stream(3, "orders").unwrap();
     store.name_stream(9, "there is none").unwrap_err();
+}
+
+#[test]
+fn a_backup_waits_while_a_stream_is_being_opened() {
+    let disk = SimDisk::new(1);
+    let (tell, told) = std::sync::mpsc::channel();
+    let (below, is_first) = (disk.clone(), AtomicBool::new(true));
+    let hooks = Hooks {
+        stream_disk: Box::new(move |number| {
+            if !is_first.swap(false, Ordering::SeqCst) {
+                return Err(std::io::Error::other("the directory is locked"));
+            }
+            tell.send(()).unwrap();
+            thread::sleep(std::time::Duration::from_millis(300)); // enough for a backup that does not wait
+            Ok(Arc::new(below.directory(&format!("streams/{number}"))))
+        }),
+        stream_numbers: Box::new(|| Ok(vec![1])),
+        ..Hooks::default()
+    };
+    let (store, _committer, _) = Store::open_on(Arc::new(disk), &Options::default(), hooks, &mut |_| ()).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    thread::scope(|scope| {
+        let opening = scope.spawn(|| store.open_stream(1, Retention::default()).map(|_| ()));
+        told.recv().unwrap();
+        store.backup(&copy.path().join("copy")).unwrap();
+        opening.join().unwrap().unwrap();
+    });
+    assert!(copy.path().join("copy/streams/1").is_dir());
 }
 
 #[test]
