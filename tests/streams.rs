@@ -7,6 +7,10 @@
 mod deadline;
 #[path = "streams/positions.rs"]
 mod positions;
+#[path = "streams/read.rs"]
+mod read;
+#[path = "streams/reload.rs"]
+mod reload;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -16,6 +16,8 @@ use crate::stamp::Stamp;
 #[derive(Debug)]
 pub(crate) struct Flow {
     settings: Settings,
+    /// The properties of each message.
+    properties: Vec<u8>,
     streams: Vec<Stream>,
     publishers: Vec<Publisher>,
     receivers: Vec<Receiver>,
@@ -75,7 +77,6 @@ struct Settings {
     window: usize,
     batch: usize,
     refuses: bool,
-    protocol: Protocol,
     /// The RETAIN flag with which messages must arrive.
     retained: bool,
 }
@@ -138,14 +139,17 @@ impl Flow {
             window: plan.window,
             batch: plan.batch,
             refuses: plan.refuses,
-            protocol: plan.protocol,
             retained: plan.retain == Retain::Keep,
         };
         let Some(filler_len) = plan.payload_len.checked_sub(Stamp::LEN) else {
             bail!("a payload must have at least {} bytes", Stamp::LEN);
         };
+        let properties = match (plan.receipts, plan.protocol) {
+            (true, Protocol::V5) => packet::receipt_properties(),
+            (_, protocol) => packet::no_properties(protocol).to_vec(),
+        };
         let streams = plan.streams.iter().map(|stream| Stream {
-            head: packet::publish_head(&stream.topic, stream.qos, plan.retain, plan.payload_len, plan.protocol),
+            head: packet::publish_head(&stream.topic, stream.qos, plan.retain, plan.payload_len, &properties),
             refused_below: 0,
             topic_len: stream.topic.len(),
             qos: stream.qos,
@@ -156,6 +160,7 @@ impl Flow {
         let mut flow = Self {
             settings,
             streams: streams.collect(),
+            properties,
             publishers: Vec::new(),
             receivers: plan.receivers.iter().map(|plan| Receiver::new(plan.qos)).collect(),
             ledger: ledger(plan),
@@ -287,7 +292,7 @@ impl Flow {
                 self.counts.unacknowledged += 1;
             }
         }
-        output.extend_from_slice(packet::no_properties(self.settings.protocol));
+        output.extend_from_slice(&self.properties);
         let stamp = Stamp { run: self.settings.run, stream: u32::try_from(number)?, sequence: stream.sent, sent_ns };
         stamp.encode(output);
         output.extend_from_slice(&self.filler);

@@ -206,12 +206,12 @@ pub(crate) fn encode_disconnect(output: &mut Vec<u8>) {
     output.extend_from_slice(&[0xE0, 0]);
 }
 
-/// The beginning of a PUBLISH, up to the topic. The Packet Identifier, if any, [`no_properties`] and the payload follow.
-pub(crate) fn publish_head(topic: &str, qos: QoS, retain: Retain, payload_len: usize, protocol: Protocol) -> Vec<u8> {
+/// The beginning of a PUBLISH, up to the topic. The Packet Identifier, if any, the properties and the payload follow.
+pub(crate) fn publish_head(topic: &str, qos: QoS, retain: Retain, payload_len: usize, properties: &[u8]) -> Vec<u8> {
     let topic = string(topic);
     let packet_id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
     let mut head = vec![0x30 | (qos.bits() << 1) | u8::from(retain == Retain::Keep)];
-    encode_remaining_length(&mut head, topic.len() + packet_id_len + no_properties(protocol).len() + payload_len);
+    encode_remaining_length(&mut head, topic.len() + packet_id_len + properties.len() + payload_len);
     head.extend_from_slice(&topic);
     head
 }
@@ -222,6 +222,15 @@ pub(crate) const fn no_properties(protocol: Protocol) -> &'static [u8] {
         Protocol::V311 => b"",
         Protocol::V5 => b"\x00",
     }
+}
+
+/// The properties of a PUBLISH of MQTT 5.0 that asks for a receipt.
+pub(crate) fn receipt_properties() -> Vec<u8> {
+    let property = [&[0x26][..], &string("receipt-to"), &string("bench/receipts")].concat();
+    let mut properties = Vec::new();
+    encode_remaining_length(&mut properties, property.len());
+    properties.extend_from_slice(&property);
+    properties
 }
 
 /// The RETAIN flag of a PUBLISH.
@@ -336,7 +345,7 @@ mod tests {
     }
 
     fn publish_frame(qos: QoS, packet_id: u16, payload: &[u8]) -> Vec<u8> {
-        let mut frame = publish_head("a/b", qos, Retain::PassOn, payload.len(), Protocol::V311);
+        let mut frame = publish_head("a/b", qos, Retain::PassOn, payload.len(), b"");
         if qos != QoS::AtMostOnce {
             frame.extend_from_slice(&packet_id.to_be_bytes());
         }
@@ -383,8 +392,20 @@ mod tests {
     }
 
     #[test]
+    fn a_message_asks_for_a_receipt_with_a_user_property() {
+        let properties = receipt_properties();
+        let mut bytes = publish_head("a", QoS::AtLeastOnce, Retain::PassOn, 1, &properties);
+        bytes.extend_from_slice(&[0, 7]);
+        bytes.extend_from_slice(&properties);
+        bytes.push(b'x');
+        let publish = Publish { qos: QoS::AtLeastOnce, retain: false, packet_id: 7, topic: b"a", payload: b"x" };
+        assert_eq!(Frame::split(&bytes).unwrap().unwrap().decode(Protocol::V5), Ok(Packet::Publish(publish)));
+        assert_eq!(properties, b"\x1D\x26\x00\x0Areceipt-to\x00\x0Ebench/receipts");
+    }
+
+    #[test]
     fn a_batch_is_a_publish_whose_payload_are_packets() {
-        let mut messages = publish_head("a", QoS::AtMostOnce, Retain::PassOn, 1, Protocol::V5);
+        let mut messages = publish_head("a", QoS::AtMostOnce, Retain::PassOn, 1, no_properties(Protocol::V5));
         messages.extend_from_slice(b"\x00x");
         assert_eq!(messages, b"\x30\x05\x00\x01a\x00x");
         let mut bytes = Vec::new();

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) batch: usize,
     /// Whether receivers refuse each message when it comes for the first time.
     pub(crate) refuses: bool,
+    /// Whether each message asks for a receipt, in MQTT 5.0.
+    pub(crate) receipts: bool,
     pub(crate) streams: Vec<StreamPlan>,
     /// The streams of each publisher, which it sends in turn.
     pub(crate) publishers: Vec<Vec<usize>>,
@@ -115,6 +117,11 @@ pub(crate) fn in_stream(filter: &str, stream: &str) -> String {
         Some(shared) => format!("{SHARE}$stream/{stream}/{shared}"),
         None => format!("$stream/{stream}/{filter}"),
     }
+}
+
+/// The same as the only member of the group with this number.
+pub(crate) fn in_group(filter: &str, stream: &str, number: usize) -> String {
+    format!("$share/group-{number}/{}", in_stream(filter, stream))
 }
 
 /// `filters` wildcard filters over `sessions`, in groups of three that match one topic, and topics for some of the

@@ -214,10 +214,11 @@ impl Traffic {
         let Some(&connection) = self.publishers.first() else { return Ok(()) };
         for stream in &self.plan.streams {
             let protocol = self.plan.protocol;
-            let publish = packet::publish_head(&stream.topic, QoS::AtMostOnce, Retain::Keep, 0, protocol);
+            let properties = packet::no_properties(protocol);
+            let publish = packet::publish_head(&stream.topic, QoS::AtMostOnce, Retain::Keep, 0, properties);
             let output = self.swarm.output(connection)?;
             output.extend_from_slice(&publish);
-            output.extend_from_slice(packet::no_properties(protocol));
+            output.extend_from_slice(properties);
         }
         self.swarm.flush()?;
         let started = clock::now();

@@ -394,7 +394,7 @@ impl World {
                 Action::Forward { shard, message } => self.forwarded.push_back((usize::from(shard.0), message)),
                 Action::Fetch(fetch) => self.fetches.push_back((shard, fetch)),
                 Action::PrepareDelayed(batch) => self.prepared.push_back((shard, batch)),
-                Action::ReadStream(_) => panic!("there are no streams"),
+                Action::ReadStream(_) | Action::Hurry => panic!("there are no streams"),
                 Action::Sampled(message) => drop(format!("{message:?}")),
                 Action::Report(report) => drop(format!("{report:?}")),
                 Action::Answer(..) => panic!("nobody asked"),

@@ -76,6 +76,8 @@ pub enum Action {
     /// Read messages of a stream on another thread; answered by [`Event::StreamRead`](crate::broker::Event::StreamRead). The number of requests
     /// without an answer is bounded.
     ReadStream(Box<StreamRequest>),
+    /// Make soon stable what was persisted for streams: a subscriber waits for the next message.
+    Hurry,
     /// Read delayed messages that are due from the store on another thread, and look up what their originators may do; answered by
     /// [`Event::DelayedPrepared`](crate::broker::Event::DelayedPrepared). A shard requests the next only after the answer.
     PrepareDelayed(Box<DelayedBatch>),

@@ -124,7 +124,9 @@ pub use streams::key::StreamKey;
 pub use streams::number::StreamNumber;
 pub use streams::offset::InvalidOffset;
 pub use streams::position::{StreamPlace, StreamPosition};
-pub use streams::read::{StreamChunk, StreamCursorId, StreamReadError, StreamRequest};
+pub use streams::read::{
+    ReadMessages, StoredStreamMessage, StreamChunk, StreamCursorId, StreamReadError, StreamRequest,
+};
 pub use streams::start::StreamStart;
 pub use streams::table::{Stream, StreamTable, TopicStreams, TrimmedOffset};
 pub use user_limits::{UserLimit, UserLimits};

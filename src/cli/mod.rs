@@ -22,6 +22,7 @@ mod refusals;
 mod routes;
 mod sinks;
 mod stream_groups;
+mod stream_read;
 mod streams;
 mod table;
 mod target;

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::error::CliError;
 use super::output::{Form, List, Paging};
-use super::stream_groups;
 use super::table::Column;
 use super::target::TargetArguments;
 use super::value::text;
+use super::{stream_groups, stream_read};
 use crate::admin_client::percent_encoded;
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,7 @@ use crate::admin_client::percent_encoded;
     after_help = "Examples:
   oncemq streams                        all streams: their topics, and which messages they keep
   oncemq streams --json                 an array of objects with name, oldest, next, messages, bytes and more
+  oncemq streams read orders --from seq:5000 -v   print the messages from number 5000 on
   oncemq streams trim orders --below 5000   remove the messages of a stream before number 5000
   oncemq streams remove orders          remove a stream that is not configured any more"
 )]
@@ -32,6 +33,8 @@ pub(crate) struct Streams {
 
 #[derive(Debug, Subcommand)]
 enum StreamsCommand {
+    /// Print messages of a stream
+    Read(Box<stream_read::Read>),
     /// Remove the oldest messages of a stream
     Trim(Trim),
     /// Remove a stream that is not in the configuration any more, with its messages
@@ -86,6 +89,7 @@ pub(crate) struct Stream {
 
 pub(super) fn list(Streams { command, form, target }: Streams) -> Result<(), CliError> {
     match command {
+        Some(StreamsCommand::Read(command)) => stream_read::run(*command),
         Some(StreamsCommand::Trim(command)) => trim(command),
         Some(StreamsCommand::Remove(command)) => remove(command),
         Some(StreamsCommand::Groups(command)) => stream_groups::list(command),

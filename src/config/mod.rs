@@ -94,7 +94,7 @@ pub use receipts::Receipts;
 pub use redelivery::Redelivery;
 pub use role::{Role, UnknownRole};
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
-pub use server::{Durability, Server};
+pub use server::{Durability, Server, UnlistedStreams};
 pub use service_url::ServiceUrl;
 pub use sinks::{Sink, SinkKind, SinkOrder};
 pub use socket_mode::SocketMode;

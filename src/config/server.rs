@@ -21,6 +21,8 @@ pub struct Server {
     pub segment_size: Option<u32>,
     /// Number of threads that serve clients. 0 means one for each core.
     pub shards: u16,
+    /// What becomes of a stream that is not in the configuration any more.
+    pub streams_unlisted: UnlistedStreams,
     /// Whether certificates, revocation lists, password file and ACL file are read again when they change, without a reload.
     pub watch_files: bool,
     /// Time limit for a shutdown: disconnecting clients and writing all pending data.
@@ -41,6 +43,8 @@ impl Default for Server {
             segment_size: None,
             // A shard uses at most one core, so more shards than cores only compete for them.
             shards: 0,
+            // A mistake in a file must not cost messages.
+            streams_unlisted: UnlistedStreams::Keep,
             // A file is in force when its operator says so, as with other servers: half an edit never is. Programs that renew certificates
             // have a hook for the reload.
             watch_files: false,
@@ -67,6 +71,16 @@ impl Server {
 const SEGMENT_SIZE_MIN: u32 = 64 << 10;
 /// Offsets in a segment have 32 bits.
 const SEGMENT_SIZE_MAX: u32 = 1 << 30;
+
+/// What becomes of a stream that is not in the configuration any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnlistedStreams {
+    /// It takes no new messages, and keeps those that it has.
+    Keep,
+    /// It is removed for ever, with its messages.
+    Remove,
+}
 
 /// What an acknowledged message survives, ordered from the strongest level to the weakest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -99,6 +99,7 @@ pub use start::Start;
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use stopper::{Stopper, Why};
 pub use store::handle::{inspect_store, store_directory, store_options, upgrade_store};
+pub(crate) use store::stream_read::read_for_operator;
 pub use stream_error::StreamError;
 pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
@@ -218,7 +219,12 @@ impl Server {
         let server = Self {
             clock,
             anchors,
-            streams: Streams::start(streams, (store.clone(), progress), &mut recovered, shards)?,
+            streams: Streams::start(
+                (streams, config.server.streams_unlisted),
+                (store.clone(), progress),
+                &mut recovered,
+                shards,
+            )?,
             shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(

@@ -148,6 +148,7 @@ fn applicable(running: &Config, loaded: &Config) -> Config {
         server: config::Server {
             drain_timeout: takes.server.drain_timeout,
             watch_files: takes.server.watch_files,
+            streams_unlisted: takes.server.streams_unlisted,
             ..keeps.server
         },
         durability_rules: keeps.durability_rules,
@@ -201,6 +202,7 @@ mod tests {
         loaded.auth.push(config::Provider::new(config::ProviderKind::Certificate));
         loaded.listeners.pop();
         loaded.server.watch_files = true;
+        loaded.server.streams_unlisted = config::UnlistedStreams::Remove;
         assert_eq!(applicable(&running, &loaded), loaded);
         loaded.log.format = LogFormat::Json;
         loaded.limits.queue_overflow = QueueOverflow::Reject;

@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::disk::{Directory, Disk};
@@ -28,15 +27,17 @@ impl Store {
             copy_file(&*hold.0.disk, &name, &copy, &name, bytes)?;
         }
         // After the log, so that the files of the streams have what the copy of the log does not have.
-        let open = self.shared.streams.disks();
-        for number in (self.shared.streams.directories.numbers)()? {
-            let known = open.iter().find(|(open, _)| *open == number);
-            // The numbers of removed streams must not be given again either.
-            let disk = match known {
-                Some((_, disk)) => Arc::clone(disk),
-                None => (self.shared.streams.directories.disk)(number)?,
-            };
-            copy_stream(&*disk, &to.join(STREAMS).join(number.to_string()))?;
+        let streams = &self.shared.streams;
+        for number in (streams.directories.numbers)()? {
+            let to = to.join(STREAMS).join(number.to_string());
+            let opening = streams.opening();
+            if let Some(disk) = streams.open_disk(number) {
+                drop(opening);
+                copy_stream(&*disk, &to)?;
+            } else {
+                // The numbers of removed streams must not be given again either. It can't be opened meanwhile.
+                copy_stream(&*(streams.directories.disk)(number)?, &to)?;
+            }
         }
         Ok(copy.sync_names()?)
     }

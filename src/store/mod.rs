@@ -272,6 +272,11 @@ impl Store {
         self.shared.pending.announce(urgency);
     }
 
+    /// Starts the commit of pending messages of streams, if there are any: a reader waits for them.
+    pub fn hurry_streams(&self) {
+        self.shared.pending.hurry_streams();
+    }
+
     /// Whether the pending bytes exceed the limit above which publishers should be paused (backpressure).
     pub fn is_congested(&self) -> bool {
         self.shared.pending.is_congested()

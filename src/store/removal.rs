@@ -22,6 +22,7 @@ impl Store {
     pub fn remove_stream(&self, number: u32) -> io::Result<()> {
         let group = group_of(number);
         let files = &self.shared.streams;
+        let _opening = files.opening();
         let mut logs = files.logs();
         if files.pins.load(Ordering::SeqCst) > 0 {
             return Err(io::ErrorKind::ResourceBusy.into());
@@ -48,6 +49,7 @@ impl Store {
     ///
     /// Its directory can't be opened.
     pub fn is_stream_removed(&self, number: u32) -> io::Result<bool> {
+        let _opening = self.shared.streams.opening();
         is_removed(&*(self.shared.streams.directories.disk)(number)?)
     }
 }

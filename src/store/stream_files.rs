@@ -19,11 +19,6 @@ pub(super) const fn group_of(number: u32) -> u64 {
     GROUPS_BEGIN + number as u64
 }
 
-/// The stream whose keys have this group.
-fn number_of(group: u64) -> Option<u32> {
-    group.checked_sub(GROUPS_BEGIN).and_then(|number| u32::try_from(number).ok())
-}
-
 /// Opens the directory of the stream with this number.
 pub type StreamDisk = dyn Fn(u32) -> io::Result<Arc<dyn Disk>> + Send + Sync;
 
@@ -53,6 +48,8 @@ pub(super) fn numbers_in(directory: &Path) -> io::Result<Vec<u32>> {
 /// The streams, with what is to be written to them.
 pub(super) struct StreamFiles {
     pub(super) directories: StreamDirectories,
+    /// Held while a directory is opened until its stream is among the open ones, and while it is open for anything else: it is locked meanwhile.
+    opening: Mutex<()>,
     pub(super) backlog: Backlog,
     /// By the group of their keys.
     logs: Mutex<BTreeMap<u64, OpenStream>>,
@@ -80,6 +77,7 @@ impl StreamFiles {
     pub(super) fn new(directories: StreamDirectories) -> Self {
         Self {
             directories,
+            opening: Mutex::default(),
             backlog: Backlog::default(),
             logs: Mutex::default(),
             readers: RwLock::default(),
@@ -87,6 +85,11 @@ impl StreamFiles {
             has_behind: AtomicBool::new(false),
             pins: AtomicUsize::new(0),
         }
+    }
+
+    /// Makes sure that no other thread opens a directory. To be taken before [`logs`](Self::logs).
+    pub(super) fn opening(&self) -> MutexGuard<'_, ()> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The open streams. The committing thread never waits for this lock: it is held during syncs.
@@ -116,11 +119,9 @@ impl StreamFiles {
         self.shortage.swap(code, Ordering::Relaxed) != code
     }
 
-    /// The open streams by their numbers, each with its directory.
-    pub(super) fn disks(&self) -> Vec<(u32, Arc<dyn Disk>)> {
-        let logs = self.logs();
-        let numbered = logs.iter().filter_map(|(group, stream)| Some((number_of(*group)?, Arc::clone(&stream.disk))));
-        numbered.collect()
+    /// The directory of a stream, if it is open.
+    pub(super) fn open_disk(&self, number: u32) -> Option<Arc<dyn Disk>> {
+        self.logs().get(&group_of(number)).map(|stream| Arc::clone(&stream.disk))
     }
 
     /// Lets another process open the directories.

@@ -32,6 +32,7 @@ impl Store {
         }
         let group = group_of(number);
         let streams = &self.shared.streams;
+        let _opening = streams.opening();
         let options = StreamOptions::new(number).fitting(self.shared.segment_bytes, retention.max_bytes);
         if let Some(stream) = streams.logs().get_mut(&group) {
             stream.retention = retention;
@@ -101,9 +102,9 @@ impl Store {
         let directories = &self.shared.streams.directories;
         let others = (directories.numbers)()?.into_iter().filter(|number| !known.contains(number));
         let named = |number| {
+            let _opening = self.shared.streams.opening();
             // It may be open: a change that failed has opened it.
-            let open = self.shared.streams.logs().get(&group_of(number)).map(|stream| Arc::clone(&stream.disk));
-            let disk = match open {
+            let disk = match self.shared.streams.open_disk(number) {
                 Some(disk) => disk,
                 None => (directories.disk)(number)?,
             };

@@ -80,6 +80,7 @@ impl Writer {
                 | Action::Forward { .. }
                 | Action::Report(_)
                 | Action::Sampled(_)
+                | Action::Hurry
                 | Action::Answer(..) => {}
             }
         }

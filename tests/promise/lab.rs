@@ -329,7 +329,7 @@ impl Lab {
             Action::ReadStream(request) => self.queue.push_back(Step::ReadStream(shard, request)),
             Action::PrepareDelayed(batch) => self.queue.push_back(Step::Prepare(shard, batch)),
             Action::Answer(_, answer) => self.answers.push(*answer),
-            Action::Report(_) | Action::Sampled(_) => {}
+            Action::Report(_) | Action::Sampled(_) | Action::Hurry => {}
         }
     }
 

@@ -106,7 +106,7 @@ impl World {
                 self.schedule_at(at, Step::Forwarded(to, message));
             }
             Action::Answer(id, answer) => self.on_answer(id, &answer),
-            Action::Sampled(_) => {}
+            Action::Sampled(_) | Action::Hurry => {}
             Action::Report(report) => self.on_report(&report),
         }
     }

@@ -85,6 +85,7 @@ fn is_of(action: &Action, stranger: ConnectionId) -> bool {
         | Action::PersistTogether { .. }
         | Action::Fetch(_)
         | Action::ReadStream(_)
+        | Action::Hurry
         | Action::PrepareDelayed(_)
         | Action::Forward { .. }
         | Action::Answer(..)

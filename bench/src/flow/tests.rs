@@ -7,6 +7,7 @@ fn plan(pace: Pace, window: usize, qos: QoS, subscribers: usize) -> Plan {
     streams.iter_mut().for_each(|stream| stream.qos = qos);
     receivers.iter_mut().for_each(|receiver| receiver.qos = qos);
     Plan {
+        receipts: false,
         run: 7,
         protocol: Protocol::V311,
         batch: 1,

@@ -48,6 +48,12 @@ pub(crate) struct ScenarioArgs {
     /// Subscribe to this stream of the broker, instead of to the topics themselves
     #[arg(long)]
     pub(crate) stream: Option<String>,
+    /// Each subscriber of `fan-out --stream` is the only member of a group of its own
+    #[arg(long)]
+    pub(crate) groups: bool,
+    /// Each message of `offline` asks for a receipt, in MQTT 5.0
+    #[arg(long)]
+    pub(crate) receipts: bool,
     /// Before each replay of `stream-replay`, drop the stream's files from the page cache, and measure how fast they can be read
     #[arg(long)]
     pub(crate) cold: bool,

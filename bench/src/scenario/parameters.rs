@@ -27,6 +27,8 @@ pub(crate) struct Parameters {
     rate: Option<f64>,
     pub(super) durable: bool,
     pub(super) stream: Option<String>,
+    groups: bool,
+    receipts: bool,
     pub(super) cold: bool,
     batch: usize,
     protocol: Protocol,
@@ -57,10 +59,12 @@ impl Parameters {
             rate: args.rate,
             durable: args.durable,
             stream: args.stream.clone().or_else(|| replays.then(|| STREAM.to_owned())),
+            groups: args.groups,
+            receipts: args.receipts,
             cold: args.cold,
             batch: args.batch,
-            // A message is refused in MQTT 5.0 alone.
-            protocol: if args.scenario == Scenario::Parked { Protocol::V5 } else { args.protocol },
+            // A message is refused, and asks for a receipt, in MQTT 5.0 alone.
+            protocol: if args.scenario == Scenario::Parked || args.receipts { Protocol::V5 } else { args.protocol },
             seconds: args.seconds,
             messages: args.messages,
             run: run_number(pid),
@@ -115,8 +119,14 @@ impl Parameters {
         if batches && self.window < self.batch {
             bail!("--window must be at least a batch");
         }
-        if self.stream.is_some() && (self.qos == QoS::ExactlyOnce || self.durable) {
-            bail!("--stream requires QoS 0 or 1, and sessions that end with their connections");
+        if self.stream.is_some() && self.qos == QoS::ExactlyOnce {
+            bail!("--stream requires QoS 0 or 1");
+        }
+        if self.groups && (self.scenario != Scenario::FanOut || self.stream.is_none()) {
+            bail!("--groups is only for `fan-out` with --stream");
+        }
+        if self.receipts && self.scenario != Scenario::Offline {
+            bail!("--receipts is only for `offline`");
         }
         if self.cold && self.scenario != Scenario::StreamReplay {
             bail!("--cold is only for `stream-replay`");
@@ -190,8 +200,11 @@ impl Parameters {
             receiver.session = if durable { SessionKind::Durable } else { SessionKind::Clean };
             if let Some(stream) = &self.stream {
                 for filter in &mut receiver.filters {
-                    *filter =
-                        if replays { format!("$stream/{stream}@earliest") } else { plan::in_stream(filter, stream) };
+                    *filter = match (replays, self.groups) {
+                        (true, _) => format!("$stream/{stream}@earliest"),
+                        (false, true) => plan::in_group(filter, stream, number),
+                        (false, false) => plan::in_stream(filter, stream),
+                    };
                 }
             }
         }
@@ -204,6 +217,7 @@ impl Parameters {
             window: self.window,
             batch: self.batch,
             refuses: self.scenario == Scenario::Parked,
+            receipts: self.receipts,
             protocol: self.protocol,
             streams,
             publishers,
@@ -232,6 +246,7 @@ impl Parameters {
             window: self.window,
             batch: 1,
             refuses: false,
+            receipts: false,
             protocol: self.protocol,
             streams,
             publishers,

@@ -39,6 +39,7 @@ mod sinks;
 mod state;
 mod store;
 mod stream_groups;
+mod stream_messages;
 mod streams;
 mod subscriptions;
 mod table;

@@ -13,8 +13,8 @@ use super::state::ApiState;
 use super::table::Routes;
 use super::{
     bans, bridges, client_changes, client_history, clients, cluster, config, dead_letters, drops, explain, messages,
-    overview, publish, refusals, reload, retained, routes, sinks, store, stream_groups, streams, subscriptions, tokens,
-    trace, users, whoami,
+    overview, publish, refusals, reload, retained, routes, sinks, store, stream_groups, stream_messages, streams,
+    subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
 
@@ -49,6 +49,7 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, sinks::viewer_routes()),
         (Role::Viewer, streams::viewer_routes()),
         (Role::Viewer, stream_groups::viewer_routes()),
+        (Role::Operator, stream_messages::operator_routes()),
         (Role::Admin, streams::admin_routes()),
         (Role::Admin, stream_groups::admin_routes()),
         (Role::Viewer, store::viewer_routes()),

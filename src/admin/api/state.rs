@@ -37,6 +37,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) durability: Durability,
     /// Bounds the deletions of retained messages that are under way.
     pub(in crate::admin) deletions: Arc<Semaphore>,
+    /// Bounds the reads of streams that are under way.
+    pub(in crate::admin) stream_reads: Arc<Semaphore>,
     /// Makes backups, one at a time.
     pub(in crate::admin) backups: Arc<Backups>,
     /// The file of the tokens.
@@ -62,6 +64,7 @@ impl ApiState {
             cluster: handles.cluster.clone(),
             durability: handles.durability,
             deletions: Arc::new(Semaphore::new(DELETIONS_MAX)),
+            stream_reads: Arc::new(Semaphore::new(STREAM_READS_MAX)),
             backups: Arc::new(Backups::new(handles)),
             tokens: TokenFile::new(&handles.data),
             rates: Arc::new(Rates::new(Arc::clone(&handles.status))),
@@ -77,3 +80,5 @@ impl ApiState {
 
 /// Deletions of retained messages that are under way, at most.
 pub(super) const DELETIONS_MAX: usize = 4;
+/// Reads of streams that are under way, at most: each occupies a thread that waits for the disk.
+pub(super) const STREAM_READS_MAX: usize = 4;

@@ -9,6 +9,7 @@ use crate::broker::event::StoreRoom;
 use crate::broker::memory::MEMORY_SHORT;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::durability::Durability;
+use crate::broker::persistence::receipt::Originator;
 use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::publish::plan::{BatchAdmission, Chosen};
 use crate::broker::publish::publisher::Publisher;
@@ -18,6 +19,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Matched, Qos};
 use crate::routing::{ChosenMember, Current, PublishRight, RetainedMessage, RetainedStore, Route};
 use crate::session::{self, Application};
+use crate::topic::MountPoint;
 
 /// A message of a batch for which there is room.
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl Shard {
             };
             needs.needs_store |= receipt.is_some();
             needs.add(publisher, &application, (topic_level, delay.is_some()), (&resolved, &chosen));
+            needs.bytes += receipt.as_deref().map_or(0, receipt_bytes);
             if let Err(refused) = needs.check(count) {
                 self.routes = Some(routes);
                 return Err(refused);
@@ -245,6 +248,14 @@ fn names_bytes(publisher: &Publisher) -> usize {
     publisher.client_id.as_ref().map_or(0, |client_id| client_id.as_str().len()) + user + provider
 }
 
+/// The names of the originator, and the topic, in the record of a message that asks for a receipt.
+fn receipt_bytes(request: &ReceiptRequest) -> usize {
+    let Originator { client_id, owner } = &*request.originator;
+    let names = [owner.user().map(|user| &**user), owner.provider(), owner.mount_point().map(MountPoint::as_str)];
+    let names: usize = names.into_iter().flatten().map(str::len).sum();
+    RECEIPT_BYTES + names + client_id.as_str().len() + request.to.as_str().len()
+}
+
 fn grant_bytes(matched: &Matched) -> usize {
     let share = matched.share.as_ref().map_or(0, |filter| filter.to_string().len() + size_of::<u32>());
     matched.subscription_ids.len() * size_of::<u32>() + share
@@ -259,5 +270,57 @@ const BYTES_MAX: usize = 1 << 28;
 /// The most bytes of a record in addition to the content and the copies: the client's names, keys and checksums.
 const MESSAGE_BYTES: usize = 1_000;
 
+/// The most bytes of a receipt in addition to its texts and the places of copies: numbers, lengths, and a key.
+const RECEIPT_BYTES: usize = 100;
+
 /// The most bytes of a copy in addition to its subscriptions: a key, and a part with its checksum.
 const COPY_BYTES: usize = 80; // with its place in a receipt
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::owner::User;
+    use crate::broker::persistence::encode::RecordBytes;
+    use crate::broker::persistence::receipt::{ReceiptChange, ReceiptState};
+    use crate::routing::SessionKey;
+    use crate::timestamp::Timestamp;
+    use crate::topic::TopicName;
+
+    #[test]
+    fn the_bytes_of_a_receipt_are_counted_with_all_its_names() {
+        let long = "n".repeat(60_000);
+        let mount_point = MountPoint::new(&"m/".repeat(512)).unwrap();
+        let user = |mount_point| User { provider: Some("p".repeat(50_000).into()), name: (&*long).into(), mount_point };
+        let owners = [
+            Owner::Anonymous,
+            Owner::User(Arc::new(user(None))),
+            Owner::User(Arc::new(user(Some(mount_point.clone())))),
+            Owner::AnonymousBelow(mount_point),
+        ];
+        for owner in owners {
+            let originator = Arc::new(Originator { client_id: (&*long).into(), owner });
+            let to = TopicName::new((&*long).into()).unwrap();
+            let request = ReceiptRequest { originator: Arc::clone(&originator), to: to.clone(), correlation: None };
+            for copies in [0, 1, 1_000] {
+                let places = vec![(SessionKey(u64::MAX), u64::MAX); copies];
+                let state = ReceiptState {
+                    number: u64::MAX,
+                    originator: Arc::clone(&originator),
+                    to: to.clone(),
+                    at: Timestamp(1),
+                    left_out: 7,
+                    places,
+                };
+                let mut record = RecordBytes::default();
+                ReceiptChange::Opened(Box::new(state)).put(&mut record);
+                let parts: usize = record.parts.list().iter().map(|part| part.len()).sum();
+                let stored = parts + record.puts.len() * 17;
+                let counted = receipt_bytes(&request) + copies * COPY_BYTES;
+                assert!(
+                    (stored..stored + RECEIPT_BYTES + copies * COPY_BYTES).contains(&counted),
+                    "{stored} {counted}"
+                );
+            }
+        }
+    }
+}

@@ -125,7 +125,7 @@ pub enum Record {
         sequences: Option<Arc<StreamSequences>>,
         /// The durability that makes the record stable.
         durability: Durability,
-        /// Whether an answer waits for it also at QoS 0: that to an operator.
+        /// Whether it is awaited also at QoS 0: by the answer to an operator, or by a subscriber of its streams.
         is_awaited: bool,
         /// The stored message that the record replaces.
         instead_of: Option<InsteadOf>,

@@ -201,6 +201,11 @@ impl Shard {
         (streams, !streams.is_empty())
     }
 
+    /// Whether a subscriber has all messages of one of these streams, and waits for the next one.
+    fn has_waiting_subscriber(&self, streams: &[StreamNumber]) -> bool {
+        streams.iter().any(|stream| self.shared.stream_board.is_awaited(*stream))
+    }
+
     /// Whether a message at QoS 1 or 2 that no stream keeps needs a record.
     fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
         application.qos > Qos::AtMostOnce
@@ -305,6 +310,8 @@ impl Shard {
         let deduplicated = publisher.deduplicated.clone();
         let instead_of = publisher.instead_of;
         let (streams, sequences) = (accepted.streams, accepted.sequences);
+        let is_awaited =
+            publisher.is_operator() || accepted.qos == Qos::AtMostOnce && self.has_waiting_subscriber(&streams);
         let is_retained = matches!(retained, RetainedChange::Set { .. });
         let puts_nothing =
             durable.is_empty() && received.is_none() && !is_retained && streams.is_empty() && receipt.is_none();
@@ -337,7 +344,7 @@ impl Shard {
             streams,
             sequences,
             durability: accepted.level,
-            is_awaited: publisher.is_operator(),
+            is_awaited,
             instead_of,
             delayed: None,
             receipt,

@@ -66,6 +66,11 @@ impl StreamBoard {
         progress.end.load(Ordering::SeqCst) <= next
     }
 
+    /// Whether a shard waits for further messages of a stream.
+    pub(in crate::broker) fn is_awaited(&self, stream: StreamNumber) -> bool {
+        self.progress(stream).waiting.iter().any(|waiting| waiting.load(Ordering::SeqCst))
+    }
+
     fn progress(&self, stream: StreamNumber) -> Arc<Progress> {
         let known = self.streams.read().unwrap_or_else(PoisonError::into_inner).get(&stream).map(Arc::clone);
         known.unwrap_or_else(|| {
@@ -105,8 +110,10 @@ mod tests {
         assert_eq!(board.range(STREAM), 1..1);
         assert!(board.await_more(ShardId(2), STREAM, 1));
         assert!(board.await_more(ShardId(0), STREAM, 1));
+        assert!(board.is_awaited(STREAM) && !board.is_awaited(StreamNumber(8)));
         assert_eq!(woken(&board, 1..1), [] as [u16; 0]);
         assert_eq!(woken(&board, 1..4), [0, 2]);
+        assert!(!board.is_awaited(STREAM));
         assert_eq!(woken(&board, 3..5), [] as [u16; 0]);
         assert_eq!(board.range(STREAM), 3..5);
         assert!(!board.await_more(ShardId(1), STREAM, 4));

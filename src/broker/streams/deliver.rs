@@ -140,6 +140,7 @@ impl Shard {
             && self.shared.stream_board.await_more(self.id, cursor.stream, next)
         {
             self.streams.wait(cursor.stream, (slot, key));
+            turn.actions.push(Action::Hurry); // it may be on its way to the store
             return cursor.set_state(CursorState::CaughtUp);
         }
         let Some((number, request)) = self.streams.begin_read((slot, key), wanted) else { return };

@@ -67,14 +67,15 @@ pub struct StreamChunk {
 
 /// What was read, for all subscriptions that waited for it.
 #[derive(Debug, Clone)]
-pub(in crate::broker) struct ReadMessages {
-    pub(in crate::broker) messages: Arc<Vec<StoredStreamMessage>>,
+pub struct ReadMessages {
+    /// In order.
+    pub messages: Arc<Vec<StoredStreamMessage>>,
     /// The first sequence that was not looked at; 0: none was.
-    pub(in crate::broker) next: u64,
+    pub next: u64,
     /// The first sequence that the stream has.
-    pub(in crate::broker) oldest: u64,
+    pub oldest: u64,
     /// Messages that cannot be read, before all others.
-    pub(in crate::broker) unreadable: Option<RangeInclusive<u64>>,
+    pub unreadable: Option<RangeInclusive<u64>>,
 }
 
 /// Why a stream was not read.
@@ -88,16 +89,29 @@ pub enum StreamReadError {
 
 /// A message of a stream.
 #[derive(Debug, Clone)]
-pub(in crate::broker) struct StoredStreamMessage {
-    pub(in crate::broker) sequence: u64,
+pub struct StoredStreamMessage {
+    /// Its number.
+    pub sequence: u64,
     /// When it was accepted, in milliseconds of the wall clock since 1970.
-    pub(in crate::broker) timestamp: u64,
-    pub(in crate::broker) message: Message,
+    pub timestamp: u64,
+    /// The message.
+    pub message: Message,
     /// When it expires, or [`Timestamp::NEVER`].
-    pub(in crate::broker) expires_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 impl StreamRequest {
+    /// The request of an operator: of `messages_max` messages whose topics match `filter`, and of about `bytes_max` bytes.
+    pub const fn of_operator(
+        (stream, from): (StreamNumber, StreamStart),
+        filter: Option<TopicFilter>,
+        (messages_max, bytes_max): (usize, usize),
+    ) -> Self {
+        // No Session waits for the answer.
+        let cursor = StreamCursorId { slot: usize::MAX, session: SessionKey(0), read: 0 };
+        Self { cursor, stream, from, filter, messages_max, bytes_max }
+    }
+
     /// The answer, without messages.
     pub fn answer(self) -> StreamChunk {
         StreamChunk {
@@ -187,6 +201,15 @@ impl StreamChunk {
             }
         }
         ReadMessages { messages: Arc::new(messages), next, oldest, unreadable }
+    }
+
+    /// What was read, or why nothing was.
+    ///
+    /// # Errors
+    ///
+    /// See [`StreamReadError`].
+    pub fn into_result(self) -> Result<ReadMessages, StreamReadError> {
+        self.error.map_or_else(|| Ok(self.into_messages()), Err)
     }
 
     /// Completes the chunk with the reason why it is not longer.

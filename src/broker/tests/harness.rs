@@ -73,6 +73,8 @@ pub(super) struct Harness {
     pub(super) delayed: VecDeque<(usize, Box<DelayedBatch>)>,
     /// Pending reads of streams, with their shard.
     pub(super) stream_reads: VecDeque<(usize, StreamRequest)>,
+    /// How often a shard wanted messages of streams to be stable soon.
+    pub(super) hurries: usize,
     pub(super) streams: FakeStreams,
     /// How the streams that are made distribute messages in groups.
     pub(super) group_dispatch: GroupDispatch,
@@ -185,6 +187,7 @@ impl Harness {
             fetches: VecDeque::new(),
             delayed: VecDeque::new(),
             stream_reads: VecDeque::new(),
+            hurries: 0,
             streams: FakeStreams::default(),
             group_dispatch: GroupDispatch::default(),
             generations: 0,
@@ -697,6 +700,7 @@ impl Harness {
             }
             Action::Fetch(fetch) => self.fetches.push_back((shard, *fetch)),
             Action::ReadStream(request) => self.stream_reads.push_back((shard, *request)),
+            Action::Hurry => self.hurries += 1,
             Action::PrepareDelayed(batch) => self.delayed.push_back((shard, batch)),
             Action::Forward { shard: to, message } => {
                 self.between.entry((shard, usize::from(to.0))).or_default().push_back(message);

@@ -8,15 +8,18 @@ use std::time::Duration;
 use super::fake_streams::{STREAM, stored};
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
+use crate::broker::shard::Turn;
 use crate::broker::streams::groups::ledger::{Reading, WINDOW_MESSAGES_MAX};
 use crate::broker::streams::groups::table::GROUPS_MAX;
 use crate::broker::timers::Timer;
 use crate::broker::{
-    Answer, DropReason, Event, GroupAnswer, GroupDispatch, GroupQuery, GroupView, PageRequest, Query, QueryId, Record,
-    Settings, Shard, StreamNumber, StreamReadError, StreamStart, StreamTable, TrimmedOffset,
+    Answer, DropReason, Event, GroupAnswer, GroupDispatch, GroupQuery, GroupView, PageRequest, Query, QueryId,
+    ReadMessages, Record, Settings, Shard, StoredStreamMessage, StreamNumber, StreamReadError, StreamStart,
+    StreamTable, TrimmedOffset,
 };
 use crate::codec::{Ack, ClientId, ClientPacket, Connect, MessageProperty, Qos, ReasonCode, ServerPacket};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource, SessionKey};
+use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
 const GROUP: &str = "$share/g/$stream/s";
@@ -211,6 +214,28 @@ fn a_member_that_goes_leaves_its_messages_to_others() {
             assert_eq!(got[0].len(), 1);
         }
     }
+}
+
+#[test]
+fn what_another_shard_gives_a_member_during_its_turn_continues_that_member() {
+    let mut harness = with_stream(1, 0, Q1);
+    let client = harness.connect(transient("a"));
+    harness.run(client, [subscribe(GROUP, Q1)]);
+    let shard = &mut harness.shards[0];
+    let group = shard.shared.groups.of(STREAM).pop().unwrap();
+    let member = group.ledger().subscribers()[0].key;
+    let mut actions = Vec::new();
+    let turn = &mut Turn { now: Timestamp(1), actions: &mut actions };
+    assert_eq!(shard.end_group_turn(&group, member, turn), Some(false));
+    // Another shard does this between the last message of the turn and its end.
+    let (message, expires_at) = stored("t/1", "1".to_owned(), Q1);
+    let message = StoredStreamMessage { sequence: 1, timestamp: 1, message, expires_at };
+    let read = ReadMessages { messages: Arc::new(vec![message]), next: 2, oldest: 1, unreadable: None };
+    group.ledger().on_read(read, GroupDispatch::RoundRobin);
+    assert_eq!(shard.end_group_turn(&group, member, turn), Some(true));
+    assert_eq!(shard.end_group_turn(&group, member, turn), Some(true), "as long as it is not taken");
+    group.ledger().is_gone = true;
+    assert_eq!(shard.end_group_turn(&group, member, turn), None);
 }
 
 #[test]

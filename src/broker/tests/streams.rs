@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fake_streams::STREAM;
 use super::harness::{Harness, recovered, settings};
 use super::packets::*;
 use crate::broker::{
@@ -47,6 +48,30 @@ fn entered(harness: &Harness) -> Vec<(String, Vec<u32>)> {
 
 fn entry(payload: &str, streams: &[u32]) -> (String, Vec<u32>) {
     (payload.to_owned(), streams.to_vec())
+}
+
+#[test]
+fn a_message_at_qos_0_is_committed_at_once_while_a_subscriber_waits_for_it() {
+    for filter in ["$stream/s", "$share/g/$stream/s"] {
+        let mut harness = Harness::new();
+        harness.add_stream("s", STREAM, TrimmedOffset::Refuse);
+        let publisher = harness.connect(transient("p"));
+        let is_awaited = |harness: &mut Harness| {
+            harness.run(publisher, [publish("a", "x", Q0, 0)]);
+            let Some(record @ Record::Accepted { .. }) = harness.records.last() else { panic!("no record") };
+            (record.durability().is_some(), record.stored_durability())
+        };
+        let stored = Some(Durability::PowerLoss);
+        assert_eq!(is_awaited(&mut harness), (false, stored));
+        let subscriber = harness.connect(transient("s"));
+        harness.run(subscriber, [subscribe(filter, Q0)]);
+        harness.seconds(1);
+        assert!(harness.hurries > 0, "a message that came just before it waited is committed at once, too");
+        assert_eq!(is_awaited(&mut harness), (true, stored));
+        // It is woken, and has not come back for more.
+        harness.shards[0].shared.stream_advanced(STREAM, 1..100, |_| ());
+        assert_eq!(is_awaited(&mut harness), (false, stored));
+    }
 }
 
 #[test]

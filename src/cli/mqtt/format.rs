@@ -11,7 +11,7 @@ use super::wall_time::WallTime;
 
 /// How messages are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Format {
+pub(in crate::cli) enum Format {
     /// The payload.
     Payload,
     /// Topic and payload.
@@ -22,7 +22,7 @@ pub(super) enum Format {
 
 /// A part of `-F`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(in crate::cli) enum Piece {
     Text(String),
     Field(char, Options),
     /// `@X`.
@@ -31,7 +31,7 @@ pub(super) enum Piece {
 
 /// Flags, width and precision, as of `printf`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Options {
+pub(in crate::cli) struct Options {
     is_left: bool,
     is_zero_padded: bool,
     width: usize,
@@ -40,7 +40,7 @@ pub(super) struct Options {
 
 impl Format {
     /// Parses `-F`. What is not supported is an error.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut rest = text.chars();
@@ -71,7 +71,7 @@ impl Format {
     }
 
     /// Appends a message.
-    pub(super) fn write(&self, publish: &OutgoingPublish, output: &mut Vec<u8>) {
+    pub(in crate::cli) fn write(&self, publish: &OutgoingPublish, output: &mut Vec<u8>) {
         let message = &publish.message;
         match self {
             Self::Payload => output.extend_from_slice(&message.payload),

@@ -19,6 +19,7 @@ use std::io;
 use tokio::runtime::Builder;
 
 pub(crate) use error::MqttError;
+pub(in crate::cli) use format::Format;
 pub(crate) use publish::PublishCommand;
 pub(crate) use subscribe::SubscribeCommand;
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::super::log::{self, log_line};
 use super::super::shard::mailbox::{Mail, ShardSettings};
 use super::super::store::stream_progress;
-use super::super::{Server, memory, settings};
+use super::super::store::streams::{log_not_removed, log_removed};
+use super::super::{Server, StreamError, memory, settings};
 use super::handle::STREAMS;
 use super::report::{PartResult, ReloadReport};
-use crate::config::{Config, Log};
+use crate::config::{Config, Log, UnlistedStreams};
 
 impl Server {
     /// Applies all settings of `config` but those of listeners, and of files, which are in force already.
@@ -56,7 +57,8 @@ impl Server {
         }
     }
 
-    /// Opens new streams, and changes those that there are. Returns whether all are as configured; otherwise they stay as they were.
+    /// Opens new streams, changes those that there are, and removes those that are not configured if they are not kept. Returns whether all are as
+    /// configured; otherwise they stay as they were.
     pub(super) fn reload_streams(&mut self, config: &Config, report: &mut ReloadReport) -> bool {
         let has_changed = config.streams != self.config.streams;
         if has_changed && !self.is_standby() {
@@ -71,22 +73,33 @@ impl Server {
             }
         }
         report.add("streams", PartResult::of(has_changed));
+        if config.server.streams_unlisted == UnlistedStreams::Remove {
+            for name in self.streams.unlisted() {
+                if let Err(error) = self.end_stream(&name) {
+                    log_not_removed(&error);
+                    report.kept("streams", error.to_string());
+                }
+            }
+        }
         true
     }
 
     /// Removes a stream that is not configured.
     pub(super) fn remove_stream(&mut self, name: &str) -> ReloadReport {
         let mut report = ReloadReport::default();
-        match self.streams.remove(name) {
-            Ok(number) => {
-                self.shared.set_streams(self.streams.table());
-                self.shared.end_groups_of(number);
-                stream_progress::end(&self.shared, number, &self.mailboxes);
-                log_line!(StreamRemoved { name = name }, "removed the stream {name} with its messages");
-            }
-            Err(error) => report.kept(STREAMS, error.to_string()),
+        if let Err(error) = self.end_stream(name) {
+            report.kept(STREAMS, error.to_string());
         }
         report
+    }
+
+    fn end_stream(&mut self, name: &str) -> Result<(), StreamError> {
+        let number = self.streams.remove(name)?;
+        self.shared.set_streams(self.streams.table());
+        self.shared.end_groups_of(number);
+        stream_progress::end(&self.shared, number, &self.mailboxes);
+        log_removed(name);
+        Ok(())
     }
 
     fn apply_log(&self, before: &Log, new: &Log) {

@@ -338,6 +338,7 @@ impl Driver {
             }
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::ReadStream(request) => self.store.read_stream(*request, &self.mailboxes),
+            Action::Hurry => self.store.hurry(),
             Action::PrepareDelayed(batch) => self.store.read_delayed(batch, &self.mailboxes),
             Action::Forward { shard, message } => self.outbox.add(shard, message),
             Action::Answer(id, answer) => self.on_answer(id, *answer),

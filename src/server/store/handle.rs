@@ -1,6 +1,7 @@
 mod together;
 
 use std::fmt;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub(in crate::server) struct StoreHandle {
     stable: Option<Ticket>,
     /// The highest urgency of the records of this turn; `None` without records.
     unannounced: Option<Urgency>,
+    /// Whether a subscriber waits for the next message of a stream.
+    hurries: bool,
     accepted: TurnTime,
     /// Records of this turn that were not passed to the store yet.
     pending: Option<Pending>,
@@ -86,6 +89,7 @@ impl StoreHandle {
             failures,
             stable: None,
             unannounced: None,
+            hurries: false,
             accepted: TurnTime::default(),
             pending: None,
             shortage: None,
@@ -148,12 +152,20 @@ impl StoreHandle {
         }
     }
 
+    /// Messages of streams are to be stable soon: a subscriber waits for the next one.
+    pub(in crate::server) const fn hurry(&mut self) {
+        self.hurries = true;
+    }
+
     /// Passes the rest of the turn's records to the store, and requests a commit of all of them.
     pub(in crate::server) fn end_turn(&mut self) {
         self.gather_pending();
         self.accepted.end_turn();
         if let (Some(store), Some(urgency)) = (&self.store, self.unannounced.take()) {
             store.announce(urgency);
+        }
+        if let (Some(store), true) = (&self.store, mem::take(&mut self.hurries)) {
+            store.hurry_streams();
         }
     }
 

@@ -7,6 +7,6 @@ mod fetch;
 pub(super) mod handle;
 mod progress;
 pub(super) mod stream_progress;
-mod stream_read;
+pub(super) mod stream_read;
 mod stream_readers;
 pub(super) mod streams;

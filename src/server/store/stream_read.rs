@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::broker::{Shared, StreamChunk, StreamReadError, StreamRequest, StreamStart};
+use crate::broker::{ReadMessages, Shared, StreamChunk, StreamReadError, StreamRequest, StreamStart};
 use crate::server::log::log_line;
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::store::handle::StoreHandle;
@@ -25,6 +25,15 @@ impl StoreHandle {
     pub(in crate::server) fn publish_streams(&self, shared: &Shared, mailboxes: &[Mailbox]) {
         publish(shared, self.store().map(|store| &**store), mailboxes);
     }
+}
+
+/// Reads messages of a stream for an operator. The calling thread waits for the disk.
+///
+/// # Errors
+///
+/// See [`StreamReadError`].
+pub(crate) fn read_for_operator(store: &Store, request: StreamRequest) -> Result<ReadMessages, StreamReadError> {
+    read(Some(store), &Readers::default(), request).into_result()
 }
 
 /// Reads the next messages of a stream.

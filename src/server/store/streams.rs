@@ -8,7 +8,7 @@ use crate::broker::{
     GroupDispatch, RecordBytes, Recovered, Shared, Stream, StreamBounds, StreamDefinition, StreamKey, StreamNumber,
     StreamTable, TrimmedOffset,
 };
-use crate::config;
+use crate::config::{self, UnlistedStreams};
 use crate::server::clock::wall_time;
 use crate::server::log::log_line;
 use crate::server::shard::mailbox::Mailbox;
@@ -35,7 +35,7 @@ pub(in crate::server) struct Streams {
 impl Streams {
     /// Opens the streams of the configuration and of the store. `shards`: these are sources of entries, too.
     pub(in crate::server) fn start(
-        configured: &[config::Stream],
+        (configured, unlisted): (&[config::Stream], UnlistedStreams),
         (store, progress): (Option<Arc<Store>>, Arc<StreamProgress>),
         recovered: &mut Recovered,
         shards: usize,
@@ -47,6 +47,14 @@ impl Streams {
         let mut streams = Self { store, source: shards + 1, written: 0, definitions, table, progress };
         streams.forget_removed()?;
         streams.apply(configured)?;
+        if unlisted == UnlistedStreams::Remove {
+            for name in streams.unlisted() {
+                match streams.remove(&name) {
+                    Ok(_) => log_removed(&name),
+                    Err(error) => log_not_removed(&error),
+                }
+            }
+        }
         Ok(streams)
     }
 
@@ -113,6 +121,11 @@ impl Streams {
             }
         }));
         Ok(())
+    }
+
+    /// The streams that are not configured.
+    pub(in crate::server) fn unlisted(&self) -> Vec<Arc<str>> {
+        self.table.iter().filter(|stream| !stream.is_open).map(|stream| Arc::clone(&stream.name)).collect()
     }
 
     /// Removes a stream that is not configured, with its messages, for ever. The caller passes the new table to the shards.
@@ -209,6 +222,16 @@ impl Streams {
         store.announce(Urgency::Awaited);
         Ok(())
     }
+}
+
+pub(in crate::server) fn log_removed(name: &str) {
+    log_line!(StreamRemoved { name = name }, "removed the stream {name} with its messages");
+}
+
+/// A stream that is not in the configuration stays.
+pub(in crate::server) fn log_not_removed(error: &StreamError) {
+    let reason = error.to_string();
+    log_line!(ReloadFailed { files = "streams", reason = &*reason }, "kept a stream that is not configured: {reason}");
 }
 
 fn key(stream: &config::Stream) -> Option<StreamKey> {

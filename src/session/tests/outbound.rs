@@ -101,6 +101,20 @@ fn leftovers_are_the_messages_that_may_move_to_another_member() {
 }
 
 #[test]
+fn a_message_of_a_group_that_came_early_is_not_sent_on_the_next_connection() {
+    let of_group = || Delivery { place: DeliveryPlace::Group, ..delivery(Qos::AtLeastOnce) };
+    let mut session = open(1, 10);
+    // The first one is still on its way, and the third one is not of the group.
+    assert_eq!(sent(&handle(&mut session, Event::Deliver(2, of_group()))), [0; 0]);
+    assert_eq!(sent(&handle(&mut session, Event::Deliver(3, delivery(Qos::AtLeastOnce)))), [0; 0]);
+    handle(&mut session, Event::Disconnected);
+    handle(&mut session, connected(10, None));
+    handle(&mut session, Event::Room(1_000_000));
+    assert_eq!(sent(&handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce)))), [1, 3]);
+    assert_eq!(sent(&handle(&mut session, Event::Deliver(4, of_group()))), [4]);
+}
+
+#[test]
 fn full_queue_drops_messages_that_were_never_sent_and_retransmits_others() {
     let mut session = open(1, 10);
     for sequence in 1..=4 {

@@ -38,6 +38,8 @@ pub(in crate::store) struct Compaction {
     shared: Arc<Shared>,
     reader: StreamReader,
     segment_bytes: u64,
+    /// The most sequences that a file stands for.
+    pub(super) span_max: u64,
     key: Arc<StreamKey>,
     /// The last sequence of each key.
     keys: HashMap<KeyHash, u64>,
@@ -117,6 +119,7 @@ impl StreamLog {
             shared: Arc::clone(&self.shared),
             reader: self.reader.clone(),
             segment_bytes: self.options.segment_bytes(),
+            span_max: SPAN_MAX,
             key: Arc::clone(key),
             keys: HashMap::new(),
             phase: Phase::Note { next, end },
@@ -234,7 +237,12 @@ impl Compaction {
                 match groups.back_mut() {
                     // The sequences in between were skipped on purpose if it does not follow.
                     Some(last)
-                        if last.end == header.first_sequence && last.length + segment.length <= self.segment_bytes =>
+                        if last.end == header.first_sequence
+                            && last.length + segment.length <= self.segment_bytes
+                            && last
+                                .headers
+                                .first()
+                                .is_none_or(|first| segment.end - first.first_sequence <= self.span_max) =>
                     {
                         last.headers.push(header);
                         (last.end, last.length) = (segment.end, last.length + segment.length);
@@ -360,6 +368,8 @@ const _: () = assert!(HEADER_BYTES.is_multiple_of(ALIGNMENT));
 
 /// The most keys of a pass. They fill a hash table of 2^20 places, which has 25 MiB, and 40 MiB while it grows.
 const KEYS_MAX: usize = if cfg!(test) { 20 } else { (1 << 20) / 8 * 7 };
+/// An index has the sequences of a file in 32 bits.
+const SPAN_MAX: u64 = u32::MAX as u64;
 /// What one step reads.
 const STEP_BYTES: usize = 256 << 10;
 /// As in [`StreamLog`].

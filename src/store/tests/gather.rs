@@ -25,6 +25,23 @@ fn ends(told: &Receiver<()>, within_ms: u64) -> bool {
 }
 
 #[test]
+fn a_reader_that_waits_hurries_messages_of_streams_and_no_other_entries() {
+    let pending = Arc::new(PendingEntries::new(Level::PowerLoss, 1 << 20));
+    pending.set_next_number(1 << 63, 1);
+    let append = |ticket, numbered: &[Numbered<'_>]| {
+        pending.append((0, ticket, Urgency::Unawaited), &Change::put(ticket, b"x").entry(), numbered).unwrap();
+        pending.announce(Urgency::Unawaited);
+    };
+    append(1, &[]);
+    pending.hurry_streams();
+    assert!(!pending.is_urgent(), "the commit of others alone is too expensive");
+    append(2, &[Numbered { group: 1 << 63, part: &[] }]);
+    assert!(!pending.is_urgent());
+    pending.hurry_streams();
+    assert!(pending.is_urgent());
+}
+
+#[test]
 fn a_commit_waits_until_enough_awaited_entries_are_announced_or_the_store_is_closed() {
     let pending = Arc::new(PendingEntries::new(Level::PowerLoss, 1 << 20));
     pending.gather(FOR_THREE); // nothing is awaited

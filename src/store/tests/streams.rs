@@ -1,6 +1,7 @@
 //! Messages with numbers: without gaps, in the order of the log, through crashes at every step.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -424,6 +425,34 @@ fn a_stream_is_found_by_its_name_and_no_number_of_a_directory_is_given_again() {
 }
 
 #[test]
+fn a_backup_waits_while_a_stream_is_being_opened() {
+    let disk = SimDisk::new(1);
+    let (tell, told) = std::sync::mpsc::channel();
+    let (below, is_first) = (disk.clone(), AtomicBool::new(true));
+    let hooks = Hooks {
+        stream_disk: Box::new(move |number| {
+            if !is_first.swap(false, Ordering::SeqCst) {
+                return Err(std::io::Error::other("the directory is locked"));
+            }
+            tell.send(()).unwrap();
+            thread::sleep(std::time::Duration::from_millis(300)); // enough for a backup that does not wait
+            Ok(Arc::new(below.directory(&format!("streams/{number}"))))
+        }),
+        stream_numbers: Box::new(|| Ok(vec![1])),
+        ..Hooks::default()
+    };
+    let (store, _committer, _) = Store::open_on(Arc::new(disk), &Options::default(), hooks, &mut |_| ()).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    thread::scope(|scope| {
+        let opening = scope.spawn(|| store.open_stream(1, Retention::default()).map(|_| ()));
+        told.recv().unwrap();
+        store.backup(&copy.path().join("copy")).unwrap();
+        opening.join().unwrap().unwrap();
+    });
+    assert!(copy.path().join("copy/streams/1").is_dir());
+}
+
+#[test]
 fn the_check_of_a_store_reads_the_streams_completely() {
     let directory = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(directory.path(), &Options::default(), Hooks::default(), &mut |_| ()).unwrap();
@@ -510,6 +539,46 @@ fn a_pass_in_progress_ends_when_the_key_is_taken_away_and_leaves_no_file() {
     while kept.keeper.compact() {}
     assert_eq!(kept.read(0).len(), 60);
     assert_eq!(disk.bytes("streams/1/compacted.new"), None);
+}
+
+#[test]
+fn a_compaction_that_fails_on_a_full_disk_leaves_no_file() {
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    // There is room for the header of the new file.
+    disk.set_capacity(disk.used() + 100);
+    kept.keeper.begin_compaction();
+    while kept.keeper.compact() {}
+    assert_eq!(disk.bytes("streams/1/compacted.new"), None, "its space belongs to messages");
+    assert_eq!((kept.read(0).len(), kept.failure.lock().unwrap().clone()), (60, None));
+}
+
+#[test]
+fn no_compaction_begins_while_messages_wait_for_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    disk.set_lacks_files(true);
+    disk.set_capacity(disk.used());
+    let mut progress = Progress::Idle;
+    for _ in 0..100 {
+        kept.append(&[0], &[1; 400]).unwrap();
+        assert_ne!(kept.committer.commit(), Progress::Failed);
+        progress = kept.keeper.write();
+        if progress == Progress::Blocked {
+            break;
+        }
+    }
+    assert_eq!(progress, Progress::Blocked);
+    kept.keeper.begin_compaction();
+    assert!(!kept.keeper.compact(), "it would take the space that the messages wait for");
+    disk.set_capacity(u64::MAX);
+    disk.set_lacks_files(false);
+    for _ in 0..10 {
+        kept.committer.commit();
+        kept.keeper.write();
+    }
+    kept.keeper.begin_compaction();
+    assert!(kept.keeper.compact());
 }
 
 #[test]

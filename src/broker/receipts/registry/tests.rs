@@ -113,3 +113,20 @@ fn the_bounds_are_for_all_and_for_each_originator() {
     assert!(!receipts.may_track(KEY, 1));
     assert_eq!(receipts.check("client/a", 0, &LIMITS), Ok(()));
 }
+
+#[test]
+fn the_copies_of_one_originator_are_bounded_as_long_as_its_receipts_are_open() {
+    let receipts = Receipts::default();
+    let limits = ReceiptLimits { open_max: 10, per_client_max: 10, ..LIMITS };
+    let places: Vec<_> = (1..COPIES_OF_CLIENT_MAX as u64).map(|sequence| (KEY, sequence)).collect();
+    let first = open(&receipts, "a", 5, &places);
+    assert_eq!(receipts.check("client/a", 0, &limits), Ok(()));
+    open(&receipts, "a", 5, &[(SessionKey(4), 1)]);
+    assert_eq!(receipts.check("client/a", 0, &limits), Err(ReceiptsFull::OfClient));
+    assert_eq!(receipts.check("client/b", 0, &limits), Ok(()), "there is room for others");
+    let change = receipts.leave((KEY, 1), CopyOutcome::Acknowledged, Timestamp(6)).unwrap();
+    receipts.settle(change, (SHARD, Ticket(2)), Timestamp(6));
+    assert_eq!(receipts.check("client/a", 0, &limits), Err(ReceiptsFull::OfClient), "it keeps its message");
+    receipts.close(first);
+    assert_eq!(receipts.check("client/a", 0, &limits), Ok(()));
+}

@@ -28,23 +28,32 @@ impl Shard {
         let (mut handled, mut is_left) = (0, false);
         for _ in 0..count {
             let Some((group, granted)) = self.next_group(slot, key) else { break };
-            is_left |= self.send_of_group((slot, key, id), (&group, granted), &mut handled, turn);
-            self.change_group(&group, Some(key), |_| (), turn);
-            let (is_gone, has_next) = {
-                let ledger = group.ledger();
-                (ledger.is_gone, ledger.next_qos(key).is_some())
-            };
-            is_left |= has_next; // another shard gave it some meanwhile, and this one has taken the news of it
-            if is_gone {
+            self.send_of_group((slot, key, id), (&group, granted), &mut handled, turn);
+            let Some(has_more) = self.end_group_turn(&group, key, turn) else {
                 self.end_for_group(slot, &group, turn);
                 break;
-            }
+            };
+            is_left |= has_more;
         }
         // It could go on, or nothing that was sent will be flushed or acknowledged, so nothing else continues it.
         if is_left && (handled >= MESSAGES_PER_TURN || !self.is_awaited(slot, id)) {
             self.defer_stream((slot, key), turn);
         }
         handled
+    }
+
+    /// Does what follows from the turn of a member. Returns whether the group has more for it: what was not sent, and what another shard gave it since,
+    /// of which nothing else tells it. `None`: the stream was removed.
+    pub(in crate::broker) fn end_group_turn(
+        &mut self,
+        group: &Arc<Group>,
+        member: SessionKey,
+        turn: &mut Turn<'_>,
+    ) -> Option<bool> {
+        // It takes the news about the member, too.
+        self.change_group(group, Some(member), |_| (), turn);
+        let ledger = group.ledger();
+        (!ledger.is_gone).then(|| ledger.next_qos(member).is_some())
     }
 
     /// The group whose turn it is, and the granted QoS.
@@ -54,20 +63,20 @@ impl Shard {
         Some((Arc::clone(&membership.group), membership.subscription.options.qos))
     }
 
-    /// Sends messages of one group. Returns whether there are more for this member.
+    /// Sends messages of one group, as far as there is room for them in this turn and at the client.
     fn send_of_group(
         &mut self,
         (slot, key, id): (usize, SessionKey, ConnectionId),
         (group, granted): (&Arc<Group>, Qos),
         handled: &mut usize,
         turn: &mut Turn<'_>,
-    ) -> bool {
+    ) {
         loop {
             let taken = {
                 let mut ledger = group.ledger();
-                let Some(qos) = ledger.next_qos(key) else { return false };
+                let Some(qos) = ledger.next_qos(key) else { return };
                 if *handled >= MESSAGES_PER_TURN || !self.has_room_for_stream(slot, id, qos.min(granted)) {
-                    return true;
+                    return;
                 }
                 ledger.take(key, turn.now)
             };

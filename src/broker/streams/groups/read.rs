@@ -91,6 +91,7 @@ impl Shard {
             && self.shared.stream_board.range(stream).end <= next
             && self.shared.stream_board.await_more(self.id, stream, next)
         {
+            turn.actions.push(Action::Hurry); // it may be on its way to the store
             return self.streams.wait(stream, group.place());
         }
         let key = ReadKey { stream, from, filter: group.name.filter.clone(), bytes_max };

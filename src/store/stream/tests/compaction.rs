@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use super::super::compaction::{Compaction, Step, StreamKey};
+use super::super::segments::Segment;
 use super::*;
 
 /// The first byte of a message is its key; 255 is none.
@@ -275,4 +276,28 @@ fn a_full_disk_leaves_the_stream_as_it_is() {
     compact(&log);
     check(&kept(&log.reader(), 900), &keys);
     assert!(kept(&log.reader(), 900).len() < 50);
+}
+
+#[test]
+fn a_file_stands_for_no_more_sequences_than_its_index_can_have() {
+    let disk = SimDisk::new(1);
+    let (mut log, mut keys) = (open(&disk), BTreeMap::new());
+    let mut spans = Vec::new();
+    for _ in 0..4 {
+        append_keys(&mut log, &mut keys, cycle(200, 5));
+        while let Some(mut pass) = log.compaction(&key()) {
+            pass.span_max = 300;
+            run(&mut pass).unwrap();
+        }
+        check(&kept(&log.reader(), 900), &keys);
+        let span = |segment: &Segment| segment.end - segment.header.first_sequence;
+        let is_compacted = |segment: &&Segment| segment.header.compacted_to.is_some();
+        spans = log.shared.with(|all| all.list.iter().filter(is_compacted).map(span).collect());
+    }
+    assert!(spans.len() > 1 && spans.iter().all(|span| *span <= 300), "{spans:?}");
+    // The last message of each key is behind most of these, and is found by its time.
+    let all = kept(&log.reader(), 900);
+    for sequence in all.keys() {
+        assert_eq!(log.reader().sequence_at(sequence * 10).unwrap(), *sequence);
+    }
 }
