@@ -78,7 +78,7 @@ fn run_owner(
 ) -> anyhow::Result<Ended> {
     let stopper = Stopper::default();
     let stopped = stopper.clone();
-    let stop = Box::new(move |end| {
+    let stop = Arc::new(move |end| {
         stopped.stop(match end {
             End::Fenced(reason) => Why::Fenced { reason, owner: None },
             End::HandsOver(owner) => Why::Moved { owner },

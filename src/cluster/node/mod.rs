@@ -70,12 +70,15 @@ pub struct StandbyServer {
     pub promote: Box<dyn FnOnce() + Send>,
 }
 
+/// Ends a broker. Of several calls the first counts, but [`End::Fenced`] counts before all else.
+pub type Stop = Arc<dyn Fn(End) + Send + Sync>;
+
 /// A broker.
 pub struct BrokerServer {
     /// Its store.
     pub store: Arc<Store>,
     /// Ends it.
-    pub stop: Box<dyn FnOnce(End) + Send>,
+    pub stop: Stop,
 }
 
 /// Why a broker is to end.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::clock::{now, wall_millis};
 use super::follow::{Begin, Commands, Followed, attending};
@@ -15,15 +16,13 @@ use super::own::Ended;
 use super::shipping::{Queue, Shipped, Shipper};
 use super::texts::{describe, explain};
 use super::view::View;
-use super::{CELL, Command, End};
+use super::{CELL, Command, End, Stop};
 use crate::cluster::assembly::parts_of;
 use crate::cluster::engine::Engine;
 use crate::cluster::place::Place;
 use crate::cluster::{ClusterRequest, Command as Wish, Failover, Fault, Refusal, Replicator, Role};
 use crate::store::{Mark, Replication, Store};
 
-/// Ends a broker.
-type Stop = Box<dyn FnOnce(End) + Send>;
 /// The name of the request, the reply, and when it began.
 type Reply = (u64, crate::cluster::Reply, Instant);
 type Replies = FuturesUnordered<Pin<Box<dyn Future<Output = Reply>>>>;
@@ -45,7 +44,7 @@ pub(super) struct Ownership<'a> {
     /// Bytes shipped since the stream was trimmed.
     pub(super) untrimmed: u64,
     pub(super) trimmed: Instant,
-    pub(super) broker: Option<(Arc<Store>, Option<Stop>)>,
+    pub(super) broker: Option<(Arc<Store>, Stop)>,
     /// The node to which a person moves the ownership.
     pub(super) moves_to: Option<String>,
 }
@@ -193,7 +192,7 @@ impl<'a> Ownership<'a> {
                 broker.store.replicated(self.replicated);
                 self.view.state.borrow_mut().store = Some(Arc::clone(&broker.store));
                 self.serves(begin);
-                self.broker = Some((broker.store, Some(broker.stop)));
+                self.broker = Some((broker.store, broker.stop));
             }
             Some(Command::Stopped) => return Some(self.moves_to.take().map_or(Ended::HandsOver, Ended::Moved)),
             Some(Command::Asked(request)) => self.asked(request),
@@ -230,17 +229,22 @@ impl<'a> Ownership<'a> {
             }
         };
         match self.begin_move(to) {
-            Ok(()) => {
+            Ok((stop, address)) => {
                 if request.accept() == Wish::Drain {
                     self.view.drain(true);
                 }
+                // The answer goes through the admin listener of the broker.
+                spawn_local(async move {
+                    sleep(ANSWERED).await;
+                    stop(End::HandsOver(address));
+                });
             }
             Err(reason) => request.refuse(Refusal::Other(reason)),
         }
     }
 
-    /// Ends the broker, if another node can be the owner.
-    fn begin_move(&mut self, to: Option<String>) -> Result<(), String> {
+    /// Begins to hand over, if another node can be the owner. Returns what ends the broker, and where clients reach the next owner.
+    fn begin_move(&mut self, to: Option<String>) -> Result<(Stop, Option<String>), String> {
         let is_there = self.view.has_successor(to.as_deref());
         if !is_there {
             return Err(to.map_or_else(
@@ -248,14 +252,13 @@ impl<'a> Ownership<'a> {
                 |to| format!("node {to} is not another node that is alive with a usable copy of the log"),
             ));
         }
-        let Some(stop) = self.broker.as_mut().and_then(|(_, stop)| stop.take()) else {
-            return Err("the broker starts or ends just now".to_owned());
-        };
+        let broker = self.broker.as_ref().filter(|_| self.moves_to.is_none());
+        let (_, stop) = broker.ok_or("the broker starts or ends just now")?;
+        let stop = Arc::clone(stop);
         let address = to.as_ref().and_then(|to| self.view.address_of(to));
         self.view.log(&format!("hands over to {}", to.as_deref().unwrap_or("the node with the furthest copy")));
         self.moves_to = Some(to.unwrap_or_default());
-        stop(End::HandsOver(address));
-        Ok(())
+        Ok((stop, address))
     }
 
     /// Why this node is not the owner any more.
@@ -281,10 +284,8 @@ impl<'a> Ownership<'a> {
 
     /// Ends the broker, which may not have begun to serve, and waits for its end.
     pub(super) async fn end_broker(&mut self, commands: &mut Commands, end: End) -> Option<oneshot::Sender<()>> {
-        let fence = |(store, stop): (Arc<Store>, Option<Stop>)| {
-            if let Some(stop) = stop {
-                stop(end.clone());
-            }
+        let fence = |(store, stop): (Arc<Store>, Stop)| {
+            stop(end.clone());
             let End::Fenced(reason) = &end else { return };
             store.fence(reason);
         };
@@ -293,7 +294,7 @@ impl<'a> Ownership<'a> {
         }
         loop {
             match commands.recv().await {
-                Some(Command::Serving(broker)) => fence((broker.store, Some(broker.stop))),
+                Some(Command::Serving(broker)) => fence((broker.store, broker.stop)),
                 Some(Command::Stopped) => return None,
                 Some(Command::Standby(server)) => {
                     self.view.stands_by(server);
@@ -309,6 +310,8 @@ impl<'a> Ownership<'a> {
     }
 }
 
+/// How long an answer to a person takes, at most.
+const ANSWERED: Duration = Duration::from_millis(200);
 /// How many commits may be under way.
 const WINDOW: usize = 8;
 /// An owner whose numbers did not go in for so long ends its connections, so that clients go elsewhere: longer than an election of the engine.

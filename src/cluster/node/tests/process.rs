@@ -163,7 +163,7 @@ fn serve(node: &Node, identity: &Identity, ends: &AtomicBool, ledger: &Arc<Mutex
     let (stop, stopped) = mpsc::channel();
     let store = Arc::new(store);
     let server =
-        BrokerServer { store: Arc::clone(&store), stop: Box::new(move |end| stop.send(end).unwrap_or_default()) };
+        BrokerServer { store: Arc::clone(&store), stop: Arc::new(move |end| stop.send(end).unwrap_or_default()) };
     node.tell(Command::Serving(server));
     let mut live = VecDeque::new();
     loop {
