@@ -19,8 +19,8 @@ use super::writer::NEW;
 /// Removes all entries from a sequence on, which must be behind a batch or in front of the first.
 ///
 /// # Errors
-/// [`OpenError::Damaged`]: an entry below is missing or unreadable in the segment with the end. Nothing is changed then. Otherwise the log is partly cut, and
-/// it can be tried again.
+/// [`OpenError::Damaged`]: an entry below is missing or unreadable in the segment with the end. Nothing is changed then. Otherwise the log
+/// is partly cut, and it can be tried again.
 pub(super) fn cut(disk: &dyn Disk, sequence: u64) -> Result<(), OpenError> {
     let segments = headers(disk)?;
     let last = segments.iter().rposition(|header| header.first_sequence < sequence).unwrap_or(0);
@@ -28,8 +28,8 @@ pub(super) fn cut(disk: &dyn Disk, sequence: u64) -> Result<(), OpenError> {
     // Nothing is removed before it is known that what is below is there.
     let mut reader = SegmentReader::new(*kept, disk.open(&segment_name(kept.number))?)?;
     let end = end_of(&mut reader, sequence)?;
-    // From the last one on: in front of a missing segment there is none that could continue the log. Without a younger segment, entries of the one before it that a
-    // failed write left become a part of the log. They are above the end, too.
+    // From the last one on, so that a crash leaves no gap. Without a younger segment, what a failed write left at the end of the one before
+    // becomes a part of the log. It is above the end, too.
     for header in above.iter().rev() {
         disk.remove(&segment_name(header.number))?;
         disk.sync_names()?;

@@ -43,8 +43,9 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Removes an incomplete copy, cuts the log to its mark, and reads it. Without a mark, it is the log of a store that was not replicated, and stays as it is. Waits for the
-    /// end of who has the directory open, as the options say. `on_read` gets the number of segments read, and of all.
+    /// Removes an incomplete copy, cuts the log to its mark, and reads it. Without a mark, it is the log of a store that was not
+    /// replicated, and stays as it is. Waits for the end of who has the directory open, as the options say. `on_read` gets the number of
+    /// segments read, and of all.
     ///
     /// # Errors
     /// [`OpenError::Damaged`]: entries below the mark are missing or unreadable, so this is no copy. Nothing was changed then, or only entries above
@@ -103,12 +104,14 @@ impl Follower {
         self.index.bytes()
     }
 
-    /// Appends a batch of the owner's log: `entries` entries from sequence `first` on. It is not synced. There must be a mark, so [`sync`](Self::sync) comes first
-    /// in an empty log: without one, the next start would take what is there for a log that was never replicated.
+    /// Appends a batch of the owner's log: `entries` entries from sequence `first` on. It is not synced. There must be a mark, so
+    /// [`sync`](Self::sync) comes first in an empty log: without one, the next start would take what is there for a log that was never
+    /// replicated.
     ///
     /// # Errors
-    /// Nothing is appended. [`io::ErrorKind::InvalidInput`]: `first` is not the next sequence, or there is no mark. [`io::ErrorKind::InvalidData`]: the batch is damaged, or has another number of
-    /// entries. If a [resource ran out](Shortage::of), it can be tried again. After any other error the copy [has failed](Self::has_failed).
+    /// Nothing is appended. [`io::ErrorKind::InvalidInput`]: `first` is not the next sequence, or there is no mark.
+    /// [`io::ErrorKind::InvalidData`]: the batch is damaged, or has another number of entries. If a [resource ran out](Shortage::of), it
+    /// can be tried again. After any other error the copy [has failed](Self::has_failed).
     pub fn append(&mut self, first: u64, entries: u32, batch: &[u8]) -> io::Result<()> {
         self.check()?;
         if first != self.sequence() {
@@ -153,8 +156,8 @@ impl Follower {
     /// Makes all entries stable, and then the mark: the log up to here, with this state. Frees segments without live entries.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`]: the state is too long. Otherwise the operating system returned an error. The mark is the old one or the new one, and it can
-    /// be tried again, unless the copy [has failed](Self::has_failed).
+    /// [`io::ErrorKind::InvalidInput`]: the state is too long. Otherwise the operating system returned an error. The mark is the old one or
+    /// the new one, and it can be tried again, unless the copy [has failed](Self::has_failed).
     pub fn sync(&mut self, state: Vec<u8>) -> io::Result<()> {
         self.check()?;
         self.writer.sync_rest().inspect_err(|_| self.has_failed = true)?;

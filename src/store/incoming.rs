@@ -1,7 +1,7 @@
 //! Receives a copy of a log of another node.
 //!
-//! While the copy is incomplete, the directory has the file `incoming`. Whoever finds it removes all of it ([`remove_incomplete`]), and the recovery of a store
-//! refuses the directory.
+//! While the copy is incomplete, the directory has the file `incoming`. Whoever finds it removes all of it ([`remove_incomplete`]), and the
+//! recovery of a store refuses the directory.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -59,8 +59,8 @@ impl Incoming {
     /// Writes the next bytes of a segment: those from `offset` on.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`]: they are not the next ones, or more than it has. Otherwise the operating system returned an error; unless that was of a sync, it can
-    /// be tried again.
+    /// [`io::ErrorKind::InvalidInput`]: they are not the next ones, or more than it has. Otherwise the operating system returned an error;
+    /// unless that was of a sync, it can be tried again.
     pub fn write(&mut self, segment: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let Received { bytes: length, received } =
             self.files.get_mut(&segment).ok_or_else(|| invalid("the copy has no such segment"))?;
