@@ -91,6 +91,23 @@ async fn all_that_was_reported_is_kept_when_the_leader_is_killed_and_starts_agai
 }
 
 #[tokio::test]
+async fn all_that_was_reported_is_kept_when_two_servers_and_then_all_are_killed() {
+    if nats_servers::is_missing() {
+        return;
+    }
+    let mut servers = Servers::three();
+    let disturb = async |servers: &mut Servers, victim: usize| {
+        for killed in [vec![victim, (victim + 1) % 3], vec![0, 1, 2]] {
+            killed.iter().for_each(|index| servers.kill(*index));
+            sleep(Duration::from_secs(2)).await;
+            killed.iter().for_each(|index| servers.begin(*index));
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    ship_through(&mut servers, disturb, 50).await;
+}
+
+#[tokio::test]
 async fn a_follower_goes_on_when_its_server_dies_and_when_a_server_stands_still() {
     if nats_servers::is_missing() {
         return;

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use nats_servers::Servers;
-use oncemq::cluster::Reader;
+use oncemq::cluster::{Engine as _, Reader};
 
 use crate::driver::{Owner, node, take_over};
 
@@ -56,4 +56,55 @@ async fn figures_of_appends() {
             each(own_after - own),
         );
     }
+}
+
+#[tokio::test]
+#[ignore = "it measures, and judges nothing"]
+async fn figures_of_followers() {
+    if nats_servers::is_missing() {
+        return;
+    }
+    let servers = Servers::three();
+    let (one, two) = (node(&servers, "one").await, node(&servers, "two").await);
+    let (epoch, reader, _) = take_over(&one, "one", Reader::new()).await.unwrap();
+    let mut owner = Owner::new(one, epoch, reader, 64);
+    let mut position = 0;
+    let mut number = 0;
+    for bytes in [1_024, 16_384] {
+        number += 5_000;
+        owner.ship_up_to(number, bytes, 64).await;
+        let ([of_servers, own], begin) = (processor_time(&servers), now());
+        while position <= number {
+            position = two.follow(position).await.unwrap().last().map_or(position, |found| found.position);
+        }
+        let (elapsed, [servers_after, own_after]) = (begin.elapsed(), processor_time(&servers));
+        println!(
+            "5000 entries of {bytes} bytes in {elapsed:?}; processor time of the servers {:?}, of the follower {:?}",
+            servers_after - of_servers,
+            own_after - own
+        );
+    }
+    let [of_servers, own] = processor_time(&servers);
+    for _ in 0..10 {
+        assert_eq!(two.follow(position).await.unwrap(), []);
+    }
+    let [servers_after, own_after] = processor_time(&servers);
+    println!(
+        "ten seconds without entries: processor time of the servers {:?}, of the follower {:?}",
+        servers_after - of_servers,
+        own_after - own
+    );
+    // Each entry alone, from its acknowledgement at the owner to its arrival at the follower.
+    let mut lags = Vec::new();
+    for next in number + 1..=number + 500 {
+        let arrival = two.follow(position);
+        let arrival = tokio::spawn(async move { (arrival.await.unwrap(), now()) });
+        owner.ship_up_to(next, 1_024, 1).await;
+        let acknowledged = now();
+        let (found, arrived) = arrival.await.unwrap();
+        position = found.last().unwrap().position;
+        lags.push(arrived.saturating_duration_since(acknowledged));
+    }
+    lags.sort_unstable();
+    println!("an entry arrives after its acknowledgement: p50 {:?}, p99 {:?}", lags[250], lags[495]);
 }

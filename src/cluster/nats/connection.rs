@@ -128,7 +128,7 @@ impl Connection {
 
     /// What is handed over without a connection would be sent when there is one again, however late.
     fn check(&self) -> Result<(), EngineError> {
-        if self.is_connected() { Ok(()) } else { Err(EngineError::Unreachable("it is made again".to_owned())) }
+        if self.is_connected() { Ok(()) } else { Err(EngineError::Unreachable("another one is being made".to_owned())) }
     }
 
     fn is_connected(&self) -> bool {

@@ -119,15 +119,15 @@ impl Follow {
     }
 
     fn take(&mut self, message: Message) -> Taken {
-        match (message.status.map(|status| status.as_u16()), message.description.as_deref()) {
-            (None, _) => {}
-            // The request has ended by its time or by its bytes.
-            (Some(408), _) | (Some(409), Some("Batch Completed")) => {
-                self.asked = 0;
-                return Taken::Status;
-            }
-            (Some(100), _) => return Taken::Status,
-            (Some(_), _) => return Taken::Broken,
+        if let Some(status) = message.status {
+            return match meaning(status.as_u16(), message.description.as_deref().unwrap_or_default(), self.asked) {
+                Meaning::RequestEnded => {
+                    self.asked = 0;
+                    Taken::Status
+                }
+                Meaning::Alive => Taken::Status,
+                Meaning::Broken => Taken::Broken,
+            };
         }
         let Some((position, delivered)) = message.reply.as_deref().and_then(numbers) else { return Taken::Broken };
         if delivered != self.delivered + 1 || position <= self.position {
@@ -143,6 +143,28 @@ impl Follow {
         // It may be gone already.
         let operation = format!("CONSUMER.DELETE.{}.{}", self.stream, self.name);
         drop(api::ask(connection, &operation, serde_json::Value::Null).await);
+    }
+}
+
+/// What a message without an entry says about a request for entries.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    RequestEnded,
+    Alive,
+    Broken,
+}
+
+/// `asked`: how many entries of the request did not come yet.
+fn meaning(status: u16, text: &str, asked: usize) -> Meaning {
+    match (status, text) {
+        // By its time.
+        (408, _) => Meaning::RequestEnded,
+        // By its bytes: the next entry is for another request, if this one had any. One that is larger than all bytes is read elsewhere.
+        (409, "Message Size Exceeds MaxBytes") if asked < ENTRIES_MAX => Meaning::RequestEnded,
+        // The first is said behind the last entry of a request, which was counted.
+        (409, "Batch Completed") | (100, _) => Meaning::Alive,
+        // Its leader or its consumer is gone, or nobody answers.
+        _ => Meaning::Broken,
     }
 }
 
@@ -179,6 +201,24 @@ const INACTIVE_LIMIT: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_ends_is_followed_by_another_and_a_consumer_that_is_gone_by_a_new_one() {
+        for (status, text, asked, expected) in [
+            (408, "Request Timeout", ENTRIES_MAX, Meaning::RequestEnded),
+            (408, "Request Timeout", 3, Meaning::RequestEnded),
+            (409, "Batch Completed", 0, Meaning::Alive),
+            (409, "Batch Completed", ENTRIES_MAX, Meaning::Alive),
+            (409, "Message Size Exceeds MaxBytes", 3, Meaning::RequestEnded),
+            (409, "Message Size Exceeds MaxBytes", ENTRIES_MAX, Meaning::Broken),
+            (409, "Leadership Change", 3, Meaning::Broken),
+            (409, "Consumer Deleted", 3, Meaning::Broken),
+            (503, "", 3, Meaning::Broken),
+            (100, "Idle Heartbeat", 3, Meaning::Alive),
+        ] {
+            assert_eq!(meaning(status, text, asked), expected, "{status} {text}");
+        }
+    }
 
     #[test]
     fn the_numbers_are_found_in_both_forms_of_the_subject() {
