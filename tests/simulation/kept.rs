@@ -140,8 +140,8 @@ impl World {
         is_behind_queue: bool,
     ) -> Result<(), String> {
         let known = &self.checker.streams.known[&stream_named(kept.stream).unwrap()];
-        let between = known.range(previous.map_or(0, |previous| previous + 1)..sequence);
-        if let Some((left_out, _)) = between.filter(|(place, one)| self.is_owed(kept, **place, one.message)).next() {
+        let mut between = known.range(previous.map_or(0, |previous| previous + 1)..sequence);
+        if let Some((left_out, _)) = between.find(|(place, one)| self.is_owed(kept, **place, one.message)) {
             return Err(format!("{sequence} comes after {previous:?}, and leaves out {left_out}"));
         }
         let Some(previous) = previous else { return Ok(()) };
