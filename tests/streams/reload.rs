@@ -26,6 +26,7 @@ fn streams_that_are_not_configured_are_removed_at_a_reload_or_a_start_if_the_con
     let mut broker = Broker::start("power-loss", &(stream("a") + &stream("b") + &stream("c")));
     for topic in ["a", "b", "c"] {
         broker.publish(topic, [format!("<{topic}>")]);
+        wait_for("the message", || (broker.figure(topic, "next") == 2).then_some(()));
     }
     let names = |broker: &Broker| -> Vec<String> {
         let (_, answer) = broker.api("GET", "/streams");

@@ -1,3 +1,4 @@
+mod log_room;
 mod together;
 
 use std::fmt;
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use log_room::log_room;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -152,11 +154,6 @@ impl StoreHandle {
         }
     }
 
-    /// Messages of streams are to be stable soon: a subscriber waits for the next one.
-    pub(in crate::server) const fn hurry(&mut self) {
-        self.hurries = true;
-    }
-
     /// Passes the rest of the turn's records to the store, and requests a commit of all of them.
     pub(in crate::server) fn end_turn(&mut self) {
         self.gather_pending();
@@ -237,17 +234,6 @@ impl StoreHandle {
             log_room(before, shortage);
         }
         Some(room)
-    }
-}
-
-/// Logs that a resource ran out, or is available again.
-fn log_room(before: Option<Shortage>, now: Option<Shortage>) {
-    if let Some(shortage) = now {
-        let reason = shortage.sentence();
-        log_line!(DiskFull { reason }, "{reason}: new messages for durable sessions are refused until that changes");
-    } else if let Some(shortage) = before {
-        let reason = shortage.end_sentence();
-        log_line!(DiskFree { reason }, "{reason}: new messages for durable sessions are accepted");
     }
 }
 

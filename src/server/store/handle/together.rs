@@ -6,6 +6,11 @@ use crate::server::store::append::append_together;
 use crate::store::{Entry, Refused, Room, Urgency};
 
 impl StoreHandle {
+    /// Messages of streams are to be stable soon: a subscriber waits for the next one.
+    pub(in crate::server) const fn hurry(&mut self) {
+        self.hurries = true;
+    }
+
     /// Queues records that share a ticket, and that an answer waits for. When they are stable, the shard gets
     /// [`Mail::Persisted`](crate::server::shard::mailbox::Mail::Persisted).
     pub(in crate::server) fn persist_together(&mut self, ticket: Ticket, durability: Durability, records: &[Record]) {
