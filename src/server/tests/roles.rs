@@ -339,10 +339,8 @@ fn mqtt5_4_11_a_fenced_broker_refers_the_clients_of_each_transport() {
 }
 
 fn disconnected(packet: &ServerPacket) -> (ReasonCode, Option<&str>) {
-    match packet {
-        ServerPacket::Disconnect(disconnect) => (disconnect.reason_code, disconnect.server_reference.as_deref()),
-        other => panic!("{other:?}"),
-    }
+    let ServerPacket::Disconnect(disconnect) = packet else { panic!("{packet:?}") };
+    (disconnect.reason_code, disconnect.server_reference.as_deref())
 }
 
 #[test]
