@@ -105,8 +105,8 @@ impl Server {
 
     /// Ends the connections, and waits for nothing that was stored.
     async fn end_fenced(&mut self, why: &Why) {
-        if let Some(store) = &self.store {
-            store.abandon();
+        if let (Some(store), Why::Fenced { reason, .. }) = (&self.store, why) {
+            store.fence(reason);
         }
         self.say_farewell(Farewell::Fenced(why.owner()));
         self.await_drained(Instant::now() + FENCED_TIMEOUT).await;

@@ -209,7 +209,8 @@ impl StreamChunk {
     ///
     /// See [`StreamReadError`].
     pub fn into_result(self) -> Result<ReadMessages, StreamReadError> {
-        self.error.map_or_else(|| Ok(self.into_messages()), Err)
+        // An operator is shown when a message expires, not how long that is from now.
+        self.error.map_or_else(|| Ok(self.into_messages(Timestamp::NEVER)), Err)
     }
 
     /// Completes the chunk with the reason why it is not longer.

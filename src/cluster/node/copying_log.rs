@@ -11,7 +11,7 @@ use super::follow::{Commands, Ended, Followed, attending};
 use super::texts::describe;
 use super::view::View;
 use crate::cluster::assembly::{Assembly, Batch};
-use crate::cluster::engine::Engine;
+use crate::cluster::engine::{Engine, EngineError};
 use crate::cluster::members::Cause;
 use crate::cluster::place::Place;
 use crate::cluster::{Commit, Found, Reader, Reply, Request, Role, Step, Trouble};
@@ -33,6 +33,8 @@ pub(super) struct Copy {
     pub(super) take_over: Option<(Instant, Cause)>,
     /// It is the log of a broker that ran alone: nobody else has it, and a cluster can begin with it.
     pub(super) is_own: bool,
+    /// When the state of the stream was looked at.
+    looked: Instant,
     /// How often another replica was asked for what was missing.
     moves: u32,
 }
@@ -76,6 +78,7 @@ impl Copy {
             synced_reader: None,
             take_over: None,
             is_own,
+            looked: now(),
             moves: 0,
         };
         if !is_own {
@@ -122,6 +125,9 @@ impl Copy {
             }
             if self.synced.elapsed() >= SYNC_PERIOD {
                 self.sync(view).await?;
+            }
+            if self.looked.elapsed() >= LOOK_PERIOD {
+                self.look(engine, view, commands).await?;
             }
             if is_near && self.moves == 0 {
                 let is_candidate = view.is_candidate();
@@ -222,6 +228,20 @@ impl Copy {
         Ok(())
     }
 
+    /// Looks whether the stream is still the one of which this is a copy.
+    async fn look(&mut self, engine: &dyn Engine, view: &View, commands: &mut Commands) -> Result<(), Ended> {
+        self.looked = now();
+        match attending(view, commands, engine.tail()).await? {
+            Ok(tail) => view.status(|status| status.tail_bytes = Some(tail.bytes)),
+            Err(error @ (EngineError::Replaced { .. } | EngineError::Terms { .. })) => {
+                return Err(Ended::Stuck(error.to_string()));
+            }
+            // Nobody answers now.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
     /// Works on the copy in another thread.
     async fn with(&mut self, work: impl FnOnce(&mut Follower) -> io::Result<()> + Send + 'static) -> Result<(), Ended> {
         let Some(mut follower) = self.follower.take() else { return Err(io::Error::other("it is gone").into()) };
@@ -294,6 +314,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(100);
 /// With fewer entries at a time, a copy is near the end of the stream.
 const NEAR: usize = 64;
+/// How often the state of the stream is looked at.
+const LOOK_PERIOD: Duration = Duration::from_secs(10);
 /// How often the copy is synced.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// How long to wait after a request that was not answered.

@@ -45,6 +45,8 @@ pub(super) struct Ownership<'a> {
     pub(super) untrimmed: u64,
     pub(super) trimmed: Instant,
     pub(super) broker: Option<(Arc<Store>, Stop)>,
+    /// Why the stream cannot be used any more.
+    pub(super) broken: Option<String>,
     /// The node to which a person moves the ownership.
     pub(super) moves_to: Option<String>,
 }
@@ -69,6 +71,7 @@ impl<'a> Ownership<'a> {
             untrimmed: 0,
             trimmed: now(),
             broker: None,
+            broken: None,
             moves_to: None,
         }
     }
@@ -267,6 +270,9 @@ impl<'a> Ownership<'a> {
             Some(Fault::Fenced(epoch)) => return Some(format!("another node is the owner: epoch {epoch}")),
             Some(Fault::Trouble(trouble)) => return Some(describe(trouble)),
             None => {}
+        }
+        if let Some(broken) = &self.broken {
+            return Some(broken.clone());
         }
         let silence = self.view.state.borrow().went_in.elapsed();
         (silence > SILENCE_MAX).then(|| format!("the cluster was not reached for {} seconds", silence.as_secs()))

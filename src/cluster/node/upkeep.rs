@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 use super::clock::now;
 use super::heartbeat::beat_once;
 use super::ownership::Ownership;
-use crate::cluster::engine::Engine;
+use crate::cluster::engine::{Engine, EngineError};
 use crate::cluster::place::Place;
 
 impl Ownership<'_> {
@@ -39,8 +39,18 @@ impl Ownership<'_> {
             let members = self.view.members.borrow();
             members.nodes().filter(|(name, _, _)| name != me).map(|(_, beat, _)| beat.position).collect()
         };
-        let bytes = engine.tail().await.map_or(0, |tail| tail.bytes);
-        self.view.status(|status| status.tail_bytes = Some(bytes));
+        let bytes = match engine.tail().await {
+            Ok(tail) => {
+                self.view.status(|status| status.tail_bytes = Some(tail.bytes));
+                tail.bytes
+            }
+            Err(error @ (EngineError::Replaced { .. } | EngineError::Terms { .. })) => {
+                self.broken = Some(error.to_string());
+                return;
+            }
+            // Nobody answers now.
+            Err(_) => 0,
+        };
         // While the stream is small, a node that is away finds what it missed when it comes back.
         let positions = copies.iter().copied().filter(|position| *position > 0);
         let kept = match self.view.identity.copies {
