@@ -215,12 +215,7 @@ impl Server {
         let server = Self {
             clock,
             anchors,
-            streams: Streams::start(
-                (&config.streams, config.server.streams_unlisted),
-                (store.clone(), progress),
-                &mut recovered,
-                shards,
-            )?,
+            streams: Streams::start(&config, (store.clone(), progress), &mut recovered, shards)?,
             shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
