@@ -202,12 +202,10 @@ impl Server {
         let (failures_sender, failures) = mpsc::channel(1);
         let early = start::begin_take_over(&config, take_over.as_mut(), (&mut passed_admin, of_broker, &sockets))?;
         let (lock_patience, progress) = (if of_broker { LOCK_PATIENCE } else { Duration::ZERO }, Arc::default());
-        let (streams, (store, mut recovered)) = match standby {
+        let (store, mut recovered) = match standby {
             None => {
-                let failures = failures_sender.clone();
-                let how = (lock_patience, replication);
-                let open = store::handle::open(&config, &mailboxes, failures, how, Arc::clone(&progress))?;
-                (&*config.streams, open)
+                let (failures, how) = (failures_sender.clone(), (lock_patience, replication));
+                store::handle::open(&config, &mailboxes, failures, how, Arc::clone(&progress))?
             }
             Some(_) => Default::default(),
         };
@@ -219,12 +217,7 @@ impl Server {
         let server = Self {
             clock,
             anchors,
-            streams: Streams::start(
-                (streams, config.server.streams_unlisted),
-                (store.clone(), progress),
-                &mut recovered,
-                shards,
-            )?,
+            streams: Streams::start(&config, (store.clone(), progress), &mut recovered, shards)?,
             shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(

@@ -35,7 +35,7 @@ pub(in crate::server) struct Streams {
 impl Streams {
     /// Opens the streams of the configuration and of the store. `shards`: these are sources of entries, too.
     pub(in crate::server) fn start(
-        (configured, unlisted): (&[config::Stream], UnlistedStreams),
+        settings: &config::Config,
         (store, progress): (Option<Arc<Store>>, Arc<StreamProgress>),
         recovered: &mut Recovered,
         shards: usize,
@@ -46,8 +46,8 @@ impl Streams {
         let table = StreamTable::default();
         let mut streams = Self { store, source: shards + 1, written: 0, definitions, table, progress };
         streams.forget_removed()?;
-        streams.apply(configured)?;
-        if unlisted == UnlistedStreams::Remove {
+        streams.apply(&settings.streams)?;
+        if settings.server.streams_unlisted == UnlistedStreams::Remove {
             for name in streams.unlisted() {
                 match streams.remove(&name) {
                     Ok(_) => log_removed(&name),
