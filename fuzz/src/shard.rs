@@ -586,6 +586,7 @@ fn settings() -> Settings {
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 4,
         check_retain_source: true,
+        is_replicated: false,
         delayed_publish: true,
         batch_messages_max: 5,
         delayed_limits: DelayedLimits {

@@ -10,7 +10,7 @@ use super::error::{in_use, require_undamaged};
 use crate::output::print;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Do it: what other nodes have beyond this copy is lost. Without this, the command only says what the copy has
     #[arg(long)]
     accept_loss: bool,

@@ -47,6 +47,7 @@ pub(crate) fn settings() -> Settings {
         deduplication_window: Duration::from_secs(60),
         deduplication_ids_max: 10,
         check_retain_source: true,
+        is_replicated: false,
         delayed_publish: true,
         batch_messages_max: 5,
         delayed_limits: DelayedLimits {

@@ -233,7 +233,7 @@ impl Copy {
         self.looked = now();
         match attending(view, commands, engine.tail()).await? {
             Ok(tail) => view.status(|status| status.tail_bytes = Some(tail.bytes)),
-            Err(error @ (EngineError::Replaced { .. } | EngineError::Terms { .. })) => {
+            Err(error @ (EngineError::Replaced | EngineError::Terms { .. })) => {
                 return Err(Ended::Stuck(error.to_string()));
             }
             // Nobody answers now.

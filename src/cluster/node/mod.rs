@@ -168,7 +168,7 @@ async fn run(
     control: ClusterControl,
     log: Log,
 ) {
-    let Some((engine, standby)) = connected(&connect, &mut commands, (&control, &*log)).await else { return };
+    let Some((engine, standby)) = connected(&connect, &mut commands, (&control, &log)).await else { return };
     let view = Rc::new(View::new(identity, control, log));
     if let Some(standby) = standby {
         view.stands_by(standby);
@@ -206,7 +206,7 @@ async fn pass_on(view: Rc<View>, commands: mpsc::Sender<Command>) {
 async fn connected(
     connect: &impl AsyncFn() -> Result<Arc<dyn Engine>, String>,
     commands: &mut mpsc::Receiver<Command>,
-    (control, log): (&ClusterControl, &dyn Fn(Note, &str)),
+    (control, log): (&ClusterControl, &Log),
 ) -> Option<(Arc<dyn Engine>, Option<StandbyServer>)> {
     let mut standby = None;
     let mut last = String::new();

@@ -44,7 +44,7 @@ impl Ownership<'_> {
                 self.view.status(|status| status.tail_bytes = Some(tail.bytes));
                 tail.bytes
             }
-            Err(error @ (EngineError::Replaced { .. } | EngineError::Terms { .. })) => {
+            Err(error @ (EngineError::Replaced | EngineError::Terms { .. })) => {
                 self.broken = Some(error.to_string());
                 return;
             }

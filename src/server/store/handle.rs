@@ -417,7 +417,7 @@ mod tests {
         };
         let mut config = Config::default();
         config.server.data = data.path().to_owned();
-        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0, Duration::ZERO, Arc::default());
+        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0, (Duration::ZERO, None), Arc::default());
         let outbox = [Key { group: 1 << 63, kind: 11, id: 1 }];
         change(&outbox, &[]);
         let error = start().unwrap_err();
