@@ -10,6 +10,8 @@ use oncemq::config::{Arguments, Cluster, Loaded};
 use oncemq::server::{self, Ended, PassedSockets, Standby, Start, Stopper, Why};
 use oncemq::store::Replication;
 
+use crate::serving::run;
+
 /// Runs until a signal ends it.
 pub(crate) fn serve(mut loaded: Loaded, arguments: &Arguments, mut passed: PassedSockets) -> anyhow::Result<()> {
     let (node, handle) = start(&loaded)?;
@@ -67,7 +69,7 @@ fn run_standby(
         promote: Box::new(move || promoted.stop(Why::Promoted)),
     }));
     let start = Start { passed, standby: Some(standby), stopper: Some(stopper), ..Start::default() };
-    crate::run(loaded, arguments, start, (Some(handle.clone()), |_| ()))
+    run(loaded, arguments, start, (Some(handle.clone()), |_| ()))
 }
 
 fn run_owner(
@@ -90,7 +92,7 @@ fn run_owner(
             node.tell(Command::Serving(BrokerServer { store, stop }));
         }
     };
-    crate::run(loaded, arguments, start, (Some(handle.clone()), serving))
+    run(loaded, arguments, start, (Some(handle.clone()), serving))
 }
 
 /// The process ends: the other nodes need not wait until this one counts as dead.

@@ -8,6 +8,7 @@ mod disk;
 mod doctor;
 mod health_command;
 mod output;
+mod serving;
 mod session_command;
 mod store_command;
 mod tls_client;
@@ -23,12 +24,11 @@ use allocator::Allocator;
 use anyhow::{anyhow, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use oncemq::admin::{self, AdminError, BrokerHandles};
+use oncemq::admin::AdminError;
 use oncemq::auth::Authenticator;
-use oncemq::cluster::ClusterHandle;
 use oncemq::config::{self, Arguments, Loaded, LogFormat};
 use oncemq::import::{self, Generated};
-use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, Start, TakeOver};
+use oncemq::server::{self, Ended, PassedSockets, ServerError, Start, TakeOver};
 
 use cli::{CliCommand, CliError, MqttError, Passwd};
 use doctor::{DoctorCommand, DoctorError};
@@ -165,7 +165,7 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     loop {
         let (passed, take_over) = origin;
         let start = Start { passed, take_over, ..Start::default() };
-        match run(loaded, arguments, start, (None, |_| ()))? {
+        match serving::run(loaded, arguments, start, (None, |_| ()))? {
             Ended::Stopped | Ended::HandedOver => return Ok(()),
             Ended::TakenBack { sockets, loaded: in_force } | Ended::Told { sockets, loaded: in_force, .. } => {
                 (origin, loaded) = ((sockets, None), *in_force);
@@ -185,27 +185,6 @@ fn serve_cluster(loaded: Loaded, arguments: &Arguments, passed: PassedSockets, t
 #[cfg(not(feature = "cluster"))]
 fn serve_cluster(_: Loaded, _: &Arguments, _: PassedSockets, _: bool) -> anyhow::Result<()> {
     bail!("cluster.nats needs a build with the feature cluster")
-}
-
-/// Runs the broker until it ends or hands over. `started` is called before it serves.
-fn run(
-    loaded: Loaded,
-    arguments: &Arguments,
-    start: Start,
-    (cluster, started): (Option<ClusterHandle>, impl FnOnce(&Server)),
-) -> anyhow::Result<Ended> {
-    let config = loaded.config.clone();
-    let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
-    let mut server = Server::start_with(config, start)?.reloading(arguments.clone(), loaded);
-    let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
-    let handles = BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, cluster, data };
-    let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;
-    if let Some(admin) = &mut admin {
-        admin.pass_sockets(&mut server);
-    }
-    started(&server);
-    Ok(server.run_with(admin)?)
 }
 
 /// The error and its causes, without those that its text already contains.

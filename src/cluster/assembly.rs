@@ -6,13 +6,13 @@ use super::entry::Commit;
 
 /// A batch of the log, put together from the parts in which it was shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cluster) struct Batch {
+pub(super) struct Batch {
     /// The log sequence of its first entry.
-    pub(in crate::cluster) first_sequence: u64,
+    pub(super) first_sequence: u64,
     /// The number of its entries; 0: the commit with which an owner begins, which has none.
-    pub(in crate::cluster) entries: u32,
+    pub(super) entries: u32,
     /// Its bytes.
-    pub(in crate::cluster) bytes: Bytes,
+    pub(super) bytes: Bytes,
 }
 
 /// Puts the parts of batches together.
@@ -20,7 +20,7 @@ pub(in crate::cluster) struct Batch {
 /// Parts follow each other in the stream. What a former owner has shipped of a batch that it did not finish is dropped at the entry of its
 /// successor: by every copy, because all see the same entries.
 #[derive(Debug, Default)]
-pub(in crate::cluster) struct Assembly {
+pub(super) struct Assembly {
     bytes: BytesMut,
     /// The part that is expected next, and the batch to which it belongs.
     under_way: Option<(u16, u64)>,
@@ -28,16 +28,16 @@ pub(in crate::cluster) struct Assembly {
 
 /// A part that does not follow the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cluster) struct Misplaced;
+pub(super) struct Misplaced;
 
 impl Assembly {
     /// Whether it has no part of a batch.
-    pub(in crate::cluster) const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.under_way.is_none()
     }
 
     /// Forgets the parts of a batch that has no end.
-    pub(in crate::cluster) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
@@ -45,7 +45,7 @@ impl Assembly {
     ///
     /// # Errors
     /// The part does not belong here. No owner writes this.
-    pub(in crate::cluster) fn push(&mut self, commit: Commit) -> Result<Option<Batch>, Misplaced> {
+    pub(super) fn push(&mut self, commit: Commit) -> Result<Option<Batch>, Misplaced> {
         let Commit { first_sequence, entries, part, parts, batch, .. } = commit;
         let expected = self.under_way.map_or((0, first_sequence), |(part, sequence)| (part, sequence));
         if (part, first_sequence) != expected {
@@ -68,7 +68,7 @@ impl Assembly {
 }
 
 /// The ranges of the parts in which so many bytes are shipped: at least one.
-pub(in crate::cluster) fn parts_of(bytes: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+pub(super) fn parts_of(bytes: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
     let parts = bytes.div_ceil(PART_BYTES).max(1);
     (0..parts).map(move |part| part * PART_BYTES..bytes.min((part + 1) * PART_BYTES))
 }

@@ -4,37 +4,37 @@ use serde::{Deserialize, Serialize};
 ///
 /// In JSON. Fields of later versions are passed over, so that nodes can be upgraded one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::cluster) struct Beat {
+pub(super) struct Beat {
     /// A random number of the process.
-    pub(in crate::cluster) process: u64,
+    pub(super) process: u64,
     /// Rises by one each time.
-    pub(in crate::cluster) number: u64,
+    pub(super) number: u64,
     /// The epoch of which it is the owner; 0: it is not the owner.
-    pub(in crate::cluster) epoch: u64,
+    pub(super) epoch: u64,
     /// Where clients reach it: host and port.
-    pub(in crate::cluster) advertise: String,
+    pub(super) advertise: String,
     /// The position in the stream up to which its copy is on its disk; 0: it has none.
-    pub(in crate::cluster) position: u64,
+    pub(super) position: u64,
     /// The log sequence behind its copy.
-    pub(in crate::cluster) sequence: u64,
+    pub(super) sequence: u64,
     /// Whether it can become the owner.
-    pub(in crate::cluster) is_candidate: bool,
+    pub(super) is_candidate: bool,
     /// The owner hands over: to the node with this name, or to the one with the furthest copy if the name is empty.
     #[serde(default)]
-    pub(in crate::cluster) hands_over_to: Option<String>,
+    pub(super) hands_over_to: Option<String>,
     /// The version of the broker.
     #[serde(default)]
-    pub(in crate::cluster) version: String,
+    pub(super) version: String,
 }
 
 impl Beat {
     /// The bytes for the table.
-    pub(in crate::cluster) fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// Decodes what a node has written. `None`: it is not a beat, or longer than 4 KiB.
-    pub(in crate::cluster) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > BYTES_MAX {
             return None;
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 /// What a node without a usable copy asks the owner. In JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::cluster) enum Question {
+pub(super) enum Question {
     /// Begin a copy: the owner keeps the files as they are until the copy ends, or nothing was asked for half a minute.
     Begin,
     /// Read a part of a file.
@@ -27,23 +27,23 @@ pub(in crate::cluster) enum Question {
 
 /// A copy that has begun. In JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::cluster) struct Begun {
+pub(super) struct Begun {
     /// Its number.
-    pub(in crate::cluster) copy: u64,
+    pub(super) copy: u64,
     /// The log sequence of the mark.
-    pub(in crate::cluster) sequence: u64,
+    pub(super) sequence: u64,
     /// The state of the mark.
-    pub(in crate::cluster) state: Vec<u8>,
+    pub(super) state: Vec<u8>,
     /// The segments: number and bytes.
-    pub(in crate::cluster) files: Vec<(u32, u64)>,
+    pub(super) files: Vec<(u32, u64)>,
 }
 
 /// What the owner answers: bytes, or why not. Layout: 0 and the bytes, or 1 and a text.
-pub(in crate::cluster) type Answer = Result<Bytes, String>;
+pub(super) type Answer = Result<Bytes, String>;
 
 impl Question {
     /// Its bytes.
-    pub(in crate::cluster) fn encode(&self) -> Bytes {
+    pub(super) fn encode(&self) -> Bytes {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
@@ -51,13 +51,13 @@ impl Question {
     ///
     /// # Errors
     /// It is not a question that this version knows.
-    pub(in crate::cluster) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(bytes).map_err(|error| format!("not a question of a copy: {error}"))
     }
 }
 
 /// The bytes of an answer.
-pub(in crate::cluster) fn encode_answer(answer: &Answer) -> Bytes {
+pub(super) fn encode_answer(answer: &Answer) -> Bytes {
     let (kind, text) = match answer {
         Ok(bytes) => (0, bytes.as_ref()),
         Err(reason) => (1, reason.as_bytes()),
@@ -72,7 +72,7 @@ pub(in crate::cluster) fn encode_answer(answer: &Answer) -> Bytes {
 ///
 /// # Errors
 /// The owner has refused, or the bytes are no answer.
-pub(in crate::cluster) fn decode_answer(bytes: &Bytes) -> Answer {
+pub(super) fn decode_answer(bytes: &Bytes) -> Answer {
     match bytes.first() {
         Some(0) => Ok(bytes.slice(1..)),
         Some(1) => Err(String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned()),
@@ -81,7 +81,7 @@ pub(in crate::cluster) fn decode_answer(bytes: &Bytes) -> Answer {
 }
 
 /// How many bytes of a file are read at a time, at most.
-pub(in crate::cluster) const CHUNK_BYTES: u32 = 256 << 10;
+pub(super) const CHUNK_BYTES: u32 = 256 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use super::beat::Beat;
 ///
 /// A node is dead when three of this node's own numbers went in since its last one. So a table that nobody can write to kills nobody.
 #[derive(Debug)]
-pub(in crate::cluster) struct Members {
+pub(super) struct Members {
     me: String,
     nodes: BTreeMap<String, Node>,
     /// The latest owner that the log names, and how many more of this node's numbers it is taken to be alive without having said so.
@@ -34,7 +34,7 @@ struct Named {
 
 /// What a node that is not the owner should do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cluster) enum Decision {
+pub(super) enum Decision {
     /// There is an owner, or others come first, or it is too early to say.
     Follow,
     /// It should take over, after this time, unless an owner shows itself before.
@@ -48,7 +48,7 @@ pub(in crate::cluster) enum Decision {
 
 /// Why there is no owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cluster) enum Cause {
+pub(super) enum Cause {
     /// No node has ever been the owner.
     First,
     /// The owner has not been heard of.
@@ -61,12 +61,12 @@ pub(in crate::cluster) enum Cause {
 
 impl Members {
     /// For the node with this name.
-    pub(in crate::cluster) const fn new(me: String) -> Self {
+    pub(super) const fn new(me: String) -> Self {
         Self { me, nodes: BTreeMap::new(), named: None, beats: 0, ownerless: 0 }
     }
 
     /// One of this node's own numbers went in, and these are the latest of all nodes. At most 64 nodes are looked at.
-    pub(in crate::cluster) fn observe(&mut self, latest: impl IntoIterator<Item = (String, Beat)>) {
+    pub(super) fn observe(&mut self, latest: impl IntoIterator<Item = (String, Beat)>) {
         self.beats += 1;
         if let Some(named) = &mut self.named {
             named.grace = named.grace.saturating_sub(1);
@@ -86,7 +86,7 @@ impl Members {
     }
 
     /// The log has an epoch entry of this node.
-    pub(in crate::cluster) fn named(&mut self, epoch: u64, node: &str) {
+    pub(super) fn named(&mut self, epoch: u64, node: &str) {
         if self.named.as_ref().is_none_or(|named| named.epoch < epoch) {
             self.named = Some(Named { epoch, node: node.to_owned(), grace: GRACE });
             self.ownerless = 0;
@@ -94,7 +94,7 @@ impl Members {
     }
 
     /// The owner: the node with the highest epoch, if it is alive and doesn't hand over.
-    pub(in crate::cluster) fn owner(&self) -> Option<(&str, Option<&Beat>)> {
+    pub(super) fn owner(&self) -> Option<(&str, Option<&Beat>)> {
         let best = self.nodes.iter().filter(|(_, node)| node.beat.epoch > 0).max_by_key(|(_, node)| node.beat.epoch);
         let said = best.map_or(0, |(_, node)| node.beat.epoch);
         if let Some(named) = self.named.as_ref().filter(|named| named.epoch > said) {
@@ -106,7 +106,7 @@ impl Members {
     }
 
     /// What this node should do, whose latest beat is `mine`.
-    pub(in crate::cluster) fn decide(&self, mine: &Beat) -> Decision {
+    pub(super) fn decide(&self, mine: &Beat) -> Decision {
         if !mine.is_candidate || self.owner().is_some() || self.beats < BEATS_MIN {
             return Decision::Follow;
         }
@@ -151,12 +151,12 @@ impl Members {
     }
 
     /// The nodes with their latest beats, and how many of this node's numbers went in since.
-    pub(in crate::cluster) fn nodes(&self) -> impl Iterator<Item = (&str, &Beat, u32)> {
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (&str, &Beat, u32)> {
         self.nodes.iter().map(|(name, node)| (name.as_str(), &node.beat, node.missed))
     }
 
     /// Whether a node is dead, as far as this one knows.
-    pub(in crate::cluster) fn is_dead(&self, name: &str) -> bool {
+    pub(super) fn is_dead(&self, name: &str) -> bool {
         self.nodes.get(name).is_none_or(|node| node.missed >= MISSED_MAX)
     }
 }

@@ -4,16 +4,16 @@ use super::reader::Reader;
 ///
 /// Layout: version (1 byte: 1), cluster (16 bytes), then position, last, epoch and next of the reader (8 bytes each), all in little-endian order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cluster) struct Place {
+pub(super) struct Place {
     /// The random number of the cluster whose log it is.
-    pub(in crate::cluster) cluster: u128,
+    pub(super) cluster: u128,
     /// What it has read, of which every batch is whole.
-    pub(in crate::cluster) reader: Reader,
+    pub(super) reader: Reader,
 }
 
 impl Place {
     /// Its bytes.
-    pub(in crate::cluster) fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let Reader { position, last, epoch, next } = self.reader;
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.cluster.to_le_bytes());
@@ -24,7 +24,7 @@ impl Place {
     }
 
     /// Decodes what [`encode`](Self::encode) returned. `None`: a later version wrote it, or it is not a place.
-    pub(in crate::cluster) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (&VERSION, bytes) = bytes.split_first()? else { return None };
         let (cluster, bytes) = bytes.split_first_chunk::<16>()?;
         let (fields, rest) = bytes.as_chunks::<8>();

@@ -3,7 +3,7 @@
 use crate::config::{Config, Durability};
 use crate::server::log::log_line;
 use crate::server::process;
-use crate::server::store::handle::segment_bytes;
+use crate::server::store::options::segment_bytes;
 
 /// Raises the limit of file descriptors, and lowers the limits of `config` that the process could not keep; the log says which.
 pub(super) fn fit(config: &mut Config, shards: usize) {

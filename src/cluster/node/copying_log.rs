@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::CELL;
 use super::clock::now;
 use super::follow::{Commands, Ended, Followed, attending};
+use super::interface::CELL;
 use super::texts::describe;
 use super::view::View;
 use crate::cluster::assembly::{Assembly, Batch};

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::Command;
 use super::copy::fetch;
 use super::copying_log::Copy;
+use super::interface::Command;
 use super::view::View;
 use crate::cluster::engine::Engine;
 use crate::cluster::members::Cause;

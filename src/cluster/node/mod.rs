@@ -6,6 +6,7 @@ mod copy;
 mod copying_log;
 mod follow;
 mod heartbeat;
+mod interface;
 mod own;
 mod ownership;
 mod questions;
@@ -16,7 +17,6 @@ mod upkeep;
 mod view;
 
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as blocking};
 use std::thread;
@@ -27,79 +27,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::engine::Engine;
-use super::{ClusterControl, ClusterRequest, Refusal};
-use crate::store::{Options, Replication, Store};
+use super::{ClusterControl, Refusal};
+use crate::store::Replication;
 use follow::{Followed, follow};
+use interface::Log;
+pub use interface::{BrokerServer, Command, End, Identity, Note, StandbyServer, Stop};
 use own::own;
 use view::View;
-
-/// What a node is.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// Its name, which no other node has.
-    pub node: String,
-    /// Where clients reach it: host and port.
-    pub advertise: String,
-    /// The directory of the store.
-    pub directory: PathBuf,
-    /// How it is opened.
-    pub options: Options,
-    /// How many nodes have a copy of the log; with 1, nothing waits for another one.
-    pub copies: u8,
-}
-
-/// What a node does with the server that the process runs now.
-pub enum Command {
-    /// A standby runs.
-    Standby(StandbyServer),
-    /// The broker runs, on this store.
-    Serving(BrokerServer),
-    /// The broker has ended, and its store is closed.
-    Stopped,
-    /// A person wants something.
-    Asked(ClusterRequest),
-    /// The process ends. The answer comes when the others know that.
-    Leave(oneshot::Sender<()>),
-}
-
-/// A server that sends clients to the owner.
-pub struct StandbyServer {
-    /// Tells it where clients reach the owner; `None`: nobody knows.
-    pub announce: Box<dyn Fn(Option<String>) + Send>,
-    /// Ends it: this node is the owner.
-    pub promote: Box<dyn FnOnce() + Send>,
-}
-
-/// Ends a broker. Of several calls the first counts, but [`End::Fenced`] counts before all else.
-pub type Stop = Arc<dyn Fn(End) + Send + Sync>;
-
-/// A broker.
-pub struct BrokerServer {
-    /// Its store.
-    pub store: Arc<Store>,
-    /// Ends it.
-    pub stop: Stop,
-}
-
-/// Why a broker is to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// Another node is the owner, or this one cannot be it any more. Nothing that waits is acknowledged.
-    Fenced(String),
-    /// The node hands over; clients reach the next owner there, if that is known.
-    HandsOver(Option<String>),
-}
-
-/// What a line of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Note {
-    /// Something has changed.
-    News,
-    /// Something is wrong.
-    Trouble,
-}
-
-type Log = Box<dyn Fn(Note, &str)>;
 
 /// A running node.
 pub struct Node {
@@ -269,8 +203,6 @@ const COMMANDS_MAX: usize = 16;
 const RECONNECT: Duration = Duration::from_secs(2);
 /// How long the thread waits for reads and writes under way when it ends.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
-/// The number of the only log.
-const CELL: u16 = 0;
 
 #[cfg(test)]
 mod tests;

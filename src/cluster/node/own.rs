@@ -2,8 +2,8 @@ use std::sync::mpsc as blocking;
 
 use tokio::sync::oneshot;
 
-use super::End;
 use super::follow::{Begin, Commands, Followed};
+use super::interface::End;
 use super::ownership::Ownership;
 use super::view::View;
 use crate::cluster::Role;

@@ -12,11 +12,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::clock::{now, wall_millis};
 use super::follow::{Begin, Commands, Followed, attending};
+use super::interface::{CELL, Command, End, Stop};
 use super::own::Ended;
 use super::shipping::{Queue, Shipped, Shipper};
 use super::texts::{describe, explain};
 use super::view::View;
-use super::{CELL, Command, End, Stop};
 use crate::cluster::assembly::parts_of;
 use crate::cluster::engine::Engine;
 use crate::cluster::place::Place;

@@ -3,10 +3,10 @@ use std::io;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::CELL;
 use super::clock::now;
 use super::copying_log::{Broken, Copy, PAUSE};
 use super::follow::{Begin, Commands, Ended, attending};
+use super::interface::CELL;
 use super::texts::{describe, explain};
 use super::view::View;
 use crate::cluster::engine::Engine;

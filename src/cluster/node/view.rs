@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::clock::now;
-use super::{Identity, Log, Note, StandbyServer};
+use super::interface::{Identity, Log, Note, StandbyServer};
 use crate::cluster::beat::Beat;
 use crate::cluster::members::Members;
 use crate::cluster::{ClusterControl, Member, Owner, Role, Status};

@@ -15,7 +15,7 @@ use super::passed::{Origin, PassedSockets};
 use crate::config::{Config, Durability};
 use crate::server::error::ServerError;
 use crate::server::log::log_line;
-use crate::server::store::handle::store_directory;
+use crate::server::store::options::store_directory;
 use crate::store::{self, OpenError};
 
 /// The connection to the running broker that this process takes over from.

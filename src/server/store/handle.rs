@@ -3,7 +3,7 @@ mod together;
 
 use std::fmt;
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::broker::{
-    DelayedBatch, Durability, Fetch, MessageCache, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom,
-    Ticket, upgrade_record,
+    DelayedBatch, Fetch, MessageCache, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket,
+    upgrade_record,
 };
 use crate::config::Config;
 use crate::server::clock::Clock;
@@ -23,6 +23,7 @@ use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::store::append::{TurnTime, append};
+use crate::server::store::options::{level, store_directory, store_options};
 use crate::server::store::progress::Progress;
 use crate::server::store::stream_progress::StreamProgress;
 use crate::server::store::stream_readers::Readers;
@@ -316,31 +317,6 @@ fn log_durability(config: &Config) {
             "durability: acknowledged messages have the level {default}, except for topics that match one of {rules} rules"
         );
     }
-}
-
-const fn level(durability: Durability) -> Level {
-    match durability {
-        Durability::PowerLoss => Level::PowerLoss,
-        Durability::Crash => Level::Crash,
-        Durability::None => Level::None,
-    }
-}
-
-/// How the store of this configuration is opened.
-pub fn store_options(config: &Config) -> Options {
-    let (level, segment_bytes) = (level(durability(config.strongest_durability())), segment_bytes(config));
-    Options { level, strict: config.server.strict_recovery, segment_bytes, ..Options::default() }
-}
-
-/// The size of the segments of the store, in bytes.
-pub(in crate::server) fn segment_bytes(config: &Config) -> u64 {
-    let fitting = || store::fitting_segment_bytes(&store_directory(&config.server.data));
-    config.server.segment_size.map_or_else(fitting, u64::from)
-}
-
-/// The store's directory in this data directory.
-pub fn store_directory(data: &Path) -> PathBuf {
-    data.join("log")
 }
 
 /// Reads the store in this directory without changing it.

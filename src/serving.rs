@@ -1,0 +1,27 @@
+//! One run of the broker, or of a standby, with its admin listener.
+
+use oncemq::admin::{self, BrokerHandles};
+use oncemq::cluster::ClusterHandle;
+use oncemq::config::{Arguments, Loaded};
+use oncemq::server::{Ended, Server, Start};
+
+/// Runs the broker until it ends or hands over. `started` is called before it serves.
+pub(crate) fn run(
+    loaded: Loaded,
+    arguments: &Arguments,
+    start: Start,
+    (cluster, started): (Option<ClusterHandle>, impl FnOnce(&Server)),
+) -> anyhow::Result<Ended> {
+    let config = loaded.config.clone();
+    let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
+    let mut server = Server::start_with(config, start)?.reloading(arguments.clone(), loaded);
+    let (status, shared, store) = (server.status(), server.shared(), server.store());
+    let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
+    let handles = BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, cluster, data };
+    let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;
+    if let Some(admin) = &mut admin {
+        admin.pass_sockets(&mut server);
+    }
+    started(&server);
+    Ok(server.run_with(admin)?)
+}
