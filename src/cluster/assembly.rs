@@ -47,6 +47,10 @@ impl Assembly {
     /// The part does not belong here. No owner writes this.
     pub(super) fn push(&mut self, commit: Commit) -> Result<Option<Batch>, Misplaced> {
         let Commit { first_sequence, entries, part, parts, batch, .. } = commit;
+        if part == 0 {
+            // What was before it has no end: another owner came in between.
+            self.clear();
+        }
         let expected = self.under_way.map_or((0, first_sequence), |(part, sequence)| (part, sequence));
         if (part, first_sequence) != expected {
             return Err(Misplaced);
@@ -115,7 +119,7 @@ mod tests {
         let mut assembly = Assembly::default();
         assert_eq!(assembly.push(second.clone()), Err(Misplaced), "the first is missing");
         assert_eq!(assembly.push(first.clone()), Ok(None));
-        assert_eq!(assembly.push(first), Err(Misplaced), "twice");
+        assert_eq!(assembly.push(first), Ok(None), "the batch of another owner");
         assert_eq!(assembly.push(Commit { first_sequence: 8, ..second.clone() }), Err(Misplaced), "of another batch");
         assert!(assembly.push(second).unwrap().is_some());
     }

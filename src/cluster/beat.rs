@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// In JSON. Fields of later versions are passed over, so that nodes can be upgraded one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Beat {
+    /// The random number of the cluster, in hexadecimal.
+    pub(super) cluster: String,
     /// A random number of the process.
     pub(super) process: u64,
     /// Rises by one each time.

@@ -180,6 +180,7 @@ mod tests {
 
     fn beat(number: u64, epoch: u64, position: u64) -> Beat {
         Beat {
+            cluster: String::new(),
             process: 1,
             number,
             epoch,

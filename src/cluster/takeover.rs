@@ -83,8 +83,7 @@ impl Takeover {
             (Phase::Looks { tried }, Reply::Epoch(latest)) => self.looked(tried, latest.as_ref()),
             (Phase::Looks { .. }, _) => self.ask(Request::ReadEpoch),
             (Phase::Appends(epoch), Reply::Appended(position)) => {
-                self.phase = Phase::Reads { epoch, until: position };
-                self.read();
+                self.read_up_to(epoch, position);
             }
             // Refused: a rival was faster, or an earlier attempt of its own, of which nobody knew, has succeeded.
             (Phase::Appends(epoch), _) => {
@@ -108,8 +107,7 @@ impl Takeover {
         };
         match epoch {
             Some(Epoch { nonce, epoch, .. }) if nonce == self.nonce => {
-                self.phase = Phase::Reads { epoch, until: position };
-                self.read();
+                self.read_up_to(epoch, position);
             }
             Some(Epoch { epoch, .. }) if tried.is_some_and(|tried| epoch >= tried) => {
                 self.phase = Phase::Lost(Lost::Rival(epoch));
@@ -122,6 +120,17 @@ impl Takeover {
                 self.ask(Request::AppendEpoch { expected: position, entry });
             }
         }
+    }
+
+    /// Its own entry is there. If the copy has read further before, the stream has lost what it had acknowledged.
+    fn read_up_to(&mut self, epoch: u64, until: u64) {
+        if until <= self.reader.position {
+            let trouble = Trouble::Gap { expected: self.reader.position + 1, found: until };
+            self.phase = Phase::Lost(Lost::Trouble(trouble));
+            return;
+        }
+        self.phase = Phase::Reads { epoch, until };
+        self.read();
     }
 
     fn read_on(&mut self, epoch: u64, until: u64, entries: &[Found]) -> Vec<Commit> {

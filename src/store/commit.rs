@@ -172,7 +172,7 @@ impl Committer {
             first += u64::from(*entries);
         }
         // What is in the log below a mark is stable, whatever the level of its entries.
-        taken.wants_sync = true;
+        taken.wants_sync |= !taken.batches.is_empty();
     }
 
     /// A commit is written: reports it, or lets it wait for a majority.

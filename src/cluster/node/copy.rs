@@ -1,17 +1,21 @@
 use std::io;
+use std::path::Path;
 
 use tokio::task::spawn_blocking;
 
 use super::view::View;
 use crate::cluster::copying::{Begun, CHUNK_BYTES, Question, decode_answer};
 use crate::cluster::engine::Engine;
-use crate::store::{Incoming, Mark};
+use crate::store::{Incoming, Mark, check, is_copy};
 
 /// Fetches a copy of the log from the owner, in place of the one in the directory.
 ///
 /// # Errors
 /// There is no owner, it does not answer, or the copy cannot be written. What was there may be gone then.
 pub(super) async fn fetch(engine: &dyn Engine, view: &View) -> Result<(), String> {
+    if !is_empty_or_copy(&view.identity.directory) {
+        return Err("the store is not a copy: it is not replaced".to_owned());
+    }
     let owner = view.members.borrow().owner().map(|(name, _)| name.to_owned());
     let owner = owner.ok_or("there is no owner to fetch a copy from")?;
     let begun = ask(engine, &owner, &Question::Begin).await?;
@@ -51,6 +55,11 @@ async fn fetch_files(engine: &dyn Engine, view: &View, owner: &str, begun: Begun
         }
     }
     spawn_blocking(move || incoming.finish()).await.map_err(io::Error::other).flatten().map_err(failed)
+}
+
+/// Whether nothing is lost if the directory is cleared.
+fn is_empty_or_copy(directory: &Path) -> bool {
+    is_copy(directory) || !matches!(check(directory, &mut |_| ()), Ok(report) if report.entries > 0)
 }
 
 async fn ask(engine: &dyn Engine, node: &str, question: &Question) -> Result<bytes::Bytes, String> {

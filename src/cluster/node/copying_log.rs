@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::attending::{Commands, Ended, Followed, attending};
 use super::clock::now;
-use super::follow::{Commands, Ended, Followed, attending};
 use super::interface::CELL;
 use super::texts::describe;
 use super::view::View;
@@ -33,6 +33,8 @@ pub(super) struct Copy {
     pub(super) take_over: Option<(Instant, Cause)>,
     /// It is the log of a broker that ran alone: nobody else has it, and a cluster can begin with it.
     pub(super) is_own: bool,
+    /// Whether the last read came near the end of the stream.
+    is_near: bool,
     /// When the state of the stream was looked at.
     looked: Instant,
     /// How often another replica was asked for what was missing.
@@ -79,9 +81,13 @@ impl Copy {
             take_over: None,
             is_own,
             looked: now(),
+            is_near: false,
             moves: 0,
         };
-        if !is_own {
+        if is_own {
+            // Of nodes that begin together, the one with the most goes first.
+            view.says(|beat| beat.sequence = sequence);
+        } else {
             // A copy has its mark before it has anything else.
             copy.sync(view).await?;
         }
@@ -103,12 +109,11 @@ impl Copy {
                     () = sleep(TICK) => None,
                 }
             };
-            let mut is_near = true;
             if let Some(read) = attending(view, commands, read).await? {
                 following = None;
                 match read {
                     Ok(entries) => {
-                        is_near = entries.len() < NEAR;
+                        self.is_near = entries.len() < NEAR;
                         match self.apply(view, &entries).await {
                             Ok(()) if entries.is_empty() => {}
                             Ok(()) => self.moves = 0,
@@ -129,7 +134,7 @@ impl Copy {
             if self.looked.elapsed() >= LOOK_PERIOD {
                 self.look(engine, view, commands).await?;
             }
-            if is_near && self.moves == 0 {
+            if self.is_near && self.moves == 0 {
                 let is_candidate = view.is_candidate();
                 view.says(|beat| beat.is_candidate = is_candidate);
                 view.status(|status| status.role = Role::Standby);
@@ -215,7 +220,7 @@ impl Copy {
     pub(super) async fn sync(&mut self, view: &View) -> Result<(), Ended> {
         self.synced = now();
         let (reader, sequence) = self.whole;
-        if self.synced_reader == Some(reader) || !self.assembly.is_empty() || self.is_own {
+        if self.synced_reader == Some(reader) || self.is_own {
             return Ok(());
         }
         let state = Place { cluster: self.cluster, reader }.encode();
@@ -232,6 +237,12 @@ impl Copy {
     async fn look(&mut self, engine: &dyn Engine, view: &View, commands: &mut Commands) -> Result<(), Ended> {
         self.looked = now();
         match attending(view, commands, engine.tail()).await? {
+            Ok(tail) if tail.last < self.reader.position => {
+                let (last, own) = (tail.last, self.reader.position);
+                return Err(Ended::Stuck(format!(
+                    "the stream ends at position {last}, and this copy has {own}: it has lost entries. See \"oncemq store adopt\""
+                )));
+            }
             Ok(tail) => view.status(|status| status.tail_bytes = Some(tail.bytes)),
             Err(error @ (EngineError::Replaced | EngineError::Terms { .. })) => {
                 return Err(Ended::Stuck(error.to_string()));
@@ -260,7 +271,8 @@ impl Copy {
         trouble: Trouble,
     ) -> Result<(), Ended> {
         self.moves += 1;
-        if self.moves > MOVES_MAX {
+        // A copy that has nothing cannot have missed what another replica has.
+        if self.moves > MOVES_MAX || self.reader.position == 0 {
             return Err(Ended::Behind(describe(trouble)));
         }
         view.warn(&format!("{}: another replica is asked for it", describe(trouble)));
@@ -276,7 +288,7 @@ pub(super) enum Broken {
     Ended(Ended),
 }
 
-fn no_copy(directory: &dyn Display) -> Ended {
+pub(super) fn no_copy(directory: &dyn Display) -> Ended {
     Ended::Stuck(format!(
         "the store in {directory} is not a copy of the cluster's log: move it away, and a copy is fetched from the owner"
     ))

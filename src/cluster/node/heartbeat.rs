@@ -33,7 +33,9 @@ pub(super) async fn beat_once(engine: &dyn Engine, view: &View) {
     // From the time before it was sent: nobody judges by a later one.
     view.state.borrow_mut().went_in = begun;
     let Ok(latest) = engine.beats().await else { return };
-    let beats = latest.into_iter().filter_map(|said| Some((said.node, Beat::decode(&said.bytes)?)));
+    // Others are of a stream that is gone.
+    let is_ours = |beat: &Beat| beat.cluster == view.state.borrow().beat.cluster;
+    let beats = latest.into_iter().filter_map(|said| Some((said.node, Beat::decode(&said.bytes).filter(is_ours)?)));
     view.members.borrow_mut().observe(beats);
     view.show_members();
     if let Some(standby) = &view.state.borrow().standby {

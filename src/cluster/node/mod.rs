@@ -1,11 +1,13 @@
 //! A node of a cluster: a thread that follows the log, tells the others that it is alive, takes over, and replicates what the broker of this process
 //! stores. It runs beside the servers of the process, of which one is a standby and the next one the broker.
 
+mod attending;
 mod clock;
 mod copy;
 mod copying_log;
 mod follow;
 mod heartbeat;
+mod housekeeping;
 mod interface;
 mod own;
 mod ownership;
@@ -19,7 +21,7 @@ mod view;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as blocking};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -29,7 +31,8 @@ use tokio::task::LocalSet;
 use super::engine::Engine;
 use super::{ClusterControl, Refusal};
 use crate::store::Replication;
-use follow::{Followed, follow};
+use attending::Followed;
+use follow::follow;
 use interface::Log;
 pub use interface::{BrokerServer, Command, End, Identity, Note, StandbyServer, Stop};
 use own::own;
@@ -39,7 +42,7 @@ use view::View;
 pub struct Node {
     commands: mpsc::Sender<Command>,
     owner: blocking::Receiver<Replication>,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Node {
@@ -86,9 +89,19 @@ impl Node {
     pub fn leave(mut self) {
         let (answer, answered) = oneshot::channel();
         self.tell(Command::Leave(answer));
-        let _ = answered.blocking_recv();
-        if let Some(thread) = self.thread.take() {
+        wait(answered);
+        if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished) {
             let _ = thread.join();
+        }
+    }
+}
+
+/// Waits for an answer, but not for ever: a disk may never answer.
+fn wait(mut answered: oneshot::Receiver<()>) {
+    for _ in 0..LEAVE_CHECKS {
+        match answered.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => thread::sleep(LEAVE_CHECK),
+            Ok(()) | Err(oneshot::error::TryRecvError::Closed) => return,
         }
     }
 }
@@ -103,7 +116,7 @@ async fn run(
     log: Log,
 ) {
     let Some((engine, standby)) = connected(&connect, &mut commands, (&control, &log)).await else { return };
-    let view = Rc::new(View::new(identity, control, log));
+    let view = Rc::new(View::new((identity, engine.cluster_id()), control, log));
     if let Some(standby) = standby {
         view.stands_by(standby);
     }
@@ -199,6 +212,9 @@ const REQUEST_PERIOD: Duration = Duration::from_millis(100);
 const UNREACHED: &str = "the log of the cluster cannot be reached: ";
 /// Commands that wait, at most. Whoever sends one more waits.
 const COMMANDS_MAX: usize = 16;
+/// How long a process that ends waits until the others know that: 15 s.
+const LEAVE_CHECKS: u32 = 750;
+const LEAVE_CHECK: Duration = Duration::from_millis(20);
 /// How long to wait before the engine is tried again.
 const RECONNECT: Duration = Duration::from_secs(2);
 /// How long the thread waits for reads and writes under way when it ends.

@@ -2,9 +2,9 @@ use std::sync::mpsc as blocking;
 
 use tokio::sync::oneshot;
 
-use super::follow::{Begin, Commands, Followed};
+use super::attending::{Begin, Commands, Followed};
 use super::interface::End;
-use super::ownership::Ownership;
+use super::ownership::{Ended, Ownership};
 use super::view::View;
 use crate::cluster::Role;
 use crate::cluster::engine::Engine;
@@ -22,7 +22,10 @@ pub(super) async fn own(
     view.status(|status| (status.role, status.epoch) = (Role::TakingOver, epoch));
     let mut ownership = Ownership::new(view, &begin);
     let ended = match ownership.confirm(engine, commands).await {
-        Err(Followed::Left(answer)) => return Some(answer),
+        Err(Followed::Left(answer)) => {
+            ownership.hand_over(engine, "").await;
+            return Some(answer);
+        }
         Err(Followed::Owner(_)) => return None,
         Ok(Err(reason)) => {
             ownership.lost(&reason);
@@ -49,15 +52,4 @@ pub(super) async fn own(
             None
         }
     }
-}
-
-pub(super) enum Ended {
-    /// It is not the owner any more, or cannot be it.
-    Fenced(String),
-    /// The broker has ended by itself.
-    HandsOver,
-    /// The broker has ended because a person asked for another owner: this one, or any if it is empty.
-    Moved(String),
-    /// The process ends.
-    Left(oneshot::Sender<()>),
 }

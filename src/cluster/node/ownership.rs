@@ -10,15 +10,15 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::attending::{Begin, Commands, Followed, attending};
 use super::clock::{now, wall_millis};
-use super::follow::{Begin, Commands, Followed, attending};
 use super::interface::{CELL, Command, End, Stop};
-use super::own::Ended;
 use super::shipping::{Queue, Shipped, Shipper};
 use super::texts::{describe, explain};
+use super::upkeep::Upkeep;
 use super::view::View;
 use crate::cluster::assembly::parts_of;
-use crate::cluster::engine::Engine;
+use crate::cluster::engine::{Engine, EngineError};
 use crate::cluster::place::Place;
 use crate::cluster::{ClusterRequest, Command as Wish, Failover, Fault, Refusal, Replicator, Role};
 use crate::store::{Mark, Replication, Store};
@@ -27,6 +27,19 @@ use crate::store::{Mark, Replication, Store};
 type Reply = (u64, crate::cluster::Reply, Instant);
 type Replies = FuturesUnordered<Pin<Box<dyn Future<Output = Reply>>>>;
 
+/// How an ownership ended.
+pub(super) enum Ended {
+    /// It is not the owner any more, or cannot be it.
+    Fenced(String),
+    /// The broker has ended by itself.
+    HandsOver,
+    /// The broker has ended because a person asked for another owner: this one, or any if it is empty.
+    Moved(String),
+    /// The process ends.
+    Left(oneshot::Sender<()>),
+}
+
+/// An owner at work.
 pub(super) struct Ownership<'a> {
     pub(super) view: &'a View,
     pub(super) cluster: u128,
@@ -39,11 +52,7 @@ pub(super) struct Ownership<'a> {
     pub(super) replicated: u64,
     /// The latest place at which every batch was whole.
     pub(super) mark: Mark,
-    /// The mark that was written.
-    pub(super) marked: Option<Mark>,
-    /// Bytes shipped since the stream was trimmed.
-    pub(super) untrimmed: u64,
-    pub(super) trimmed: Instant,
+    pub(super) upkeep: Upkeep,
     pub(super) broker: Option<(Arc<Store>, Stop)>,
     /// Why the stream cannot be used any more.
     pub(super) broken: Option<String>,
@@ -67,9 +76,7 @@ impl<'a> Ownership<'a> {
             under_way,
             replicated: sequence,
             mark: Mark { sequence, state: place.encode() },
-            marked: None,
-            untrimmed: 0,
-            trimmed: now(),
+            upkeep: Upkeep::default(),
             broker: None,
             broken: None,
             moves_to: None,
@@ -82,6 +89,11 @@ impl<'a> Ownership<'a> {
         engine: &dyn Engine,
         commands: &mut Commands,
     ) -> Result<Result<(), String>, Followed> {
+        if let Some(reason) =
+            attending(self.view, commands, unusable(engine, self.replicator.reader().position)).await?
+        {
+            return Ok(Err(reason));
+        }
         let mut replies = Replies::new();
         while !self.replicator.is_confirmed() {
             self.perform(engine, &mut replies);
@@ -118,8 +130,6 @@ impl<'a> Ownership<'a> {
             self.perform(engine, &mut replies);
             tokio::select! {
                 biased;
-                Some(reply) = replies.next() => self.take(reply),
-                () = self.queue.filled.notified() => {}
                 command = commands.recv() => {
                     if let Some(ended) = self.command(command, begin) {
                         return ended;
@@ -127,9 +137,11 @@ impl<'a> Ownership<'a> {
                 }
                 _ = seconds.tick() => {
                     self.replicator.check();
-                    self.write_mark().await;
-                    self.trim(engine).await;
+                    self.begin_upkeep(engine);
                 }
+                done = self.upkeep.next() => self.done(engine, done),
+                Some(reply) = replies.next() => self.take(reply),
+                () = self.queue.filled.notified() => {}
             }
             if let Some(reason) = self.fault() {
                 return Ended::Fenced(reason);
@@ -139,10 +151,13 @@ impl<'a> Ownership<'a> {
 
     /// Hands the batches that the store has committed over to the replicator.
     fn ship(&mut self) {
+        if !self.upkeep.has_room() {
+            return;
+        }
         for Shipped { first, entries, bytes } in self.queue.take() {
             let ranges = parts_of(bytes.len());
             let parts = u16::try_from(ranges.len()).unwrap_or(u16::MAX);
-            self.untrimmed += bytes.len() as u64;
+            self.upkeep.shipped += bytes.len() as u64;
             for (part, range) in (0..parts).zip(ranges) {
                 self.replicator.ship((first, entries), (part, parts), bytes.slice(range));
             }
@@ -274,6 +289,9 @@ impl<'a> Ownership<'a> {
         if let Some(broken) = &self.broken {
             return Some(broken.clone());
         }
+        if self.upkeep.disk_silence() > DISK_SILENCE_MAX {
+            return Some("the disk does not answer".to_owned());
+        }
         let silence = self.view.state.borrow().went_in.elapsed();
         (silence > SILENCE_MAX).then(|| format!("the cluster was not reached for {} seconds", silence.as_secs()))
     }
@@ -318,6 +336,19 @@ impl<'a> Ownership<'a> {
 
 /// How long an answer to a person takes, at most.
 const ANSWERED: Duration = Duration::from_millis(200);
+/// Why the stream cannot be used, which had this position already.
+async fn unusable(engine: &dyn Engine, position: u64) -> Option<String> {
+    match engine.tail().await {
+        Ok(tail) if tail.last < position => {
+            Some(format!("the stream ends at position {}, before {position}", tail.last))
+        }
+        Err(error @ (EngineError::Replaced | EngineError::Terms { .. })) => Some(error.to_string()),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// An owner whose disk does not answer for so long lets another node serve.
+const DISK_SILENCE_MAX: Duration = Duration::from_secs(15);
 /// How many commits may be under way.
 const WINDOW: usize = 8;
 /// An owner whose numbers did not go in for so long ends its connections, so that clients go elsewhere: longer than an election of the engine.

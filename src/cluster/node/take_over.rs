@@ -3,9 +3,9 @@ use std::io;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::attending::{Begin, Commands, Ended, attending};
 use super::clock::now;
-use super::copying_log::{Broken, Copy, PAUSE};
-use super::follow::{Begin, Commands, Ended, attending};
+use super::copying_log::{Broken, Copy, PAUSE, no_copy};
 use super::interface::CELL;
 use super::texts::{describe, explain};
 use super::view::View;
@@ -52,6 +52,7 @@ impl Copy {
                     view.log(&format!("another node was faster: epoch {epoch}"));
                     return Ok(None);
                 }
+                (_, Some(Lost::Trouble(_))) if self.is_own => return Err(no_copy(&view.identity.directory.display())),
                 (_, Some(Lost::Trouble(trouble))) => return Err(Ended::Behind(describe(trouble))),
                 (None, None) => {}
             }
@@ -61,6 +62,9 @@ impl Copy {
                     attending(view, commands, sleep(PAUSE)).await?;
                 }
                 let commits = takeover.reply(name, reply);
+                if self.is_own && !commits.is_empty() {
+                    return Err(no_copy(&view.identity.directory.display()));
+                }
                 self.append_commits(commits).await?;
             }
         };

@@ -1,95 +1,77 @@
-use std::sync::Arc;
-use std::time::Duration;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, JoinHandle};
 
-use super::clock::now;
-use super::heartbeat::beat_once;
-use super::ownership::Ownership;
-use crate::cluster::engine::{Engine, EngineError};
-use crate::cluster::place::Place;
+use crate::cluster::engine::{EngineError, Pending, Tail};
+use crate::store::Mark;
 
-impl Ownership<'_> {
-    /// Makes the place stable up to which all is replicated.
-    pub(super) async fn write_mark(&mut self) {
-        let Some((store, _)) = self.broker.as_ref().filter(|_| self.marked.as_ref() != Some(&self.mark)) else {
-            return;
-        };
-        let (store, mark) = (Arc::clone(store), self.mark.clone());
-        match spawn_blocking(move || store.write_mark(&mark).map(|written| (written, mark))).await {
-            Ok(Ok((true, mark))) => {
-                let position = Place::decode(&mark.state).map_or(0, |place| place.reader.position);
-                self.view.says(|beat| (beat.position, beat.sequence) = (position, mark.sequence));
-                self.marked = Some(mark);
+/// What an owner does beside the replication: one of each at a time, and nothing waits for it.
+#[derive(Default)]
+pub(super) struct Upkeep {
+    pub(super) marking: Option<(Instant, JoinHandle<Marked>)>,
+    pub(super) looking: Option<Pending<Result<Tail, EngineError>>>,
+    pub(super) trimming: Option<Pending<Result<(), EngineError>>>,
+    /// The mark that was written last, and how often: a store frees space when it has a mark twice.
+    pub(super) marked: Option<(Mark, u8)>,
+    /// When the stream was looked at.
+    pub(super) looked: Option<Instant>,
+    /// The state of the stream then: its bytes, and the most that it may have.
+    pub(super) tail: (u64, Option<u64>),
+    /// Bytes shipped since.
+    pub(super) shipped: u64,
+}
+
+/// Whether the mark was written: the log below it may not be stable here yet.
+type Marked = io::Result<(bool, Mark)>;
+
+/// Something that was done.
+pub(super) enum Done {
+    Marked(Result<Marked, JoinError>),
+    Looked(Result<Tail, EngineError>),
+    Trimmed(Result<(), EngineError>),
+}
+
+impl Upkeep {
+    /// Waits for the next one that is done; for ever, if nothing is under way. Cancel safe.
+    pub(super) async fn next(&mut self) -> Done {
+        std::future::poll_fn(|context| {
+            if let Some((_, marking)) = &mut self.marking
+                && let Poll::Ready(done) = Pin::new(marking).poll(context)
+            {
+                self.marking = None;
+                return Poll::Ready(Done::Marked(done));
             }
-            Ok(Ok((false, _))) => {}
-            Ok(Err(error)) => self.view.trouble(Some(&format!("the mark of the log cannot be written: {error}"))),
-            Err(_) => {}
-        }
+            if let Some(looking) = &mut self.looking
+                && let Poll::Ready(done) = looking.as_mut().poll(context)
+            {
+                self.looking = None;
+                return Poll::Ready(Done::Looked(done));
+            }
+            if let Some(trimming) = &mut self.trimming
+                && let Poll::Ready(done) = trimming.as_mut().poll(context)
+            {
+                self.trimming = None;
+                return Poll::Ready(Done::Trimmed(done));
+            }
+            Poll::Pending
+        })
+        .await
     }
 
-    /// Trims what is on the disks of the owner and of another node.
-    pub(super) async fn trim(&mut self, engine: &dyn Engine) {
-        if self.trimmed.elapsed() < TRIM_PERIOD && self.untrimmed < TRIM_BYTES {
-            return;
-        }
-        let own = self.view.state.borrow().beat.position;
-        let me = &self.view.identity.node;
-        let copies: Vec<u64> = {
-            let members = self.view.members.borrow();
-            members.nodes().filter(|(name, _, _)| name != me).map(|(_, beat, _)| beat.position).collect()
-        };
-        let bytes = match engine.tail().await {
-            Ok(tail) => {
-                self.view.status(|status| status.tail_bytes = Some(tail.bytes));
-                tail.bytes
-            }
-            Err(error @ (EngineError::Replaced | EngineError::Terms { .. })) => {
-                self.broken = Some(error.to_string());
-                return;
-            }
-            // Nobody answers now.
-            Err(_) => 0,
-        };
-        // While the stream is small, a node that is away finds what it missed when it comes back.
-        let positions = copies.iter().copied().filter(|position| *position > 0);
-        let kept = match self.view.identity.copies {
-            1 => Some(own),
-            _ if bytes > TAIL_BYTES => positions.max(),
-            _ => positions.min(),
-        };
-        if kept.is_none() && bytes > TAIL_BYTES {
-            let text = "the stream cannot be trimmed, because no other node has a copy of the log: it takes no more when it has 1 GiB";
-            self.view.trouble(Some(text));
-        }
-        self.trimmed = now();
-        self.untrimmed = 0;
-        let below = kept.unwrap_or(0).min(own);
-        if below > 0
-            && let Err(error) = engine.trim(below).await
-        {
-            self.view.warn(&format!("the stream cannot be trimmed: {error}"));
-        }
+    /// Whether the stream takes more, besides the entry of another owner and its first commit.
+    pub(super) fn has_room(&self) -> bool {
+        let (bytes, max) = self.tail;
+        max.is_none_or(|max| bytes + self.shipped < max - max / RESERVED_SHARE)
     }
 
-    /// Tells the others that this node is not the owner any more, and why: they need not wait until it counts as dead.
-    pub(super) async fn hand_over(&mut self, engine: &dyn Engine, to: &str) {
-        self.write_mark().await;
-        if let Some((store, _)) = self.broker.take() {
-            // A copy that another node makes may hold it.
-            let _ = spawn_blocking(move || store.release()).await;
-        }
-        // Otherwise it would be the one with the furthest copy.
-        self.view.says(|beat| (beat.hands_over_to, beat.is_candidate) = (Some(to.to_owned()), false));
-        self.view.state.borrow_mut().handed_over = Some(now());
-        beat_once(engine, self.view).await;
-        self.view.log("handed over: other nodes may take over now");
+    /// How long the disk has not answered.
+    pub(super) fn disk_silence(&self) -> Duration {
+        self.marking.as_ref().map_or(Duration::ZERO, |(since, _)| since.elapsed())
     }
 }
 
-/// How often the stream is trimmed.
-const TRIM_PERIOD: Duration = Duration::from_secs(10);
-/// After how many bytes it is trimmed earlier.
-const TRIM_BYTES: u64 = 64 << 20;
-/// Above this size, it keeps only what is not on the disk of the owner and of one more node.
-const TAIL_BYTES: u64 = 512 << 20;
+/// This part of the stream is left for the entries of the next owners, and for commits that are under way.
+const RESERVED_SHARE: u64 = 16;

@@ -39,8 +39,9 @@ pub(super) struct State {
 }
 
 impl View {
-    pub(super) fn new(identity: Identity, control: ClusterControl, log: Log) -> Self {
+    pub(super) fn new((identity, cluster): (Identity, u128), control: ClusterControl, log: Log) -> Self {
         let beat = Beat {
+            cluster: format!("{cluster:x}"),
             process: getrandom::u64().unwrap_or_default(),
             number: 0,
             epoch: 0,

@@ -43,9 +43,9 @@ impl Service {
         }
     }
 
-    /// The number of entries.
-    pub(super) fn entries(&self) -> usize {
-        self.state().entries.len()
+    /// Whether it has the entry at this position.
+    pub(super) fn has(&self, position: u64) -> bool {
+        self.state().entries.contains_key(&position)
     }
 }
 
