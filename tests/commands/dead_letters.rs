@@ -126,8 +126,8 @@ fn refused_messages_come_again_through_kill_9_and_dead_letters_are_redriven_once
     broker.start_again();
     assert_eq!(letters(&broker), [0; 0]);
     let mut receiver = Receiver::connect(&broker);
-    for _ in 0..2 {
-        let (message, attempt) = receiver.message();
+    // Both, before an answer: a PUBREL may come in front of the second.
+    for (message, attempt) in [receiver.message(), receiver.message()] {
         assert_eq!(attempt, 1, "it has all its attempts again");
         receiver.accept(&message);
     }
