@@ -77,7 +77,7 @@ impl ClusterHandle {
     /// Asks for a change. Returns the node that is to serve the clients, when the change begins; `None`: the owner stays.
     ///
     /// # Errors
-    /// It is not possible, or the node does not answer within [`ANSWER_TIMEOUT`].
+    /// It is not possible, or the node does not answer within five seconds.
     pub async fn ask(&self, command: Command) -> Result<Option<String>, CommandError> {
         let to = self.check(&command)?;
         let command = match (command, &to) {
