@@ -554,26 +554,6 @@ fn a_compaction_that_fails_on_a_full_disk_leaves_no_file() {
 }
 
 #[test]
-fn no_compaction_begins_while_messages_wait_for_a_full_disk() {
-    let disk = SimDisk::new(1);
-    let mut kept = with_key(&disk);
-    disk.set_lacks_files(true);
-    disk.set_capacity(disk.used());
-    let mut progress = Progress::Idle;
-    for _ in 0..100 {
-        kept.append(&[0], &[1; 400]).unwrap();
-        assert_ne!(kept.committer.commit(), Progress::Failed);
-        progress = kept.keeper.write();
-        if progress == Progress::Blocked {
-            break;
-        }
-    }
-    assert_eq!(progress, Progress::Blocked);
-    kept.keeper.begin_compaction();
-    assert!(!kept.keeper.compact(), "it would take the space that the messages wait for");
-}
-
-#[test]
 fn a_stream_is_removed_whole_or_not_at_all_by_a_crash_at_every_step() {
     for loss in [Loss::Process, Loss::Power] {
         for step in 0.. {
