@@ -26,7 +26,7 @@ pub(super) struct Assembly {
     under_way: Option<(u16, u64)>,
 }
 
-/// A part that does not follow the one before it.
+/// A part that does not follow the one before it, or with which a batch would be larger than any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Misplaced;
 
@@ -52,7 +52,7 @@ impl Assembly {
             self.clear();
         }
         let expected = self.under_way.map_or((0, first_sequence), |(part, sequence)| (part, sequence));
-        if (part, first_sequence) != expected {
+        if (part, first_sequence) != expected || self.bytes.len() + batch.len() > BATCH_BYTES_MAX {
             return Err(Misplaced);
         }
         if part + 1 < parts {
@@ -77,8 +77,14 @@ pub(super) fn parts_of(bytes: usize) -> impl ExactSizeIterator<Item = Range<usiz
     (0..parts).map(move |part| part * PART_BYTES..bytes.min((part + 1) * PART_BYTES))
 }
 
-/// The largest part in bytes: with its header, it is below the 1 MiB that an engine takes as one entry.
-const PART_BYTES: usize = (1 << 20) - (4 << 10);
+/// The most bytes of a batch that is put together: twice the largest entry of a store.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// The most bytes that an engine must take as one entry: 1 MiB, what a server of NATS takes by default.
+pub(super) const ENTRY_BYTES_MAX: usize = 1 << 20;
+
+/// The largest part in bytes; the rest of an entry is for headers.
+const PART_BYTES: usize = ENTRY_BYTES_MAX - (4 << 10);
 
 #[cfg(test)]
 mod tests {

@@ -14,8 +14,6 @@ pub(super) struct Members {
     named: Option<Named>,
     /// How many of this node's numbers went in.
     beats: u64,
-    /// How many of them in a row found no owner.
-    ownerless: u32,
 }
 
 #[derive(Debug)]
@@ -62,7 +60,7 @@ pub(super) enum Cause {
 impl Members {
     /// For the node with this name.
     pub(super) const fn new(me: String) -> Self {
-        Self { me, nodes: BTreeMap::new(), named: None, beats: 0, ownerless: 0 }
+        Self { me, nodes: BTreeMap::new(), named: None, beats: 0 }
     }
 
     /// One of this node's own numbers went in, and these are the latest of all nodes. At most 64 nodes are looked at.
@@ -75,21 +73,19 @@ impl Members {
         for (name, beat) in latest.into_iter().take(NODES_MAX) {
             let missed = match self.nodes.get(&name) {
                 Some(known) if (known.beat.process, known.beat.number) == (beat.process, beat.number) => {
-                    known.missed + 1
+                    known.missed.saturating_add(1)
                 }
                 _ => 0,
             };
             nodes.insert(name, Node { beat, missed });
         }
         self.nodes = nodes;
-        self.ownerless = if self.owner().is_some() { 0 } else { self.ownerless + 1 };
     }
 
     /// The log has an epoch entry of this node.
     pub(super) fn named(&mut self, epoch: u64, node: &str) {
         if self.named.as_ref().is_none_or(|named| named.epoch < epoch) {
             self.named = Some(Named { epoch, node: node.to_owned(), grace: GRACE });
-            self.ownerless = 0;
         }
     }
 

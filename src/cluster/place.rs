@@ -29,12 +29,18 @@ impl Place {
         let (cluster, bytes) = bytes.split_first_chunk::<16>()?;
         let (fields, rest) = bytes.as_chunks::<8>();
         let (&[position, last, epoch, next], []) = (fields, rest) else { return None };
-        let [position, last, epoch, next] = [position, last, epoch, next].map(u64::from_le_bytes);
+        let fields = [position, last, epoch, next].map(u64::from_le_bytes);
+        // Another node may have sent it.
+        let [position, last, epoch, next] =
+            Some(fields).filter(|fields| fields.iter().all(|field| *field < FIELD_MAX))?;
         Some(Self { cluster: u128::from_le_bytes(*cluster), reader: Reader { position, last, epoch, next } })
     }
 }
 
 const VERSION: u8 = 1;
+
+/// No log comes near it: a million commits in each second take 292,000 years.
+const FIELD_MAX: u64 = 1 << 63;
 
 #[cfg(test)]
 mod tests {
@@ -50,5 +56,7 @@ mod tests {
         }
         assert_eq!(Place::decode(&[bytes.as_slice(), &[0]].concat()), None);
         assert_eq!(Place::decode(&[&[2], &bytes[1..]].concat()), None, "a later version");
+        let reader = Reader { next: u64::MAX, ..place.reader };
+        assert_eq!(Place::decode(&Place { reader, ..place }.encode()), None, "it cannot be counted on from there");
     }
 }

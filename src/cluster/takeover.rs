@@ -114,7 +114,7 @@ impl Takeover {
             }
             // If an earlier attempt is still on its way: it is the same entry behind the same one, and one of the two succeeds.
             latest => {
-                let epoch = latest.map_or(1, |latest| latest.epoch + 1);
+                let epoch = latest.map_or(1, |latest| latest.epoch.saturating_add(1));
                 let entry = Epoch { epoch, nonce: self.nonce, node: self.node.clone() }.encode(self.cell);
                 self.phase = Phase::Appends(epoch);
                 self.ask(Request::AppendEpoch { expected: position, entry });

@@ -7,7 +7,7 @@ use super::interface::Command;
 use super::view::View;
 use crate::cluster::members::Cause;
 use crate::cluster::place::Place;
-use crate::cluster::{Command as Wish, Owner, Refusal, Role};
+use crate::cluster::{Command as Wish, Refusal, Role};
 
 /// How following ended.
 pub(super) enum Followed {
@@ -71,11 +71,7 @@ pub(super) async fn attending<T>(
                 Some(Command::Serving(_) | Command::Stopped) => {}
                 Some(Command::Asked(request)) => match request.command {
                     Wish::Move { .. } => {
-                        let owner = view.members.borrow().owner().map(|(name, beat)| Owner {
-                            node: name.to_owned(),
-                            advertise: beat.map(|beat| beat.advertise.clone()),
-                        });
-                        request.refuse(Refusal::NotOwner { role: Role::Standby, owner });
+                        request.refuse(Refusal::NotOwner { role: Role::Standby, owner: view.owner() });
                     }
                     Wish::Drain => {
                         view.drain(true);

@@ -6,15 +6,16 @@ use tokio::task::spawn_blocking;
 use super::view::View;
 use crate::cluster::copying::{Begun, CHUNK_BYTES, Question, decode_answer};
 use crate::cluster::engine::Engine;
-use crate::store::{Incoming, Mark, check, is_copy};
+use crate::store::{Incoming, Mark, OpenError, check, is_copy};
 
 /// Fetches a copy of the log from the owner, in place of the one in the directory.
 ///
 /// # Errors
 /// There is no owner, it does not answer, or the copy cannot be written. What was there may be gone then.
 pub(super) async fn fetch(engine: &dyn Engine, view: &View) -> Result<(), String> {
-    if !is_empty_or_copy(&view.identity.directory) {
-        return Err("the store is not a copy: it is not replaced".to_owned());
+    let directory = view.identity.directory.clone();
+    if !spawn_blocking(move || is_empty_or_copy(&directory)).await.unwrap_or(false) {
+        return Err("the store is not a copy, or cannot be read: it is not replaced".to_owned());
     }
     let owner = view.members.borrow().owner().map(|(name, _)| name.to_owned());
     let owner = owner.ok_or("there is no owner to fetch a copy from")?;
@@ -57,9 +58,13 @@ async fn fetch_files(engine: &dyn Engine, view: &View, owner: &str, begun: Begun
     spawn_blocking(move || incoming.finish()).await.map_err(io::Error::other).flatten().map_err(failed)
 }
 
-/// Whether nothing is lost if the directory is cleared.
+/// Whether nothing is lost if the directory is cleared. A store that cannot be read may have something.
 fn is_empty_or_copy(directory: &Path) -> bool {
-    is_copy(directory) || !matches!(check(directory, &mut |_| ()), Ok(report) if report.entries > 0)
+    is_copy(directory)
+        || match check(directory, &mut |_| ()) {
+            Ok(report) => report.entries == 0 && report.damages.is_empty(),
+            Err(error) => matches!(error, OpenError::NoStore { .. } | OpenError::IncompleteCopy),
+        }
 }
 
 async fn ask(engine: &dyn Engine, node: &str, question: &Question) -> Result<bytes::Bytes, String> {

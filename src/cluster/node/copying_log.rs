@@ -10,7 +10,7 @@ use super::clock::now;
 use super::interface::CELL;
 use super::texts::describe;
 use super::view::View;
-use crate::cluster::assembly::{Assembly, Batch};
+use crate::cluster::assembly::{Assembly, Batch, ENTRY_BYTES_MAX};
 use crate::cluster::engine::{Engine, EngineError};
 use crate::cluster::members::Cause;
 use crate::cluster::place::Place;
@@ -43,6 +43,12 @@ pub(super) struct Copy {
 
 impl Copy {
     pub(super) async fn open(engine: &dyn Engine, view: &View, commands: &mut Commands) -> Result<Self, Ended> {
+        if engine.entry_bytes_max() < ENTRY_BYTES_MAX {
+            let (most, needed) = (engine.entry_bytes_max(), ENTRY_BYTES_MAX);
+            return Err(Ended::Stuck(format!(
+                "max_payload of the server of NATS is {most} bytes, and must be {needed} or more"
+            )));
+        }
         let directory = view.identity.directory.clone();
         // A broker that was fenced may have a write under way.
         let options = Options { lock_patience: LOCK_PATIENCE, ..view.identity.options.clone() };

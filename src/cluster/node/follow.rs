@@ -5,7 +5,7 @@ use tokio::time::sleep;
 use super::attending::{Commands, Ended, Followed, attending};
 use super::clock::now;
 use super::copy::fetch;
-use super::copying_log::Copy;
+use super::copying_log::{Copy, PAUSE};
 use super::heartbeat::beat_once;
 use super::view::View;
 use crate::cluster::Role;
@@ -21,13 +21,15 @@ pub(super) async fn follow(engine: &dyn Engine, view: &View, commands: &mut Comm
             Ended::Stuck(reason) => reason,
             Ended::Behind(reason) => {
                 view.warn(&format!("the copy of the log has to be fetched anew: {reason}"));
-                // From now on, nobody counts on what it has.
+                // The owner must not trim what only this copy has, so it is told before the copy is removed.
                 view.says(|beat| (beat.is_candidate, beat.position, beat.sequence) = (false, 0, 0));
                 let pause =
                     if fetched.is_some_and(|at: Instant| at.elapsed() < FETCH_PERIOD) { AGAIN } else { Duration::ZERO };
                 let told = async {
                     sleep(pause).await;
-                    beat_once(engine, view).await;
+                    while !beat_once(engine, view).await {
+                        sleep(PAUSE).await;
+                    }
                 };
                 if let Err(left) = attending(view, commands, told).await {
                     return left;

@@ -15,12 +15,13 @@ pub(super) async fn beat(engine: Arc<dyn Engine>, view: Rc<View>) {
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
-        beat_once(&*engine, &view).await;
+        // Otherwise the next one may.
+        let _went_in = beat_once(&*engine, &view).await;
     }
 }
 
-/// Raises the number of this node. If that went in, takes the numbers of all nodes.
-pub(super) async fn beat_once(engine: &dyn Engine, view: &View) {
+/// Raises the number of this node. If that went in, takes the numbers of all nodes. Returns whether it did.
+pub(super) async fn beat_once(engine: &dyn Engine, view: &View) -> bool {
     let bytes = {
         let state = &mut *view.state.borrow_mut();
         state.beat.number += 1;
@@ -28,11 +29,11 @@ pub(super) async fn beat_once(engine: &dyn Engine, view: &View) {
     };
     let begun = now();
     if engine.raise(bytes.into()).await.is_err() {
-        return;
+        return false;
     }
-    // From the time before it was sent: nobody judges by a later one.
+    // When it was sent: other nodes count from no later time.
     view.state.borrow_mut().went_in = begun;
-    let Ok(latest) = engine.beats().await else { return };
+    let Ok(latest) = engine.beats().await else { return true };
     // Others are of a stream that is gone.
     let is_ours = |beat: &Beat| beat.cluster == view.state.borrow().beat.cluster;
     let beats = latest.into_iter().filter_map(|said| Some((said.node, Beat::decode(&said.bytes).filter(is_ours)?)));
@@ -41,7 +42,7 @@ pub(super) async fn beat_once(engine: &dyn Engine, view: &View) {
     if let Some(standby) = &view.state.borrow().standby {
         (standby.announce)(view.owner_address());
     }
-    view.observed.notify_waiters();
+    true
 }
 
 const PERIOD: Duration = Duration::from_secs(1);

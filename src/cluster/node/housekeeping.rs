@@ -15,6 +15,7 @@ use crate::store::Mark;
 impl Ownership<'_> {
     /// Begins what is due.
     pub(super) fn begin_upkeep(&mut self, engine: &dyn Engine) {
+        self.notice_stall(engine);
         let upkeep = &mut self.upkeep;
         let is_marked = upkeep.marked.as_ref().is_some_and(|(mark, times)| *mark == self.mark && *times > 1);
         if let Some((store, _)) = self.broker.as_ref().filter(|_| !is_marked && upkeep.marking.is_none()) {
@@ -27,6 +28,29 @@ impl Ownership<'_> {
             || !upkeep.has_room();
         if is_due && upkeep.looking.is_none() && upkeep.trimming.is_none() {
             upkeep.looking = Some(engine.tail());
+        }
+    }
+
+    /// An owner whose commits the stream does not take would keep what clients and shards append in memory without end.
+    fn notice_stall(&mut self, engine: &dyn Engine) {
+        if self.under_way.is_empty() && self.queue.is_empty() {
+            self.progressed = now();
+        } else if self.progressed.elapsed() > STALL_MAX {
+            let why = engine.condition().trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+            self.broken = Some(format!("the stream has taken nothing for {} seconds{why}", STALL_MAX.as_secs()));
+        }
+    }
+
+    /// Looks at the stream before the first commit. Returns why it cannot be used.
+    pub(super) async fn look_first(&mut self, engine: &dyn Engine) -> Option<String> {
+        match engine.tail().await {
+            Ok(tail) => {
+                self.upkeep.tail = (tail.bytes, tail.bytes_max);
+                lost_end(&tail, self.replicator.reader().position)
+            }
+            Err(error @ (EngineError::Replaced | EngineError::Terms { .. })) => Some(error.to_string()),
+            // Nothing is known of it yet.
+            Err(_) => None,
         }
     }
 
@@ -56,12 +80,8 @@ impl Ownership<'_> {
 
     fn looked(&mut self, engine: &dyn Engine, tail: &Tail) {
         self.view.status(|status| status.tail_bytes = Some(tail.bytes));
-        let reached = self.replicator.reader().position;
-        if tail.last < reached {
-            self.broken = Some(format!(
-                "the stream ends at position {}, and had acknowledged {reached}: it has lost entries. See \"oncemq store adopt\"",
-                tail.last
-            ));
+        if let Some(lost) = lost_end(tail, self.replicator.reader().position) {
+            self.broken = Some(lost);
             return;
         }
         self.upkeep.looked = Some(now());
@@ -75,28 +95,17 @@ impl Ownership<'_> {
         self.view.trouble((!self.upkeep.has_room()).then_some(trouble));
     }
 
-    /// The position below which the stream is not needed: what is there is on the disks of the owner and of another node. While the stream is
-    /// small, it keeps what nodes that are behind need: those that are alive, and, while it is smaller still, those that are away.
     fn trimmable(&self, tail: &Tail) -> u64 {
         let own = self.view.state.borrow().beat.position;
         if self.view.identity.copies == 1 {
             return own;
         }
-        let most = tail.bytes_max.unwrap_or(TAIL_BYTES_MAX);
         let members = self.view.members.borrow();
         let me = &self.view.identity.node;
         let others = members.nodes().filter(|(name, _, _)| name != me);
-        let others: Vec<(u64, bool)> = others.map(|(name, beat, _)| (beat.position, members.is_dead(name))).collect();
-        let positions = || others.iter().map(|(position, _)| *position);
-        let kept = if tail.bytes > most / 2 {
-            positions().max()
-        } else if tail.bytes > most / 4 {
-            // One that has no copy yet fetches it now.
-            others.iter().filter(|(_, is_dead)| !is_dead).map(|(position, _)| *position).min().or(positions().max())
-        } else {
-            positions().min()
-        };
-        kept.unwrap_or(0).min(own)
+        let others: Vec<Copied> =
+            others.map(|(name, beat, _)| Copied { position: beat.position, is_dead: members.is_dead(name) }).collect();
+        trimmable(tail.bytes, tail.bytes_max.unwrap_or(TAIL_BYTES_MAX), own, &others)
     }
 
     /// Tells the others that this node is not the owner any more, and why: they need not wait until it counts as dead.
@@ -117,16 +126,91 @@ impl Ownership<'_> {
         // Otherwise it would be the one with the furthest copy.
         self.view.says(|beat| (beat.hands_over_to, beat.is_candidate) = (Some(to.to_owned()), false));
         self.view.state.borrow_mut().handed_over = Some(now());
-        beat_once(engine, self.view).await;
-        self.view.log("handed over: other nodes may take over now");
+        for _ in 0..HAND_OVER_ATTEMPTS {
+            if beat_once(engine, self.view).await {
+                self.view.log("handed over: other nodes may take over now");
+                return;
+            }
+        }
+        self.view.warn("the other nodes do not know that this one hands over: they wait until it counts as dead");
     }
 }
 
+/// The copy of another node.
+#[derive(Debug, Clone, Copy)]
+struct Copied {
+    /// What of the stream is on its disk; 0: nothing yet.
+    position: u64,
+    is_dead: bool,
+}
+
+/// The position below which a stream of `bytes` bytes, which may have `most`, is not needed: what is there is on the disks of the owner, up to `own`, and of
+/// another node. While the stream is small, it keeps what nodes need that are behind: those that are alive, and, while it is smaller still, all.
+fn trimmable(bytes: u64, most: u64, own: u64, others: &[Copied]) -> u64 {
+    let furthest = others.iter().map(|copy| copy.position).max();
+    let kept = if bytes > most / 2 {
+        furthest
+    } else if bytes > most / 4 {
+        others.iter().filter(|copy| !copy.is_dead).map(|copy| copy.position).min().or(furthest)
+    } else {
+        others.iter().map(|copy| copy.position).min()
+    };
+    kept.unwrap_or(0).min(own)
+}
+
+/// What is wrong with a stream that ends before this position, which it had acknowledged.
+fn lost_end(tail: &Tail, position: u64) -> Option<String> {
+    let last = tail.last;
+    (last < position).then(|| {
+        format!("the stream ends at position {last}, and had acknowledged {position}: it has lost entries. See \"oncemq store adopt\"")
+    })
+}
+
+/// An owner of whose commits the stream takes none for so long lets another node serve: longer than an election of the engine.
+const STALL_MAX: Duration = Duration::from_secs(30);
 /// How often the stream is looked at, and trimmed.
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
 /// After how many bytes that is done earlier.
 const LOOK_BYTES: u64 = 64 << 20;
 /// The size of the stream, if it says none.
 const TAIL_BYTES_MAX: u64 = 1 << 30;
+/// How often a node tries to tell the others that it hands over.
+const HAND_OVER_ATTEMPTS: u32 = 3;
 /// How long an owner waits for its disk at its end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn alive(position: u64) -> Copied {
+        Copied { position, is_dead: false }
+    }
+
+    const fn dead(position: u64) -> Copied {
+        Copied { position, is_dead: true }
+    }
+
+    #[test]
+    fn the_stream_keeps_what_is_on_one_disk_alone_and_while_it_is_small_what_nodes_that_are_behind_need() {
+        let (small, medium, large) = (20, 30, 60);
+        let cases: [(u64, u64, &[Copied], u64); 11] = [
+            (small, 90, &[alive(80), alive(70)], 70),
+            (small, 90, &[alive(80), dead(40)], 40),
+            (medium, 90, &[alive(80), dead(40)], 80),
+            (medium, 90, &[alive(80), alive(70)], 70),
+            (medium, 90, &[dead(60), dead(40)], 60),
+            (large, 90, &[alive(70), dead(80)], 80),
+            // One that begins has a position when it has opened its copy.
+            (medium, 90, &[alive(80), alive(0)], 0),
+            (large, 90, &[alive(80), alive(0)], 80),
+            // The owner's own disk.
+            (large, 50, &[alive(80), alive(70)], 50),
+            (large, 90, &[], 0),
+            (large, 90, &[alive(0), dead(0)], 0),
+        ];
+        for (bytes, own, others, expected) in cases {
+            assert_eq!(trimmable(bytes, 100, own, others), expected, "{bytes} bytes, {own}, {others:?}");
+        }
+    }
+}

@@ -75,11 +75,6 @@ impl Node {
         let _ = self.commands.blocking_send(command);
     }
 
-    /// Where commands go, for other threads.
-    pub fn commands(&self) -> mpsc::Sender<Command> {
-        self.commands.clone()
-    }
-
     /// What the broker needs when the node is the owner. Waits for it.
     pub fn replication(&self) -> Option<Replication> {
         self.owner.recv().ok()

@@ -18,7 +18,7 @@ use super::texts::{describe, explain};
 use super::upkeep::Upkeep;
 use super::view::View;
 use crate::cluster::assembly::parts_of;
-use crate::cluster::engine::{Engine, EngineError};
+use crate::cluster::engine::Engine;
 use crate::cluster::place::Place;
 use crate::cluster::{ClusterRequest, Command as Wish, Failover, Fault, Refusal, Replicator, Role};
 use crate::store::{Mark, Replication, Store};
@@ -54,6 +54,8 @@ pub(super) struct Ownership<'a> {
     pub(super) mark: Mark,
     pub(super) upkeep: Upkeep,
     pub(super) broker: Option<(Arc<Store>, Stop)>,
+    /// When a batch was replicated, or there was none to replicate.
+    pub(super) progressed: Instant,
     /// Why the stream cannot be used any more.
     pub(super) broken: Option<String>,
     /// The node to which a person moves the ownership.
@@ -78,6 +80,7 @@ impl<'a> Ownership<'a> {
             mark: Mark { sequence, state: place.encode() },
             upkeep: Upkeep::default(),
             broker: None,
+            progressed: now(),
             broken: None,
             moves_to: None,
         }
@@ -89,9 +92,7 @@ impl<'a> Ownership<'a> {
         engine: &dyn Engine,
         commands: &mut Commands,
     ) -> Result<Result<(), String>, Followed> {
-        if let Some(reason) =
-            attending(self.view, commands, unusable(engine, self.replicator.reader().position)).await?
-        {
+        if let Some(reason) = attending(self.view, commands, self.look_first(engine)).await? {
             return Ok(Err(reason));
         }
         let mut replies = Replies::new();
@@ -157,7 +158,7 @@ impl<'a> Ownership<'a> {
         for Shipped { first, entries, bytes } in self.queue.take() {
             let ranges = parts_of(bytes.len());
             let parts = u16::try_from(ranges.len()).unwrap_or(u16::MAX);
-            self.upkeep.shipped += bytes.len() as u64;
+            self.upkeep.shipped += (bytes.len() + ranges.len() * ENTRY_OVERHEAD) as u64;
             for (part, range) in (0..parts).zip(ranges) {
                 self.replicator.ship((first, entries), (part, parts), bytes.slice(range));
             }
@@ -194,6 +195,7 @@ impl<'a> Ownership<'a> {
             let place = Place { cluster: self.cluster, reader: self.replicator.reader() };
             self.mark = Mark { sequence, state: place.encode() };
         }
+        self.progressed = now();
         if let Some((store, _)) = &self.broker {
             store.replicated(sequence);
         }
@@ -297,11 +299,10 @@ impl<'a> Ownership<'a> {
     }
 
     pub(super) fn lost(&self, reason: &str) {
-        self.view.warn(&format!("this node is not the owner any more: {reason}"));
+        self.view.trouble(Some(&format!("this node is not the owner any more: {reason}")));
         self.view.status(|status| {
             status.role = Role::Fenced;
             status.fences += 1;
-            status.add_trouble(format!("this node was fenced: {reason}"));
         });
         self.view.says(|beat| (beat.epoch, beat.is_candidate) = (0, false));
     }
@@ -336,19 +337,10 @@ impl<'a> Ownership<'a> {
 
 /// How long an answer to a person takes, at most.
 const ANSWERED: Duration = Duration::from_millis(200);
-/// Why the stream cannot be used, which had this position already.
-async fn unusable(engine: &dyn Engine, position: u64) -> Option<String> {
-    match engine.tail().await {
-        Ok(tail) if tail.last < position => {
-            Some(format!("the stream ends at position {}, before {position}", tail.last))
-        }
-        Err(error @ (EngineError::Replaced | EngineError::Terms { .. })) => Some(error.to_string()),
-        Ok(_) | Err(_) => None,
-    }
-}
-
 /// An owner whose disk does not answer for so long lets another node serve.
 const DISK_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// What an entry takes in the stream besides its part of a batch, at most: headers of ours and of the engine, and the subject.
+const ENTRY_OVERHEAD: usize = 256;
 /// How many commits may be under way.
 const WINDOW: usize = 8;
 /// An owner whose numbers did not go in for so long ends its connections, so that clients go elsewhere: longer than an election of the engine.

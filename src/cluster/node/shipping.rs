@@ -24,6 +24,10 @@ pub(super) struct Shipped {
 }
 
 impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub(super) fn take(&self) -> VecDeque<Shipped> {
         std::mem::take(&mut self.batches.lock().unwrap_or_else(PoisonError::into_inner))
     }

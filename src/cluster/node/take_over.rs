@@ -42,8 +42,10 @@ impl Copy {
         view.log(&format!("takes over: {}", explain(&cause)));
         view.status(|status| status.role = Role::TakingOver);
         self.take_over = None;
-        let nonce = [getrandom::u64(), getrandom::u64()].map(Result::unwrap_or_default);
-        let nonce = u128::from(nonce[0]) << 64 | u128::from(nonce[1]);
+        // With the number of another node, this one would take the entry of that node for its own.
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
+        let nonce = u128::from_le_bytes(nonce);
         let mut takeover = Takeover::new(CELL, view.identity.node.clone(), nonce, self.reader);
         let epoch = loop {
             match (takeover.epoch(), takeover.lost()) {

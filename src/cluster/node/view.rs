@@ -2,8 +2,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use super::clock::now;
 use super::interface::{Identity, Log, Note, StandbyServer};
 use crate::cluster::beat::Beat;
@@ -17,8 +15,6 @@ pub(super) struct View {
     pub(super) control: RefCell<ClusterControl>,
     pub(super) members: RefCell<Members>,
     pub(super) state: RefCell<State>,
-    /// A number of this node went in, and those of the others were read.
-    pub(super) observed: Notify,
     log: Log,
 }
 
@@ -63,7 +59,7 @@ impl View {
         };
         let members = RefCell::new(Members::new(identity.node.clone()));
         let (control, state) = (RefCell::new(control), RefCell::new(state));
-        Self { identity, control, members, state, observed: Notify::new(), log }
+        Self { identity, control, members, state, log }
     }
 
     pub(super) fn log(&self, text: &str) {
@@ -119,10 +115,7 @@ impl View {
                 silence: Duration::from_secs(missed.into()),
             })
             .collect();
-        let owner = members.owner().map(|(name, beat)| {
-            let advertise = beat.map(|beat| beat.advertise.clone());
-            Owner { node: name.to_owned(), advertise }
-        });
+        let owner = self.owner();
         self.status(|status| (status.members, status.owner) = (others, owner));
     }
 
@@ -140,11 +133,16 @@ impl View {
         }
     }
 
-    /// Where clients reach the owner, if it is another node.
-    pub(super) fn owner_address(&self) -> Option<String> {
+    /// The node that serves, as far as this one knows.
+    pub(super) fn owner(&self) -> Option<Owner> {
         let members = self.members.borrow();
         let (name, beat) = members.owner()?;
-        beat.filter(|_| name != self.identity.node).map(|beat| beat.advertise.clone())
+        Some(Owner { node: name.to_owned(), advertise: beat.map(|beat| beat.advertise.clone()) })
+    }
+
+    /// Where clients reach the owner, if it is another node.
+    pub(super) fn owner_address(&self) -> Option<String> {
+        self.owner().filter(|owner| owner.node != self.identity.node)?.advertise
     }
 
     /// The address of a node.

@@ -68,3 +68,49 @@ fn a_person_moves_the_ownership_and_a_drained_node_does_not_take_it_back() {
     cluster.wait_for_acknowledgements(100);
     cluster.end();
 }
+
+#[test]
+fn a_stream_that_has_lost_its_end_is_noticed_by_all_and_nobody_serves() {
+    let service = Arc::<Service>::default();
+    let mut cluster = Cluster::start(&service, &["a", "b"]);
+    cluster.wait_for_acknowledgements(200);
+    wait("both have a copy", || ["a", "b"].iter().any(|node| cluster.is_following(node)));
+    service.lose(100);
+    for node in ["a", "b"] {
+        wait("it is noticed", || cluster.troubles(node).contains("it has lost entries"));
+    }
+    assert_eq!(cluster.owner(), None);
+    ["a", "b"].iter().for_each(|node| cluster.stop(node));
+}
+
+#[test]
+fn a_cluster_begins_with_the_log_of_a_broker_that_ran_alone() {
+    let service = Arc::<Service>::default();
+    let mut cluster = Cluster::new(&service);
+    cluster.ran_alone("b");
+    ["a", "b"].iter().for_each(|node| cluster.add(node));
+    wait("there is an owner", || cluster.owner().is_some());
+    assert_eq!(cluster.owner().as_deref(), Some("b"));
+    cluster.wait_for_acknowledgements(100);
+    wait("the other one has a copy", || cluster.is_following("a"));
+    cluster.stop("b");
+    wait("it is the owner", || cluster.owner().as_deref() == Some("a"));
+    cluster.end();
+}
+#[test]
+fn a_full_stream_takes_commits_again_when_another_node_has_a_copy() {
+    let service = Arc::<Service>::default();
+    // More than a batch, and little enough to be full soon.
+    service.bound(1_500_000);
+    let mut cluster = Cluster::start(&service, &["a"]);
+    wait("the stream is full", || cluster.troubles("a").contains("the stream is full"));
+    wait("nothing more is acknowledged", || {
+        let before = cluster.acknowledged();
+        thread::sleep(Duration::from_millis(300));
+        cluster.acknowledged() == before
+    });
+    cluster.add("b");
+    cluster.wait_for_acknowledgements(500);
+    wait("it is not full any more", || cluster.troubles("a").is_empty());
+    cluster.end();
+}

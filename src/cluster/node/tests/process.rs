@@ -38,11 +38,34 @@ struct Ledger {
 }
 
 impl Cluster {
-    pub(super) fn start(service: &Arc<Service>, nodes: &[&str]) -> Self {
+    pub(super) fn new(service: &Arc<Service>) -> Self {
         let (service, directory) = (Arc::clone(service), tempfile::tempdir().unwrap());
-        let mut cluster = Self { service, directory, ledger: Arc::default(), processes: BTreeMap::new() };
+        Self { service, directory, ledger: Arc::default(), processes: BTreeMap::new() }
+    }
+
+    pub(super) fn start(service: &Arc<Service>, nodes: &[&str]) -> Self {
+        let mut cluster = Self::new(service);
         nodes.iter().for_each(|node| cluster.add(node));
         cluster
+    }
+
+    /// The node was a broker that ran alone, and has acknowledged some numbers.
+    pub(super) fn ran_alone(&self, node: &str) {
+        let directory = self.directory.path().join(node);
+        let (store, _) = Store::open(&directory, &options(), Hooks::default(), &mut |_| ()).unwrap();
+        let (mine, mut live) = (Mutex::default(), VecDeque::new());
+        (0..50).for_each(|_| append(&store, &self.ledger, (&mine, &mut live)));
+        store.close();
+        lock(&self.ledger).acknowledged.extend(live);
+    }
+
+    /// What the node says is wrong.
+    pub(super) fn troubles(&self, node: &str) -> String {
+        self.processes[node].handle.status().troubles().collect::<Vec<_>>().join("; ")
+    }
+
+    pub(super) fn acknowledged(&self) -> usize {
+        lock(&self.ledger).acknowledged.len()
     }
 
     pub(super) fn add(&mut self, node: &str) {
@@ -50,7 +73,7 @@ impl Cluster {
             node: node.to_owned(),
             advertise: format!("{node}:1883"),
             directory: self.directory.path().join(node),
-            options: Options { segment_bytes: SEGMENT_BYTES, ..Options::default() },
+            options: options(),
             copies: 3,
         };
         std::fs::create_dir_all(&identity.directory).unwrap();
@@ -91,8 +114,8 @@ impl Cluster {
     }
 
     pub(super) fn wait_for_acknowledgements(&self, more: usize) {
-        let before = lock(&self.ledger).acknowledged.len();
-        wait("more is acknowledged", || lock(&self.ledger).acknowledged.len() >= before + more);
+        let before = self.acknowledged();
+        wait("more is acknowledged", || self.acknowledged() >= before + more);
     }
 
     pub(super) fn stop(&mut self, node: &str) {
@@ -111,6 +134,10 @@ impl Cluster {
         check(&self.directory.path().join(&owner), &mut |entry| note(&entry, &mut found)).unwrap();
         assert_eq!(lock(&self.ledger).owed().difference(&found).next(), None, "acknowledged, and not in the last log");
     }
+}
+
+fn options() -> Options {
+    Options { segment_bytes: SEGMENT_BYTES, ..Options::default() }
 }
 
 fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {

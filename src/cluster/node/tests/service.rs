@@ -26,6 +26,7 @@ struct State {
     places: u64,
     questions: BTreeMap<String, mpsc::Sender<Question>>,
     cut_off: BTreeSet<String>,
+    bytes_max: Option<u64>,
 }
 
 impl Service {
@@ -43,6 +44,18 @@ impl Service {
         }
     }
 
+    /// The stream takes no more than so many bytes.
+    pub(super) fn bound(&self, bytes: u64) {
+        self.state().bytes_max = Some(bytes);
+    }
+
+    /// The stream loses its last entries.
+    pub(super) fn lose(&self, entries: u64) {
+        let state = &mut *self.state();
+        state.last -= entries;
+        state.entries.split_off(&(state.last + 1));
+    }
+
     /// Whether it has the entry at this position.
     pub(super) fn has(&self, position: u64) -> bool {
         self.state().entries.contains_key(&position)
@@ -50,7 +63,14 @@ impl Service {
 }
 
 impl State {
+    fn bytes(&self) -> u64 {
+        self.entries.values().map(|entry| entry.len() as u64).sum()
+    }
+
     fn append(&mut self, entry: Bytes, is_epoch: bool) -> Reply {
+        if self.bytes_max.is_some_and(|most| self.bytes() + entry.len() as u64 > most) {
+            return Reply::Unknown;
+        }
         self.last += 1;
         self.entries.insert(self.last, entry);
         if is_epoch {
@@ -138,8 +158,7 @@ impl Engine for Connection {
 
     fn tail(&self) -> Pending<Result<Tail, EngineError>> {
         self.call(|state| {
-            let bytes = state.entries.values().map(|entry| entry.len() as u64).sum();
-            Ok(Tail { bytes, last: state.last, ..Tail::default() })
+            Ok(Tail { bytes: state.bytes(), bytes_max: state.bytes_max, last: state.last, ..Tail::default() })
         })
     }
 
