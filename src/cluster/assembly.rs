@@ -71,7 +71,7 @@ impl Assembly {
     }
 }
 
-/// The ranges of the parts in which so many bytes are shipped: at least one.
+/// Divides a batch of `bytes` bytes into parts of at most [`PART_BYTES`], and returns the range of each. An empty batch has one empty part.
 pub(super) fn parts_of(bytes: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
     let parts = bytes.div_ceil(PART_BYTES).max(1);
     (0..parts).map(move |part| part * PART_BYTES..bytes.min((part + 1) * PART_BYTES))

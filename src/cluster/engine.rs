@@ -30,8 +30,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes commits below this position. Epoch entries and the last entry stay, and so do the positions of what is left.
     fn trim(&self, below: u64) -> Pending<Result<(), EngineError>>;
 
-    /// The state of the tail. It fails if somebody has changed its settings so that it does not keep what it acknowledges, or has made another one in
-    /// its place.
+    /// The state of the tail. Fails with [`EngineError::Terms`] if its settings were changed so that it does not keep what it acknowledges, and with
+    /// [`EngineError::Replaced`] if the stream was removed and created again.
     fn tail(&self) -> Pending<Result<Tail, EngineError>>;
 
     /// Makes another copy of the tail the one that answers, and reads from that one for a while: for a gap, or an entry that can't be read.
@@ -122,7 +122,7 @@ pub enum EngineError {
     /// There was no answer in time.
     #[error("NATS did not answer in time: {0}")]
     TimedOut(&'static str),
-    /// Nobody takes care of this: the stream has no leader at the moment, or the node is gone.
+    /// There is no receiver for the request: the stream has no leader at the moment, or the node does not run.
     #[error("nobody answers to {0}")]
     Unattended(String),
     /// NATS answered with an error.

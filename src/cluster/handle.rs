@@ -126,7 +126,7 @@ impl ClusterControl {
 impl ClusterRequest {
     /// Answers that the change begins.
     pub fn accept(self) -> Command {
-        // Whoever asked may have gone.
+        // The requester may not wait any more.
         let _ = self.answer.send(Ok(()));
         self.command
     }

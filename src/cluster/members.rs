@@ -5,21 +5,22 @@ use super::beat::Beat;
 
 /// The nodes, as one of them sees them: which are alive, which one is the owner, and whether this one should take over.
 ///
-/// A node is dead when three of this node's own numbers went in since its last one. So a table that nobody can write to kills nobody.
+/// A node counts as dead when three beats of this node were acknowledged since its last beat. So no node counts as dead while the table of beats cannot be
+/// written.
 #[derive(Debug)]
 pub(super) struct Members {
     me: String,
     nodes: BTreeMap<String, Node>,
-    /// The latest owner that the log names, and how many more of this node's numbers it is taken to be alive without having said so.
+    /// The node of the latest epoch entry, and for how many more beats of this node it counts as the owner without saying so.
     named: Option<Named>,
-    /// How many of this node's numbers went in.
+    /// The number of acknowledged beats of this node.
     beats: u64,
 }
 
 #[derive(Debug)]
 struct Node {
     beat: Beat,
-    /// How many of this node's numbers went in since its last one.
+    /// The number of acknowledged beats of this node since its last beat.
     missed: u32,
 }
 
@@ -63,7 +64,7 @@ impl Members {
         Self { me, nodes: BTreeMap::new(), named: None, beats: 0 }
     }
 
-    /// One of this node's own numbers went in, and these are the latest of all nodes. At most 64 nodes are looked at.
+    /// A beat of this node was acknowledged, and these are the latest beats of all nodes. Only the first 64 are used.
     pub(super) fn observe(&mut self, latest: impl IntoIterator<Item = (String, Beat)>) {
         self.beats += 1;
         if let Some(named) = &mut self.named {
@@ -146,7 +147,7 @@ impl Members {
         best.beat.hands_over_to.as_deref().filter(|name| !name.is_empty())
     }
 
-    /// The nodes with their latest beats, and how many of this node's numbers went in since.
+    /// The nodes with their latest beats, and the number of acknowledged beats of this node since.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&str, &Beat, u32)> {
         self.nodes.iter().map(|(name, node)| (name.as_str(), &node.beat, node.missed))
     }
@@ -159,13 +160,14 @@ impl Members {
 
 /// More nodes are passed over.
 const NODES_MAX: usize = 64;
-/// A node is dead after so many numbers of this node without one of its own.
+/// A node counts as dead after this number of acknowledged beats of this node without a beat of its own.
 const MISSED_MAX: u32 = 3;
-/// A node that the log names as the owner is taken to be alive for so many numbers of this node: it reads the rest of the log before it says so.
+/// A node that an epoch entry names counts as the owner for this number of acknowledged beats of this node, because it reads the rest of the log before its
+/// beats say that it is the owner.
 const GRACE: u32 = 4;
-/// A node decides nothing before so many of its own numbers went in: before, it doesn't know who is alive.
+/// A node decides nothing before this number of its beats was acknowledged, because it does not know yet which nodes are alive.
 const BEATS_MIN: u64 = 3;
-/// How much later each node tries than the one with the next further copy.
+/// The delay between the attempts of nodes, in the order of their copies: the node with the furthest copy tries first.
 const STEP: Duration = Duration::from_millis(500);
 /// The same when there has been no owner: the nodes begin at different times.
 const FIRST_STEP: Duration = Duration::from_secs(2);

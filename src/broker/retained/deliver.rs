@@ -150,9 +150,9 @@ impl Shard {
     }
 }
 
-/// Whether the sequences of a message in streams are those of it after each crash: who reads the state goes on behind them, and would miss a message
-/// that gets one of them after a loss of power. Its record is appended at the end of the turn that accepted it, a commit makes it stable, and then it
-/// is written to its streams. On a full disk, that may take long, and nobody waits for it.
+/// Whether the sequences of a message in its streams stay the same through each crash. A reader of the retained message continues in the stream behind
+/// them: if a loss of power gave such a sequence to another message, the reader would miss that message. They are final when the record of the
+/// message is stable and the message is in the files of its streams. While the disk is full they count as final, because that can take long.
 fn has_final_sequences(retained: &RetainedMessage, shared: &Shared, is_full: bool) -> bool {
     let Some(sequences) = retained.sequences.as_ref().filter(|sequences| !sequences.are_final()) else { return true };
     let Some(given) = sequences.get() else { return false };

@@ -33,7 +33,7 @@ pub(super) enum Ended {
     Followed(Followed),
     /// It has to be fetched anew.
     Behind(String),
-    /// A person has to do something, or a disk or the engine has to recover. It is tried again after a while.
+    /// An operator has to act, or a disk or the engine has to recover. It is tried again after a while.
     Stuck(String),
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn attending<T>(
                     }
                 },
                 Some(Command::Leave(answer)) => return Err(Followed::Left(answer)),
-                // The process has dropped the node without a word.
+                // The process has dropped the node.
                 None => return Err(Followed::Left(oneshot::channel().0)),
             },
         }

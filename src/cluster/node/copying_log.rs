@@ -31,7 +31,7 @@ pub(super) struct Copy {
     pub(super) synced_reader: Option<Reader>,
     /// When to take over, if nothing changes.
     pub(super) take_over: Option<(Instant, Cause)>,
-    /// It is the log of a broker that ran alone: nobody else has it, and a cluster can begin with it.
+    /// It is the log of a broker that ran alone. No other node has a copy, and a cluster can begin with it.
     pub(super) is_own: bool,
     /// Whether the last read came near the end of the stream.
     is_near: bool,
@@ -253,7 +253,7 @@ impl Copy {
             Err(error @ (EngineError::Replaced | EngineError::Terms { .. })) => {
                 return Err(Ended::Stuck(error.to_string()));
             }
-            // Nobody answers now.
+            // It is tried again.
             Err(_) => {}
         }
         Ok(())

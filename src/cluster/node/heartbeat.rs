@@ -9,18 +9,18 @@ use super::view::View;
 use crate::cluster::beat::Beat;
 use crate::cluster::engine::Engine;
 
-/// Says about once a second that this node is alive, and looks at what the others say.
+/// Sends a beat about once a second, and takes the beats of the other nodes.
 pub(super) async fn beat(engine: Arc<dyn Engine>, view: Rc<View>) {
     let mut seconds = interval(PERIOD);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
-        // Otherwise the next one may.
-        let _went_in = beat_once(&*engine, &view).await;
+        // If it fails, the next one follows.
+        let _acknowledged = beat_once(&*engine, &view).await;
     }
 }
 
-/// Raises the number of this node. If that went in, takes the numbers of all nodes. Returns whether it did.
+/// Sends a beat. If it is acknowledged, takes the beats of all nodes. Returns whether it was.
 pub(super) async fn beat_once(engine: &dyn Engine, view: &View) -> bool {
     let bytes = {
         let state = &mut *view.state.borrow_mut();
@@ -31,10 +31,10 @@ pub(super) async fn beat_once(engine: &dyn Engine, view: &View) -> bool {
     if engine.raise(bytes.into()).await.is_err() {
         return false;
     }
-    // When it was sent: other nodes count from no later time.
+    // The time before it was sent, because other nodes may count from then.
     view.state.borrow_mut().went_in = begun;
     let Ok(latest) = engine.beats().await else { return true };
-    // Others are of a stream that is gone.
+    // Beats with another number are of a stream that does not exist any more.
     let is_ours = |beat: &Beat| beat.cluster == view.state.borrow().beat.cluster;
     let beats = latest.into_iter().filter_map(|said| Some((said.node, Beat::decode(&said.bytes).filter(is_ours)?)));
     view.members.borrow_mut().observe(beats);

@@ -65,7 +65,7 @@ impl Ownership<'_> {
             Done::Looked(Err(error @ (EngineError::Replaced | EngineError::Terms { .. }))) => {
                 self.broken = Some(error.to_string());
             }
-            // Nobody answers now.
+            // It is tried again.
             Done::Looked(Err(_)) | Done::Trimmed(Ok(())) => {}
             Done::Trimmed(Err(error)) => self.view.warn(&format!("the stream cannot be trimmed: {error}")),
         }

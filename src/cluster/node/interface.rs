@@ -29,7 +29,7 @@ pub enum Command {
     Serving(BrokerServer),
     /// The broker has ended, and its store is closed.
     Stopped,
-    /// A person wants something.
+    /// A request of an operator.
     Asked(ClusterRequest),
     /// The process ends. The answer comes when the others know that.
     Leave(oneshot::Sender<()>),
@@ -37,7 +37,7 @@ pub enum Command {
 
 /// A server that sends clients to the owner.
 pub struct StandbyServer {
-    /// Tells it where clients reach the owner; `None`: nobody knows.
+    /// Sets where clients reach the owner; `None`: it is not known.
     pub announce: Box<dyn Fn(Option<String>) + Send>,
     /// Ends it: this node is the owner.
     pub promote: Box<dyn FnOnce() + Send>,

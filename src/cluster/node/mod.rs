@@ -91,7 +91,7 @@ impl Node {
     }
 }
 
-/// Waits for an answer, but not for ever: a disk may never answer.
+/// Waits for an answer, at most [`LEAVE_CHECKS`] times [`LEAVE_CHECK`], because a disk may never answer.
 fn wait(mut answered: oneshot::Receiver<()>) {
     for _ in 0..LEAVE_CHECKS {
         match answered.try_recv() {
@@ -130,7 +130,7 @@ async fn run(
     }
 }
 
-/// Passes on what persons want.
+/// Passes the requests of operators to the task of the node.
 async fn pass_on(view: Rc<View>, commands: mpsc::Sender<Command>) {
     let mut ticks = tokio::time::interval(REQUEST_PERIOD);
     loop {
@@ -205,7 +205,7 @@ fn early(command: Command, standby: &mut Option<StandbyServer>) -> Option<()> {
 /// How often requests are looked for.
 const REQUEST_PERIOD: Duration = Duration::from_millis(100);
 const UNREACHED: &str = "the log of the cluster cannot be reached: ";
-/// Commands that wait, at most. Whoever sends one more waits.
+/// The greatest number of commands that wait. A sender waits while there are so many.
 const COMMANDS_MAX: usize = 16;
 /// How long a process that ends waits until the others know that: 15 s.
 const LEAVE_CHECKS: u32 = 750;

@@ -33,7 +33,7 @@ pub(super) enum Ended {
     Fenced(String),
     /// The broker has ended by itself.
     HandsOver,
-    /// The broker has ended because a person asked for another owner: this one, or any if it is empty.
+    /// The broker has ended because an operator asked for another owner: the node with this name, or any if it is empty.
     Moved(String),
     /// The process ends.
     Left(oneshot::Sender<()>),
@@ -58,7 +58,7 @@ pub(super) struct Ownership<'a> {
     pub(super) progressed: Instant,
     /// Why the stream cannot be used any more.
     pub(super) broken: Option<String>,
-    /// The node to which a person moves the ownership.
+    /// The node to which an operator moves the ownership.
     pub(super) moves_to: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Ownership<'a> {
     pub(super) fn new(view: &'a View, begin: &Begin) -> Self {
         let Begin { epoch, place, sequence, .. } = *begin;
         let mut replicator = Replicator::new(CELL, epoch, place.reader, WINDOW);
-        // It serves nobody until a commit of its own is in the stream: before, a rival may have been the owner already.
+        // It serves no client before a commit of its own is in the stream, because another node may have become the owner already.
         replicator.ship((sequence, 0), (0, 1), Bytes::new());
         let under_way = VecDeque::from([(replicator.next_number() - 1, sequence)]);
         Self {
@@ -335,7 +335,7 @@ impl<'a> Ownership<'a> {
     }
 }
 
-/// How long an answer to a person takes, at most.
+/// How long the answer to an operator takes, at most.
 const ANSWERED: Duration = Duration::from_millis(200);
 /// An owner whose disk does not answer for so long lets another node serve.
 const DISK_SILENCE_MAX: Duration = Duration::from_secs(15);

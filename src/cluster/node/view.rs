@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) standby: Option<StandbyServer>,
     /// The store of the broker, for copies.
     pub(super) store: Option<Arc<Store>>,
-    /// A person has said that this node is not to become the owner.
+    /// An operator has drained this node: it does not become the owner.
     pub(super) is_drained: bool,
     /// When this node has handed over: for a while, it leaves it to the others to become the owner.
     pub(super) handed_over: Option<Instant>,
@@ -124,7 +124,7 @@ impl View {
         self.state.borrow_mut().standby = Some(server);
     }
 
-    /// A person wants, or does not want any more, that this node is not the owner.
+    /// An operator drains this node, or ends that.
     pub(super) fn drain(&self, is_drained: bool) {
         self.state.borrow_mut().is_drained = is_drained;
         self.status(|status| status.is_drained = is_drained);
