@@ -80,11 +80,11 @@ pub(super) fn parts_of(bytes: usize) -> impl ExactSizeIterator<Item = Range<usiz
 /// The most bytes of a batch that is put together: twice the largest entry of a store.
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
-/// The most bytes that an engine must take as one entry: 1 MiB, what a server of NATS takes by default.
-pub(super) const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// The largest part in bytes: a message with it, its header and those of the engine is below 1 MiB, what a server of NATS takes by default.
+const PART_BYTES: usize = (1 << 20) - (4 << 10);
 
-/// The largest part in bytes; the rest of an entry is for headers.
-const PART_BYTES: usize = ENTRY_BYTES_MAX - (4 << 10);
+/// The most bytes that an engine must take as one entry.
+pub(super) const ENTRY_BYTES_MAX: usize = PART_BYTES + (1 << 10);
 
 #[cfg(test)]
 mod tests {

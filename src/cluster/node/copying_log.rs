@@ -46,7 +46,7 @@ impl Copy {
         if engine.entry_bytes_max() < ENTRY_BYTES_MAX {
             let (most, needed) = (engine.entry_bytes_max(), ENTRY_BYTES_MAX);
             return Err(Ended::Stuck(format!(
-                "max_payload of the server of NATS is {most} bytes, and must be {needed} or more"
+                "the server of NATS takes entries of {most} bytes, and must take {needed}: max_payload must be 1 MiB or more"
             )));
         }
         let directory = view.identity.directory.clone();

@@ -219,7 +219,8 @@ impl Engine for Connection {
     }
 
     fn entry_bytes_max(&self) -> usize {
-        1 << 20
+        // That of a server of NATS with its default.
+        (1 << 20) - 256
     }
 
     fn condition(&self) -> Condition {
