@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use tempfile::TempDir;
 use wire::free_port;
@@ -20,6 +21,15 @@ pub(crate) enum Loss {
     Power,
 }
 
+/// What becomes of connections when a service is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connections {
+    /// They end.
+    Lost,
+    /// They stay, though perhaps with a broker that does not serve any more.
+    Kept,
+}
+
 /// What the clients use, and what is killed.
 pub(crate) trait Service {
     /// Where it may answer clients.
@@ -28,8 +38,14 @@ pub(crate) trait Service {
     /// Starts it, or what of it is not to stay down. Does not wait.
     fn start(&mut self);
 
+    /// Gets ready for the next kill: decides what it will be.
+    fn prepare(&mut self, _: &mut Rng) {}
+
     /// Kills it, or a part of it.
-    fn kill(&mut self, rng: &mut Rng);
+    fn kill(&mut self, rng: &mut Rng) -> Connections;
+
+    /// Does what is due at this time.
+    fn pass(&mut self, _: Instant) {}
 
     /// What ended by itself, if something did.
     fn end(&mut self) -> Option<String>;
@@ -85,13 +101,14 @@ impl Service for Broker {
     }
 
     /// Kills it with SIGKILL, and discards unsynced data if configured.
-    fn kill(&mut self, rng: &mut Rng) {
-        let Some(mut child) = self.child.take() else { return };
+    fn kill(&mut self, rng: &mut Rng) -> Connections {
+        let Some(mut child) = self.child.take() else { return Connections::Lost };
         child.kill().unwrap();
         child.wait().unwrap();
         if let Some(power_loss) = &self.power_loss {
             power_loss.apply_power_loss(child.id(), rng);
         }
+        Connections::Lost
     }
 
     fn socket(&self) -> PathBuf {

@@ -187,6 +187,13 @@ impl Client {
         Ok(())
     }
 
+    /// Its broker may be replaced by another one, which knows nothing of the connection.
+    pub(crate) fn on_broker_harmed(&self, shared: &mut Shared) {
+        if let Role::Willed { will: Some(will), .. } = self.role {
+            shared.ledger.withhold(will, false);
+        }
+    }
+
     /// Closes the connection without DISCONNECT.
     pub(crate) fn lose(&mut self, what: &'static str, shared: &mut Shared) {
         let was_connected = self.link.is_connected;

@@ -11,8 +11,12 @@ mod broker;
 mod client;
 mod consumers;
 mod content;
+mod disks;
 mod judge;
 mod ledger;
+mod machines;
+mod nemesis;
+mod network;
 mod nodes;
 mod operator;
 mod power_loss;
@@ -27,6 +31,7 @@ mod world;
 use std::time::Instant;
 
 use broker::{Broker, Loss, Service};
+use nemesis::Kind;
 use nodes::Nodes;
 use world::{Scenario, World};
 
@@ -65,6 +70,18 @@ fn replicated_messages_survive_the_loss_of_a_broker_a_server_or_both() {
     run_world(kills, Scenario::Cluster, || Box::new(Nodes::new(None)));
 }
 
+/// Machines do not reach each other, in namespaces of the network that the test makes.
+#[test]
+fn replicated_messages_survive_partitions() {
+    run_machines(None, &[Kind::Partitions], PARTITIONS);
+}
+
+/// Of all machines, or one, with their disks.
+#[test]
+fn replicated_messages_survive_power_loss_of_all_machines() {
+    run_machines(None, &[Kind::Power], POWER_LOSSES);
+}
+
 #[test]
 fn groups_positions_receipts_and_keys_survive_kill_9() {
     run("crash", Loss::Process, Scenario::Consumers);
@@ -73,6 +90,15 @@ fn groups_positions_receipts_and_keys_survive_kill_9() {
 #[test]
 fn groups_positions_receipts_and_keys_survive_power_loss() {
     run("power-loss", Loss::Power, Scenario::Consumers);
+}
+
+/// On three machines, to which something of these kinds happens.
+fn run_machines(sync_interval: Option<&str>, kinds: &'static [Kind], rounds: u64) {
+    if nats_servers::is_missing() {
+        return;
+    }
+    let Some(nodes) = Nodes::on_machines(sync_interval, kinds) else { return };
+    run_world(number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(rounds), Scenario::Cluster, || Box::new(nodes));
 }
 
 fn run(durability: &'static str, loss: Loss, scenario: Scenario) {
@@ -104,6 +130,12 @@ fn random() -> u64 {
     u64::from(since_epoch.subsec_nanos()) << 16 | u64::from(std::process::id() & 0xFFFF)
 }
 
+/// Whether a test that cannot run is a failure.
+#[expect(clippy::disallowed_methods, reason = "CI says so in the environment")]
+fn is_in_ci() -> bool {
+    std::env::var_os("CI").is_some()
+}
+
 #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -112,5 +144,9 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Default number of kills of nodes and servers.
 const FAILOVERS: u64 = 4;
+/// Default number of losses of power.
+const POWER_LOSSES: u64 = 2;
+/// Default number of partitions.
+const PARTITIONS: u64 = 2;
 /// Default number of kills of a test.
 const KILLS: u64 = 5;

@@ -2,107 +2,209 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nats_servers::{Servers, Setup};
+use nats_servers::{Place, Servers, Setup};
 use tempfile::TempDir;
-use wire::free_address;
+use wire::free_port;
 
-use crate::broker::Service;
+use crate::broker::{Connections, Service};
+use crate::disks::{Disk, Switch};
+use crate::machines::Machines;
+use crate::nemesis::{Kind, Lasts, Plan, STREAM};
+use crate::network::{Cut, MACHINES};
+use crate::now;
 use crate::rng::Rng;
 
 /// Three brokers, of which one is the owner of the log. Dropping it kills all processes.
 pub(crate) struct Nodes {
-    directory: TempDir,
-    servers: Servers,
-    nodes: Vec<Node>,
+    pub(crate) servers: Servers,
+    pub(crate) nodes: Vec<Node>,
+    /// `None`: all run on this machine.
+    pub(crate) machines: Option<Machines>,
+    pub(crate) kinds: &'static [Kind],
     /// What was done last, and is undone before the next.
     done: Vec<Harm>,
+    /// What is done next, at once.
+    plan: Option<Plan>,
+    switch: Option<Switch>,
+    /// When it is undone, if it is so before.
+    pub(crate) until: Option<Instant>,
     history: Vec<String>,
+    /// Of all that is not on a disk of a machine. The last: disks are mounted in it.
+    directory: TempDir,
 }
 
-struct Node {
+pub(crate) struct Node {
     name: &'static str,
+    place: Place,
     mqtt: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) data: PathBuf,
     child: Option<Child>,
 }
 
-/// What happens to a process.
+/// What happens to a process, or between some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Harm {
+pub(crate) enum Harm {
     KilledNode(usize),
     StoppedNode(usize),
     KilledServer(usize),
     StoppedServer(usize),
+    Cut(Cut),
+    /// Of a machine, or of all: processes and disks.
+    Power(Option<usize>),
+}
+
+impl Harm {
+    /// The machines that lose their power.
+    fn machines(self) -> Range<usize> {
+        match self {
+            Self::Power(None) => 0..MACHINES,
+            Self::Power(Some(machine)) => machine..machine + 1,
+            Self::KilledNode(_)
+            | Self::StoppedNode(_)
+            | Self::KilledServer(_)
+            | Self::StoppedServer(_)
+            | Self::Cut(_) => 0..0,
+        }
+    }
 }
 
 impl Nodes {
     /// `sync_interval`: that of the servers, if it is not `always`.
     pub(crate) fn new(sync_interval: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let servers =
-            Servers::start(&Setup { sync_interval: sync_interval.map(str::to_owned), servers: 3, ..Setup::default() });
-        let node = |name| Node { name, mqtt: free_address(), admin: free_address(), child: None };
-        Self { directory, servers, nodes: ["a", "b", "c"].map(node).into(), done: Vec::new(), history: Vec::new() }
+        let setup = Setup { servers: 3, sync_interval: sync_interval.map(str::to_owned), ..Setup::default() };
+        Self::start_servers(directory, &setup, None, &[Kind::Processes])
     }
 
-    fn start_node(&mut self, number: usize) {
-        let (path, urls) = (self.directory.path().to_owned(), self.servers.urls());
+    /// The same on machines of their own, to which something of these kinds happens. `None`: there can be none.
+    pub(crate) fn on_machines(sync_interval: Option<&str>, kinds: &'static [Kind]) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let machines = Machines::new(directory.path())?;
+        let setup = Setup { sync_interval: sync_interval.map(str::to_owned), ..machines.setup() };
+        Some(Self::start_servers(directory, &setup, Some(machines), kinds))
+    }
+
+    fn start_servers(directory: TempDir, setup: &Setup, machines: Option<Machines>, kinds: &'static [Kind]) -> Self {
+        let servers = Servers::start(setup);
+        let node = |(number, name): (usize, &'static str)| {
+            let place = setup.places.get(number).cloned().unwrap_or_default();
+            let mqtt = machines.as_ref().map_or(place.address, |machines| machines.address(number));
+            let own = directory.path().join(name);
+            fs::create_dir_all(&own).unwrap();
+            let data =
+                machines.as_ref().map_or(own, |machines| machines.disks(number)[0].path().to_owned()).join("data");
+            Node { name, place, mqtt: (mqtt, free_port()).into(), data, child: None }
+        };
+        let nodes = ["a", "b", "c"].into_iter().enumerate().map(node).collect();
+        let (done, history) = (Vec::new(), Vec::new());
+        Self { servers, nodes, machines, kinds, done, plan: None, switch: None, until: None, history, directory }
+    }
+
+    pub(crate) fn start_node(&mut self, number: usize) {
+        let scheme = if self.machines.is_some() { "tls" } else { "nats" };
+        let urls: Vec<String> =
+            (0..3).map(|server| format!("\"{scheme}://{}\"", self.servers.address(server))).collect();
+        let access = self.machines.as_ref().map(Machines::access).unwrap_or_default();
         let node = &mut self.nodes[number];
-        let directory = path.join(node.name);
-        fs::create_dir_all(&directory).unwrap();
-        let urls: Vec<String> = urls.iter().map(|url| format!("\"{url}\"")).collect();
+        let directory = self.directory.path().join(node.name);
         let config = format!(
-            "[cluster]\nnode = \"{}\"\nnats = [{}]\nadvertise = \"{}\"\n",
+            "[cluster]\nnode = \"{}\"\nnats = [{}]\nadvertise = \"{}\"\n{access}",
             node.name,
             urls.join(", "),
             node.mqtt
         );
         fs::write(directory.join("oncemq.toml"), config).unwrap();
-        let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_oncemq")));
-        command.args(["--listen", &node.mqtt.to_string(), "--admin", &node.admin.to_string()]);
-        command.args(["--shards", "2", "--allow-anonymous", "--data"]).arg(directory.join("data"));
+        let mut command = node.place.command(Path::new(env!("CARGO_BIN_EXE_oncemq")));
+        command.args(["--listen", &node.mqtt.to_string(), "--admin", "off"]);
+        command.args(["--shards", "2", "--allow-anonymous", "--data"]).arg(&node.data);
         command.arg("--config").arg(directory.join("oncemq.toml"));
         command.stdin(Stdio::null()).stdout(log(&directory)).stderr(log(&directory));
         node.child = Some(command.spawn().unwrap());
     }
 
     /// The node that serves, if one does.
-    fn owner(&self) -> Option<usize> {
-        self.nodes.iter().position(|node| node.child.is_some() && is_ready(node.admin))
+    pub(crate) fn owner(&self) -> Option<usize> {
+        self.nodes.iter().position(|node| node.child.is_some() && is_ready(&node.data.join(SOCKET)))
+    }
+
+    /// The process identifier of a node that runs.
+    pub(crate) fn pid(&self, number: usize) -> Option<u32> {
+        self.nodes[number].child.as_ref().map(Child::id)
     }
 
     fn signal_node(&self, number: usize, signal: &str) {
-        let pid = self.nodes[number].child.as_ref().unwrap().id().to_string();
+        let pid = self.pid(number).unwrap().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    fn harm(&mut self, harm: Harm) {
+    fn kill_node(&mut self, number: usize) {
+        let mut child = self.nodes[number].child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Makes ready what `harm` with the same argument does in an instant.
+    pub(crate) fn prepare_harm(&mut self, harm: Harm) {
+        if let Harm::Power(_) = harm {
+            let machines = self.machines.as_ref().unwrap();
+            let disks = harm.machines().flat_map(|number| machines.disks(number));
+            let processes =
+                harm.machines().flat_map(|number| self.pid(number).into_iter().chain([self.servers.pid(number)]));
+            self.switch = Some(Switch::new(disks, processes));
+        }
+    }
+
+    pub(crate) fn harm(&mut self, harm: Harm) {
         match harm {
-            Harm::KilledNode(number) => {
-                let mut child = self.nodes[number].child.take().unwrap();
-                child.kill().unwrap();
-                child.wait().unwrap();
-            }
+            Harm::KilledNode(number) => self.kill_node(number),
             Harm::StoppedNode(number) => self.signal_node(number, "-STOP"),
             Harm::KilledServer(number) => self.servers.kill(number),
             Harm::StoppedServer(number) => self.servers.stop(number),
+            Harm::Cut(cut) => self.machines.as_ref().unwrap().network.cut(cut),
+            Harm::Power(_) => {
+                if let Some(switch) = self.switch.take() {
+                    switch.throw();
+                }
+                for number in harm.machines() {
+                    self.kill_node(number);
+                    self.servers.kill(number);
+                }
+            }
         }
         self.done.push(harm);
-        self.history.push(format!("{harm:?}"));
+        self.note(&format!("{harm:?}"));
     }
 
-    fn heal(&mut self) {
+    /// Tells of what was done: at once, for who watches, and with the fault that it leads to.
+    pub(crate) fn note(&mut self, what: &str) {
+        println!("{what}");
+        self.history.push(what.to_owned());
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.until = None;
         for harm in std::mem::take(&mut self.done) {
             match harm {
                 Harm::KilledNode(number) => self.start_node(number),
                 Harm::StoppedNode(number) => self.signal_node(number, "-CONT"),
                 Harm::KilledServer(number) => self.servers.begin(number),
                 Harm::StoppedServer(number) => self.servers.go_on(number),
+                Harm::Cut(cut) => self.machines.as_ref().unwrap().network.heal(cut),
+                Harm::Power(_) => {
+                    let machines = self.machines.as_ref().unwrap();
+                    harm.machines().flat_map(|number| machines.disks(number)).for_each(Disk::mount_again);
+                    for number in harm.machines() {
+                        self.servers.begin(number);
+                        self.start_node(number);
+                    }
+                }
             }
         }
     }
@@ -120,30 +222,32 @@ impl Service for Nodes {
         }
     }
 
-    fn kill(&mut self, rng: &mut Rng) {
+    fn prepare(&mut self, rng: &mut Rng) {
         self.heal();
-        let any = |rng: &mut Rng| usize::try_from(rng.below(3)).unwrap();
-        let owner = self.owner().unwrap_or_else(|| any(rng));
-        let standby = (owner + 1 + usize::try_from(rng.below(2)).unwrap()) % 3;
-        match rng.below(9) {
-            0 | 1 => self.harm(Harm::KilledNode(owner)),
-            2 | 3 => self.harm(Harm::StoppedNode(owner)),
-            4 => self.harm(Harm::KilledNode(standby)),
-            5 => self.harm(Harm::KilledServer(any(rng))),
-            6 => self.harm(Harm::StoppedServer(any(rng))),
-            7 => {
-                // A whole machine.
-                self.harm(Harm::KilledNode(owner));
-                self.harm(Harm::KilledServer(any(rng)));
-            }
-            _ => {
-                // All at once, and all come back.
-                for number in 0..3 {
-                    self.harm(Harm::KilledNode(number));
-                    self.harm(Harm::KilledServer(number));
-                }
-                self.heal();
-            }
+        if self.machines.is_some() {
+            // One failure at a time: what was cut off has what it missed.
+            self.servers.wait_until_current(STREAM);
+        }
+        let plan = self.draw(rng);
+        plan.harms.iter().for_each(|harm| self.prepare_harm(*harm));
+        self.plan = Some(plan);
+    }
+
+    fn kill(&mut self, _: &mut Rng) -> Connections {
+        let Plan { harms, lasts, connections } = self.plan.take().unwrap();
+        harms.into_iter().for_each(|harm| self.harm(harm));
+        match lasts {
+            Lasts::ForAnInstant => self.heal(),
+            Lasts::For(millis) => self.until = Some(now() + millis),
+            Lasts::UntilTheNext => {}
+        }
+        connections
+    }
+
+    fn pass(&mut self, at: Instant) {
+        if self.until.is_some_and(|until| until <= at) {
+            self.heal();
+            self.note("healed");
         }
     }
 
@@ -156,7 +260,7 @@ impl Service for Nodes {
 
     fn socket(&self) -> PathBuf {
         let owner = self.owner().unwrap_or_default();
-        self.directory.path().join(self.nodes[owner].name).join("data/admin.sock")
+        self.nodes[owner].data.join(SOCKET)
     }
 
     fn log(&self) -> String {
@@ -186,9 +290,9 @@ impl Drop for Nodes {
 }
 
 /// Whether a node says that clients can use it.
-fn is_ready(admin: SocketAddr) -> bool {
+fn is_ready(socket: &Path) -> bool {
     let ask = || {
-        let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+        let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = [0; 12];
@@ -201,5 +305,7 @@ fn log(directory: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap()
 }
 
+/// Where a node answers operators, in its data directory.
+const SOCKET: &str = "admin.sock";
 const LINES_SHOWN: usize = 40;
 const PATIENCE: Duration = Duration::from_millis(500);

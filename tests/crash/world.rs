@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::broker::Service;
+use crate::broker::{Connections, Service};
 use crate::client::{Client, Role, Shared, Stage};
 use crate::consumers::{Consumed, Consumer, Kept, Keyed, Kind, Member, STATES};
 use crate::content::Content;
@@ -89,8 +89,13 @@ impl World {
             self.stage(Stage::Load);
             let between_rests = if self.scenario == Scenario::Cluster { 1 } else { KILLS_BETWEEN_RESTS };
             for _ in 0..between_rests.min(kills - self.kills) {
-                self.run_load()?;
+                self.broker.prepare(&mut self.shared.rng);
+                self.run_load(1_200)?;
                 self.kill()?;
+                if self.scenario == Scenario::Cluster {
+                    // Also while nobody serves, or more than one node believes that it does.
+                    self.run_load(5_000)?;
+                }
             }
             self.settle()?;
         }
@@ -114,9 +119,9 @@ impl World {
     }
 
     /// Publishes messages for a while, or only until the broker has started.
-    fn run_load(&mut self) -> Result<(), Fault> {
+    fn run_load(&mut self, millis_max: u64) -> Result<(), Fault> {
         let rng = &mut self.shared.rng;
-        let millis = if rng.percent(20) { rng.below(80) } else { rng.between(150, 1_200) };
+        let millis = if rng.percent(20) { rng.below(80) } else { rng.between(150, millis_max) };
         let end = now() + Duration::from_millis(millis);
         while now() < end {
             self.step()?;
@@ -127,10 +132,13 @@ impl World {
     fn kill(&mut self) -> Result<(), Fault> {
         self.kills += 1;
         self.shared.ledger.note(BROKER, "is killed", 0, None);
-        self.broker.kill(&mut self.shared.rng);
+        let connections = self.broker.kill(&mut self.shared.rng);
         self.shared.now = now();
         for client in &mut self.clients {
-            client.on_broker_killed(&mut self.shared)?;
+            match connections {
+                Connections::Lost => client.on_broker_killed(&mut self.shared)?,
+                Connections::Kept => client.on_broker_harmed(&mut self.shared),
+            }
         }
         self.shared.ledger.note(BROKER, "is started again", 0, None);
         self.broker.start();
@@ -190,6 +198,7 @@ impl World {
         self.shared.now = now();
         self.shared.ledger.millis = self.shared.now.duration_since(self.started_at).as_millis();
         self.operate();
+        self.broker.pass(self.shared.now);
         let before = self.shared.ledger.now;
         for client in &mut self.clients {
             client.step(&mut self.shared)?;

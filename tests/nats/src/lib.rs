@@ -11,7 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use wire::free_address;
+use wire::free_port;
 
 /// The program, if it is there.
 pub fn program() -> Option<PathBuf> {
@@ -54,6 +54,38 @@ pub struct Setup {
     pub sync_interval: Option<String>,
     /// Where the files are; by default in the temporary directory.
     pub directories: Vec<PathBuf>,
+    /// Where the servers run; by default all on this machine.
+    pub places: Vec<Place>,
+}
+
+/// Where a server runs.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its address for clients.
+    pub address: IpAddr,
+    /// Its address for the other servers.
+    pub routes: IpAddr,
+    /// Its address for the test, which asks it how it is.
+    pub monitor: IpAddr,
+    /// The words with which the command begins that starts it there, such as `nsenter …`.
+    pub command: Vec<String>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self { address: loopback, routes: loopback, monitor: loopback, command: Vec::new() }
+    }
+}
+
+impl Place {
+    /// Begins a command that runs there.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut words = self.command.iter().map(AsRef::as_ref).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        command
+    }
 }
 
 /// Servers that run. When it is dropped, they are ended.
@@ -66,6 +98,7 @@ pub struct Servers {
 /// One of them.
 #[derive(Debug)]
 struct Server {
+    place: Place,
     address: SocketAddr,
     monitor: SocketAddr,
     configuration: PathBuf,
@@ -79,7 +112,9 @@ impl Servers {
     #[track_caller]
     pub fn start(setup: &Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let routes: Vec<SocketAddr> = (0..setup.servers).map(|_| free_address()).collect();
+        let place = |index| setup.places.get(index).cloned().unwrap_or_default();
+        let routes: Vec<SocketAddr> =
+            (0..setup.servers).map(|index| (place(index).routes, free_port()).into()).collect();
         let servers = (0..setup.servers).map(|index| Server::new(setup, directory.path(), &routes, index)).collect();
         let mut servers = Self { directory, servers };
         for index in 0..setup.servers {
@@ -115,6 +150,44 @@ impl Servers {
         name.trim_start_matches('n').parse().unwrap()
     }
 
+    /// The server that leads a stream, if one does as far as the others know.
+    pub fn leader(&self, stream: &str) -> Option<usize> {
+        let name = self.states(stream).find_map(|cluster| Some(cluster.get("leader")?.as_str()?.to_owned()))?;
+        Some(self.index_of(&name))
+    }
+
+    /// Waits until all copies of a stream have all that it has. All servers run.
+    #[track_caller]
+    pub fn wait_until_current(&self, stream: &str) {
+        let is_current = |copy: &Value| copy.get("current").and_then(Value::as_bool) == Some(true);
+        let all_are = |cluster: Value| {
+            let others = cluster.get("replicas").and_then(Value::as_array);
+            others.is_some_and(|others| others.len() + 1 == self.servers.len() && others.iter().all(is_current))
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !self.states(stream).any(all_are) {
+            assert!(
+                Instant::now() < deadline,
+                "the copies of {stream} are not equal: {:?}",
+                self.states(stream).collect::<Vec<_>>()
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What each server says of the copies of a stream, where it knows a leader.
+    fn states(&self, stream: &str) -> impl Iterator<Item = Value> {
+        self.servers.iter().filter_map(move |server| {
+            let state = server.child.as_ref().and_then(|_| server.monitor("/jsz?streams=true"))?;
+            let accounts = state.get("account_details")?.as_array()?;
+            let mut streams = accounts.iter().filter_map(|account| account.get("stream_detail")?.as_array()).flatten();
+            let found = streams.find(|found| found.get("name").and_then(Value::as_str) == Some(stream))?;
+            let cluster = found.get("cluster")?;
+            cluster.get("leader")?.as_str().filter(|leader| !leader.is_empty())?;
+            Some(cluster.clone())
+        })
+    }
+
     /// Where a server keeps its files.
     pub fn files(&self, index: usize) -> PathBuf {
         self.directory.path().join(format!("n{index}"))
@@ -140,7 +213,7 @@ impl Servers {
         let server = self.server_mut(index);
         assert!(server.child.is_none(), "it runs");
         let log = File::options().create(true).append(true).open(&server.log).unwrap();
-        let mut command = Command::new(program);
+        let mut command = server.place.command(&program);
         command.arg("-c").arg(&server.configuration).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         server.child = Some(command.spawn().unwrap());
     }
@@ -200,7 +273,8 @@ impl Server {
         let store = setup.directories.get(index).cloned().unwrap_or_else(|| own.clone());
         fs::create_dir_all(&store).unwrap();
         fs::create_dir_all(&own).unwrap();
-        let (address, monitor) = (free_address(), free_address());
+        let place = setup.places.get(index).cloned().unwrap_or_default();
+        let [address, monitor] = [place.address, place.monitor].map(|address| (address, free_port()).into());
         let cluster = match routes.get(index) {
             Some(route) if routes.len() > 1 => {
                 let others: Vec<String> = routes.iter().map(|route| format!("nats-route://{route}")).collect();
@@ -216,7 +290,7 @@ impl Server {
         );
         let configuration = own.join("nats.conf");
         fs::write(&configuration, text).unwrap();
-        Self { address, monitor, log: own.join("log"), configuration, child: None, is_stopped: false }
+        Self { place, address, monitor, log: own.join("log"), configuration, child: None, is_stopped: false }
     }
 
     /// Whether JetStream has a leader that knows all servers.

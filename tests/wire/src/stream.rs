@@ -35,9 +35,9 @@ impl Wire {
         Ok(Self { stream, received: Vec::new(), unsent: Vec::new(), waits: true })
     }
 
-    /// Opens a nonblocking connection. Bytes that can't be sent at once are sent with the next ones.
+    /// Opens a nonblocking connection, within three seconds. Bytes that can't be sent at once are sent with the next ones.
     pub fn open_nonblocking(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, received: Vec::new(), unsent: Vec::new(), waits: false })
@@ -108,3 +108,5 @@ fn is_timeout(error: &io::Error) -> bool {
 fn now() -> Instant {
     Instant::now()
 }
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,0 +1,131 @@
+//! File systems of the machines, each in a file of its own: they can lose power, and be full.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use crate::network::run;
+
+/// A file system that is mounted.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    image: PathBuf,
+    mount: PathBuf,
+}
+
+impl Disk {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// The system does not permit it.
+    pub(crate) fn new(directory: &Path, name: &str) -> Result<Self, String> {
+        let disk = Self { image: directory.join(format!("{name}.img")), mount: directory.join(name) };
+        let make = || {
+            File::create(&disk.image)?.set_len(BYTES)?;
+            fs::create_dir(&disk.mount)
+        };
+        make().map_err(|error: std::io::Error| error.to_string())?;
+        // Nothing is reserved for root, who runs this.
+        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&disk.image))?;
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    /// Where its files are.
+    pub(crate) fn path(&self) -> &Path {
+        &self.mount
+    }
+
+    fn mount(&self) -> Result<(), String> {
+        run(Command::new("mount").args(["-o", "loop"]).args([&self.image, &self.mount]))
+    }
+
+    /// Mounts it again after a loss of power. No process may use it.
+    pub(crate) fn mount_again(&self) {
+        for _ in 0..UNMOUNT_ATTEMPTS {
+            if run(Command::new("umount").arg(&self.mount)).is_ok() {
+                return self.mount().unwrap();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{} is in use", self.mount.display());
+    }
+
+    /// Leaves no room for others.
+    pub(crate) fn fill(&self) {
+        let file = File::create(self.mount.join(BALLAST)).unwrap();
+        let mut end = 0;
+        let mut step = statvfs(&self.mount).unwrap().f_bavail * BLOCK;
+        while step >= BLOCK {
+            match fallocate(&file, FallocateFlags::empty(), end, step) {
+                Ok(()) => end += step,
+                Err(_) => step = step / 2 / BLOCK * BLOCK,
+            }
+        }
+    }
+
+    /// Gives the room back.
+    pub(crate) fn make_room(&self) {
+        fs::remove_file(self.mount.join(BALLAST)).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(run(Command::new("umount").arg("--lazy").arg(&self.mount)));
+    }
+}
+
+/// What takes the power from file systems and processes: what the former have not written to their devices is gone.
+///
+/// It is made ready before, so that it happens in an instant, in the middle of whatever goes on.
+#[derive(Debug)]
+pub(crate) struct Switch(Child);
+
+impl Switch {
+    pub(crate) fn new<'a>(disks: impl Iterator<Item = &'a Disk>, processes: impl Iterator<Item = u32>) -> Self {
+        let disks: Vec<String> = disks.map(|disk| disk.mount.display().to_string()).collect();
+        let processes: Vec<String> = processes.map(|process| process.to_string()).collect();
+        let mut command = Command::new("python3");
+        command.args(["-c", SCRIPT, &disks.join(" "), &processes.join(" ")]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        assert_eq!(child.stdout.as_mut().unwrap().read(&mut [0]).unwrap(), 1, "the power cannot be cut");
+        Self(child)
+    }
+
+    pub(crate) fn throw(mut self) {
+        self.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH, for all within microseconds; then SIGKILL.
+const SCRIPT: &str = "
+import fcntl, os, signal, struct, sys
+disks, processes = (part.split() for part in sys.argv[1:])
+files = [os.open(disk, os.O_RDONLY) for disk in disks]
+print(end='.', flush=True)
+if sys.stdin.readline():
+    for file in files:
+        fcntl.ioctl(file, 0x8004587D, struct.pack('I', 2))
+    for process in processes:
+        os.kill(int(process), signal.SIGKILL)
+";
+/// The size of a file system; its file has no more than was written to it.
+const BYTES: u64 = 256 << 20;
+const BLOCK: u64 = 4 << 10;
+const BALLAST: &str = "ballast";
+/// A process that was killed may need a moment.
+const UNMOUNT_ATTEMPTS: u32 = 500;

@@ -1,0 +1,94 @@
+//! What happens to a broker on several nodes, drawn from the seed.
+
+use std::time::Duration;
+
+use crate::broker::Connections;
+use crate::network::{Cut, MACHINES};
+use crate::nodes::{Harm, Nodes};
+use crate::rng::Rng;
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Processes are killed or stopped.
+    Processes,
+    /// Machines do not reach each other.
+    Partitions,
+    /// Machines lose their power.
+    Power,
+}
+
+/// What happens next.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) harms: Vec<Harm>,
+    pub(crate) lasts: Lasts,
+    pub(crate) connections: Connections,
+}
+
+/// How long it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasts {
+    ForAnInstant,
+    For(Duration),
+    /// All messages must arrive meanwhile.
+    UntilTheNext,
+}
+
+impl Nodes {
+    /// Draws what happens next, where one node is the owner of the log now.
+    pub(crate) fn draw(&self, rng: &mut Rng) -> Plan {
+        let owner = self.owner().unwrap_or_else(|| rng.index(MACHINES));
+        match rng.pick(self.kinds) {
+            Kind::Processes => of_processes(rng, owner),
+            Kind::Partitions => of_networks(rng, owner, self.servers.leader(STREAM).unwrap_or(owner)),
+            Kind::Power => of_power(rng, owner),
+        }
+    }
+}
+
+fn of_processes(rng: &mut Rng, owner: usize) -> Plan {
+    let standby = (owner + 1 + rng.index(MACHINES - 1)) % MACHINES;
+    let (harms, lasts) = match rng.below(9) {
+        0 | 1 => (vec![Harm::KilledNode(owner)], Lasts::UntilTheNext),
+        2 | 3 => (vec![Harm::StoppedNode(owner)], Lasts::UntilTheNext),
+        4 => (vec![Harm::KilledNode(standby)], Lasts::UntilTheNext),
+        5 => (vec![Harm::KilledServer(rng.index(MACHINES))], Lasts::UntilTheNext),
+        6 => (vec![Harm::StoppedServer(rng.index(MACHINES))], Lasts::UntilTheNext),
+        // A whole machine.
+        7 => (vec![Harm::KilledNode(owner), Harm::KilledServer(rng.index(MACHINES))], Lasts::UntilTheNext),
+        _ => {
+            let of_machine = |number| [Harm::KilledNode(number), Harm::KilledServer(number)];
+            ((0..MACHINES).flat_map(of_machine).collect(), Lasts::ForAnInstant)
+        }
+    };
+    Plan { harms, lasts, connections: Connections::Lost }
+}
+
+fn of_networks(rng: &mut Rng, owner: usize, leader: usize) -> Plan {
+    let cut = Cut::draw(rng, owner, leader);
+    let connections = match cut {
+        // Clients notice by their own time limits.
+        Cut::Unplugged(_) => Connections::Lost,
+        Cut::Machine(_) | Cut::Routes(_) | Cut::Nats(_) | Cut::Pair(..) | Cut::OneWay(..) => Connections::Kept,
+    };
+    Plan { harms: vec![Harm::Cut(cut)], lasts: Lasts::draw(rng), connections }
+}
+
+fn of_power(rng: &mut Rng, owner: usize) -> Plan {
+    let (machine, lasts) = match rng.below(10) {
+        0 => (Some(owner), Lasts::draw(rng)),
+        1 => (Some(rng.index(MACHINES)), Lasts::draw(rng)),
+        _ => (None, Lasts::ForAnInstant),
+    };
+    Plan { harms: vec![Harm::Power(machine)], lasts, connections: Connections::Lost }
+}
+
+impl Lasts {
+    fn draw(rng: &mut Rng) -> Self {
+        if rng.percent(50) { Self::UntilTheNext } else { Self::For(Duration::from_millis(rng.between(200, 12_000))) }
+    }
+}
+
+/// The stream of the log.
+pub(crate) const STREAM: &str = "ONCEMQ_oncemq_0";
