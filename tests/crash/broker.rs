@@ -44,6 +44,11 @@ pub(crate) trait Service {
     /// Kills it, or a part of it.
     fn kill(&mut self, rng: &mut Rng) -> Connections;
 
+    /// Whether it may refuse messages for want of space.
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
     /// Does what is due at this time.
     fn pass(&mut self, _: Instant) {}
 

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) addresses: VecDeque<SocketAddr>,
     pub(crate) now: Instant,
     pub(crate) stage: Stage,
+    /// Whether the broker may refuse what needs space.
+    pub(crate) may_refuse: bool,
 }
 
 /// The stage of a run.

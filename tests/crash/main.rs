@@ -11,6 +11,7 @@ mod broker;
 mod client;
 mod consumers;
 mod content;
+mod damage;
 mod disks;
 mod judge;
 mod ledger;
@@ -82,6 +83,27 @@ fn replicated_messages_survive_power_loss_of_all_machines() {
     run_machines(None, &[Kind::Power], POWER_LOSSES);
 }
 
+/// The control of the test before: servers of NATS that sync every two minutes, their default, lose what they have acknowledged.
+#[test]
+fn a_loss_of_power_is_noticed_if_servers_do_not_sync() {
+    // It waits in vain for what is lost.
+    let Some(rounds) = number("ONCEMQ_FAILOVER_ROUNDS").filter(|_| !nats_servers::is_missing()) else { return };
+    let Some(nodes) = Nodes::on_machines(Some("2m"), &[Kind::PowerOfAll]) else { return };
+    let mut world = World::new(random(), Box::new(nodes), Scenario::Cluster);
+    let fault = world.run(rounds).expect_err("nothing was lost");
+    println!("{}", world.report(0, &fault));
+}
+
+#[test]
+fn replicated_messages_survive_changed_bits() {
+    run_machines(None, &[Kind::Damage], 0);
+}
+
+#[test]
+fn replicated_messages_survive_full_disks() {
+    run_machines(None, &[Kind::Space], 0);
+}
+
 #[test]
 fn groups_positions_receipts_and_keys_survive_kill_9() {
     run("crash", Loss::Process, Scenario::Consumers);
@@ -97,8 +119,12 @@ fn run_machines(sync_interval: Option<&str>, kinds: &'static [Kind], rounds: u64
     if nats_servers::is_missing() {
         return;
     }
-    let Some(nodes) = Nodes::on_machines(sync_interval, kinds) else { return };
-    run_world(number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(rounds), Scenario::Cluster, || Box::new(nodes));
+    let rounds = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(rounds);
+    if rounds > 0
+        && let Some(nodes) = Nodes::on_machines(sync_interval, kinds)
+    {
+        run_world(rounds, Scenario::Cluster, || Box::new(nodes));
+    }
 }
 
 fn run(durability: &'static str, loss: Loss, scenario: Scenario) {

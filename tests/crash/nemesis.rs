@@ -16,6 +16,12 @@ pub(crate) enum Kind {
     Partitions,
     /// Machines lose their power.
     Power,
+    /// All lose it.
+    PowerOfAll,
+    /// Bits change in the files of a broker or a server of NATS while it is down.
+    Damage,
+    /// Disks are full.
+    Space,
 }
 
 /// What happens next.
@@ -42,7 +48,20 @@ impl Nodes {
         match rng.pick(self.kinds) {
             Kind::Processes => of_processes(rng, owner),
             Kind::Partitions => of_networks(rng, owner, self.servers.leader(STREAM).unwrap_or(owner)),
-            Kind::Power => of_power(rng, owner),
+            Kind::Damage => of_damage(rng, owner),
+            Kind::Space => of_space(rng, owner),
+            Kind::Power if rng.percent(20) => {
+                let machine = if rng.percent(50) { owner } else { rng.index(MACHINES) };
+                Plan {
+                    harms: vec![Harm::Power(Some(machine))],
+                    lasts: Lasts::draw(rng),
+                    connections: Connections::Lost,
+                }
+            }
+            Kind::Power | Kind::PowerOfAll => {
+                let harms = vec![Harm::Power(None)];
+                Plan { harms, lasts: Lasts::ForAnInstant, connections: Connections::Lost }
+            }
         }
     }
 }
@@ -75,18 +94,37 @@ fn of_networks(rng: &mut Rng, owner: usize, leader: usize) -> Plan {
     Plan { harms: vec![Harm::Cut(cut)], lasts: Lasts::draw(rng), connections }
 }
 
-fn of_power(rng: &mut Rng, owner: usize) -> Plan {
-    let (machine, lasts) = match rng.below(10) {
-        0 => (Some(owner), Lasts::draw(rng)),
-        1 => (Some(rng.index(MACHINES)), Lasts::draw(rng)),
-        _ => (None, Lasts::ForAnInstant),
+fn of_damage(rng: &mut Rng, owner: usize) -> Plan {
+    let (machine, seed) = (rng.index(MACHINES), rng.next());
+    let harm = match rng.below(3) {
+        0 => Harm::DamagedServer(machine, seed),
+        1 => Harm::DamagedLog(machine, seed),
+        _ => Harm::DamagedLog(owner, seed),
     };
-    Plan { harms: vec![Harm::Power(machine)], lasts, connections: Connections::Lost }
+    let lasts = if rng.percent(30) { Lasts::ForAnInstant } else { Lasts::draw(rng) };
+    let connections = if harm == Harm::DamagedLog(owner, seed) { Connections::Lost } else { Connections::Kept };
+    Plan { harms: vec![harm], lasts, connections }
+}
+
+fn of_space(rng: &mut Rng, owner: usize) -> Plan {
+    let machine = rng.index(MACHINES);
+    let harm = if rng.percent(50) { Harm::FullServer(machine) } else { Harm::FullLog(machine) };
+    let harm = if rng.percent(40) { Harm::FullLog(owner) } else { harm };
+    let lasts = match harm {
+        // It holds back what it cannot refuse.
+        Harm::FullLog(number) if number == owner => Lasts::for_a_while(rng),
+        _ => Lasts::draw(rng),
+    };
+    Plan { harms: vec![harm], lasts, connections: Connections::Kept }
 }
 
 impl Lasts {
     fn draw(rng: &mut Rng) -> Self {
-        if rng.percent(50) { Self::UntilTheNext } else { Self::For(Duration::from_millis(rng.between(200, 12_000))) }
+        if rng.percent(50) { Self::UntilTheNext } else { Self::for_a_while(rng) }
+    }
+
+    fn for_a_while(rng: &mut Rng) -> Self {
+        Self::For(Duration::from_millis(rng.between(200, 12_000)))
     }
 }
 

@@ -7,18 +7,22 @@ use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nats_servers::{Place, Servers, Setup};
+use serde_json::Value;
 use tempfile::TempDir;
 use wire::free_port;
 
 use crate::broker::{Connections, Service};
+use crate::damage::{damage_log, damage_server};
 use crate::disks::{Disk, Switch};
 use crate::machines::Machines;
 use crate::nemesis::{Kind, Lasts, Plan, STREAM};
 use crate::network::{Cut, MACHINES};
 use crate::now;
+use crate::operator::exchange;
 use crate::rng::Rng;
 
 /// Three brokers, of which one is the owner of the log. Dropping it kills all processes.
@@ -58,20 +62,19 @@ pub(crate) enum Harm {
     Cut(Cut),
     /// Of a machine, or of all: processes and disks.
     Power(Option<usize>),
+    /// A node ends, and bits of its log change, which this seed decides.
+    DamagedLog(usize, u64),
+    /// The same of a server of NATS and what it stores.
+    DamagedServer(usize, u64),
+    FullLog(usize),
+    FullServer(usize),
 }
 
 impl Harm {
     /// The machines that lose their power.
     fn machines(self) -> Range<usize> {
-        match self {
-            Self::Power(None) => 0..MACHINES,
-            Self::Power(Some(machine)) => machine..machine + 1,
-            Self::KilledNode(_)
-            | Self::StoppedNode(_)
-            | Self::KilledServer(_)
-            | Self::StoppedServer(_)
-            | Self::Cut(_) => 0..0,
-        }
+        let Self::Power(machine) = self else { return 0..0 };
+        machine.map_or(0..MACHINES, |machine| machine..machine + 1)
     }
 }
 
@@ -134,6 +137,21 @@ impl Nodes {
         self.nodes.iter().position(|node| node.child.is_some() && is_ready(&node.data.join(SOCKET)))
     }
 
+    /// Waits until there is an owner, and all others could take over.
+    fn wait_until_able(&self) {
+        let is_able = |member: &Value| member["able"] == true && member["alive"] == true;
+        let deadline = now() + ABLE_PATIENCE;
+        loop {
+            let answer = exchange(&self.socket(), "GET", "/cluster").map(|(_, cluster)| cluster).unwrap_or_default();
+            let members = answer["members"].as_array().filter(|members| members.len() + 1 == self.nodes.len());
+            if answer["role"] == "owner" && members.is_some_and(|members| members.iter().all(is_able)) {
+                return;
+            }
+            assert!(now() < deadline, "not all nodes can be the owner: {answer}\n{}", self.log());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// The process identifier of a node that runs.
     pub(crate) fn pid(&self, number: usize) -> Option<u32> {
         self.nodes[number].child.as_ref().map(Child::id)
@@ -142,6 +160,11 @@ impl Nodes {
     fn signal_node(&self, number: usize, signal: &str) {
         let pid = self.pid(number).unwrap().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// The disk of a machine's broker, and that of its server of NATS.
+    fn disks(&self, machine: usize) -> &[Disk; 2] {
+        self.machines.as_ref().unwrap().disks(machine)
     }
 
     fn kill_node(&mut self, number: usize) {
@@ -153,8 +176,7 @@ impl Nodes {
     /// Makes ready what `harm` with the same argument does in an instant.
     pub(crate) fn prepare_harm(&mut self, harm: Harm) {
         if let Harm::Power(_) = harm {
-            let machines = self.machines.as_ref().unwrap();
-            let disks = harm.machines().flat_map(|number| machines.disks(number));
+            let disks = harm.machines().flat_map(|number| self.disks(number));
             let processes =
                 harm.machines().flat_map(|number| self.pid(number).into_iter().chain([self.servers.pid(number)]));
             self.switch = Some(Switch::new(disks, processes));
@@ -177,6 +199,18 @@ impl Nodes {
                     self.servers.kill(number);
                 }
             }
+            Harm::DamagedLog(number, seed) => {
+                self.kill_node(number);
+                let damage = damage_log(&self.nodes[number].data.join("log"), &mut Rng(seed));
+                self.note(&damage.join(", "));
+            }
+            Harm::DamagedServer(number, seed) => {
+                self.servers.kill(number);
+                let damage = damage_server(self.disks(number)[1].path(), &mut Rng(seed));
+                self.note(&damage.join(", "));
+            }
+            Harm::FullLog(number) => self.disks(number)[0].fill(),
+            Harm::FullServer(number) => self.disks(number)[1].fill(),
         }
         self.done.push(harm);
         self.note(&format!("{harm:?}"));
@@ -192,19 +226,20 @@ impl Nodes {
         self.until = None;
         for harm in std::mem::take(&mut self.done) {
             match harm {
-                Harm::KilledNode(number) => self.start_node(number),
+                Harm::KilledNode(number) | Harm::DamagedLog(number, _) => self.start_node(number),
                 Harm::StoppedNode(number) => self.signal_node(number, "-CONT"),
-                Harm::KilledServer(number) => self.servers.begin(number),
+                Harm::KilledServer(number) | Harm::DamagedServer(number, _) => self.servers.begin(number),
                 Harm::StoppedServer(number) => self.servers.go_on(number),
                 Harm::Cut(cut) => self.machines.as_ref().unwrap().network.heal(cut),
                 Harm::Power(_) => {
-                    let machines = self.machines.as_ref().unwrap();
-                    harm.machines().flat_map(|number| machines.disks(number)).for_each(Disk::mount_again);
+                    harm.machines().flat_map(|number| self.disks(number)).for_each(Disk::mount_again);
                     for number in harm.machines() {
                         self.servers.begin(number);
                         self.start_node(number);
                     }
                 }
+                Harm::FullLog(number) => self.disks(number)[0].make_room(),
+                Harm::FullServer(number) => self.disks(number)[1].make_room(),
             }
         }
     }
@@ -227,6 +262,7 @@ impl Service for Nodes {
         if self.machines.is_some() {
             // One failure at a time: what was cut off has what it missed.
             self.servers.wait_until_current(STREAM);
+            self.wait_until_able();
         }
         let plan = self.draw(rng);
         plan.harms.iter().for_each(|harm| self.prepare_harm(*harm));
@@ -242,6 +278,10 @@ impl Service for Nodes {
             Lasts::UntilTheNext => {}
         }
         connections
+    }
+
+    fn may_refuse(&self) -> bool {
+        self.kinds.contains(&Kind::Space)
     }
 
     fn pass(&mut self, at: Instant) {
@@ -267,7 +307,7 @@ impl Service for Nodes {
         let mut text = format!("{}\n", self.history.join(", "));
         for node in &self.nodes {
             let log = fs::read_to_string(self.directory.path().join(node.name).join("log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" client")).collect();
             let shown = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
             text.push_str(&format!("node {}:\n{shown}\n", node.name));
         }
@@ -307,5 +347,7 @@ fn log(directory: &Path) -> File {
 
 /// Where a node answers operators, in its data directory.
 const SOCKET: &str = "admin.sock";
+/// How long it may take until a copy is repaired.
+const ABLE_PATIENCE: Duration = Duration::from_secs(90);
 const LINES_SHOWN: usize = 40;
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -23,7 +23,8 @@ pub(crate) fn redrive_all(socket: &Path) -> Option<usize> {
     Some(letters.len())
 }
 
-fn exchange(socket: &Path, method: &str, path: &str) -> Option<(u16, Value)> {
+/// Asks a broker. `None`: it does not answer.
+pub(crate) fn exchange(socket: &Path, method: &str, path: &str) -> Option<(u16, Value)> {
     let mut stream = UnixStream::connect(socket).ok()?;
     stream.set_read_timeout(Some(ANSWER_TIME)).ok()?;
     stream.write_all(format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).ok()?;

@@ -170,6 +170,10 @@ impl Publisher {
             (_, Awaiting::Pubcomp) => ("gets PUBCOMP", None),
         };
         shared.ledger.note(link.client, what, id, Some(message));
+        if (kind == PUBACK || kind == PUBREC) && packet.reason_code() == QUOTA_EXCEEDED && shared.may_refuse {
+            self.outgoing.remove(place);
+            return Ok(());
+        }
         if (kind == PUBACK || kind == PUBREC) && packet.reason_code() >= 0x80 {
             return link.fault(Some(message), format!("{packet:x?} refuses it"));
         }
@@ -208,6 +212,7 @@ fn encoded(publish: &Publish, number: u64, link: &Link, shared: &Shared) -> Vec<
     packet(PUBLISH | u8::from(publish.dup) << 3 | publish.qos << 1, &body)
 }
 
+pub(crate) const QUOTA_EXCEEDED: u8 = 0x97;
 const USER_PROPERTY: u8 = 0x26;
 /// The frequency of each QoS.
 const QOS: [u8; 10] = [0, 1, 1, 1, 1, 2, 2, 2, 2, 2];
