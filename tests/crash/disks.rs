@@ -4,51 +4,69 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use crate::network::run;
+use crate::namespaces::Namespaces;
 
-/// A file system that is mounted.
+/// A file system that a machine has mounted.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    image: PathBuf,
+    machines: Rc<[Namespaces]>,
+    machine: usize,
+    image: String,
     mount: PathBuf,
 }
 
 impl Disk {
-    /// Makes one.
+    /// Makes one for a machine.
     ///
     /// # Errors
     /// The system does not permit it.
-    pub(crate) fn new(directory: &Path, name: &str) -> Result<Self, String> {
-        let disk = Self { image: directory.join(format!("{name}.img")), mount: directory.join(name) };
+    pub(crate) fn new(
+        directory: &Path,
+        name: &str,
+        (machines, machine): (&Rc<[Namespaces]>, usize),
+    ) -> Result<Self, String> {
+        let mount = directory.join(format!("{name}{machine}"));
+        let image = format!("{}.img", mount.display());
         let make = || {
-            File::create(&disk.image)?.set_len(BYTES)?;
-            fs::create_dir(&disk.mount)
+            File::create(&image)?.set_len(BYTES)?;
+            fs::create_dir(&mount)
         };
         make().map_err(|error: std::io::Error| error.to_string())?;
+        let disk = Self { machines: Rc::clone(machines), machine, image, mount };
         // Nothing is reserved for root, who runs this.
-        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&disk.image))?;
+        disk.run(&["mkfs.ext4", "-q", "-m", "0", &disk.image])?;
         disk.mount()?;
         Ok(disk)
     }
 
-    /// Where its files are.
+    /// Where the machine has its files.
     pub(crate) fn path(&self) -> &Path {
         &self.mount
     }
 
+    /// Where the test sees them.
+    pub(crate) fn seen(&self) -> PathBuf {
+        self.machines[self.machine].seen(&self.mount)
+    }
+
+    fn run(&self, words: &[&str]) -> Result<(), String> {
+        self.machines[self.machine].run(words)
+    }
+
     fn mount(&self) -> Result<(), String> {
-        run(Command::new("mount").args(["-o", "loop"]).args([&self.image, &self.mount]))
+        self.run(&["mount", "-o", "loop", &self.image, &self.mount.to_string_lossy()])
     }
 
     /// Mounts it again after a loss of power. No process may use it.
     pub(crate) fn mount_again(&self) {
         for _ in 0..UNMOUNT_ATTEMPTS {
-            if run(Command::new("umount").arg(&self.mount)).is_ok() {
+            if self.run(&["umount", &self.mount.to_string_lossy()]).is_ok() {
                 return self.mount().unwrap();
             }
             thread::sleep(Duration::from_millis(20));
@@ -58,9 +76,9 @@ impl Disk {
 
     /// Leaves no room for others.
     pub(crate) fn fill(&self) {
-        let file = File::create(self.mount.join(BALLAST)).unwrap();
+        let file = File::create(self.seen().join(BALLAST)).unwrap();
         let mut end = 0;
-        let mut step = statvfs(&self.mount).unwrap().f_bavail * BLOCK;
+        let mut step = statvfs(self.seen()).unwrap().f_bavail * BLOCK;
         while step >= BLOCK {
             match fallocate(&file, FallocateFlags::empty(), end, step) {
                 Ok(()) => end += step,
@@ -71,13 +89,7 @@ impl Disk {
 
     /// Gives the room back.
     pub(crate) fn make_room(&self) {
-        fs::remove_file(self.mount.join(BALLAST)).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(run(Command::new("umount").arg("--lazy").arg(&self.mount)));
+        fs::remove_file(self.seen().join(BALLAST)).unwrap();
     }
 }
 
@@ -89,7 +101,7 @@ pub(crate) struct Switch(Child);
 
 impl Switch {
     pub(crate) fn new<'a>(disks: impl Iterator<Item = &'a Disk>, processes: impl Iterator<Item = u32>) -> Self {
-        let disks: Vec<String> = disks.map(|disk| disk.mount.display().to_string()).collect();
+        let disks: Vec<String> = disks.map(|disk| disk.seen().display().to_string()).collect();
         let processes: Vec<String> = processes.map(|process| process.to_string()).collect();
         let mut command = Command::new("python3");
         command.args(["-c", SCRIPT, &disks.join(" "), &processes.join(" ")]);

@@ -3,14 +3,17 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nats_servers::{Place, Setup};
 
 use crate::disks::Disk;
+use crate::namespaces::Namespaces;
 use crate::network::{MACHINES, Net, Network};
 
 /// What a test needs of the operating system besides processes.
 pub(crate) struct Machines {
+    machines: Rc<[Namespaces]>,
     pub(crate) network: Network,
     /// Of each machine: the disk of its broker, and that of its server of NATS.
     disks: Vec<[Disk; 2]>,
@@ -22,11 +25,13 @@ impl Machines {
     /// Makes them, with their files in this directory. `None`: the system does not permit it, which fails in CI.
     pub(crate) fn new(directory: &Path) -> Option<Self> {
         let make = || {
-            let network = Network::new()?;
-            let disk = |number: usize, name: &str| Disk::new(directory, &format!("{name}{number}"));
+            let machines: Rc<[Namespaces]> =
+                (0..MACHINES).map(|_| Namespaces::new()).collect::<Result<Vec<_>, _>>()?.into();
+            let network = Network::new(Rc::clone(&machines))?;
+            let disk = |number: usize, name: &str| Disk::new(directory, name, (&machines, number));
             let disks = (0..MACHINES).map(|number| Ok([disk(number, "log")?, disk(number, "nats")?]));
             let disks = disks.collect::<Result<_, String>>()?;
-            Ok::<_, String>(Self { network, disks, directory: directory.to_owned() })
+            Ok::<_, String>(Self { machines, network, disks, directory: directory.to_owned() })
         };
         match make() {
             Ok(machines) => {
@@ -67,7 +72,7 @@ impl Machines {
             address: Net::Nats.address(machine),
             routes: Net::Routes.address(machine),
             monitor: Net::Clients.address(machine),
-            command: self.network.command(machine),
+            command: self.machines[machine].command(),
         };
         let [certificate, key] = ["server.pem", "server.key"].map(|name| self.path(name));
         Setup {

@@ -16,6 +16,7 @@ mod disks;
 mod judge;
 mod ledger;
 mod machines;
+mod namespaces;
 mod nemesis;
 mod network;
 mod nodes;

@@ -1,23 +1,19 @@
-//! Three machines as network namespaces, with a network for clients, one for clients of NATS, and one for what servers of NATS say to each other.
+//! Networks between machines: one for clients, one for clients of NATS, and one for what servers of NATS say to each other.
 //!
-//! The bridges of the networks are in a fourth namespace, which the thread of the test enters: what it connects from there on comes from there. The
-//! namespaces have no names, so they end with the last process that uses them. A cut drops packets in silence, as a network does: connections stay.
+//! The bridges of the networks are in namespaces of their own, which the thread of the test enters. A cut drops packets in silence, as a network does:
+//! connections stay.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::rc::Rc;
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
+use crate::namespaces::Namespaces;
 use crate::rng::Rng;
 
 /// Networks between machines.
 #[derive(Debug)]
 pub(crate) struct Network {
-    machines: Vec<File>,
+    hub: Namespaces,
+    machines: Rc<[Namespaces]>,
 }
 
 /// A network.
@@ -49,45 +45,34 @@ pub(crate) enum Cut {
 }
 
 impl Network {
-    /// Makes the namespaces; the thread enters that of the clients.
+    /// Connects machines; the thread enters the namespace of the clients.
     ///
     /// # Errors
     /// The system does not permit it.
-    pub(crate) fn new() -> Result<Self, String> {
-        let hub = namespace()?;
-        move_into_link_name_space(hub.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|error| error.to_string())?;
-        let machines = (0..MACHINES).map(|_| namespace()).collect::<Result<_, _>>()?;
-        let network = Self { machines };
-        let mut of_hub = String::new();
+    pub(crate) fn new(machines: Rc<[Namespaces]>) -> Result<Self, String> {
+        let hub = Namespaces::new()?;
+        hub.enter_network()?;
+        let mut lines = "link set lo up\n".to_owned();
         for net in NETS {
             let name = net.name();
-            of_hub.push_str(&format!("link add {name} type bridge\nlink set {name} up\n"));
-            for (number, machine) in network.machines.iter().enumerate() {
-                let (port, place) = (net.port(number), path(machine));
-                of_hub.push_str(&format!("link add {port} type veth peer name {name} netns {place}\n"));
-                of_hub.push_str(&format!("link set {port} master {name} up\n"));
+            lines.push_str(&format!("link add {name} type bridge\nlink set {name} up\n"));
+            for (number, machine) in machines.iter().enumerate() {
+                let (port, id) = (net.port(number), machine.id());
+                lines.push_str(&format!("link add {port} type veth peer name {name} netns {id}\n"));
+                lines.push_str(&format!("link set {port} master {name} up\n"));
             }
         }
-        of_hub.push_str(&format!(
-            "link set lo up\naddress add {}/24 dev {}\n",
-            Net::Clients.address(HUB),
-            Net::Clients.name()
-        ));
-        batch(&[], &of_hub)?;
-        for number in 0..MACHINES {
-            let mut of_machine = "link set lo up\n".to_owned();
+        lines.push_str(&format!("address add {}/24 dev {}\n", Net::Clients.address(HUB), Net::Clients.name()));
+        change(&hub, &lines)?;
+        for (number, machine) in machines.iter().enumerate() {
+            let mut lines = "link set lo up\n".to_owned();
             for net in NETS {
                 let (name, address) = (net.name(), net.address(number));
-                of_machine.push_str(&format!("address add {address}/24 dev {name}\nlink set {name} up\n"));
+                lines.push_str(&format!("address add {address}/24 dev {name}\nlink set {name} up\n"));
             }
-            batch(&network.command(number), &of_machine)?;
+            change(machine, &lines)?;
         }
-        Ok(network)
-    }
-
-    /// The words with which a command begins that runs on a machine.
-    pub(crate) fn command(&self, machine: usize) -> Vec<String> {
-        vec!["nsenter".to_owned(), format!("--net={}", path(&self.machines[machine])), "--".to_owned()]
+        Ok(Self { hub, machines })
     }
 
     pub(crate) fn cut(&self, cut: Cut) {
@@ -102,7 +87,7 @@ impl Network {
         let ports = |machine: usize, nets: &[Net]| {
             let state = if is_cut { "down" } else { "up" };
             let lines = nets.iter().map(|net| format!("link set {} {state}\n", net.port(machine)));
-            batch(&[], &lines.collect::<String>()).unwrap();
+            change(&self.hub, &lines.collect::<String>()).unwrap();
         };
         match cut {
             Cut::Machine(machine) => ports(machine, &[Net::Nats, Net::Routes]),
@@ -113,7 +98,7 @@ impl Network {
                 let state = if is_cut { "on" } else { "off" };
                 let ports = [Net::Nats, Net::Routes].into_iter().flat_map(|net| [net.port(one), net.port(other)]);
                 let lines = ports.map(|port| format!("link set {port} type bridge_slave isolated {state}\n"));
-                batch(&[], &lines.collect::<String>()).unwrap();
+                change(&self.hub, &lines.collect::<String>()).unwrap();
             }
             Cut::OneWay(from, to) => {
                 // Frames for a machine that does not exist.
@@ -122,7 +107,7 @@ impl Network {
                     let terms = if is_cut { " lladdr 02:00:00:00:00:01 nud permanent" } else { "" };
                     format!("neigh {} {address} dev {name}{terms}\n", if is_cut { "replace" } else { "del" })
                 });
-                batch(&self.command(from), &lines.concat()).unwrap();
+                change(&self.machines[from], &lines.concat()).unwrap();
             }
         }
     }
@@ -165,45 +150,12 @@ impl Cut {
     }
 }
 
-/// A new namespace, whose name is given up at once.
-fn namespace() -> Result<File, String> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("oncemq-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    run(Command::new("ip").args(["netns", "add", &name]))?;
-    let file = File::open(format!("/run/netns/{name}")).map_err(|error| error.to_string());
-    run(Command::new("ip").args(["netns", "delete", &name]))?;
-    file
-}
-
-/// Where other processes can open it.
-fn path(file: &File) -> String {
-    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
-}
-
-/// Runs `ip` with these lines.
-fn batch(command: &[String], lines: &str) -> Result<(), String> {
-    let mut words = command.iter().map(String::as_str).chain(["ip", "-batch", "-"]);
-    let mut child = Command::new(words.next().unwrap_or_default())
-        .args(words)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(lines.as_bytes()).map_err(|error| error.to_string())?;
-    }
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    if output.status.success() { Ok(()) } else { Err(format!("{lines}{}", String::from_utf8_lossy(&output.stderr))) }
-}
-
-/// Runs a command, and says why it failed.
-pub(crate) fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    let reason = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {reason}")) }
+/// Changes networks.
+fn change(namespaces: &Namespaces, lines: &str) -> Result<(), String> {
+    namespaces.run_with(&["ip", "-batch", "-"], lines)
 }
 
 const NETS: [Net; 3] = [Net::Clients, Net::Nats, Net::Routes];
 pub(crate) const MACHINES: usize = 3;
-/// The namespace of the bridges and the clients, as if it were a machine.
+/// The place of the bridges and the clients, as if it were a machine.
 const HUB: usize = 253;

@@ -48,7 +48,9 @@ pub(crate) struct Node {
     name: &'static str,
     place: Place,
     mqtt: SocketAddr,
-    pub(crate) data: PathBuf,
+    /// Where it has its data, and where the test sees it.
+    data: PathBuf,
+    seen: PathBuf,
     child: Option<Child>,
 }
 
@@ -101,9 +103,11 @@ impl Nodes {
             let mqtt = machines.as_ref().map_or(place.address, |machines| machines.address(number));
             let own = directory.path().join(name);
             fs::create_dir_all(&own).unwrap();
-            let data =
-                machines.as_ref().map_or(own, |machines| machines.disks(number)[0].path().to_owned()).join("data");
-            Node { name, place, mqtt: (mqtt, free_port()).into(), data, child: None }
+            let disk = machines.as_ref().map(|machines| &machines.disks(number)[0]);
+            let [data, seen] = disk
+                .map_or([own.clone(), own], |disk| [disk.path().to_owned(), disk.seen()])
+                .map(|path| path.join("data"));
+            Node { name, place, mqtt: (mqtt, free_port()).into(), data, seen, child: None }
         };
         let nodes = ["a", "b", "c"].into_iter().enumerate().map(node).collect();
         let (done, history) = (Vec::new(), Vec::new());
@@ -134,7 +138,7 @@ impl Nodes {
 
     /// The node that serves, if one does.
     pub(crate) fn owner(&self) -> Option<usize> {
-        self.nodes.iter().position(|node| node.child.is_some() && is_ready(&node.data.join(SOCKET)))
+        self.nodes.iter().position(|node| node.child.is_some() && is_ready(&node.seen.join(SOCKET)))
     }
 
     /// Waits until there is an owner, and all others could take over.
@@ -201,12 +205,12 @@ impl Nodes {
             }
             Harm::DamagedLog(number, seed) => {
                 self.kill_node(number);
-                let damage = damage_log(&self.nodes[number].data.join("log"), &mut Rng(seed));
+                let damage = damage_log(&self.nodes[number].seen.join("log"), &mut Rng(seed));
                 self.note(&damage.join(", "));
             }
             Harm::DamagedServer(number, seed) => {
                 self.servers.kill(number);
-                let damage = damage_server(self.disks(number)[1].path(), &mut Rng(seed));
+                let damage = damage_server(&self.disks(number)[1].seen(), &mut Rng(seed));
                 self.note(&damage.join(", "));
             }
             Harm::FullLog(number) => self.disks(number)[0].fill(),
@@ -239,7 +243,12 @@ impl Nodes {
                     }
                 }
                 Harm::FullLog(number) => self.disks(number)[0].make_room(),
-                Harm::FullServer(number) => self.disks(number)[1].make_room(),
+                Harm::FullServer(number) => {
+                    self.disks(number)[1].make_room();
+                    // It has ended JetStream, and begins it again only with the process.
+                    self.servers.kill(number);
+                    self.servers.begin(number);
+                }
             }
         }
     }
@@ -300,7 +309,7 @@ impl Service for Nodes {
 
     fn socket(&self) -> PathBuf {
         let owner = self.owner().unwrap_or_default();
-        self.nodes[owner].data.join(SOCKET)
+        self.nodes[owner].seen.join(SOCKET)
     }
 
     fn log(&self) -> String {
