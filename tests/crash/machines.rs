@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use nats_servers::{Place, Setup};
 
+use crate::clocks::Clocks;
 use crate::disks::Disk;
 use crate::namespaces::Namespaces;
 use crate::network::{MACHINES, Net, Network};
@@ -15,6 +16,8 @@ use crate::network::{MACHINES, Net, Network};
 pub(crate) struct Machines {
     machines: Rc<[Namespaces]>,
     pub(crate) network: Network,
+    /// What brokers take for the time.
+    pub(crate) clocks: Clocks,
     /// Of each machine: the disk of its broker, and that of its server of NATS.
     disks: Vec<[Disk; 2]>,
     /// Of certificates and passwords.
@@ -28,10 +31,11 @@ impl Machines {
             let machines: Rc<[Namespaces]> =
                 (0..MACHINES).map(|_| Namespaces::new()).collect::<Result<Vec<_>, _>>()?.into();
             let network = Network::new(Rc::clone(&machines))?;
+            let clocks = Clocks::new(directory, MACHINES);
             let disk = |number: usize, name: &str| Disk::new(directory, name, (&machines, number));
             let disks = (0..MACHINES).map(|number| Ok([disk(number, "log")?, disk(number, "nats")?]));
             let disks = disks.collect::<Result<_, String>>()?;
-            Ok::<_, String>(Self { machines, network, disks, directory: directory.to_owned() })
+            Ok::<_, String>(Self { machines, network, clocks, disks, directory: directory.to_owned() })
         };
         match make() {
             Ok(machines) => {

@@ -9,6 +9,7 @@
 
 mod broker;
 mod client;
+mod clocks;
 mod consumers;
 mod content;
 mod damage;
@@ -105,6 +106,18 @@ fn replicated_messages_survive_full_disks() {
     run_machines(None, &[Kind::Space], 0);
 }
 
+/// By hours, forwards and backwards.
+#[test]
+fn replicated_messages_survive_changed_clocks() {
+    run_machines(None, &[Kind::Clocks], 0);
+}
+
+/// All kinds, one after the other.
+#[test]
+fn replicated_messages_survive_what_happens_to_machines() {
+    run_machines(None, ALL_KINDS, 0);
+}
+
 #[test]
 fn groups_positions_receipts_and_keys_survive_kill_9() {
     run("crash", Loss::Process, Scenario::Consumers);
@@ -171,6 +184,7 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Default number of kills of nodes and servers.
 const FAILOVERS: u64 = 4;
+const ALL_KINDS: &[Kind] = &[Kind::Processes, Kind::Partitions, Kind::Power, Kind::Damage, Kind::Space, Kind::Clocks];
 /// Default number of losses of power.
 const POWER_LOSSES: u64 = 2;
 /// Default number of partitions.

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Damage,
     /// Disks are full.
     Space,
+    /// The clocks of brokers change.
+    Clocks,
 }
 
 /// What happens next.
@@ -50,6 +52,7 @@ impl Nodes {
             Kind::Partitions => of_networks(rng, owner, self.servers.leader(STREAM).unwrap_or(owner)),
             Kind::Damage => of_damage(rng, owner),
             Kind::Space => of_space(rng, owner),
+            Kind::Clocks => of_clocks(rng, owner),
             Kind::Power if rng.percent(20) => {
                 let machine = if rng.percent(50) { owner } else { rng.index(MACHINES) };
                 Plan {
@@ -116,6 +119,18 @@ fn of_space(rng: &mut Rng, owner: usize) -> Plan {
         _ => Lasts::draw(rng),
     };
     Plan { harms: vec![harm], lasts, connections: Connections::Kept }
+}
+
+/// A clock changes, and maybe another node becomes the owner.
+fn of_clocks(rng: &mut Rng, owner: usize) -> Plan {
+    let machine = if rng.percent(60) { owner } else { rng.index(MACHINES) };
+    let clock = Harm::Clock(machine, rng.pick(&[-6, -1, 1, 6]));
+    let (harms, connections) = if rng.percent(50) {
+        (vec![clock, Harm::KilledNode(owner)], Connections::Lost)
+    } else {
+        (vec![clock], Connections::Kept)
+    };
+    Plan { harms, lasts: Lasts::draw(rng), connections }
 }
 
 impl Lasts {

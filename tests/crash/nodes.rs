@@ -70,6 +70,8 @@ pub(crate) enum Harm {
     DamagedServer(usize, u64),
     FullLog(usize),
     FullServer(usize),
+    /// The clock of a machine changes by some hours, for its broker.
+    Clock(usize, i64),
 }
 
 impl Harm {
@@ -129,6 +131,9 @@ impl Nodes {
         );
         fs::write(directory.join("oncemq.toml"), config).unwrap();
         let mut command = node.place.command(Path::new(env!("CARGO_BIN_EXE_oncemq")));
+        if let Some(machines) = self.machines.as_ref().filter(|_| self.kinds.contains(&Kind::Clocks)) {
+            machines.clocks.show(number, &mut command);
+        }
         command.args(["--listen", &node.mqtt.to_string(), "--admin", "off"]);
         command.args(["--shards", "2", "--allow-anonymous", "--data"]).arg(&node.data);
         command.arg("--config").arg(directory.join("oncemq.toml"));
@@ -215,6 +220,7 @@ impl Nodes {
             }
             Harm::FullLog(number) => self.disks(number)[0].fill(),
             Harm::FullServer(number) => self.disks(number)[1].fill(),
+            Harm::Clock(number, hours) => self.machines.as_ref().unwrap().clocks.set(number, hours),
         }
         self.done.push(harm);
         self.note(&format!("{harm:?}"));
@@ -242,6 +248,7 @@ impl Nodes {
                         self.start_node(number);
                     }
                 }
+                Harm::Clock(number, _) => self.machines.as_ref().unwrap().clocks.set(number, 0),
                 Harm::FullLog(number) => self.disks(number)[0].make_room(),
                 Harm::FullServer(number) => {
                     self.disks(number)[1].make_room();
