@@ -73,49 +73,27 @@ fn replicated_messages_survive_the_loss_of_a_broker_a_server_or_both() {
     run_world(kills, Scenario::Cluster, || Box::new(Nodes::new(None)));
 }
 
-/// Machines do not reach each other, in namespaces of the network that the test makes.
-#[test]
-fn replicated_messages_survive_partitions() {
-    run_machines(None, &[Kind::Partitions], PARTITIONS);
-}
-
-/// Of all machines, or one, with their disks.
-#[test]
-fn replicated_messages_survive_power_loss_of_all_machines() {
-    run_machines(None, &[Kind::Power], POWER_LOSSES);
-}
-
-/// The control of the test before: servers of NATS that sync every two minutes, their default, lose what they have acknowledged.
-#[test]
-fn a_loss_of_power_is_noticed_if_servers_do_not_sync() {
-    // It waits in vain for what is lost.
-    let Some(rounds) = number("ONCEMQ_FAILOVER_ROUNDS").filter(|_| !nats_servers::is_missing()) else { return };
-    let Some(nodes) = Nodes::on_machines(Some("2m"), &[Kind::PowerOfAll]) else { return };
-    let mut world = World::new(random(), Box::new(nodes), Scenario::Cluster);
-    let fault = world.run(rounds).expect_err("nothing was lost");
-    println!("{}", world.report(0, &fault));
-}
-
-#[test]
-fn replicated_messages_survive_changed_bits() {
-    run_machines(None, &[Kind::Damage], 0);
-}
-
-#[test]
-fn replicated_messages_survive_full_disks() {
-    run_machines(None, &[Kind::Space], 0);
-}
-
-/// By hours, forwards and backwards.
-#[test]
-fn replicated_messages_survive_changed_clocks() {
-    run_machines(None, &[Kind::Clocks], 0);
-}
-
-/// All kinds, one after the other.
+/// What can happen to three machines, in turn: partitions, losses of power, changed bits, full disks, clocks that change, and processes that end.
 #[test]
 fn replicated_messages_survive_what_happens_to_machines() {
-    run_machines(None, ALL_KINDS, 0);
+    if nats_servers::is_missing() {
+        return;
+    }
+    let kinds = text("ONCEMQ_FAILOVER_KINDS").map_or(Kind::ALL.into(), |names| Kind::named(&names));
+    let rounds = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(MACHINE_ROUNDS);
+    if let Some(nodes) = Nodes::on_machines(None, &kinds) {
+        run_world(rounds, Scenario::Cluster, || Box::new(nodes));
+    }
+}
+
+/// The control of the losses of power: servers of NATS that sync every two minutes, their default, lose what they have acknowledged.
+#[test]
+#[ignore = "it waits a minute for what is lost: docs/PROOFS.md"]
+fn a_loss_of_power_is_noticed_if_servers_do_not_sync() {
+    let Some(nodes) = Nodes::on_machines(Some("2m"), &[Kind::PowerOfAll]) else { return };
+    let mut world = World::new(random(), Box::new(nodes), Scenario::Cluster);
+    let fault = world.run(CONTROL_ROUNDS).expect_err("nothing was lost");
+    println!("{fault:?}");
 }
 
 #[test]
@@ -126,19 +104,6 @@ fn groups_positions_receipts_and_keys_survive_kill_9() {
 #[test]
 fn groups_positions_receipts_and_keys_survive_power_loss() {
     run("power-loss", Loss::Power, Scenario::Consumers);
-}
-
-/// On three machines, to which something of these kinds happens.
-fn run_machines(sync_interval: Option<&str>, kinds: &'static [Kind], rounds: u64) {
-    if nats_servers::is_missing() {
-        return;
-    }
-    let rounds = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(rounds);
-    if rounds > 0
-        && let Some(nodes) = Nodes::on_machines(sync_interval, kinds)
-    {
-        run_world(rounds, Scenario::Cluster, || Box::new(nodes));
-    }
 }
 
 fn run(durability: &'static str, loss: Loss, scenario: Scenario) {
@@ -177,17 +142,20 @@ fn is_in_ci() -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
+fn text(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
+}
+
 fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
+    let text = text(variable)?;
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
 }
 
 /// Default number of kills of nodes and servers.
 const FAILOVERS: u64 = 4;
-const ALL_KINDS: &[Kind] = &[Kind::Processes, Kind::Partitions, Kind::Power, Kind::Damage, Kind::Space, Kind::Clocks];
-/// Default number of losses of power.
-const POWER_LOSSES: u64 = 2;
-/// Default number of partitions.
-const PARTITIONS: u64 = 2;
+/// How often the power is lost, at most, until something is missing.
+const CONTROL_ROUNDS: u64 = 5;
+/// Default number of what happens to machines.
+const MACHINE_ROUNDS: u64 = 2;
 /// Default number of kills of a test.
 const KILLS: u64 = 5;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::broker::Connections;
 use crate::network::{Cut, MACHINES};
-use crate::nodes::{Harm, Nodes};
+use crate::nodes::Harm;
 use crate::rng::Rng;
 
 /// What can happen.
@@ -26,6 +26,26 @@ pub(crate) enum Kind {
     Clocks,
 }
 
+impl Kind {
+    /// In this order, because few rounds should have the first two.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Partitions, Self::Power, Self::Damage, Self::Space, Self::Clocks, Self::Processes];
+
+    /// Those with these names, in this order.
+    pub(crate) fn named(names: &str) -> Vec<Self> {
+        let kind = |name: &str| match name {
+            "processes" => Self::Processes,
+            "partitions" => Self::Partitions,
+            "power" => Self::Power,
+            "damage" => Self::Damage,
+            "space" => Self::Space,
+            "clocks" => Self::Clocks,
+            _ => panic!("{name:?} is no kind of failure"),
+        };
+        names.split_whitespace().map(kind).collect()
+    }
+}
+
 /// What happens next.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -43,27 +63,23 @@ pub(crate) enum Lasts {
     UntilTheNext,
 }
 
-impl Nodes {
-    /// Draws what happens next, where one node is the owner of the log now.
-    pub(crate) fn draw(&self, rng: &mut Rng) -> Plan {
-        let owner = self.owner().unwrap_or_else(|| rng.index(MACHINES));
-        match rng.pick(self.kinds) {
+impl Plan {
+    /// Draws what happens next, where this node is the owner of the log, and this server leads its stream.
+    pub(crate) fn draw(kind: Kind, rng: &mut Rng, owner: usize, leader: usize) -> Self {
+        match kind {
             Kind::Processes => of_processes(rng, owner),
-            Kind::Partitions => of_networks(rng, owner, self.servers.leader(STREAM).unwrap_or(owner)),
+            Kind::Partitions => of_networks(rng, owner, leader),
             Kind::Damage => of_damage(rng, owner),
             Kind::Space => of_space(rng, owner),
             Kind::Clocks => of_clocks(rng, owner),
             Kind::Power if rng.percent(20) => {
                 let machine = if rng.percent(50) { owner } else { rng.index(MACHINES) };
-                Plan {
-                    harms: vec![Harm::Power(Some(machine))],
-                    lasts: Lasts::draw(rng),
-                    connections: Connections::Lost,
-                }
+                let harms = vec![Harm::Power(Some(machine))];
+                Self { harms, lasts: Lasts::draw(rng), connections: Connections::Lost }
             }
             Kind::Power | Kind::PowerOfAll => {
                 let harms = vec![Harm::Power(None)];
-                Plan { harms, lasts: Lasts::ForAnInstant, connections: Connections::Lost }
+                Self { harms, lasts: Lasts::ForAnInstant, connections: Connections::Lost }
             }
         }
     }
@@ -71,20 +87,22 @@ impl Nodes {
 
 fn of_processes(rng: &mut Rng, owner: usize) -> Plan {
     let standby = (owner + 1 + rng.index(MACHINES - 1)) % MACHINES;
-    let (harms, lasts) = match rng.below(9) {
-        0 | 1 => (vec![Harm::KilledNode(owner)], Lasts::UntilTheNext),
-        2 | 3 => (vec![Harm::StoppedNode(owner)], Lasts::UntilTheNext),
-        4 => (vec![Harm::KilledNode(standby)], Lasts::UntilTheNext),
-        5 => (vec![Harm::KilledServer(rng.index(MACHINES))], Lasts::UntilTheNext),
-        6 => (vec![Harm::StoppedServer(rng.index(MACHINES))], Lasts::UntilTheNext),
+    let server = rng.index(MACHINES);
+    let of_machine = |number| [Harm::KilledNode(number), Harm::KilledServer(number)];
+    let (harms, lasts, connections) = match rng.below(9) {
+        0 | 1 => (vec![Harm::KilledNode(owner)], Lasts::UntilTheNext, Connections::Lost),
+        2 => (vec![Harm::StoppedNode(owner)], Lasts::UntilTheNext, Connections::Lost),
+        // It goes on with the connections that it had.
+        3 => (vec![Harm::StoppedNode(owner)], Lasts::for_a_while(rng), Connections::Kept),
+        4 => (vec![Harm::KilledNode(standby)], Lasts::UntilTheNext, Connections::Kept),
+        5 => (vec![Harm::KilledServer(server)], Lasts::UntilTheNext, Connections::Kept),
+        6 => (vec![Harm::StoppedServer(server)], Lasts::UntilTheNext, Connections::Kept),
         // A whole machine.
-        7 => (vec![Harm::KilledNode(owner), Harm::KilledServer(rng.index(MACHINES))], Lasts::UntilTheNext),
-        _ => {
-            let of_machine = |number| [Harm::KilledNode(number), Harm::KilledServer(number)];
-            ((0..MACHINES).flat_map(of_machine).collect(), Lasts::ForAnInstant)
-        }
+        7 => (vec![Harm::KilledNode(owner), Harm::KilledServer(server)], Lasts::UntilTheNext, Connections::Lost),
+        // All at once, and all come back.
+        _ => ((0..MACHINES).flat_map(of_machine).collect(), Lasts::ForAnInstant, Connections::Lost),
     };
-    Plan { harms, lasts, connections: Connections::Lost }
+    Plan { harms, lasts, connections }
 }
 
 fn of_networks(rng: &mut Rng, owner: usize, leader: usize) -> Plan {

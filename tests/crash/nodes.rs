@@ -31,7 +31,8 @@ pub(crate) struct Nodes {
     pub(crate) nodes: Vec<Node>,
     /// `None`: all run on this machine.
     pub(crate) machines: Option<Machines>,
-    pub(crate) kinds: &'static [Kind],
+    /// What happens to them, in turn.
+    kinds: Vec<Kind>,
     /// What was done last, and is undone before the next.
     done: Vec<Harm>,
     /// What is done next, at once.
@@ -91,14 +92,14 @@ impl Nodes {
     }
 
     /// The same on machines of their own, to which something of these kinds happens. `None`: there can be none.
-    pub(crate) fn on_machines(sync_interval: Option<&str>, kinds: &'static [Kind]) -> Option<Self> {
+    pub(crate) fn on_machines(sync_interval: Option<&str>, kinds: &[Kind]) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let machines = Machines::new(directory.path())?;
         let setup = Setup { sync_interval: sync_interval.map(str::to_owned), ..machines.setup() };
         Some(Self::start_servers(directory, &setup, Some(machines), kinds))
     }
 
-    fn start_servers(directory: TempDir, setup: &Setup, machines: Option<Machines>, kinds: &'static [Kind]) -> Self {
+    fn start_servers(directory: TempDir, setup: &Setup, machines: Option<Machines>, kinds: &[Kind]) -> Self {
         let servers = Servers::start(setup);
         let node = |(number, name): (usize, &'static str)| {
             let place = setup.places.get(number).cloned().unwrap_or_default();
@@ -113,7 +114,18 @@ impl Nodes {
         };
         let nodes = ["a", "b", "c"].into_iter().enumerate().map(node).collect();
         let (done, history) = (Vec::new(), Vec::new());
-        Self { servers, nodes, machines, kinds, done, plan: None, switch: None, until: None, history, directory }
+        Self {
+            servers,
+            nodes,
+            machines,
+            kinds: kinds.to_vec(),
+            done,
+            plan: None,
+            switch: None,
+            until: None,
+            history,
+            directory,
+        }
     }
 
     pub(crate) fn start_node(&mut self, number: usize) {
@@ -280,7 +292,10 @@ impl Service for Nodes {
             self.servers.wait_until_current(STREAM);
             self.wait_until_able();
         }
-        let plan = self.draw(rng);
+        let owner = self.owner().unwrap_or_else(|| rng.index(MACHINES));
+        let leader = self.servers.leader(STREAM).unwrap_or(owner);
+        let plan = Plan::draw(self.kinds[0], rng, owner, leader);
+        self.kinds.rotate_left(1);
         plan.harms.iter().for_each(|harm| self.prepare_harm(*harm));
         self.plan = Some(plan);
     }
