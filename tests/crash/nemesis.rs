@@ -129,12 +129,11 @@ fn of_damage(rng: &mut Rng, owner: usize) -> Plan {
 
 fn of_space(rng: &mut Rng, owner: usize) -> Plan {
     let machine = rng.index(MACHINES);
-    let harm = if rng.percent(50) { Harm::FullServer(machine) } else { Harm::FullLog(machine) };
-    let harm = if rng.percent(40) { Harm::FullLog(owner) } else { harm };
-    let lasts = match harm {
+    let (harm, lasts) = match rng.below(10) {
         // It holds back what it cannot refuse.
-        Harm::FullLog(number) if number == owner => Lasts::for_a_while(rng),
-        _ => Lasts::draw(rng),
+        0..=3 => (Harm::FullLog(owner), Lasts::for_a_while(rng)),
+        4..=6 => (Harm::FullLog((owner + 1 + rng.index(MACHINES - 1)) % MACHINES), Lasts::draw(rng)),
+        _ => (Harm::FullServer(machine), Lasts::draw(rng)),
     };
     Plan { harms: vec![harm], lasts, connections: Connections::Kept }
 }
