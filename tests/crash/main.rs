@@ -11,6 +11,7 @@ mod broker;
 mod client;
 mod consumers;
 mod content;
+mod former_owner;
 mod judge;
 mod ledger;
 mod nodes;

@@ -33,7 +33,7 @@ struct Node {
 
 /// What happens to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Harm {
+pub(crate) enum Harm {
     KilledNode(usize),
     StoppedNode(usize),
     KilledServer(usize),
@@ -50,7 +50,7 @@ impl Nodes {
         Self { directory, servers, nodes: ["a", "b", "c"].map(node).into(), done: Vec::new(), history: Vec::new() }
     }
 
-    fn start_node(&mut self, number: usize) {
+    pub(crate) fn start_node(&mut self, number: usize) {
         let (path, urls) = (self.directory.path().to_owned(), self.servers.urls());
         let node = &mut self.nodes[number];
         let directory = path.join(node.name);
@@ -72,8 +72,13 @@ impl Nodes {
     }
 
     /// The node that serves, if one does.
-    fn owner(&self) -> Option<usize> {
+    pub(crate) fn owner(&self) -> Option<usize> {
         self.nodes.iter().position(|node| node.child.is_some() && is_ready(node.admin))
+    }
+
+    /// Where a node serves clients, when it is the owner.
+    pub(crate) fn address(&self, number: usize) -> SocketAddr {
+        self.nodes[number].mqtt
     }
 
     fn signal_node(&self, number: usize, signal: &str) {
@@ -81,7 +86,7 @@ impl Nodes {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    fn harm(&mut self, harm: Harm) {
+    pub(crate) fn harm(&mut self, harm: Harm) {
         match harm {
             Harm::KilledNode(number) => {
                 let mut child = self.nodes[number].child.take().unwrap();
@@ -96,7 +101,7 @@ impl Nodes {
         self.history.push(format!("{harm:?}"));
     }
 
-    fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         for harm in std::mem::take(&mut self.done) {
             match harm {
                 Harm::KilledNode(number) => self.start_node(number),
