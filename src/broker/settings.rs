@@ -25,8 +25,8 @@ pub struct Settings {
     pub maximum_qos: Qos,
     /// Retain Available.
     pub retain_available: bool,
-    /// Whether the log is replicated, so that another broker may become its owner. Then each message at QoS 1 or 2 has a record that its
-    /// acknowledgement waits for.
+    /// Whether the log is replicated, so that another broker may become its owner. Then CONNACK, SUBACK and the
+    /// acknowledgement of each message at QoS 1 or 2 wait for a record of their own.
     pub is_replicated: bool,
     /// Whether a retained message is sent to a new subscriber only if its publisher may still publish it.
     pub check_retain_source: bool,

@@ -161,7 +161,7 @@ impl Shard {
                 entry.session.want_message_ids();
             }
             let record = |key| Record::Subscribed { key, subscriptions, subscription_id, message_id };
-            self.persist_for(slot, record, turn)
+            self.persist_for(slot, record, turn).or_else(|| self.fence(slot, turn))
         };
         let wait = wait.max(self.take_group_wait(slot));
         if let Some(entry) = self.sessions.get_mut(slot) {

@@ -14,6 +14,7 @@ mod consumers;
 mod content;
 mod damage;
 mod disks;
+mod former_owner;
 mod judge;
 mod ledger;
 mod machines;
@@ -70,7 +71,7 @@ fn replicated_messages_survive_the_loss_of_a_broker_a_server_or_both() {
         return;
     }
     let kills = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(FAILOVERS);
-    run_world(kills, Scenario::Cluster, || Box::new(Nodes::new(None)));
+    run_world(kills, Scenario::Cluster, || Box::new(Nodes::new()));
 }
 
 /// What can happen to three machines, in turn: partitions, losses of power, changed bits, full disks, clocks that change, and processes that end.

@@ -84,14 +84,14 @@ impl Harm {
 }
 
 impl Nodes {
-    /// `sync_interval`: that of the servers, if it is not `always`.
-    pub(crate) fn new(sync_interval: Option<&str>) -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let setup = Setup { servers: 3, sync_interval: sync_interval.map(str::to_owned), ..Setup::default() };
+        let setup = Setup { servers: 3, ..Setup::default() };
         Self::start_servers(directory, &setup, None, &[Kind::Processes])
     }
 
-    /// The same on machines of their own, to which something of these kinds happens. `None`: there can be none.
+    /// The same on machines of their own, to which something of these kinds happens in turn. `None`: there can be none. `sync_interval`: that of the
+    /// servers, if it is not `always`.
     pub(crate) fn on_machines(sync_interval: Option<&str>, kinds: &[Kind]) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let machines = Machines::new(directory.path())?;
@@ -176,6 +176,11 @@ impl Nodes {
     /// The process identifier of a node that runs.
     pub(crate) fn pid(&self, number: usize) -> Option<u32> {
         self.nodes[number].child.as_ref().map(Child::id)
+    }
+
+    /// Where a node serves clients, when it is the owner.
+    pub(crate) fn address(&self, number: usize) -> SocketAddr {
+        self.nodes[number].mqtt
     }
 
     fn signal_node(&self, number: usize, signal: &str) {

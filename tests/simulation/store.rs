@@ -63,6 +63,7 @@ impl Store {
             Record::Redelivery { .. }
             | Record::RedeliveryRemoved { .. }
             | Record::ReceiptRemoved { .. }
+            | Record::Fence
             | Record::DeadLettersRemoved { .. }
             | Record::GroupStored { .. }
             | Record::GroupRemoved { .. }

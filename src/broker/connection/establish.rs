@@ -115,7 +115,7 @@ impl Shard {
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
         let opened = self.attach(slot, id, &mut connecting.connect, turn);
-        let wait = opened.or_else(|| self.wait_until(slot, after));
+        let wait = opened.or_else(|| self.fence(slot, turn)).or_else(|| self.wait_until(slot, after));
         let connack = Connack {
             session_present,
             reason_code: ReasonCode::Success,
@@ -169,7 +169,7 @@ impl Shard {
         self.change_access(slot, &access, turn);
         if is_unchanged {
             // Still waits for the record of the previous CONNECT, and for all others of the Session.
-            return self.wait_until(slot, last_ticket);
+            return self.fence(slot, turn).or_else(|| self.wait_until(slot, last_ticket));
         }
         let has_ended = was_stored && !stored;
         let record = match (was_stored, stored) {

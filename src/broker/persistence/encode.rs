@@ -105,6 +105,7 @@ impl Record {
                 bytes = Self::Done { key: *key, sequence: *sequence }.to_bytes();
                 change.put_alone(&mut bytes);
             }
+            Self::Fence => {}
             Self::ReceiptRemoved { number } => bytes.ends = Some(group_of(*number)),
         }
         bytes

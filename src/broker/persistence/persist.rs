@@ -62,6 +62,15 @@ impl Shard {
         }
     }
 
+    /// If the log is replicated, lets an answer to the Session in `slot` wait for a record that changes nothing. The record of a broker that is not the
+    /// owner of the log any more never becomes stable, so it neither resumes Sessions nor shows retained messages that its successor has changed.
+    /// A record that was issued before the client asked would not do: it may have become stable before there was a successor.
+    pub(in crate::broker) fn fence(&mut self, slot: usize, turn: &mut Turn<'_>) -> Option<Ticket> {
+        let ticket = self.settings.is_replicated.then(|| self.persist(Record::Fence, turn))?;
+        self.wait_for(slot, ticket);
+        Some(ticket)
+    }
+
     /// Notifies the Session in `slot` when `ticket` is stable, because it has an answer that waits for it.
     pub(in crate::broker) fn wait_for(&mut self, slot: usize, ticket: Ticket) {
         if let Some(entry) = self.sessions.get_mut(slot) {

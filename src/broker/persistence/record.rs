@@ -230,6 +230,8 @@ pub enum Record {
         /// What became of it.
         change: CopyChange,
     },
+    /// Nothing changes. It becomes stable only if this broker is the owner of its log.
+    Fence,
     /// A receipt is not published, because its originator may not publish to its topic any more.
     ReceiptRemoved {
         /// Its number.
@@ -369,7 +371,8 @@ impl Record {
             | Self::ReceivedReleased { .. }
             | Self::OutboundReleased { .. }
             | Self::GroupStored { .. }
-            | Self::GroupRemoved { .. } => Some(Durability::PowerLoss),
+            | Self::GroupRemoved { .. }
+            | Self::Fence => Some(Durability::PowerLoss),
         }
     }
 }

@@ -76,6 +76,28 @@ fn with_a_replicated_log_each_acknowledgement_waits_for_a_record_of_its_own() {
 }
 
 #[test]
+fn with_a_replicated_log_connack_and_suback_wait_for_a_record_of_their_own() {
+    let settings = Settings { is_replicated: true, ..super::harness::settings() };
+    for shards in [1, 2] {
+        let mut harness = Harness::with(shards, settings.clone());
+        let publisher = harness.connect(transient("v"));
+        harness.run(publisher, [retain("r", "x", Q1, 1)]);
+        // Also one that changes nothing in the stored Session, which is connected already.
+        for connect in [transient("t"), durable("d"), durable("d"), v311("o", true)] {
+            harness.store_answers = false;
+            let client = harness.attempt(shards - 1, connect);
+            assert_eq!(harness.received(client), [""; 0]);
+            harness.persist();
+            assert!(harness.received(client)[0].starts_with("CONNACK"));
+            assert_eq!(harness.ask(client, subscribe("r", Q0)), [""; 0], "neither SUBACK nor the retained message");
+            harness.persist();
+            assert_eq!(harness.received(client), ["SUBACK 1 00", "PUBLISH r x q0 retain"]);
+            harness.store_answers = true;
+        }
+    }
+}
+
+#[test]
 fn puback_for_transient_receivers_does_not_wait() {
     let (mut harness, [_, durable, transient]) = slow_store();
     harness.run(transient, [subscribe("u", Q2)]);
