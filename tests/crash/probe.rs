@@ -1,6 +1,6 @@
 //! A subscriber that repeatedly checks retained messages: each must be the last acknowledged one or newer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::client::{Link, Shared, Stage};
@@ -14,6 +14,8 @@ pub(crate) struct Probe {
     /// The permitted retained messages at the time of the subscription, by topic.
     asked: BTreeMap<String, Retained>,
     found: BTreeMap<String, u64>,
+    /// Topics to which a message was published since: it replaces a retained one that was not sent yet.
+    published: BTreeSet<String>,
     answered_at: Option<Instant>,
     /// It has checked since the run began to settle.
     is_satisfied: bool,
@@ -23,9 +25,9 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn new(topics: &[String]) -> Self {
-        let (asked, found) = (BTreeMap::new(), BTreeMap::new());
+        let (asked, found, published) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         let (topics, asked_in) = (topics.to_vec(), Stage::Connecting);
-        Self { topics, asked, found, answered_at: None, is_satisfied: false, asked_in, is_done: false }
+        Self { topics, asked, found, published, answered_at: None, is_satisfied: false, asked_in, is_done: false }
     }
 
     pub(crate) fn ask(&mut self, link: &mut Link, shared: &mut Shared) {
@@ -44,7 +46,11 @@ impl Probe {
             return link.fault(None, format!("{packet:x?} is malformed"));
         };
         let number = number_in(&publish.payload);
-        let Some(number) = number.filter(|_| publish.retain) else { return Ok(()) };
+        if !publish.retain {
+            self.published.insert(publish.topic);
+            return Ok(());
+        }
+        let Some(number) = number else { return Ok(()) };
         shared.ledger.note(link.client, "gets retained PUBLISH", 0, Some(number));
         if let Some(before) = self.found.insert(publish.topic.clone(), number) {
             return link.fault(Some(number), format!("retained under {}, as is message {before}", publish.topic));
@@ -66,7 +72,7 @@ impl Probe {
                 .ledger
                 .messages()
                 .any(|(number, message)| message.clears && number >= asked.oldest && message.topic == **topic);
-            !may_be_none && !cleared && !self.found.contains_key(*topic)
+            !may_be_none && !cleared && !self.found.contains_key(*topic) && !self.published.contains(*topic)
         };
         let missing = self.asked.iter().find(is_missing).map(|(topic, retained)| (topic.clone(), *retained));
         let waited = shared.now.duration_since(answered_at);
@@ -89,6 +95,7 @@ impl Probe {
     pub(crate) fn forget(&mut self) {
         self.asked.clear();
         self.found.clear();
+        self.published.clear();
         self.answered_at = None;
         self.is_done = false;
     }
