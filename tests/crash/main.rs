@@ -136,11 +136,6 @@ fn random() -> u64 {
     u64::from(since_epoch.subsec_nanos()) << 16 | u64::from(std::process::id() & 0xFFFF)
 }
 
-/// Whether a test that cannot run is a failure.
-fn is_in_ci() -> bool {
-    std::env::var_os("CI").is_some()
-}
-
 #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
 fn text(variable: &str) -> Option<String> {
     std::env::var(variable).ok()
