@@ -29,6 +29,7 @@ mod publisher;
 mod reader;
 #[path = "../simulation/rng.rs"]
 mod rng;
+mod routes;
 mod subscriber;
 mod world;
 

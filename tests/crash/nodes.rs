@@ -27,7 +27,7 @@ use crate::rng::Rng;
 
 /// Three brokers, of which one is the owner of the log. Dropping it kills all processes.
 pub(crate) struct Nodes {
-    servers: Servers,
+    pub(crate) servers: Servers,
     nodes: Vec<Node>,
     /// `None`: all run on this machine.
     machines: Option<Machines>,
@@ -158,8 +158,9 @@ impl Nodes {
         self.nodes.iter().position(|node| node.child.is_some() && is_ready(&node.seen.join(SOCKET)))
     }
 
-    /// Waits until there is an owner, and all others could take over.
-    fn wait_until_able(&self) {
+    /// Waits until all copies of the stream have all of it, there is an owner, and all others could take over.
+    pub(crate) fn wait_until_whole(&self) {
+        self.servers.wait_until_current(STREAM);
         let is_able = |member: &Value| member["able"] == true && member["alive"] == true;
         let deadline = now() + ABLE_PATIENCE;
         loop {
@@ -290,9 +291,8 @@ impl Service for Nodes {
     fn prepare(&mut self, rng: &mut Rng) {
         self.heal();
         if self.machines.is_some() {
-            // One failure at a time: what was cut off has what it missed.
-            self.servers.wait_until_current(STREAM);
-            self.wait_until_able();
+            // One failure at a time.
+            self.wait_until_whole();
         }
         let owner = self.owner().unwrap_or_else(|| rng.index(MACHINES));
         let leader = self.servers.leader(STREAM).unwrap_or(owner);
