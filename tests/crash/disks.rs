@@ -67,7 +67,10 @@ impl Disk {
     pub(crate) fn mount_again(&self) {
         for _ in 0..UNMOUNT_ATTEMPTS {
             if self.run(&["umount", &self.mount.to_string_lossy()]).is_ok() {
-                return self.mount().unwrap();
+                self.mount().unwrap();
+                // If others used it, it would be the old one, without power.
+                File::create(self.seen().join(BALLAST)).unwrap();
+                return self.make_room();
             }
             thread::sleep(Duration::from_millis(20));
         }

@@ -29,6 +29,7 @@ mod publisher;
 mod reader;
 #[path = "../simulation/rng.rs"]
 mod rng;
+mod routes;
 mod subscriber;
 mod world;
 
@@ -91,7 +92,7 @@ fn replicated_messages_survive_what_happens_to_machines() {
 #[test]
 #[ignore = "it waits a minute for what is lost: docs/PROOFS.md"]
 fn a_loss_of_power_is_noticed_if_servers_do_not_sync() {
-    let Some(nodes) = Nodes::on_machines(Some("2m"), &[Kind::PowerOfAll]) else { return };
+    let Some(nodes) = Nodes::on_machines(Some("2m"), &[Kind::Power]) else { return };
     let mut world = World::new(random(), Box::new(nodes), Scenario::Cluster);
     let fault = world.run(CONTROL_ROUNDS).expect_err("nothing was lost");
     println!("{fault:?}");

@@ -16,8 +16,6 @@ pub(crate) enum Kind {
     Partitions,
     /// Machines lose their power.
     Power,
-    /// All lose it.
-    PowerOfAll,
     /// Bits change in the files of a broker or a server of NATS while it is down.
     Damage,
     /// Disks are full.
@@ -77,7 +75,7 @@ impl Plan {
                 let harms = vec![Harm::Power(Some(machine))];
                 Self { harms, lasts: Lasts::draw(rng), connections: Connections::Lost }
             }
-            Kind::Power | Kind::PowerOfAll => {
+            Kind::Power => {
                 let harms = vec![Harm::Power(None)];
                 Self { harms, lasts: Lasts::ForAnInstant, connections: Connections::Lost }
             }

@@ -28,9 +28,9 @@ use crate::rng::Rng;
 /// Three brokers, of which one is the owner of the log. Dropping it kills all processes.
 pub(crate) struct Nodes {
     pub(crate) servers: Servers,
-    pub(crate) nodes: Vec<Node>,
+    nodes: Vec<Node>,
     /// `None`: all run on this machine.
-    pub(crate) machines: Option<Machines>,
+    machines: Option<Machines>,
     /// What happens to them, in turn.
     kinds: Vec<Kind>,
     /// What was done last, and is undone before the next.
@@ -39,13 +39,13 @@ pub(crate) struct Nodes {
     plan: Option<Plan>,
     switch: Option<Switch>,
     /// When it is undone, if it is so before.
-    pub(crate) until: Option<Instant>,
+    until: Option<Instant>,
     history: Vec<String>,
     /// Of all that is not on a disk of a machine. The last: disks are mounted in it.
     directory: TempDir,
 }
 
-pub(crate) struct Node {
+struct Node {
     name: &'static str,
     place: Place,
     mqtt: SocketAddr,
@@ -158,8 +158,9 @@ impl Nodes {
         self.nodes.iter().position(|node| node.child.is_some() && is_ready(&node.seen.join(SOCKET)))
     }
 
-    /// Waits until there is an owner, and all others could take over.
-    fn wait_until_able(&self) {
+    /// Waits until all copies of the stream have all of it, there is an owner, and all others could take over.
+    pub(crate) fn wait_until_whole(&self) {
+        self.servers.wait_until_current(STREAM);
         let is_able = |member: &Value| member["able"] == true && member["alive"] == true;
         let deadline = now() + ABLE_PATIENCE;
         loop {
@@ -174,7 +175,7 @@ impl Nodes {
     }
 
     /// The process identifier of a node that runs.
-    pub(crate) fn pid(&self, number: usize) -> Option<u32> {
+    fn pid(&self, number: usize) -> Option<u32> {
         self.nodes[number].child.as_ref().map(Child::id)
     }
 
@@ -199,14 +200,11 @@ impl Nodes {
         child.wait().unwrap();
     }
 
-    /// Makes ready what `harm` with the same argument does in an instant.
-    pub(crate) fn prepare_harm(&mut self, harm: Harm) {
-        if let Harm::Power(_) = harm {
-            let disks = harm.machines().flat_map(|number| self.disks(number));
-            let processes =
-                harm.machines().flat_map(|number| self.pid(number).into_iter().chain([self.servers.pid(number)]));
-            self.switch = Some(Switch::new(disks, processes));
-        }
+    /// What takes the power from these machines.
+    fn switch(&self, machines: Range<usize>) -> Switch {
+        let disks = machines.clone().flat_map(|number| self.disks(number));
+        let processes = machines.flat_map(|number| self.pid(number).into_iter().chain([self.servers.pid(number)]));
+        Switch::new(disks, processes)
     }
 
     pub(crate) fn harm(&mut self, harm: Harm) {
@@ -244,7 +242,7 @@ impl Nodes {
     }
 
     /// Tells of what was done: at once, for who watches, and with the fault that it leads to.
-    pub(crate) fn note(&mut self, what: &str) {
+    fn note(&mut self, what: &str) {
         println!("{what}");
         self.history.push(what.to_owned());
     }
@@ -293,15 +291,15 @@ impl Service for Nodes {
     fn prepare(&mut self, rng: &mut Rng) {
         self.heal();
         if self.machines.is_some() {
-            // One failure at a time: what was cut off has what it missed.
-            self.servers.wait_until_current(STREAM);
-            self.wait_until_able();
+            // One failure at a time.
+            self.wait_until_whole();
         }
         let owner = self.owner().unwrap_or_else(|| rng.index(MACHINES));
         let leader = self.servers.leader(STREAM).unwrap_or(owner);
         let plan = Plan::draw(self.kinds[0], rng, owner, leader);
         self.kinds.rotate_left(1);
-        plan.harms.iter().for_each(|harm| self.prepare_harm(*harm));
+        let machines = plan.harms.iter().find_map(|harm| Some(harm.machines()).filter(|machines| !machines.is_empty()));
+        self.switch = machines.map(|machines| self.switch(machines));
         self.plan = Some(plan);
     }
 
@@ -310,7 +308,7 @@ impl Service for Nodes {
         harms.into_iter().for_each(|harm| self.harm(harm));
         match lasts {
             Lasts::ForAnInstant => self.heal(),
-            Lasts::For(millis) => self.until = Some(now() + millis),
+            Lasts::For(time) => self.until = Some(now() + time),
             Lasts::UntilTheNext => {}
         }
         connections

@@ -95,7 +95,7 @@ impl World {
                 self.kill()?;
                 if self.scenario == Scenario::Cluster {
                     // Also while nobody serves, or more than one node believes that it does.
-                    self.run_load(5_000)?;
+                    self.run_load(3_000)?;
                 }
             }
             self.settle()?;

@@ -102,6 +102,14 @@ impl Connection {
         subscriber.map_err(|error| EngineError::Unreachable(error.to_string()))
     }
 
+    /// Connects to one of the servers anew, which may be the same one again.
+    pub(super) async fn reconnect(&self) {
+        if self.is_connected() {
+            // It fails only when the connection has been given up for good.
+            drop(self.client.force_reconnect().await);
+        }
+    }
+
     /// A subject that no other has.
     pub(super) fn new_inbox(&self) -> String {
         self.client.new_inbox()

@@ -50,6 +50,8 @@ struct Shared {
     careful: AtomicU32,
     /// The place of the last sign of life of this node.
     place: AtomicU64,
+    /// How many signs of life of this node in a row were not taken.
+    failures: AtomicU32,
     follow: Mutex<Option<Follow>>,
 }
 
@@ -73,8 +75,9 @@ impl Nats {
         let nodes = Terms { name: names.nodes.clone(), subjects, copies, kind: Kind::Latest };
         // It has nothing that can be lost.
         nodes.ensure(&connection, CreateStream::IfMissing, new_id).await?;
-        let (careful, place) = (AtomicU32::new(0), AtomicU64::new(0));
-        Ok(Self(Arc::new(Shared { connection, names, terms, id, careful, place, follow: Mutex::new(None) })))
+        let (careful, place, failures) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU32::new(0));
+        let follow = Mutex::new(None);
+        Ok(Self(Arc::new(Shared { connection, names, terms, id, careful, place, failures, follow })))
     }
 }
 
@@ -217,7 +220,18 @@ impl Shared {
         api::ask(&self.connection, &operation, Value::Null).await.map(drop)
     }
 
+    /// The server may answer, and not reach the others: then one of those may have what this one lacks.
     async fn raise(&self, beat: Bytes) -> Result<u64, EngineError> {
+        let outcome = self.try_raise(beat).await;
+        if outcome.is_ok() {
+            self.failures.store(0, Ordering::Relaxed);
+        } else if self.failures.fetch_add(1, Ordering::Relaxed) % FAILURES_MAX == FAILURES_MAX - 1 {
+            self.connection.reconnect().await;
+        }
+        outcome
+    }
+
+    async fn try_raise(&self, beat: Bytes) -> Result<u64, EngineError> {
         let subject = format!("{}{}", self.names.node_prefix, self.names.node);
         match append(&self.connection, (&self.names.nodes, &subject), Expected::Anything, beat).await? {
             Reply::Appended(place) => {
@@ -361,6 +375,8 @@ const PAUSE_AFTER_STALE: Duration = Duration::from_millis(20);
 const STALE_READS_MAX: u32 = 50;
 /// About as many as pass the place that could not be read.
 const CAREFUL_READS: u32 = 64;
+/// After so many signs of life in a row that were not taken, another server is asked: with the time limit of each, an election is over by then.
+const FAILURES_MAX: u32 = 4;
 const QUESTIONS_MAX: usize = 64;
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// More than the headers of an append need.

@@ -150,6 +150,12 @@ impl Servers {
         name.trim_start_matches('n').parse().unwrap()
     }
 
+    /// How many connections of clients a server has, as far as it answers.
+    pub fn connections(&self, index: usize) -> u64 {
+        let state = self.server(index).monitor("/varz");
+        state.and_then(|state| state.get("connections")?.as_u64()).unwrap_or_default()
+    }
+
     /// The server that leads a stream, if one does as far as the others know.
     pub fn leader(&self, stream: &str) -> Option<usize> {
         let name = self.states(stream).find_map(|cluster| Some(cluster.get("leader")?.as_str()?.to_owned()))?;
