@@ -68,7 +68,8 @@ impl Drop for Running {
 #[test]
 fn the_scripts_are_valid() {
     let mut shell = 0;
-    for path in files("packaging").into_iter().chain(files("packaging/debian")) {
+    let folders = ["packaging", "packaging/debian", "configs/cluster", "tests/guide"];
+    for path in folders.into_iter().flat_map(files) {
         let text = fs::read_to_string(&path).unwrap();
         let first = text.lines().next().unwrap();
         if first.contains("bash") || first == "#!/bin/sh" {
@@ -355,6 +356,57 @@ fn the_first_five_minutes_of_the_readme_work() {
     assert!(lines.any(|line| line == "pumps/7 running"));
     let refused = publish.replace("battery staple", "wrong");
     assert!(!shell(&refused).stderr(Stdio::null()).status().unwrap().success());
+}
+
+/// What docs/CLUSTER.md and the files that it names say, as far as it can be checked without three machines. `tests/guide/trial` goes through all of it.
+#[test]
+fn the_files_of_a_cluster_are_valid() {
+    let guide = read("docs/CLUSTER.md");
+    let nats = read("configs/cluster/nats.conf");
+    let (about, lines) = nats.split_at(nats.find("\nserver_name").unwrap() + 1);
+    assert!(about.starts_with('#') && guide.contains(lines), "docs/CLUSTER.md shows another nats.conf");
+    let settings = blocks(&guide, "toml");
+    assert_eq!(settings.len(), 1);
+    check_settings(&settings.concat());
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let script = repository().join("configs/cluster/certificates");
+    let servers = ["a=10.0.0.1", "b=fd00::2", "c=nats-c.example.com"];
+    succeed(Command::new(&script).arg(path("secrets")).args(servers));
+    let first = fs::read(path("secrets/a/server.pem")).unwrap();
+    succeed(Command::new(&script).arg(path("secrets")).args(servers).arg("d=10.0.0.4"));
+    assert_eq!(fs::read(path("secrets/a/server.pem")).unwrap(), first, "what exists is kept");
+    assert_eq!(fs::metadata(path("secrets/d/server.key")).unwrap().permissions().mode() & 0o077, 0);
+    for (name, address) in [("a", "IP Address:10.0.0.1"), ("b", "IP Address:FD00:"), ("c", "DNS:nats-c.example.com")] {
+        let certificate = path("secrets").join(name).join("server.pem");
+        let verified = ["verify", "-purpose", "sslclient", "-CAfile"];
+        succeed(Command::new("openssl").args(verified).arg(path("secrets/ca.pem")).arg(&certificate));
+        let text = succeed(Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&certificate));
+        assert!(text.contains(address), "{text}");
+    }
+    if let Some(server) = nats_servers::program() {
+        let own = path("secrets/a").display().to_string();
+        fs::write(path("secrets/a/nats.conf"), nats.replace("/etc/nats", &own).replace("/var/lib/nats", &own)).unwrap();
+        succeed(Command::new(server).arg("-t").arg("-c").arg(path("secrets/a/nats.conf")));
+    }
+    let unit = read("configs/cluster/nats-server.service").replace("/usr/local/bin/nats-server", "/bin/true");
+    fs::write(path("nats-server.service"), unit).unwrap();
+    if is_installed("systemd-analyze") {
+        let output = Command::new("systemd-analyze").arg("verify").arg(path("nats-server.service")).output().unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !complaints.contains("nats-server.service:"), "{complaints}");
+    }
+    if is_installed("haproxy") {
+        let (_, lines) = guide.split_once("```\ndefaults\n").unwrap();
+        let lines = format!("defaults\n{}", lines.split_once("```").unwrap().0);
+        fs::write(path("haproxy.cfg"), lines).unwrap();
+        succeed(Command::new("haproxy").arg("-c").arg("-f").arg(path("haproxy.cfg")));
+    }
+    if is_installed("docker-compose") {
+        let file = repository().join("configs/cluster/docker-compose.yml");
+        succeed(Command::new("docker-compose").arg("--file").arg(file).args(["config", "--quiet"]));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The state of a run without its sockets: what was sent, what arrived, and what is expected.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +35,8 @@ pub(crate) struct Flow {
     pub(crate) recording: bool,
     pub(crate) counts: Counts,
     pub(crate) latency_us: Histogram<u64>,
+    /// From when a scheduled message was due to its PUBACK or PUBCOMP.
+    pub(crate) acknowledged_us: Histogram<u64>,
     epoch: Instant,
     /// When the current packets were read.
     now: Instant,
@@ -126,6 +129,8 @@ struct Publisher {
     copies: u64,
     in_flight_copies: u64,
     unacknowledged: PacketIds,
+    /// Of scheduled messages that are not acknowledged: the Packet Identifier, and when the message was due.
+    due: VecDeque<(u16, u64)>,
     touched: bool,
 }
 
@@ -172,6 +177,7 @@ impl Flow {
             recording: false,
             counts: Counts::default(),
             latency_us: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?,
+            acknowledged_us: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?,
             epoch: clock::now(),
             now: clock::now(),
             now_of: None,
@@ -290,6 +296,9 @@ impl Flow {
                 let packet_id = publisher.unacknowledged.allocate().context("all packet identifiers are in use")?;
                 output.extend_from_slice(&packet_id.get().to_be_bytes());
                 self.counts.unacknowledged += 1;
+                if matches!(self.settings.pace, Pace::Scheduled { .. }) {
+                    publisher.due.push_back((packet_id.get(), sent_ns));
+                }
             }
         }
         output.extend_from_slice(&self.properties);
@@ -356,6 +365,7 @@ impl Flow {
             copies,
             in_flight_copies: 0,
             unacknowledged: PacketIds::new(),
+            due: VecDeque::new(),
             touched: true,
         });
     }
@@ -445,6 +455,13 @@ impl Flow {
             bail!("the broker acknowledged packet identifier {packet_id}, which was not in use");
         }
         self.counts.unacknowledged -= 1;
+        if let Some(at) = publisher.due.iter().position(|(due, _)| *due == packet_id)
+            && let Some((_, due_ns)) = publisher.due.remove(at)
+            && self.recording
+        {
+            let now_ns = u64::try_from((self.now - self.epoch).as_nanos()).unwrap_or(u64::MAX);
+            self.acknowledged_us.saturating_record(now_ns.saturating_sub(due_ns) / 1_000);
+        }
         publisher.touch(number, &mut self.touched);
         Ok(())
     }

@@ -14,6 +14,27 @@ pub(crate) struct GoalTable {
     pub(crate) goal: Vec<Goal>,
     #[serde(default)]
     pub(crate) growth: Vec<Growth>,
+    #[serde(default)]
+    pub(crate) cluster: Vec<ClusterGoal>,
+}
+
+/// A limit of a figure of three nodes with a replicated log.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusterGoal {
+    pub(crate) name: String,
+    pub(crate) figure: String,
+    /// The load; or `deaths`, or `machine-deaths`.
+    pub(crate) scenario: String,
+    pub(crate) at_most: Option<f64>,
+    pub(crate) at_least: Option<f64>,
+}
+
+impl ClusterGoal {
+    /// Whether the figure may have this value.
+    pub(crate) fn allows(&self, value: f64) -> bool {
+        self.at_most.is_none_or(|limit| value <= limit) && self.at_least.is_none_or(|limit| value >= limit)
+    }
 }
 
 /// A limit of a figure, or of its ratio to a reference.

@@ -2,6 +2,7 @@
 
 mod broker;
 mod clock;
+mod cluster;
 mod compare;
 mod connection;
 mod flow;
@@ -38,6 +39,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
+use crate::cluster::ClusterArgs;
 use crate::compare::CompareArgs;
 use crate::goals::GoalsArgs;
 use crate::grow::GrowArgs;
@@ -65,6 +67,8 @@ enum Command {
     Goals(GoalsArgs),
     /// Run scenarios at three sizes, and report how their cost grows
     Grow(GrowArgs),
+    /// Start three servers of NATS and three nodes of OnceMQ, and measure what a replicated message costs, and how long a fail-over takes
+    Cluster(ClusterArgs),
     /// Run a bare relay, as a reference
     Relay(RelayArgs),
 }
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Goals(args) => goals::run(&args),
         Command::Grow(args) => grow::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Relay(args) => relay::run(&args).map(|()| Verdict::Kept),
     };
     match outcome {
@@ -111,7 +116,7 @@ fn main() -> ExitCode {
 fn run(args: &RunArgs) -> Result<Verdict> {
     let address = SocketAddr::new(args.host, args.port);
     let endpoint = Endpoint::new(address, args.scenario.transport, args.authority.as_deref())?;
-    let report = scenario::run(&args.scenario, &Target { endpoint, pid: args.pid })?;
+    let report = scenario::run(&args.scenario, &Target { endpoint, pid: args.pid, beside: Vec::new() })?;
     if let Some(file) = &args.json {
         fs::write(file, serde_json::to_string_pretty(&report)?)
             .with_context(|| format!("cannot write {}", file.display()))?;

@@ -1,5 +1,6 @@
 //! Reads CPU time, memory and limits of processes from the kernel.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,27 @@ impl Meter {
             load_cpu: cpu_time(std::process::id())?.since(&self.load),
             wall: clock::now() - self.started,
         })
+    }
+}
+
+/// Parameters processes beside the broker, starting at a point in time.
+#[derive(Debug)]
+pub(crate) struct Beside(Vec<(&'static str, u32, CpuTime)>);
+
+impl Beside {
+    /// Starts measuring.
+    pub(crate) fn start(processes: &[(&'static str, u32)]) -> Result<Self> {
+        let start = |&(group, pid): &(&'static str, u32)| Ok((group, pid, cpu_time(pid)?));
+        processes.iter().map(start).collect::<Result<_>>().map(Self)
+    }
+
+    /// The CPU time of each group since the start.
+    pub(crate) fn read(&self) -> Result<BTreeMap<&'static str, Duration>> {
+        let mut groups = BTreeMap::new();
+        for (group, pid, started) in &self.0 {
+            *groups.entry(*group).or_default() += cpu_time(*pid)?.since(started);
+        }
+        Ok(groups)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The report of a run.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -94,6 +95,19 @@ impl Report {
         self.add("load_cpu_us_per_message", per_message(usage.load_cpu));
         self.add("cpu_share", usage.broker_cpu.as_secs_f64() / usage.wall.as_secs_f64());
         self.add("load_cpu_share", usage.load_cpu.as_secs_f64() / usage.wall.as_secs_f64());
+    }
+
+    /// Adds the CPU time of processes beside the broker, and that of all.
+    pub(crate) fn add_beside(&mut self, delivered: u64, beside: &BTreeMap<&'static str, Duration>, usage: Usage) {
+        let per_message = |cpu: Duration| cpu.as_secs_f64() * 1e6 / (delivered.max(1) as f64);
+        for (group, cpu) in beside {
+            self.add(format!("{group}_cpu_us_per_message"), per_message(*cpu));
+            self.add(format!("{group}_cpu_share"), cpu.as_secs_f64() / usage.wall.as_secs_f64());
+        }
+        if !beside.is_empty() {
+            let all = usage.broker_cpu + beside.values().sum::<Duration>();
+            self.add("all_cpu_us_per_message", per_message(all));
+        }
     }
 
     /// Adds the broker's memory.

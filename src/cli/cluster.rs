@@ -84,7 +84,7 @@ pub(super) fn run(command: Cluster) -> Result<(), CliError> {
         Cluster::Move(Move { to, wait, form, target }) => {
             let api = Api::new(target)?;
             let answer = api.send("POST", "/cluster/move", &[("to", to.as_deref())], None)?;
-            finish(&api, (form, wait), &answer, "")
+            finish(&api, (form, wait), &answer, (Successor::Named, ""))
         }
         Cluster::Drain(Drain { undo, wait, form, target }) => {
             let api = Api::new(target)?;
@@ -93,7 +93,7 @@ pub(super) fn run(command: Cluster) -> Result<(), CliError> {
                 false => ("POST", "the node does not take over by itself until it is told so or starts again"),
             };
             let answer = api.send(method, "/cluster/drain", &[], None)?;
-            finish(&api, (form, wait), &answer, sentence)
+            finish(&api, (form, wait), &answer, (Successor::Any, sentence))
         }
     }
 }
@@ -148,8 +148,34 @@ fn nodes(answer: &Value) -> Vec<Value> {
     nodes
 }
 
-/// Waits until the node that the answer names serves the clients, and says so.
-fn finish(api: &Api, (form, Wait { wait }): (Form, Wait), answer: &Value, sentence: &str) -> Result<(), CliError> {
+/// Which node serves the clients after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Successor {
+    /// The one that the answer names.
+    Named,
+    /// Perhaps another one than the answer names: the others decide.
+    Any,
+}
+
+impl Successor {
+    /// The node that serves the clients, if the change is done. `to` is what the answer names.
+    fn found(self, to: &str, cluster: &Value) -> Option<String> {
+        let owner = cluster.pointer("/owner/node").and_then(Value::as_str)?;
+        let is_done = match self {
+            Self::Named => owner == to,
+            Self::Any => owner != text(cluster, "/node"),
+        };
+        is_done.then(|| owner.to_owned())
+    }
+}
+
+/// Waits until another node serves the clients, and says so.
+fn finish(
+    api: &Api,
+    (form, Wait { wait }): (Form, Wait),
+    answer: &Value,
+    (successor, sentence): (Successor, &str),
+) -> Result<(), CliError> {
     let Some(to) = answer.get("to").and_then(Value::as_str) else { return form.done(sentence, answer) };
     if wait == 0 {
         return form.done(&format!("node {to} is to serve the clients"), answer);
@@ -157,11 +183,9 @@ fn finish(api: &Api, (form, Wait { wait }): (Form, Wait), answer: &Value, senten
     let polls = Duration::from_secs(wait.into()).as_millis() / POLL_INTERVAL.as_millis();
     for _ in 0..polls {
         // While the role of the node changes, its admin listener is closed for a moment.
-        if let Ok(cluster) = api.get("/cluster", &[])
-            && text(&cluster, "/owner/node") == to
-        {
-            return form
-                .done(&format!("node {to} serves the clients since epoch {}", text(&cluster, "/epoch")), answer);
+        let cluster = api.get("/cluster", &[]).ok();
+        if let Some(owner) = cluster.and_then(|cluster| successor.found(to, &cluster)) {
+            return form.done(&format!("node {owner} serves the clients"), answer);
         }
         thread::sleep(POLL_INTERVAL);
     }
@@ -229,5 +253,17 @@ mod tests {
         let states: Vec<String> =
             nodes(&answer).iter().map(|node| format!("{} {}", text(node, "/node"), text(node, "/state"))).collect();
         assert_eq!(states, ["a able", "b this node", "c not able", "d silent"]);
+    }
+
+    #[test]
+    fn a_drained_owner_may_be_followed_by_another_node_than_the_answer_named() {
+        let owned_by = |owner: Value| json!({ "node": "b", "epoch": 3, "owner": owner });
+        let found = |successor: Successor, owner: Value| successor.found("a", &owned_by(owner));
+        let node = |name: &str| json!({ "node": name });
+        assert_eq!(found(Successor::Named, node("c")), None);
+        assert_eq!(found(Successor::Named, node("a")), Some("a".to_owned()));
+        assert_eq!(found(Successor::Any, node("c")), Some("c".to_owned()));
+        assert_eq!(found(Successor::Any, node("b")), None, "it serves still");
+        assert_eq!(found(Successor::Any, Value::Null), None);
     }
 }

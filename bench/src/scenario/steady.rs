@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::clock;
 use crate::packet::SessionKind;
 use crate::plan::Pace;
-use crate::process::{self, Meter};
+use crate::process::{self, Beside, Meter};
 use crate::report::{Guarantee, Report};
 use crate::traffic::{Settled, Traffic, Until};
 
@@ -39,6 +39,7 @@ pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
     let before = traffic.flow.counts;
     traffic.flow.recording = true;
     let meter = Meter::start(target.pid)?;
+    let beside = Beside::start(&target.beside)?;
     let started = clock::now();
     let until = match parameters.messages {
         Some(messages) => {
@@ -55,17 +56,22 @@ pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
     let flowed = traffic.last_packet - started;
     thread::sleep(ACKNOWLEDGEMENT_WAIT);
     let usage = meter.read()?;
+    let beside = beside.read()?;
 
     let counts = traffic.flow.counts;
     let guarantee = if parameters.scenario == Scenario::Flood { Guarantee::Nothing } else { Guarantee::NoLoss };
     let mut report = Report::new(guarantee, traffic.flow.tally());
     report.add_flow(counts.published - before.published, counts.delivered - before.delivered, flowed);
     report.add_usage(counts.delivered - before.delivered, usage);
+    report.add_beside(counts.delivered - before.delivered, &beside, usage);
     report.add_usage_of_payloads(counts.delivered - before.delivered, traffic.plan.payload_len, usage);
     report.add_memory(process::memory(target.pid)?);
     match traffic.plan.pace {
         Pace::Unbounded => {}
-        Pace::Scheduled { .. } => report.add_latency(&traffic.flow.latency_us, &LATENCY),
+        Pace::Scheduled { .. } => {
+            report.add_latency(&traffic.flow.latency_us, &LATENCY);
+            report.add_latency(&traffic.flow.acknowledged_us, &ACKNOWLEDGED);
+        }
         Pace::EachDelivered | Pace::AllDelivered | Pace::Acknowledged => {
             report.add_latency(&traffic.flow.latency_us, &TURNAROUND);
         }
@@ -88,6 +94,9 @@ pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
 /// Measured from when a message was due to when it was read, so without coordinated omission.
 const LATENCY: [(&str, f64); 4] =
     [("latency_p50_us", 0.5), ("latency_p99_us", 0.99), ("latency_p999_us", 0.999), ("latency_max_us", 1.0)];
+/// Measured likewise to when its PUBACK or PUBCOMP was read; 0 at QoS 0.
+const ACKNOWLEDGED: [(&str, f64); 3] =
+    [("acknowledged_p50_us", 0.5), ("acknowledged_p99_us", 0.99), ("acknowledged_max_us", 1.0)];
 /// With a full window, most of it is time in queues.
 const TURNAROUND: [(&str, f64); 3] =
     [("turnaround_p50_us", 0.5), ("turnaround_p99_us", 0.99), ("turnaround_max_us", 1.0)];

@@ -5,4 +5,6 @@ use crate::transport::Endpoint;
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
     pub(crate) pid: u32,
+    /// Other processes whose CPU time counts, each with the name of what it belongs to.
+    pub(crate) beside: Vec<(&'static str, u32)>,
 }

@@ -32,7 +32,11 @@ fn relay() -> Target {
     while !broker::greets(address) {
         thread::sleep(Duration::from_millis(5));
     }
-    Target { endpoint: Endpoint::new(address, Transport::Tcp, None).unwrap(), pid: std::process::id() }
+    Target {
+        endpoint: Endpoint::new(address, Transport::Tcp, None).unwrap(),
+        pid: std::process::id(),
+        beside: Vec::new(),
+    }
 }
 
 #[test]
