@@ -410,6 +410,14 @@ fn the_files_of_a_cluster_are_valid() {
 }
 
 #[test]
+#[ignore = "needs root, namespaces, haproxy and mosquitto-clients, and takes some minutes"]
+fn the_guide_to_a_cluster_can_be_followed() {
+    let server = nats_servers::program().unwrap();
+    let mut trial = Command::new(repository().join("tests/guide/trial"));
+    println!("{}", succeed(trial.env("ONCEMQ", env!("CARGO_BIN_EXE_oncemq")).env("NATS_SERVER", server)));
+}
+
+#[test]
 fn the_changelog_has_a_section_for_this_version() {
     let section = format!("\n## [{}] - ", env!("CARGO_PKG_VERSION"));
     assert!(read("CHANGELOG.md").contains(&section), "{section}");

@@ -118,8 +118,9 @@ fn loads(args: &ClusterArgs, cluster: &Cluster, text: &str) -> Result<Vec<Report
 
 fn deaths(cluster: &mut Cluster, death: Death, count: usize) -> Result<Report> {
     let mut times = Histogram::new_with_bounds(1, FAILOVER_MAX_MS, 3)?;
-    for _ in 0..count {
+    for number in 1..=count {
         let took = deaths::die(cluster, death)?;
+        writeln!(io::stderr(), "{death:?} {number} of {count}: {} ms", took.as_millis())?;
         times.saturating_record(u64::try_from(took.as_millis())?);
     }
     let mut report = Report::new(Guarantee::NoLoss, Tally::default());

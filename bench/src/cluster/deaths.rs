@@ -23,7 +23,7 @@ pub(super) enum Death {
 /// Ends the owner, and returns the time until a client has a PUBACK of another node. Then all is as it was before.
 pub(super) fn die(cluster: &mut Cluster, death: Death) -> Result<Duration> {
     let addresses = cluster.addresses();
-    let Some(owner) = cluster.owner() else { bail!("no node serves clients") };
+    let Some(owner) = cluster.owner() else { bail!("no node serves clients, or two say that they do") };
     if death == Death::Machine {
         cluster.kill_server(owner)?;
     }

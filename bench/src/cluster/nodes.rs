@@ -89,9 +89,11 @@ impl Cluster {
         self.nodes.iter().map(|node| node.address).collect()
     }
 
-    /// The node that serves clients.
+    /// The node that serves clients. Two say so for a moment, if a former owner has not noticed yet that it is none: then there is no answer.
     pub(super) fn owner(&self) -> Option<usize> {
-        self.nodes.iter().position(|node| node.child.is_some() && node.ask("/health/ready").is_some())
+        let is_ready = |node: &Member| node.child.is_some() && node.ask("/health/ready").is_some();
+        let mut ready = self.nodes.iter().enumerate().filter(|(_, node)| is_ready(node)).map(|(index, _)| index);
+        ready.next().filter(|_| ready.next().is_none())
     }
 
     /// Ends a node at once.
