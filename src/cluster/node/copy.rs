@@ -6,12 +6,13 @@ use tokio::task::spawn_blocking;
 use super::view::View;
 use crate::cluster::copying::{Begun, CHUNK_BYTES, Question, decode_answer};
 use crate::cluster::engine::Engine;
-use crate::store::{Incoming, Mark, OpenError, check, is_copy};
+use crate::store::{Incoming, Mark, OpenError, SpaceFor, check, is_copy};
 
 /// Fetches a copy of the log from the owner, in place of the one in the directory.
 ///
 /// # Errors
-/// There is no owner, it does not answer, or the copy cannot be written. What was there may be gone then.
+/// There is no owner, it does not answer, or the copy cannot be written. The copy that was there is still there then, unless the disk had no space for
+/// both.
 pub(super) async fn fetch(engine: &dyn Engine, view: &View) -> Result<(), String> {
     let directory = view.identity.directory.clone();
     if !spawn_blocking(move || is_empty_or_copy(&directory)).await.unwrap_or(false) {
@@ -33,7 +34,8 @@ async fn fetch_files(engine: &dyn Engine, view: &View, owner: &str, begun: Begun
     let failed = |error: io::Error| format!("the copy cannot be written: {error}");
     let (directory, mark, segments) = (view.identity.directory.clone(), Mark { sequence, state }, files.clone());
     let incoming = spawn_blocking(move || Incoming::begin(&directory, &mark, &segments)).await;
-    let mut incoming = incoming.map_err(|error| failed(io::Error::other(error)))?.map_err(|error| error.to_string())?;
+    let incoming = incoming.map_err(|error| failed(io::Error::other(error)))?.map_err(|error| error.to_string())?;
+    let mut incoming = make_space(view, incoming).await.map_err(failed)?;
     let (mut done, mut told): (u64, u64) = (0, 0);
     let all: u64 = files.iter().map(|(_, bytes)| bytes).sum();
     for (segment, length) in files {
@@ -55,7 +57,25 @@ async fn fetch_files(engine: &dyn Engine, view: &View, owner: &str, begun: Begun
             }
         }
     }
-    spawn_blocking(move || incoming.finish()).await.map_err(io::Error::other).flatten().map_err(failed)
+    let finished = spawn_blocking(move || incoming.finish()).await.map_err(|error| failed(io::Error::other(error)))?;
+    finished.map_err(|error| format!("the copy from node {owner} is of no use: {error}"))
+}
+
+/// If there is no space for two copies, the owner's is worth more than the one that is there, which cannot be continued.
+async fn make_space(view: &View, incoming: Incoming) -> io::Result<Incoming> {
+    let (space, incoming) = spawn_blocking(move || (incoming.space(), incoming)).await.map_err(io::Error::other)?;
+    match space? {
+        SpaceFor::Both => Ok(incoming),
+        SpaceFor::None { needed, free } => Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("it needs {needed} bytes, and there is space for {free}, with that of the present one"),
+        )),
+        SpaceFor::One => {
+            view.warn("the disk has no space for a second copy of the log: the present one is removed before the new one is here");
+            let removed = spawn_blocking(move || incoming.remove_former().map(|()| incoming)).await;
+            removed.map_err(io::Error::other).flatten()
+        }
+    }
 }
 
 /// Whether nothing is lost if the directory is cleared. A store that cannot be read may have something.
