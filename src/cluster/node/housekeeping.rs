@@ -89,6 +89,7 @@ impl Ownership<'_> {
         self.upkeep.shipped = 0;
         let below = self.trimmable(tail);
         if below > 0 {
+            self.view.says(|beat| beat.trimmed = beat.trimmed.max(below));
             self.upkeep.trimming = Some(engine.trim(below));
         }
         let trouble = "the stream is full, and nothing is acknowledged: no other node has a copy of what it has";

@@ -1,5 +1,6 @@
 //! Nodes with real stores, at a service in memory.
 
+mod copies;
 mod process;
 mod service;
 
@@ -97,6 +98,7 @@ fn a_cluster_begins_with_the_log_of_a_broker_that_ran_alone() {
     wait("it is the owner", || cluster.owner().as_deref() == Some("a"));
     cluster.end();
 }
+
 #[test]
 fn a_full_stream_takes_commits_again_when_another_node_has_a_copy() {
     let service = Arc::<Service>::default();

@@ -26,6 +26,11 @@ struct State {
     places: u64,
     questions: BTreeMap<String, mpsc::Sender<Question>>,
     cut_off: BTreeSet<String>,
+    /// Questions of each node that are not answered.
+    unanswered: BTreeSet<String>,
+    /// Questions that began a copy, and those that read of one.
+    asked: (u32, u32),
+    moves: u32,
     bytes_max: Option<u64>,
 }
 
@@ -44,6 +49,26 @@ impl Service {
         }
     }
 
+    /// Copies of this node end in the middle, or no more.
+    pub(super) fn break_copies(&self, node: &str, are_broken: bool) {
+        let unanswered = &mut self.state().unanswered;
+        if are_broken {
+            unanswered.insert(node.to_owned());
+        } else {
+            unanswered.remove(node);
+        }
+    }
+
+    /// How many copies were begun, and how often one was read.
+    pub(super) fn asked(&self) -> (u32, u32) {
+        self.state().asked
+    }
+
+    /// How often another replica was asked for.
+    pub(super) fn moves(&self) -> u32 {
+        self.state().moves
+    }
+
     /// The stream takes no more than so many bytes.
     pub(super) fn bound(&self, bytes: u64) {
         self.state().bytes_max = Some(bytes);
@@ -54,6 +79,32 @@ impl Service {
         let state = &mut *self.state();
         state.last -= entries;
         state.entries.split_off(&(state.last + 1));
+    }
+
+    /// The position up to which a node has said that its log is on its disk.
+    pub(super) fn marked(&self, node: &str) -> u64 {
+        self.said(node, "position")
+    }
+
+    /// The position below which the stream was trimmed, as a node has said.
+    pub(super) fn trimmed(&self) -> u64 {
+        let nodes: Vec<String> = self.state().beats.keys().cloned().collect();
+        nodes.iter().map(|node| self.said(node, "trimmed")).max().unwrap_or(0)
+    }
+
+    fn said(&self, node: &str, field: &str) -> u64 {
+        let state = self.state();
+        let beat = state.beats.get(node).map(|(_, bytes)| serde_json::from_slice::<serde_json::Value>(bytes).unwrap());
+        beat.and_then(|beat| beat[field].as_u64()).unwrap_or(0)
+    }
+
+    /// The position of the last entry.
+    pub(super) fn last(&self) -> u64 {
+        self.state().last
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.state().bytes()
     }
 
     /// Whether it has the entry at this position.
@@ -163,7 +214,10 @@ impl Engine for Connection {
     }
 
     fn move_leader(&self) -> Pending<Result<(), EngineError>> {
-        self.call(|_| Ok(()))
+        self.call(|state| {
+            state.moves += 1;
+            Ok(())
+        })
     }
 
     fn raise(&self, beat: Bytes) -> Pending<Result<u64, EngineError>> {
@@ -187,8 +241,18 @@ impl Engine for Connection {
     }
 
     fn ask(&self, node: &str, question: Bytes) -> Pending<Result<Bytes, EngineError>> {
-        let of = node.to_owned();
+        let (of, from) = (node.to_owned(), self.node.clone());
         let asked = self.call(move |state| {
+            let question_text = String::from_utf8_lossy(&question).into_owned();
+            if question_text.contains("begin") {
+                state.asked.0 += 1;
+            } else if question_text.contains("read") {
+                state.asked.1 += 1;
+                // The second part of a copy.
+                if state.unanswered.contains(&from) && state.asked.1.is_multiple_of(2) {
+                    return Err(EngineError::TimedOut("a question"));
+                }
+            }
             let node = state.questions.get(&of).filter(|_| !state.cut_off.contains(&of));
             let (answer, answered) = oneshot::channel();
             let answer = move |bytes| -> Pending<()> {
