@@ -77,7 +77,7 @@ use self::shared::Shared;
 pub use self::backup::{check, check_all, restore};
 pub use self::commit::{Committer, Progress};
 pub use self::disk::{Disk, DiskFile};
-pub use self::entry::{Entry, Numbered, Refused, Room};
+pub use self::entry::{ENTRY_BYTES_MAX, Entry, Numbered, Refused, Room};
 pub use self::error::OpenError;
 pub use self::fetch::{Found, Located};
 pub use self::fit::fitting_segment_bytes;
