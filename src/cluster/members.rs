@@ -111,9 +111,8 @@ impl Members {
         let cause = self.cause();
         let chosen = self.chosen();
         let is_alive = |node: &Node| node.missed < MISSED_MAX && node.beat.is_candidate;
-        let order = |name: &str, beat: &Beat| {
-            (chosen == Some(name), beat.position, beat.sequence, Reverse(name.to_owned()))
-        };
+        let order =
+            |name: &str, beat: &Beat| (chosen == Some(name), beat.position, beat.sequence, Reverse(name.to_owned()));
         let own = order(&self.me, mine);
         let before = self
             .nodes
@@ -161,9 +160,8 @@ impl Members {
     /// The nodes with a copy, the best first: that of the owner, then those of others that are alive, in the order of their positions.
     pub(super) fn with_copies(&self) -> Vec<&str> {
         let owner = self.owner().map(|(name, _)| name);
-        let has_copy = |name: &str, node: &Node| {
-            owner == Some(name) || (node.missed < MISSED_MAX && node.beat.position > 0)
-        };
+        let has_copy =
+            |name: &str, node: &Node| owner == Some(name) || (node.missed < MISSED_MAX && node.beat.position > 0);
         let others = self.nodes.iter().filter(|(name, node)| **name != self.me && has_copy(name, node));
         let mut others: Vec<_> = others.map(|(name, node)| (node.beat.position, name.as_str())).collect();
         others.sort_by_key(|(position, name)| (owner != Some(*name), Reverse(*position), *name));
@@ -248,14 +246,17 @@ mod tests {
     fn a_copy_is_asked_of_the_owner_first_and_then_of_nodes_that_are_alive_and_have_one() {
         let mut members = settled();
         let others = |members: &Members| members.with_copies().join(" ");
-        observe(&mut members, &[
-            ("a", beat(6, 1, 50)),
-            ("b", beat(6, 0, 99)),
-            ("c", beat(6, 0, 45)),
-            ("d", beat(6, 0, 48)),
-            ("e", beat(6, 0, 0)),
-            ("f", Beat { trimmed: 30, ..beat(6, 0, 49) }),
-        ]);
+        observe(
+            &mut members,
+            &[
+                ("a", beat(6, 1, 50)),
+                ("b", beat(6, 0, 99)),
+                ("c", beat(6, 0, 45)),
+                ("d", beat(6, 0, 48)),
+                ("e", beat(6, 0, 0)),
+                ("f", Beat { trimmed: 30, ..beat(6, 0, 49) }),
+            ],
+        );
         assert_eq!((others(&members).as_str(), members.trimmed()), ("a f d c", 30));
         for number in 7..10 {
             observe(&mut members, &[("a", beat(number, 1, 50)), ("d", beat(6, 0, 48)), ("f", beat(number, 0, 49))]);

@@ -90,9 +90,7 @@ pub(super) fn log_bytes(disk: &dyn Disk) -> io::Result<u64> {
 }
 
 fn is_of_log(name: &str) -> bool {
-    segment_number(name).is_some()
-        || name.ends_with(spares::SUFFIX)
-        || [NEW, mark::NAME, mark::NEW].contains(&name)
+    segment_number(name).is_some() || name.ends_with(spares::SUFFIX) || [NEW, mark::NAME, mark::NEW].contains(&name)
 }
 
 fn is_there(disk: &dyn Disk, name: &str) -> io::Result<bool> {

@@ -40,7 +40,9 @@ pub enum OpenError {
         mark: u64,
     },
     /// The log is being replaced by a copy of that of another node, which a start as a part of the cluster finishes.
-    #[error("the store is being replaced by a copy of that of another node: start it as a part of the cluster, or remove it")]
+    #[error(
+        "the store is being replaced by a copy of that of another node: start it as a part of the cluster, or remove it"
+    )]
     IncompleteCopy,
     /// Parts are damaged, and `strict` forbids to continue, or the log is replicated and other copies have them.
     #[error("{} damaged regions, the first: {first}", .count)]

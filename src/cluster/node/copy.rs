@@ -113,9 +113,7 @@ async fn fetch_from(engine: &dyn Engine, view: &View, node: &str, beyond: u64) -
     let copy = begun.copy;
     let trimmed = view.members.borrow().trimmed();
     let fetched = match Place::decode(&begun.state).map(|place| place.reader.position) {
-        Some(position) if position > beyond && position + 1 >= trimmed => {
-            fetch_files(engine, view, node, begun).await
-        }
+        Some(position) if position > beyond && position + 1 >= trimmed => fetch_files(engine, view, node, begun).await,
         _ => Err(Failure::refused(format!("node {node} has a copy that does not lead further"))),
     };
     let _ = ask(engine, node, &Question::End { copy }).await; // it ends by itself, too

@@ -17,7 +17,7 @@ use crate::cluster::engine::{Engine, EngineError};
 use crate::cluster::members::Cause;
 use crate::cluster::place::Place;
 use crate::cluster::{Commit, Found, Reader, Reply, Request, Role, Step, Trouble};
-use crate::store::{Follower, OpenError, Options, Shortage, is_copy};
+use crate::store::{Follower, OpenError, Options, is_copy};
 
 /// A copy of the log that is open.
 pub(super) struct Copy {
@@ -245,35 +245,6 @@ impl Copy {
         Ok(Some(batch).filter(|batch| batch.entries > 0))
     }
 
-    /// Appends batches. On a full disk it waits for space: what it has stays open.
-    pub(super) async fn append(
-        &mut self,
-        view: &View,
-        commands: &mut Commands,
-        mut batches: Batches,
-    ) -> Result<(), Ended> {
-        let mut pause = SPACE_PAUSE;
-        while !batches.is_empty() {
-            let (appended, left, whole) = self.with(move |follower| append_all(follower, batches)).await?;
-            batches = left;
-            if let Some(whole) = whole {
-                self.whole = whole;
-            }
-            let Err(error) = appended else { continue };
-            let has_failed = self.follower.as_ref().is_none_or(Follower::has_failed);
-            let Some(shortage) = Shortage::of(&error).filter(|_| !has_failed) else { return Err(error.into()) };
-            view.says(|beat| beat.is_candidate = false);
-            view.trouble(Some(&format!("{}: the copy of the log waits until that is over", shortage.sentence())));
-            // It may free segments.
-            if batches.front().is_some_and(|(_, reader)| reader.is_some()) {
-                self.sync(view).await?;
-            }
-            attending(view, commands, sleep(pause)).await?;
-            pause = (2 * pause).min(SPACE_PAUSE_MAX);
-        }
-        Ok(())
-    }
-
     /// Makes what is whole stable, with its place.
     pub(super) async fn sync(&mut self, view: &View) -> Result<(), Ended> {
         self.synced = now();
@@ -312,7 +283,7 @@ impl Copy {
     }
 
     /// Works on the copy in another thread.
-    async fn with<T: Send + 'static>(
+    pub(super) async fn with<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Follower) -> T + Send + 'static,
     ) -> Result<T, Ended> {
@@ -334,8 +305,7 @@ impl Copy {
         self.moves += 1;
         // What was trimmed is known from the signs of life of the owner.
         attending(view, commands, beat_once(engine, view)).await?;
-        let is_trimmed =
-            matches!(trouble, Trouble::Gap { expected, .. } if expected < view.members.borrow().trimmed());
+        let is_trimmed = matches!(trouble, Trouble::Gap { expected, .. } if expected < view.members.borrow().trimmed());
         // A copy that has nothing cannot have missed what another replica has.
         if self.moves > MOVES_MAX || self.reader.position == 0 || is_trimmed {
             return Err(Ended::Behind(describe(trouble)));
@@ -346,19 +316,6 @@ impl Copy {
         }
         Ok(attending(view, commands, sleep(AFTER_MOVE)).await?)
     }
-}
-
-/// Appends batches until one fails. Returns how that ended, those that are left, and the place behind the last one that was appended.
-fn append_all(follower: &mut Follower, mut batches: Batches) -> (io::Result<()>, Batches, Option<(Reader, u64)>) {
-    let mut whole = None;
-    while let Some((batch, reader)) = batches.pop_front() {
-        if let Err(error) = follower.append(batch.first_sequence, batch.entries, &batch.bytes) {
-            batches.push_front((batch, reader));
-            return (Err(error), batches, whole);
-        }
-        whole = reader.map(|reader| (reader, follower.sequence()));
-    }
-    (Ok(()), batches, whole)
 }
 
 /// Batches to append, each with where the stream stands behind it; `None`: that is not known yet, because this node takes over.
@@ -411,9 +368,6 @@ const NEAR: usize = 64;
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
 /// How often the copy is synced.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
-/// How long to wait until an append is tried again on a full disk, at first. Each time twice as long.
-const SPACE_PAUSE: Duration = Duration::from_secs(1);
-const SPACE_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long to wait after a request that was not answered.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 /// How often another replica is asked before the copy is fetched anew.

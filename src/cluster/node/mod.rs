@@ -1,6 +1,7 @@
 //! A node of a cluster: a thread that follows the log, tells the others that it is alive, takes over, and replicates what the broker of this process
 //! stores. It runs beside the servers of the process, of which one is a standby and the next one the broker.
 
+mod appending;
 mod attending;
 mod clock;
 mod copy;
