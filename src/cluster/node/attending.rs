@@ -83,6 +83,8 @@ pub(super) async fn attending<T>(
                         view.drain(false);
                         request.accept();
                     }
+                    // It is carried out before it comes here.
+                    Wish::Forget { .. } => {}
                 },
                 Some(Command::Leave(answer)) => return Err(Followed::Left(answer)),
                 // The process has dropped the node.

@@ -14,7 +14,7 @@ use super::wait;
 use crate::cluster::engine::Engine;
 use crate::cluster::node::{BrokerServer, Command, End, Identity, Node, StandbyServer};
 use crate::cluster::{ClusterHandle, Command as Wish, Role, Status};
-use crate::store::{Entry, Hooks, Key, Level, Options, Recovered, Room, Store, check};
+use crate::store::{Entry, Hooks, Key, Level, Options, Recovered, Room, Store, check, is_copy};
 
 /// Some nodes.
 pub(super) struct Cluster {
@@ -67,8 +67,13 @@ impl Cluster {
         lock(&self.ledger).is_quiet = is_quiet;
     }
 
+    /// Whether a node has a log with a mark.
+    pub(super) fn has_copy(&self, node: &str) -> bool {
+        is_copy(&self.directory.path().join(node)) && !self.segments(node).is_empty()
+    }
+
     /// The files of the log of a node, the oldest first.
-    pub(super) fn segments(&self, node: &str) -> Vec<PathBuf> {
+    fn segments(&self, node: &str) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.directory.path().join(node)).unwrap();
         let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "seg"));
@@ -136,6 +141,13 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let handle = &self.processes[node].handle;
         wait("it can be moved", || runtime.block_on(handle.ask(Wish::Drain)).is_ok());
+    }
+
+    /// An operator asks a node to forget another one.
+    pub(super) fn forget(&self, node: &str, other: &str) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let asked = runtime.block_on(self.processes[node].handle.ask(Wish::Forget { node: other.to_owned() }));
+        asked.map(drop).map_err(|error| error.to_string())
     }
 
     pub(super) fn wait_for_acknowledgements(&self, more: usize) {

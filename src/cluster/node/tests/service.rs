@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
+use crate::cluster::copying;
 use crate::cluster::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail};
 use crate::cluster::{Found, Reply, Request};
 
@@ -26,10 +27,12 @@ struct State {
     places: u64,
     questions: BTreeMap<String, mpsc::Sender<Question>>,
     cut_off: BTreeSet<String>,
-    /// Questions of each node that are not answered.
-    unanswered: BTreeSet<String>,
-    /// Questions that began a copy, and those that read of one.
-    asked: (u32, u32),
+    /// Nodes that fetch no copy as a whole.
+    broken: BTreeSet<String>,
+    /// How many copies were begun at each node.
+    begun: BTreeMap<String, u32>,
+    /// How many parts of copies were read.
+    read: u32,
     moves: u32,
     bytes_max: Option<u64>,
 }
@@ -51,17 +54,17 @@ impl Service {
 
     /// Copies of this node end in the middle, or no more.
     pub(super) fn break_copies(&self, node: &str, are_broken: bool) {
-        let unanswered = &mut self.state().unanswered;
+        let broken = &mut self.state().broken;
         if are_broken {
-            unanswered.insert(node.to_owned());
+            broken.insert(node.to_owned());
         } else {
-            unanswered.remove(node);
+            broken.remove(node);
         }
     }
 
-    /// How many copies were begun, and how often one was read.
-    pub(super) fn asked(&self) -> (u32, u32) {
-        self.state().asked
+    /// How many copies were begun at a node.
+    pub(super) fn begun(&self, node: &str) -> u32 {
+        self.state().begun.get(node).copied().unwrap_or(0)
     }
 
     /// How often another replica was asked for.
@@ -240,18 +243,27 @@ impl Engine for Connection {
         })
     }
 
+    fn forget(&self, node: &str) -> Pending<Result<(), EngineError>> {
+        let node = node.to_owned();
+        self.call(move |state| {
+            state.beats.remove(&node);
+            Ok(())
+        })
+    }
+
     fn ask(&self, node: &str, question: Bytes) -> Pending<Result<Bytes, EngineError>> {
         let (of, from) = (node.to_owned(), self.node.clone());
         let asked = self.call(move |state| {
-            let question_text = String::from_utf8_lossy(&question).into_owned();
-            if question_text.contains("begin") {
-                state.asked.0 += 1;
-            } else if question_text.contains("read") {
-                state.asked.1 += 1;
-                // The second part of a copy.
-                if state.unanswered.contains(&from) && state.asked.1.is_multiple_of(2) {
-                    return Err(EngineError::TimedOut("a question"));
+            match copying::Question::decode(&question) {
+                Ok(copying::Question::Begin) => *state.begun.entry(of.clone()).or_default() += 1,
+                Ok(copying::Question::Read { .. }) => {
+                    state.read += 1;
+                    // One of the first two parts.
+                    if state.broken.contains(&from) && state.read.is_multiple_of(2) {
+                        return Err(EngineError::TimedOut("a question"));
+                    }
                 }
+                Ok(_) | Err(_) => {}
             }
             let node = state.questions.get(&of).filter(|_| !state.cut_off.contains(&of));
             let (answer, answered) = oneshot::channel();
