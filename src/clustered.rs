@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, StandbyServer};
 use oncemq::cluster::{ClusterHandle, CreateStream, Engine, Nats, Status};
 use oncemq::config::{Arguments, Cluster, Loaded};
-use oncemq::server::{self, Ended, PassedSockets, Standby, Start, Stopper, Why};
+use oncemq::server::{self, CarriedBans, Ended, PassedSockets, Standby, Start, Stopper, Why};
 use oncemq::store::Replication;
 
 use crate::serving::run;
@@ -15,16 +15,17 @@ use crate::serving::run;
 /// Runs until a signal ends it.
 pub(crate) fn serve(mut loaded: Loaded, arguments: &Arguments, mut passed: PassedSockets) -> anyhow::Result<()> {
     let (node, handle) = start(&loaded)?;
+    let mut bans = CarriedBans::default();
     loop {
-        let standby = run_standby(&node, (loaded, arguments), passed, &handle);
-        (passed, loaded) = match standby {
-            Ok(Ended::Told { sockets, loaded, .. }) => (sockets, *loaded),
+        let standby = run_standby(&node, (loaded, arguments), (passed, bans), &handle);
+        (passed, loaded, bans) = match standby {
+            Ok(Ended::Told { sockets, loaded, bans, .. }) => (sockets, *loaded, bans),
             ended => return leave(node, ended),
         };
         let replication = node.replication().ok_or_else(|| anyhow!("the thread of the cluster has ended"))?;
-        let owner = run_owner(&node, (loaded, arguments), passed, (&handle, replication));
-        (passed, loaded) = match owner {
-            Ok(Ended::Told { sockets, loaded, .. }) => (sockets, *loaded),
+        let owner = run_owner(&node, (loaded, arguments), (passed, bans), (&handle, replication));
+        (passed, loaded, bans) = match owner {
+            Ok(Ended::Told { sockets, loaded, bans, .. }) => (sockets, *loaded, bans),
             ended => return leave(node, ended),
         };
         node.tell(Command::Stopped);
@@ -59,7 +60,7 @@ async fn connect(cluster: &Cluster) -> Result<Arc<dyn Engine>, String> {
 fn run_standby(
     node: &Node,
     (loaded, arguments): (Loaded, &Arguments),
-    passed: PassedSockets,
+    (passed, bans): (PassedSockets, CarriedBans),
     handle: &ClusterHandle,
 ) -> anyhow::Result<Ended> {
     let (standby, stopper) = (Standby::new(None), Stopper::default());
@@ -68,14 +69,14 @@ fn run_standby(
         announce: Box::new(move |owner| referred.set_owner(owner.as_deref())),
         promote: Box::new(move || promoted.stop(Why::Promoted)),
     }));
-    let start = Start { passed, standby: Some(standby), stopper: Some(stopper), ..Start::default() };
+    let start = Start { passed, bans, standby: Some(standby), stopper: Some(stopper), ..Start::default() };
     run(loaded, arguments, start, (Some(handle.clone()), |_| ()))
 }
 
 fn run_owner(
     node: &Node,
     (loaded, arguments): (Loaded, &Arguments),
-    passed: PassedSockets,
+    (passed, bans): (PassedSockets, CarriedBans),
     (handle, replication): (&ClusterHandle, Replication),
 ) -> anyhow::Result<Ended> {
     let stopper = Stopper::default();
@@ -86,7 +87,7 @@ fn run_owner(
             End::HandsOver(owner) => Why::Moved { owner },
         });
     });
-    let start = Start { passed, stopper: Some(stopper), replication: Some(replication), ..Start::default() };
+    let start = Start { passed, bans, stopper: Some(stopper), replication: Some(replication), ..Start::default() };
     let serving = |server: &server::Server| {
         if let Some(store) = server.store() {
             node.tell(Command::Serving(BrokerServer { store, stop }));

@@ -14,6 +14,7 @@ use super::table::{Column, Table};
 use super::target::TargetArguments;
 use super::terminal;
 use super::value::{printable, text};
+use crate::admin_client::percent_encoded;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
@@ -23,6 +24,8 @@ pub(crate) enum Cluster {
     Move(Move),
     /// Take a node out of service for work on it: it gives up the clients, and does not take over by itself until it is told so or starts again
     Drain(Drain),
+    /// Forget a node that is gone for good: the others do not wait for it any more
+    Forget(Forget),
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +74,21 @@ pub(crate) struct Drain {
     target: TargetArguments,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  oncemq cluster forget c               node c is gone, and its disk too
+
+A node that is alive is not forgotten. One that comes back is known again.")]
+pub(crate) struct Forget {
+    /// The node that is gone
+    #[arg(value_name = "NODE")]
+    node: String,
+    #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Wait {
     /// How long to wait until the other node serves the clients; 0: not at all
@@ -94,6 +112,11 @@ pub(super) fn run(command: Cluster) -> Result<(), CliError> {
             };
             let answer = api.send(method, "/cluster/drain", &[], None)?;
             finish(&api, (form, wait), &answer, (Successor::Any, sentence))
+        }
+        Cluster::Forget(Forget { node, form, target }) => {
+            let path = format!("/cluster/nodes/{}", percent_encoded(&node));
+            let answer = Api::new(target)?.send("DELETE", &path, &[], None)?;
+            form.done(&format!("node {node} is forgotten"), &answer)
         }
     }
 }
@@ -195,7 +218,8 @@ fn finish(
 pub(super) const EXAMPLES: &str = "Examples:
   oncemq cluster status                 all nodes: who serves the clients, and how far the others follow
   oncemq cluster move --to b            give the clients to node b
-  oncemq cluster drain                  before work on this machine";
+  oncemq cluster drain                  before work on this machine
+  oncemq cluster forget c               node c is gone for good";
 
 /// A title, and the value; without one the line is left out.
 type HeadLine = (&'static str, fn(&Value) -> Option<String>);

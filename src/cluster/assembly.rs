@@ -81,7 +81,7 @@ pub(super) fn parts_of(bytes: usize) -> impl ExactSizeIterator<Item = Range<usiz
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// The largest part in bytes: a message with it, its header and those of the engine is below 1 MiB, what a server of NATS takes by default.
-const PART_BYTES: usize = (1 << 20) - (4 << 10);
+pub(super) const PART_BYTES: usize = (1 << 20) - (4 << 10);
 
 /// The most bytes that an engine must take as one entry.
 pub(super) const ENTRY_BYTES_MAX: usize = PART_BYTES + (1 << 10);

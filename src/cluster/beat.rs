@@ -24,6 +24,9 @@ pub(super) struct Beat {
     /// The owner hands over: to the node with this name, or to the one with the furthest copy if the name is empty.
     #[serde(default)]
     pub(super) hands_over_to: Option<String>,
+    /// Commits below this position were trimmed from the stream: nobody finds them there any more.
+    #[serde(default)]
+    pub(super) trimmed: u64,
     /// The version of the broker.
     #[serde(default)]
     pub(super) version: String,

@@ -1,11 +1,11 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-/// What a node without a usable copy asks the owner. In JSON.
+/// What a node without a usable copy asks one that has one. In JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Question {
-    /// Begin a copy: the owner keeps the files as they are until the copy ends, or nothing was asked for half a minute.
+    /// Begin a copy: the node keeps the files as they are until the copy ends, or nothing was asked for half a minute.
     Begin,
     /// Read a part of a file.
     Read {
@@ -17,6 +17,13 @@ pub(super) enum Question {
         offset: u64,
         /// How many bytes, at most [`CHUNK_BYTES`].
         bytes: u32,
+    },
+    /// What was read of this segment is damaged: whoever has it verifies it.
+    Verify {
+        /// The copy.
+        copy: u64,
+        /// The number of the segment.
+        segment: u32,
     },
     /// The copy is complete, or given up.
     End {
@@ -38,8 +45,23 @@ pub(super) struct Begun {
     pub(super) files: Vec<(u32, u64)>,
 }
 
-/// What the owner answers: bytes, or why not. Layout: 0 and the bytes, or 1 and a text.
-pub(super) type Answer = Result<Bytes, String>;
+/// What the node answers. Layout: 0 and the bytes; 1 and a text, or 2 and a text if its log is damaged.
+pub(super) type Answer = Result<Bytes, Denied>;
+
+/// Why a question gets no bytes, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The node has no copy, or does not answer: it can be asked again.
+    Refused(String),
+    /// What was asked for is damaged.
+    Damaged(String),
+}
+
+impl<T: Into<String>> From<T> for Denied {
+    fn from(reason: T) -> Self {
+        Self::Refused(reason.into())
+    }
+}
 
 impl Question {
     /// Its bytes.
@@ -60,7 +82,8 @@ impl Question {
 pub(super) fn encode_answer(answer: &Answer) -> Bytes {
     let (kind, text) = match answer {
         Ok(bytes) => (0, bytes.as_ref()),
-        Err(reason) => (1, reason.as_bytes()),
+        Err(Denied::Refused(reason)) => (1, reason.as_bytes()),
+        Err(Denied::Damaged(reason)) => (2, reason.as_bytes()),
     };
     let mut bytes = BytesMut::with_capacity(1 + text.len());
     bytes.put_u8(kind);
@@ -71,12 +94,14 @@ pub(super) fn encode_answer(answer: &Answer) -> Bytes {
 /// Decodes an answer.
 ///
 /// # Errors
-/// The owner has refused, or the bytes are no answer.
+/// The node has refused, or the bytes are no answer.
 pub(super) fn decode_answer(bytes: &Bytes) -> Answer {
+    let reason = || String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned();
     match bytes.first() {
         Some(0) => Ok(bytes.slice(1..)),
-        Some(1) => Err(String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned()),
-        _ => Err("not an answer".to_owned()),
+        Some(1) => Err(Denied::Refused(reason())),
+        Some(2) => Err(Denied::Damaged(reason())),
+        _ => Err("not an answer".into()),
     }
 }
 
@@ -92,15 +117,17 @@ mod tests {
         for question in [
             Question::Begin,
             Question::Read { copy: u64::MAX, segment: 7, offset: 1 << 40, bytes: CHUNK_BYTES },
+            Question::Verify { copy: 3, segment: 7 },
             Question::End { copy: 3 },
         ] {
             assert_eq!(Question::decode(&question.encode()), Ok(question));
         }
         assert!(Question::decode(b"\"other\"").is_err());
-        for answer in [Ok(Bytes::from_static(b"bytes")), Ok(Bytes::new()), Err("no".to_owned())] {
+        let denied = [Err(Denied::Refused("no".to_owned())), Err(Denied::Damaged("no".to_owned()))];
+        for answer in [Ok(Bytes::from_static(b"bytes")), Ok(Bytes::new())].into_iter().chain(denied) {
             assert_eq!(decode_answer(&encode_answer(&answer)), answer);
         }
         assert!(decode_answer(&Bytes::new()).is_err());
-        assert!(decode_answer(&Bytes::from_static(b"\x02")).is_err());
+        assert!(decode_answer(&Bytes::from_static(b"\x03")).is_err());
     }
 }

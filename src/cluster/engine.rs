@@ -43,6 +43,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The latest sign of life of each node, not older than the last place that [`raise`](Self::raise) returned.
     fn beats(&self) -> Pending<Result<Vec<Beat>, EngineError>>;
 
+    /// Removes the sign of life of a node.
+    fn forget(&self, node: &str) -> Pending<Result<(), EngineError>>;
+
     /// Asks another node, which has five seconds. Question and answer have at most [`entry_bytes_max`](Self::entry_bytes_max) bytes.
     fn ask(&self, node: &str, question: Bytes) -> Pending<Result<Bytes, EngineError>>;
 

@@ -20,6 +20,11 @@ pub enum Command {
     Drain,
     /// It takes over again if it has to.
     Undrain,
+    /// A node that is gone is not waited for any more.
+    Forget {
+        /// The name of the node.
+        node: String,
+    },
 }
 
 /// For the admin listener: the state of the node, and requests to it.
@@ -102,6 +107,7 @@ impl ClusterHandle {
                 status.successor(None).map(|member| Some(member.node.clone()))
             }
             Command::Drain | Command::Undrain => Ok(None),
+            Command::Forget { node } => status.gone(node).map(|()| None),
         }
     }
 }

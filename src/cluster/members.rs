@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -110,9 +111,8 @@ impl Members {
         let cause = self.cause();
         let chosen = self.chosen();
         let is_alive = |node: &Node| node.missed < MISSED_MAX && node.beat.is_candidate;
-        let order = |name: &str, beat: &Beat| {
-            (chosen == Some(name), beat.position, beat.sequence, std::cmp::Reverse(name.to_owned()))
-        };
+        let order =
+            |name: &str, beat: &Beat| (chosen == Some(name), beat.position, beat.sequence, Reverse(name.to_owned()));
         let own = order(&self.me, mine);
         let before = self
             .nodes
@@ -152,6 +152,23 @@ impl Members {
         self.nodes.iter().map(|(name, node)| (name.as_str(), &node.beat, node.missed))
     }
 
+    /// Commits below this position were trimmed from the stream, as far as this node knows.
+    pub(super) fn trimmed(&self) -> u64 {
+        self.nodes.values().map(|node| node.beat.trimmed).max().unwrap_or(0)
+    }
+
+    /// The nodes with a copy, the best first: that of the owner, then those of others that are alive, in the order of their positions.
+    pub(super) fn with_copies(&self) -> Vec<&str> {
+        let owner = self.owner().map(|(name, _)| name);
+        let has_copy =
+            |name: &str, node: &Node| owner == Some(name) || (node.missed < MISSED_MAX && node.beat.position > 0);
+        let others = self.nodes.iter().filter(|(name, node)| **name != self.me && has_copy(name, node));
+        let mut others: Vec<_> = others.map(|(name, node)| (node.beat.position, name.as_str())).collect();
+        others.sort_by_key(|(position, name)| (owner != Some(*name), Reverse(*position), *name));
+        let named = owner.filter(|name| *name != self.me && !self.nodes.contains_key(*name));
+        named.into_iter().chain(others.into_iter().map(|(_, name)| name)).collect()
+    }
+
     /// Whether a node is dead, as far as this one knows.
     pub(super) fn is_dead(&self, name: &str) -> bool {
         self.nodes.get(name).is_none_or(|node| node.missed >= MISSED_MAX)
@@ -187,6 +204,7 @@ mod tests {
             sequence: position,
             is_candidate: true,
             hands_over_to: None,
+            trimmed: 0,
             version: String::new(),
         }
     }
@@ -222,6 +240,30 @@ mod tests {
         let after = Duration::ZERO;
         assert_eq!(members.decide(&beat(8, 0, 46)), Decision::TakeOver { after, cause }, "before c");
         assert_eq!(members.decide(&Beat { is_candidate: false, ..beat(8, 0, 46) }), Decision::Follow);
+    }
+
+    #[test]
+    fn a_copy_is_asked_of_the_owner_first_and_then_of_nodes_that_are_alive_and_have_one() {
+        let mut members = settled();
+        let others = |members: &Members| members.with_copies().join(" ");
+        observe(
+            &mut members,
+            &[
+                ("a", beat(6, 1, 50)),
+                ("b", beat(6, 0, 99)),
+                ("c", beat(6, 0, 45)),
+                ("d", beat(6, 0, 48)),
+                ("e", beat(6, 0, 0)),
+                ("f", Beat { trimmed: 30, ..beat(6, 0, 49) }),
+            ],
+        );
+        assert_eq!((others(&members).as_str(), members.trimmed()), ("a f d c", 30));
+        for number in 7..10 {
+            observe(&mut members, &[("a", beat(number, 1, 50)), ("d", beat(6, 0, 48)), ("f", beat(number, 0, 49))]);
+        }
+        assert_eq!(others(&members), "a f", "d is dead");
+        members.named(2, "g");
+        assert_eq!(others(&members), "g a f", "it has said nothing yet");
     }
 
     #[test]

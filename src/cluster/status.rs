@@ -175,6 +175,20 @@ impl Status {
         self.troubles.retain(|known| !known.starts_with(beginning));
     }
 
+    /// Whether this other node is gone, as far as this one knows.
+    ///
+    /// # Errors
+    /// It is alive, or there is none with this name.
+    pub fn gone(&self, node: &str) -> Result<(), Refusal> {
+        let member = self.members.iter().find(|member| member.node == node);
+        match member {
+            None if node == self.node => Err(Refusal::Alive(node.to_owned())),
+            None => Err(Refusal::Unknown(node.to_owned())),
+            Some(member) if member.is_alive => Err(Refusal::Alive(node.to_owned())),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Which node would take over if this one gave up the clients: `to`, or the one that has most of the log.
     ///
     /// # Errors
@@ -200,7 +214,7 @@ impl Status {
     }
 }
 
-/// Why the clients are not given to another node.
+/// Why the clients are not given to another node, or one is not forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Another node has them.
@@ -220,6 +234,9 @@ pub enum Refusal {
     /// There is no such node.
     #[error("there is no node {0}")]
     Unknown(String),
+    /// It is not gone.
+    #[error("node {0} is alive: stop it first")]
+    Alive(String),
     /// It has not been heard of for this time.
     #[error("node {0} has not been heard of for {1:?}")]
     Silent(String, Duration),
@@ -294,6 +311,13 @@ mod tests {
         assert_eq!(words(Some("x"), &status), "there is no node x");
         assert_eq!(words(Some("b"), &status), "node b has not been heard of for 7s");
         assert_eq!(words(Some("c"), &status), "node c can't take over now: it has no whole copy of the log yet");
+        let refused = |node: &str| status.gone(node).unwrap_err().to_string();
+        assert_eq!(status.gone("b"), Ok(()));
+        assert_eq!(
+            (refused("a"), refused("c")),
+            ("node a is alive: stop it first".to_owned(), "node c is alive: stop it first".to_owned())
+        );
+        assert_eq!(refused("x"), "there is no node x");
         status.role = Role::Standby;
         assert_eq!(words(None, &status), "this node is standby, not the owner");
         status.owner = Some(Owner { node: "b".to_owned(), advertise: None });

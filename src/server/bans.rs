@@ -5,7 +5,7 @@
 //! if the listener has it; Unix sockets and `bans.exempt` are never banned.
 //!
 //! The list is in memory and ends with the process: a ban is a remedy for minutes or hours. What is to stay belongs into the firewall or the
-//! password file.
+//! password file. A node of a cluster keeps it when its role changes; other nodes do not have it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -64,6 +64,10 @@ pub struct Ban {
     /// Why it was set.
     pub reason: String,
 }
+
+/// The bans of a broker, for the next one of the same process, whose clock is another one.
+#[derive(Debug, Default)]
+pub struct CarriedBans(Vec<(Subject, Duration, String)>);
 
 /// The list of bans is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +151,18 @@ impl Bans {
             );
         }
         Ok(())
+    }
+
+    /// The bans, with the time that is left of each.
+    pub(in crate::server) fn carried(&self, now: Timestamp) -> CarriedBans {
+        let bans = self.list(now).into_iter();
+        CarriedBans(bans.map(|(subject, ban)| (subject, ban.until.since(now), ban.reason)).collect())
+    }
+
+    /// Takes over the bans of the broker before this one.
+    pub(in crate::server) fn carry(&self, CarriedBans(bans): CarriedBans, now: Timestamp) {
+        let bans = bans.into_iter().map(|(subject, left, reason)| (subject, Ban { until: now + left, reason }));
+        self.state().bans.extend(bans);
     }
 
     /// Ends a ban. Returns whether there was one. What the subject has done before is forgotten.
@@ -318,6 +334,16 @@ mod tests {
         }
         assert_eq!([0, 1, 2, 3].map(|port| bans.is_own(address(port))), [false, false, true, true]);
         assert!(!Bans::new(&config::Bans::default()).is_own(None));
+    }
+
+    #[test]
+    fn the_next_broker_of_the_process_has_what_is_left_of_each_ban_by_its_own_clock() {
+        let (first, next) = (Bans::new(&config::Bans::default()), Bans::new(&config::Bans::default()));
+        let ban = |until| Ban { until: at(until), reason: "because".to_owned() };
+        first.add(Subject::Address(source(1)), ban(100), at(0)).unwrap();
+        first.add(Subject::Address(source(2)), ban(20), at(0)).unwrap();
+        next.carry(first.carried(at(30)), at(1_000));
+        assert_eq!(next.list(at(1_000)), [(Subject::Address(source(1)), ban(1_070))]);
     }
 
     fn at(seconds: u64) -> Timestamp {

@@ -71,7 +71,8 @@ impl Server {
         }
         // One that arrives before the next broker of this process serves is not lost.
         signals.hold();
-        Ok(Ended::Told { why, sockets, loaded: Box::new(self.loaded) })
+        let bans = self.bans.carried(self.clock.read().now);
+        Ok(Ended::Told { why, sockets, loaded: Box::new(self.loaded), bans })
     }
 
     /// Ends the connections and the store.

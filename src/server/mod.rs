@@ -68,7 +68,7 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 pub use crate::auth::RemoteCounts;
-pub use bans::{Ban, Bans, BansFull, Subject};
+pub use bans::{Ban, Bans, BansFull, CarriedBans, Subject};
 pub use bind::check_certificates;
 pub use bridge_figures::{BridgeFigures, BridgeState};
 pub use clock::is_synchronized;
@@ -184,7 +184,7 @@ impl Server {
 
     /// The same, with what `start` has. If a running broker is taken over from, it is told to hand over when all but the store is ready.
     pub fn start_with(mut config: Config, start: Start) -> Result<Self, ServerError> {
-        let Start { mut passed, mut take_over, standby, stopper, replication } = start;
+        let Start { mut passed, mut take_over, standby, stopper, bans: carried, replication } = start;
         let standby = standby.map(|standby| standby.watch());
         announce::log_exposures(&config);
         let shards = start::shards(&config);
@@ -214,6 +214,7 @@ impl Server {
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let (bans, authentication) = (Arc::new(Bans::new(&config.bans)), auth_services::pool(authenticator)?);
+        bans.carry(carried, clock.read().now);
         let (reloader, requests) = Reloader::new(loaded.clone());
         let server = Self {
             clock,

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::ServerError;
+use super::log::log_line;
 use crate::store::Store;
 
 /// What a signal requests of the process.
@@ -87,7 +88,8 @@ pub(super) async fn closed(store: &Store, deadline: Instant, signals: &mut Signa
     }
 }
 
-/// The same without signals.
+/// The same without signals. A replicated store that waits for a majority until then waits no more: what it has not acknowledged may be gone, as after a
+/// crash, and clients send it again.
 pub(super) async fn written(store: &Store, deadline: Instant) -> Result<(), ServerError> {
     let deadline = deadline.max(Instant::now() + CLOSE_MIN);
     let ended = async {
@@ -95,9 +97,49 @@ pub(super) async fn written(store: &Store, deadline: Instant) -> Result<(), Serv
             sleep(CLOSE_POLL).await;
         }
     };
-    timeout_at(deadline, ended).await.map_err(|_| ServerError::StoreStuck)
+    match timeout_at(deadline, ended).await {
+        Ok(()) => Ok(()),
+        Err(_) if store.waits_for_majority() => {
+            log_line!(
+                NotReplicated {},
+                "no majority of the cluster was reached within server.drain_timeout: what was not acknowledged may be lost"
+            );
+            store.fence("no majority was reached before the end");
+            Ok(())
+        }
+        Err(_) => Err(ServerError::StoreStuck),
+    }
 }
 
 /// The store is closed after the drain, which may have taken all the time.
 const CLOSE_MIN: Duration = Duration::from_secs(1);
 const CLOSE_POLL: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Entry, Hooks, Key, Level, Mark, Options, Replica, Replication, Room};
+
+    /// A majority that is not reached.
+    struct Nobody;
+
+    impl Replica for Nobody {
+        fn ship(&mut self, _: u64, _: u32, _: &[u8]) {}
+    }
+
+    #[test]
+    fn a_replicated_store_without_a_majority_ends_at_the_deadline_without_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let mark = Mark { sequence: 1, state: Vec::new() };
+        let replication = Some(Replication { replica: Box::new(Nobody), mark });
+        let hooks = Hooks { replication, ..Hooks::default() };
+        let (store, _) = Store::open(directory.path(), &Options::default(), hooks, &mut |_| ()).unwrap();
+        let (puts, level, room) = (&[Key { group: 0, kind: 0, id: 1 }], Level::PowerLoss, Room::Ordinary);
+        store.append(0, 1, &Entry { body: b"x", puts, parts: &[], deletes: &[], ends: None, level, room }).unwrap();
+        store.begin_close();
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async { written(&store, Instant::now()).await }).unwrap();
+        assert!(store.has_ended() && !store.waits_for_majority());
+        store.release();
+    }
+}

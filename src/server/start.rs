@@ -2,6 +2,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
 
+use super::bans::CarriedBans;
 use super::bind::tcp_options;
 use super::error::ServerError;
 use super::handover::early::EarlyAcceptor;
@@ -24,6 +25,8 @@ pub struct Start {
     pub standby: Option<Arc<Standby>>,
     /// Ends it from another thread, and the process goes on. A broker with it does not hand over to another process.
     pub stopper: Option<Stopper>,
+    /// The bans of the broker before it in this process.
+    pub bans: CarriedBans,
     /// Its log is replicated: it is the owner of that of a cluster.
     pub replication: Option<Replication>,
 }

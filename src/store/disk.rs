@@ -27,6 +27,10 @@ pub trait Disk: Send + Sync {
     fn release(&self) {}
     /// A random number that can't be predicted.
     fn salt(&self) -> io::Result<u64>;
+    /// Bytes that new files can have; `None`: not known.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// One file of a [`Disk`].
@@ -135,6 +139,11 @@ impl Disk for Directory {
 
     fn salt(&self) -> io::Result<u64> {
         getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let found = rustix::fs::fstatvfs(&self.entries).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 

@@ -338,8 +338,8 @@ pub(super) const FRONT_BYTES: usize = 13;
 /// Up to this many different parts are searched one by one.
 const SEARCHED_PARTS_MAX: usize = 8;
 
-/// Larger than any MQTT packet with its topic and keys; offsets in a segment still fit 32 bits.
-const ENTRY_BYTES_MAX: usize = 1 << 29;
+/// The largest entry in bytes. Larger than any MQTT packet with its topic and keys; offsets in a segment still fit 32 bits.
+pub const ENTRY_BYTES_MAX: usize = 1 << 29;
 
 /// The most bytes of entries that are appended together: as those of the largest entry.
 pub(super) const TOGETHER_BYTES_MAX: usize = ENTRY_BYTES_MAX;

@@ -39,8 +39,10 @@ pub enum OpenError {
         /// What the mark says.
         mark: u64,
     },
-    /// The directory has an incomplete copy of the log of another node.
-    #[error("the store is an incomplete copy of that of another node: start it as a part of the cluster, or remove it")]
+    /// The log is being replaced by a copy of that of another node, which a start as a part of the cluster finishes.
+    #[error(
+        "the store is being replaced by a copy of that of another node: start it as a part of the cluster, or remove it"
+    )]
     IncompleteCopy,
     /// Parts are damaged, and `strict` forbids to continue, or the log is replicated and other copies have them.
     #[error("{} damaged regions, the first: {first}", .count)]

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::batch::Batch;
+use super::beside;
 use super::commit::apply;
-use super::cut::cut;
 use super::dead::DeadSegments;
 use super::disk::{Directory, Disk};
 use super::entry;
 use super::error::OpenError;
 use super::format::{SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, segment_name};
-use super::incoming;
 use super::index::Index;
+use super::intact;
 use super::level::Level;
 use super::mark::{Mark, MarkFile};
 use super::options::Options;
-use super::recovery;
 use super::resume::resume;
 use super::shortage::Shortage;
 use super::snapshot::{Pin, Snapshot};
@@ -43,7 +42,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Removes an incomplete copy, cuts the log to its mark, and reads it. Without a mark, it is the log of a store that was not
+    /// Removes an incomplete copy that is beside the log, or finishes the replacement by a whole one, cuts the log to its mark, and reads it. Without a mark, it is the log of a store that was not
     /// replicated, and stays as it is. Waits for the end of who has the directory open, as the options say. `on_read` gets the number of
     /// segments read, and of all.
     ///
@@ -58,18 +57,8 @@ impl Follower {
     /// The same on a disk of the caller.
     pub fn open_on(disk: Arc<dyn Disk>, options: &Options, on_read: &dyn Fn(usize, usize)) -> Result<Self, OpenError> {
         let options = Options { level: Level::PowerLoss, ..options.clone() };
-        incoming::remove_incomplete(&*disk)?;
-        let mark = MarkFile::open(&*disk)?;
-        if let Some(mark) = &mark {
-            cut(&*disk, mark.mark().sequence)?;
-        }
-        let mut scan = recovery::scan(&*disk, on_read, &mut |_| ())?;
-        if let Some(first) = scan.report.damages.first() {
-            return Err(OpenError::Damaged { count: scan.report.damages.len(), first: first.clone() });
-        }
-        if let Some(mark) = mark.as_ref().map(MarkFile::mark).filter(|mark| mark.sequence != scan.sequence) {
-            return Err(OpenError::OffMark { log: scan.sequence, mark: mark.sequence });
-        }
+        beside::settle(&*disk)?;
+        let (mark, mut scan) = intact::read(&*disk, on_read)?;
         let writer = resume(&disk, &options, &mut scan)?;
         Ok(Self {
             disk,

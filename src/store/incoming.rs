@@ -1,21 +1,18 @@
-//! Receives a copy of a log of another node.
-//!
-//! While the copy is incomplete, the directory has the file `incoming`. Whoever finds it removes all of it ([`remove_incomplete`]), and the
-//! recovery of a store refuses the directory.
+//! Receives a copy of a log of another node, beside the log that is in the directory: see [`beside`].
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::beside::{self, Beside};
 use super::disk::{Directory, Disk, DiskFile};
 use super::error::OpenError;
-use super::format::{SEGMENT_BYTES_MAX, segment_name, segment_number};
-use super::mark::{self, Mark, MarkFile};
-use super::spares::SUFFIX;
-use super::writer::NEW;
+use super::format::{SEGMENT_BYTES_MAX, segment_name};
+use super::intact;
+use super::mark::{Mark, MarkFile};
 
-/// A copy that is being received.
+/// A copy that is being received. Until it is [finished](Self::finish), the log in the directory stays as it is.
 pub struct Incoming {
     disk: Arc<dyn Disk>,
     mark: Mark,
@@ -27,14 +24,29 @@ pub struct Incoming {
     has_failed: bool,
 }
 
+/// The logs for which a disk has space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpaceFor {
+    /// The copy beside the log, as far as the operating system knows.
+    Both,
+    /// The copy in the place of the log: see [`Incoming::remove_former`].
+    One,
+    /// Not even that.
+    None {
+        /// The bytes of the copy.
+        needed: u64,
+        /// The free bytes, with those of the log.
+        free: u64,
+    },
+}
+
 struct Received {
     bytes: u64,
     received: u64,
 }
 
 impl Incoming {
-    /// Removes the log that is in the directory, and receives another one with these files, each with its length in bytes. Whoever wants to keep
-    /// the old one calls [`set_aside`] before.
+    /// Receives a log with these files, each with its length in bytes. Removes what is there of another copy that was not finished.
     ///
     /// # Errors
     /// [`OpenError::Locked`]: the directory is in use. [`io::ErrorKind::InvalidInput`]: these are not the files of a log. Otherwise the
@@ -49,11 +61,31 @@ impl Incoming {
         if files.len() > FILES_MAX || !files.is_sorted_by(|one, next| one.0 < next.0) || !files.iter().all(is_file) {
             return Err(invalid("the files of the copy are not those of a log").into());
         }
-        disk.create(MARKER)?.sync()?;
-        disk.sync_names()?;
-        remove_log(&*disk)?;
+        beside::settle(&*disk)?;
         let files = files.iter().map(|(number, bytes)| (*number, Received { bytes: *bytes, received: 0 }));
         Ok(Self { disk, mark: mark.clone(), files: files.collect(), open: None, has_failed: false })
+    }
+
+    /// Whether there is space for the rest of the copy.
+    ///
+    /// # Errors
+    /// The operating system returned an error.
+    pub fn space(&self) -> io::Result<SpaceFor> {
+        let needed: u64 = self.files.values().map(|file| file.bytes - file.received).sum();
+        let Some(free) = self.disk.free_bytes().filter(|free| *free < needed.saturating_add(MARGIN_BYTES)) else {
+            return Ok(SpaceFor::Both);
+        };
+        let free = free.saturating_add(beside::log_bytes(&*self.disk)?);
+        Ok(if free < needed.saturating_add(MARGIN_BYTES) { SpaceFor::None { needed, free } } else { SpaceFor::One })
+    }
+
+    /// Removes the log in the directory before the copy is there, for its space: if the copy fails then, there is none. Must be called before the
+    /// first [`write`](Self::write).
+    ///
+    /// # Errors
+    /// The operating system returned an error. The next start finishes what has begun.
+    pub fn remove_former(&self) -> io::Result<()> {
+        beside::replace(&*self.disk)
     }
 
     /// Writes the next bytes of a segment: those from `offset` on.
@@ -71,8 +103,8 @@ impl Incoming {
         let file = match &self.open {
             Some((number, file)) if *number == segment => Arc::clone(file),
             _ => {
-                let name = segment_name(segment);
-                let file = if offset == 0 { self.disk.create(&name)? } else { self.disk.open(&name)? };
+                let (disk, name) = (Beside(Arc::clone(&self.disk)), segment_name(segment));
+                let file = if offset == 0 { disk.create(&name)? } else { disk.open(&name)? };
                 self.open.insert((segment, file)).1.clone()
             }
         };
@@ -84,18 +116,20 @@ impl Incoming {
         Ok(())
     }
 
-    /// Makes the copy stable. Opening it verifies its contents.
+    /// Verifies the copy, makes it stable, and replaces the log by it.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`]: it is not complete. Otherwise the operating system returned an error.
-    pub fn finish(self) -> io::Result<()> {
+    /// [`io::ErrorKind::InvalidInput`]: it is not complete. [`OpenError::Damaged`] and [`OpenError::OffMark`]: the log from which it was made is
+    /// damaged, or bytes changed on their way. Otherwise the operating system returned an error. The log is as it was, or the next start
+    /// finishes what has begun.
+    pub fn finish(self) -> Result<(), OpenError> {
         if self.has_failed || self.files.values().any(|file| file.received < file.bytes) {
-            return Err(invalid("the copy is not complete"));
+            return Err(invalid("the copy is not complete").into());
         }
-        self.disk.sync_names()?;
-        MarkFile::create(&*self.disk, &self.mark)?;
-        self.disk.remove(MARKER)?;
-        self.disk.sync_names()
+        let copy = Beside(Arc::clone(&self.disk));
+        MarkFile::create(&copy, &self.mark)?;
+        intact::read(&copy, &|_, _| ())?;
+        Ok(beside::replace(&*self.disk)?)
     }
 }
 
@@ -103,32 +137,6 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         self.disk.release();
     }
-}
-
-/// Removes what a crash left of a copy, if there is something.
-pub(super) fn remove_incomplete(disk: &dyn Disk) -> io::Result<()> {
-    if !is_incomplete(disk)? {
-        return Ok(());
-    }
-    remove_log(disk)?;
-    disk.remove(MARKER)?;
-    disk.sync_names()
-}
-
-/// Whether a directory has an incomplete copy.
-pub(super) fn is_incomplete(disk: &dyn Disk) -> io::Result<bool> {
-    match disk.open(MARKER) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        opened => opened.map(|_| true),
-    }
-}
-
-fn remove_log(disk: &dyn Disk) -> io::Result<()> {
-    let is_of_log = |name: &str| {
-        segment_number(name).is_some() || name.ends_with(SUFFIX) || [NEW, mark::NAME, mark::NEW].contains(&name)
-    };
-    disk.list()?.iter().filter(|name| is_of_log(name)).try_for_each(|name| disk.remove(name))?;
-    disk.sync_names()
 }
 
 /// Moves the directory of a store that no process has open aside, for inspection. Returns where it is.
@@ -149,8 +157,8 @@ fn invalid(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-/// The file that says that the copy is not complete.
-const MARKER: &str = "incoming";
+/// What names of files and the mark need, and what others write meanwhile.
+const MARGIN_BYTES: u64 = if cfg!(test) { 8 << 10 } else { 16 << 20 };
 
 /// More than a log of 64 TiB has.
 const FILES_MAX: usize = 1 << 20;

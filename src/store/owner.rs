@@ -23,6 +23,11 @@ impl Store {
         self.shared.replicated.as_ref().map_or(0, |replicated| replicated.stable())
     }
 
+    /// Whether entries that this disk has wait for a majority.
+    pub fn waits_for_majority(&self) -> bool {
+        self.shared.replicated.as_ref().is_some_and(|replicated| replicated.is_ahead())
+    }
+
     /// Writes the mark: a start cuts the log to it. Waits for the disk, so the committing thread must not call it. `Ok(false)`: the log below it is
     /// not [stable](Self::stable) yet.
     ///

@@ -2,10 +2,10 @@ use std::io;
 
 use smallvec::SmallVec;
 
+use super::beside::is_unsettled;
 use super::disk::Disk;
 use super::error::OpenError;
 use super::format::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, segment_name, segment_number};
-use super::incoming::is_incomplete;
 use super::index::Index;
 use super::reader::{Found, SegmentReader, read_header};
 use super::report::{Damage, Recovered, Report};
@@ -55,7 +55,7 @@ pub(super) fn scan(
         end: None,
         next_number: 1,
     };
-    if is_incomplete(disk)? {
+    if is_unsettled(disk)? {
         return Err(OpenError::IncompleteCopy);
     }
     scan.read_headers(disk)?;

@@ -100,6 +100,11 @@ impl Replicated {
         self.replicated.fetch_max(below, Ordering::SeqCst);
     }
 
+    /// Whether this disk has more than a majority.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.has_ended() && self.replicated.load(Ordering::SeqCst) < self.synced.load(Ordering::SeqCst)
+    }
+
     /// A commit is synced here, and in the index.
     pub(super) fn written(&self, commit: Waiting) {
         let mut queue = self.queue();

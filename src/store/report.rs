@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::format::segment_number;
 use super::keys::Key;
 
 /// An entry of the log, in the order of the log, including entries that later ones delete.
@@ -77,6 +78,13 @@ pub struct Damage {
     pub entries: Option<u64>,
     /// The file with a copy of the segment, if there is one.
     pub quarantined_as: Option<String>,
+}
+
+impl Damage {
+    /// The number of the segment, if it is in one of the log.
+    pub fn segment(&self) -> Option<u32> {
+        segment_number(&self.name)
+    }
 }
 
 impl fmt::Display for Damage {

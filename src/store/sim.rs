@@ -253,6 +253,11 @@ impl Disk for SimDisk {
     fn salt(&self) -> io::Result<u64> {
         Ok(next(&mut self.lock().random))
     }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let state = self.lock();
+        Some(state.capacity.saturating_sub(state.used()))
+    }
 }
 
 impl DiskFile for SimFile {

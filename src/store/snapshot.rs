@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::disk::Disk;
-use super::format::segment_name;
+use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use super::mark::Mark;
+use super::reader::{SegmentReader, read_header};
 
 /// The files of a log up to a stable end, and a mark at or below it. No segment is freed until it is dropped.
 ///
@@ -52,9 +53,47 @@ impl Snapshot {
         if self.pin.is_held() { read } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 
+    /// Verifies the checksums of a segment, as far as the mark or the next segment.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`]: entries are missing or unreadable. Otherwise those of [`read`](Self::read).
+    pub fn verify(&self, segment: u32) -> io::Result<()> {
+        let at = self.files.iter().position(|(number, _)| *number == segment).ok_or(io::ErrorKind::NotFound)?;
+        let next = self.files.get(at + 1).map(|(next, _)| self.header(*next));
+        let end = match next {
+            Some(next) => next?.map_or(self.mark.sequence, |next| next.first_sequence.min(self.mark.sequence)),
+            None => self.mark.sequence,
+        };
+        let is_intact = match self.header(segment)? {
+            Some(header) => is_intact(SegmentReader::new(header, self.disk.open(&segment_name(segment))?)?, end),
+            None => false,
+        };
+        match (self.pin.is_held(), is_intact) {
+            (false, _) => Err(io::ErrorKind::BrokenPipe.into()),
+            (true, true) => Ok(()),
+            (true, false) => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// The header of a segment, if it is readable.
+    fn header(&self, segment: u32) -> io::Result<Option<SegmentHeader>> {
+        let file = self.disk.open(&segment_name(segment))?;
+        Ok(SegmentHeader::decode(&read_header(&*file)).ok().filter(|header| header.number == segment))
+    }
+
     fn read_all(&self, segment: u32, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         let read = self.disk.open(&segment_name(segment))?.read_at(offset, &mut bytes)?;
         if read == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
+}
+
+/// Whether all batches below a sequence are there.
+fn is_intact(mut reader: SegmentReader, end: u64) -> bool {
+    let (mut offset, mut next) = (SEGMENT_HEADER_BYTES as u64, reader.header.first_sequence);
+    while next < end {
+        let Some(found) = reader.batch_at(offset).filter(|found| found.header.sequence == next) else { return false };
+        (offset, next) = (found.end, found.header.end());
+    }
+    true
 }

@@ -7,7 +7,7 @@ use oncemq::cluster::{Engine as _, EngineError};
 use crate::driver::{leader, node, until_done};
 
 #[tokio::test]
-async fn each_node_sees_the_latest_sign_of_life_of_all_and_its_own_at_least() {
+async fn each_node_sees_the_latest_sign_of_life_of_all_but_those_that_are_forgotten_and_its_own_at_least() {
     if nats_servers::is_missing() {
         return;
     }
@@ -26,6 +26,10 @@ async fn each_node_sees_the_latest_sign_of_life_of_all_and_its_own_at_least() {
         assert_eq!(beats.len(), 2);
     }
     assert!(places.windows(2).all(|pair| pair[0] < pair[1]), "{places:?}");
+    two.forget("one").await.unwrap();
+    two.raise(Bytes::from_static(b"alone")).await.unwrap();
+    let left: Vec<_> = two.beats().await.unwrap().into_iter().map(|beat| beat.node).collect();
+    assert_eq!(left, ["two"]);
     let victim = leader(&one, &servers).await;
     servers.kill(victim);
     until_done(|| one.raise(Bytes::from_static(b"later"))).await;

@@ -1,6 +1,6 @@
 //! `/cluster`: the nodes of a cluster, who serves the clients, and how that is changed.
 
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -21,7 +21,11 @@ pub(super) fn viewer_routes() -> Routes {
 }
 
 pub(super) fn admin_routes() -> Routes {
-    Routes::new().add(__path_move_to, move_to).add(__path_drain, drain).add(__path_undrain, undrain)
+    Routes::new()
+        .add(__path_move_to, move_to)
+        .add(__path_drain, drain)
+        .add(__path_undrain, undrain)
+        .add(__path_forget, forget)
 }
 
 /// The cluster, as this node sees it.
@@ -183,9 +187,28 @@ async fn undrain(State(state): State<ApiState>, Extension(caller): Extension<Cal
     change(&state, &caller, ("undrain node", Command::Undrain)).await
 }
 
+/// Forgets a node that is gone for good: nothing waits for it any more. One that comes back is known again.
+#[utoipa::path(
+    delete, path = "/cluster/nodes/{node}",
+    params(("node" = String, Path, description = "The name of the node")),
+    responses(
+        (status = 202, description = "Done", body = ChangeJson),
+        (status = 404, description = "This broker is not part of a cluster", body = ErrorJson),
+        (status = 409, description = "The node is alive, or there is none with this name", body = ErrorJson),
+    )
+)]
+async fn forget(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(node): Path<String>,
+) -> Result<Response, Failure> {
+    change(&state, &caller, ("forget node", Command::Forget { node })).await
+}
+
 async fn change(state: &ApiState, caller: &Caller, (what, command): (&str, Command)) -> Result<Response, Failure> {
     let mut target = match &command {
         Command::Move { to } => to.clone().unwrap_or_default(),
+        Command::Forget { node } => node.clone(),
         Command::Drain | Command::Undrain => String::new(),
     };
     let outcome = match of(state) {
@@ -282,6 +305,7 @@ mod tests {
             silence: std::time::Duration::from_millis(500),
             ..Member::default()
         }];
+        status.members.push(Member { node: "d".to_owned(), ..Member::default() });
         status.last_failover = Some(Failover {
             at: 0,
             epoch: 3,
@@ -328,15 +352,19 @@ mod tests {
     fn the_owner_is_asked_to_move_and_what_is_not_possible_is_said_in_words() {
         let (api, mut control) = api(status());
         let node = thread::spawn(move || {
-            let commands = [next(&mut control), next(&mut control), next(&mut control)];
+            let commands: Vec<Command> = (0..4).map(|_| next(&mut control)).collect();
             (commands, control)
         });
         let moved = api.local("POST /api/v1/cluster/move?to=b", "");
         assert_eq!((moved.code, &moved.json()["to"]), (202, &"b".into()));
         assert_eq!(api.local("POST /api/v1/cluster/drain", "").json()["to"], "b");
         assert_eq!(api.local("DELETE /api/v1/cluster/drain", "").code, 202);
+        assert_eq!(api.local("DELETE /api/v1/cluster/nodes/d", "").code, 202);
         let (commands, control) = node.join().unwrap();
-        assert_eq!(commands, [Command::Move { to: Some("b".to_owned()) }, Command::Drain, Command::Undrain]);
+        let (moved, forgotten) = (Command::Move { to: Some("b".to_owned()) }, Command::Forget { node: "d".to_owned() });
+        assert_eq!(commands, [moved, Command::Drain, Command::Undrain, forgotten]);
+        let refused = api.local("DELETE /api/v1/cluster/nodes/b", "");
+        assert_eq!((refused.code, &refused.json()["error"]), (409, &"node b is alive: stop it first".into()));
         let line = &api.audited()[0];
         assert_eq!(
             (&line["what"], &line["target"], &line["result"]),

@@ -265,6 +265,11 @@ impl Shared {
         Err(EngineError::Stale)
     }
 
+    async fn forget(&self, node: &str) -> Result<(), EngineError> {
+        let request = json!({ "filter": format!("{}{node}", self.names.node_prefix) });
+        api::ask(&self.connection, &format!("STREAM.PURGE.{}", self.names.nodes), request).await.map(drop)
+    }
+
     async fn ask(&self, node: &str, question: Bytes) -> Result<Bytes, EngineError> {
         let subject = format!("{}{node}", self.names.ask_prefix);
         let call = Call { subject, headers: None, payload: question, limit: ANSWER_LIMIT, what: "a question" };
@@ -317,6 +322,11 @@ impl Engine for Nats {
     fn beats(&self) -> Pending<Result<Vec<Beat>, EngineError>> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move { shared.beats().await })
+    }
+
+    fn forget(&self, node: &str) -> Pending<Result<(), EngineError>> {
+        let (shared, node) = (Arc::clone(&self.0), node.to_owned());
+        Box::pin(async move { shared.forget(&node).await })
     }
 
     fn ask(&self, node: &str, question: Bytes) -> Pending<Result<Bytes, EngineError>> {

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::super::assembly::PART_BYTES;
 use super::super::engine::EngineError;
 use super::api::{self, NAME_IN_USE, STREAM_NOT_FOUND, TOO_FEW_SERVERS};
 use super::connection::Connection;
+use crate::store::ENTRY_BYTES_MAX;
 
 /// A stream.
 #[derive(Debug)]
@@ -158,7 +160,12 @@ pub(super) fn id_of(settings: &Value) -> Option<u128> {
 const ID: &str = "oncemq-cluster-id";
 /// The slowest node must copy anew beyond it.
 const TAIL_BYTES_MAX: i64 = 1 << 30;
-const TAIL_BYTES_MIN: i64 = 128 << 20;
+/// The largest commit, which has to fit as a whole, with 256 bytes for each of its parts, beside what an owner leaves free.
+const TAIL_BYTES_MIN: i64 = 640 << 20;
+const _: () = {
+    let (parts, min) = (ENTRY_BYTES_MAX / PART_BYTES + 1, TAIL_BYTES_MIN.cast_unsigned());
+    assert!((ENTRY_BYTES_MAX + 256 * parts) as u64 <= min - min / 16 && TAIL_BYTES_MIN <= TAIL_BYTES_MAX);
+};
 /// Signs of life have some hundred bytes.
 const LATEST_BYTES_MAX: i64 = 16 << 20;
 const LATEST_BYTES_MIN: i64 = 1 << 20;

@@ -31,8 +31,10 @@ pub(super) struct Begin {
 /// Why a copy does not go on.
 pub(super) enum Ended {
     Followed(Followed),
-    /// It has to be fetched anew.
+    /// It has to be fetched anew, because the stream does not have what follows.
     Behind(String),
+    /// The same, because it is damaged.
+    Damaged(String),
     /// An operator has to act, or a disk or the engine has to recover. It is tried again after a while.
     Stuck(String),
 }
@@ -81,6 +83,8 @@ pub(super) async fn attending<T>(
                         view.drain(false);
                         request.accept();
                     }
+                    // It is carried out before it comes here.
+                    Wish::Forget { .. } => {}
                 },
                 Some(Command::Leave(answer)) => return Err(Followed::Left(answer)),
                 // The process has dropped the node.

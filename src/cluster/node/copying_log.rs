@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use tokio::time::sleep;
 
 use super::attending::{Commands, Ended, Followed, attending};
 use super::clock::now;
+use super::heartbeat::beat_once;
 use super::interface::CELL;
 use super::texts::describe;
 use super::view::View;
@@ -59,7 +61,7 @@ impl Copy {
             Ok(Err(error @ (OpenError::Damaged { .. } | OpenError::OffMark { .. })))
                 if is_copy(&view.identity.directory) =>
             {
-                return Err(Ended::Behind(format!("the copy is damaged: {error}")));
+                return Err(Ended::Damaged(format!("the copy is damaged: {error}")));
             }
             Ok(Err(error)) => return Err(Ended::Stuck(format!("the store cannot be opened: {error}"))),
             Err(error) => return Err(Ended::Stuck(format!("the store cannot be opened: {error}"))),
@@ -76,20 +78,7 @@ impl Copy {
         let reader = begin(&follower, (cluster, latest.as_ref()), &view.identity.directory.display())?;
         let sequence = follower.sequence();
         let is_own = follower.mark().is_none() && !follower.is_empty();
-        let mut copy = Self {
-            follower: Some(follower),
-            cluster,
-            reader,
-            whole: (reader, sequence),
-            assembly: Assembly::default(),
-            synced: now(),
-            synced_reader: None,
-            take_over: None,
-            is_own,
-            looked: now(),
-            is_near: false,
-            moves: 0,
-        };
+        let mut copy = Self { is_own, ..Self::of(follower, cluster, reader) };
         if is_own {
             // Of nodes that begin together, the one with the most goes first.
             view.says(|beat| beat.sequence = sequence);
@@ -98,6 +87,24 @@ impl Copy {
             copy.sync(view).await?;
         }
         Ok(copy)
+    }
+
+    /// A copy that stands at this place of the stream.
+    pub(super) fn of(follower: Follower, cluster: u128, reader: Reader) -> Self {
+        Self {
+            cluster,
+            reader,
+            whole: (reader, follower.sequence()),
+            follower: Some(follower),
+            assembly: Assembly::default(),
+            synced: now(),
+            synced_reader: None,
+            take_over: None,
+            is_own: false,
+            looked: now(),
+            is_near: false,
+            moves: 0,
+        }
     }
 
     pub(super) async fn run(
@@ -120,7 +127,7 @@ impl Copy {
                 match read {
                     Ok(entries) => {
                         self.is_near = entries.len() < NEAR;
-                        match self.apply(view, &entries).await {
+                        match self.apply(view, commands, &entries).await {
                             Ok(()) if entries.is_empty() => {}
                             Ok(()) => self.moves = 0,
                             Err(Broken::Trouble(trouble)) => self.ask_another(engine, view, commands, trouble).await?,
@@ -137,6 +144,7 @@ impl Copy {
             if self.synced.elapsed() >= SYNC_PERIOD {
                 self.sync(view).await?;
             }
+            self.lend(view)?;
             if self.looked.elapsed() >= LOOK_PERIOD {
                 self.look(engine, view, commands).await?;
             }
@@ -155,15 +163,33 @@ impl Copy {
         }
     }
 
+    /// Gives another node a fixed state of this copy, if it wants one, as long as this one is not damaged.
+    fn lend(&self, view: &View) -> Result<(), Ended> {
+        let state = &mut *view.state.borrow_mut();
+        if let Some(segment) = state.damaged.first() {
+            return Err(Ended::Damaged(format!("segment {segment} of the copy cannot be read")));
+        }
+        // Its mark is synced; what this one has read since is not part of it.
+        if let Some((wanted, follower)) = state.wanted.take().zip(self.follower.as_ref()) {
+            let _ = wanted.send(follower.snapshot()); // it may not wait any more
+        }
+        Ok(())
+    }
+
+    /// The position of the stream up to which the copy is on the disk.
+    pub(super) fn on_disk(&self) -> u64 {
+        self.synced_reader.map_or(0, |reader| reader.position)
+    }
+
     /// Takes entries of the stream.
-    async fn apply(&mut self, view: &View, entries: &[Found]) -> Result<(), Broken> {
+    async fn apply(&mut self, view: &View, commands: &mut Commands, entries: &[Found]) -> Result<(), Broken> {
         if self.is_own && !entries.is_empty() {
             return Err(Broken::Ended(no_copy(&view.identity.directory.display())));
         }
-        let mut batches = Vec::new();
+        let (mut batches, mut whole) = (VecDeque::new(), self.whole);
         let mut broken = None;
         for found in entries {
-            match self.step(view, found, &mut batches) {
+            match self.step(view, found, (&mut batches, &mut whole)) {
                 Ok(()) => {}
                 Err(error) => {
                     broken = Some(error);
@@ -172,54 +198,51 @@ impl Copy {
             }
         }
         // What comes before an entry that cannot be taken is good.
-        self.append(batches).await.map_err(Broken::Ended)?;
+        self.append(view, commands, batches).await.map_err(Broken::Ended)?;
+        self.whole = whole;
         broken.map_or(Ok(()), Err)
     }
 
-    fn step(&mut self, view: &View, found: &Found, batches: &mut Vec<Batch>) -> Result<(), Broken> {
-        let mut sequence = self.whole.1;
+    fn step(
+        &mut self,
+        view: &View,
+        found: &Found,
+        (batches, whole): (&mut Batches, &mut (Reader, u64)),
+    ) -> Result<(), Broken> {
+        let mut sequence = whole.1;
         match self.reader.step(CELL, found).map_err(Broken::Trouble)? {
             Step::Epoch(epoch) => {
                 self.assembly.clear();
                 view.named(epoch.epoch, &epoch.node);
             }
             Step::LeftOut => {}
-            Step::Commit(commit) => self.push(commit, &mut sequence, batches)?,
+            Step::Commit(commit) => {
+                if let Some(batch) = self.push(commit, &mut sequence)? {
+                    batches.push_back((batch, Some(self.reader)));
+                }
+            }
         }
         if self.assembly.is_empty() {
-            self.whole = (self.reader, sequence);
+            *whole = (self.reader, sequence);
         }
         Ok(())
     }
 
-    pub(super) fn push(&mut self, commit: Commit, sequence: &mut u64, batches: &mut Vec<Batch>) -> Result<(), Broken> {
+    /// Takes the next commit. Returns the batch, if it is whole and has entries.
+    pub(super) fn push(&mut self, commit: Commit, sequence: &mut u64) -> Result<Option<Batch>, Broken> {
         let number = commit.number;
         let batch = self.assembly.push(commit).map_err(|_| {
             Broken::Ended(Ended::Stuck(format!(
                 "commit {number} of the log is a part that does not follow the one before it"
             )))
         })?;
-        if let Some(batch) = batch {
-            if batch.first_sequence != *sequence {
-                let text = format!("the log goes on at sequence {}, the copy at {sequence}", batch.first_sequence);
-                return Err(Broken::Ended(Ended::Behind(text)));
-            }
-            *sequence += u64::from(batch.entries);
-            if batch.entries > 0 {
-                batches.push(batch);
-            }
+        let Some(batch) = batch else { return Ok(None) };
+        if batch.first_sequence != *sequence {
+            let text = format!("the log goes on at sequence {}, the copy at {sequence}", batch.first_sequence);
+            return Err(Broken::Ended(Ended::Behind(text)));
         }
-        Ok(())
-    }
-
-    pub(super) async fn append(&mut self, batches: Vec<Batch>) -> Result<(), Ended> {
-        if batches.is_empty() {
-            return Ok(());
-        }
-        self.with(move |follower| {
-            batches.iter().try_for_each(|batch| follower.append(batch.first_sequence, batch.entries, &batch.bytes))
-        })
-        .await
+        *sequence += u64::from(batch.entries);
+        Ok(Some(batch).filter(|batch| batch.entries > 0))
     }
 
     /// Makes what is whole stable, with its place.
@@ -230,7 +253,7 @@ impl Copy {
             return Ok(());
         }
         let state = Place { cluster: self.cluster, reader }.encode();
-        self.with(move |follower| follower.sync(state)).await?;
+        self.with(move |follower| follower.sync(state)).await??;
         self.synced_reader = Some(reader);
         view.says(|beat| (beat.position, beat.sequence) = (reader.position, sequence));
         view.status(|status| {
@@ -260,12 +283,15 @@ impl Copy {
     }
 
     /// Works on the copy in another thread.
-    async fn with(&mut self, work: impl FnOnce(&mut Follower) -> io::Result<()> + Send + 'static) -> Result<(), Ended> {
+    pub(super) async fn with<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Follower) -> T + Send + 'static,
+    ) -> Result<T, Ended> {
         let Some(mut follower) = self.follower.take() else { return Err(io::Error::other("it is gone").into()) };
         let (result, follower) =
             spawn_blocking(move || (work(&mut follower), follower)).await.map_err(io::Error::other)?;
         self.follower = Some(follower);
-        Ok(result?)
+        Ok(result)
     }
 
     /// Something of the stream is missing or damaged where it was read. Another replica may have it.
@@ -277,8 +303,11 @@ impl Copy {
         trouble: Trouble,
     ) -> Result<(), Ended> {
         self.moves += 1;
+        // What was trimmed is known from the signs of life of the owner.
+        attending(view, commands, beat_once(engine, view)).await?;
+        let is_trimmed = matches!(trouble, Trouble::Gap { expected, .. } if expected < view.members.borrow().trimmed());
         // A copy that has nothing cannot have missed what another replica has.
-        if self.moves > MOVES_MAX || self.reader.position == 0 {
+        if self.moves > MOVES_MAX || self.reader.position == 0 || is_trimmed {
             return Err(Ended::Behind(describe(trouble)));
         }
         view.warn(&format!("{}: another replica is asked for it", describe(trouble)));
@@ -288,6 +317,9 @@ impl Copy {
         Ok(attending(view, commands, sleep(AFTER_MOVE)).await?)
     }
 }
+
+/// Batches to append, each with where the stream stands behind it; `None`: that is not known yet, because this node takes over.
+pub(super) type Batches = VecDeque<(Batch, Option<Reader>)>;
 
 pub(super) enum Broken {
     Trouble(Trouble),

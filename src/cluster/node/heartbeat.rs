@@ -38,6 +38,9 @@ pub(super) async fn beat_once(engine: &dyn Engine, view: &View) -> bool {
     let is_ours = |beat: &Beat| beat.cluster == view.state.borrow().beat.cluster;
     let beats = latest.into_iter().filter_map(|said| Some((said.node, Beat::decode(&said.bytes).filter(is_ours)?)));
     view.members.borrow_mut().observe(beats);
+    // That is not forgotten with the owner that has trimmed it.
+    let trimmed = view.members.borrow().trimmed();
+    view.says(|beat| beat.trimmed = beat.trimmed.max(trimmed));
     view.show_members();
     if let Some(standby) = &view.state.borrow().standby {
         (standby.announce)(view.owner_address());

@@ -89,6 +89,7 @@ impl Ownership<'_> {
         self.upkeep.shipped = 0;
         let below = self.trimmable(tail);
         if below > 0 {
+            self.view.says(|beat| beat.trimmed = beat.trimmed.max(below));
             self.upkeep.trimming = Some(engine.trim(below));
         }
         let trouble = "the stream is full, and nothing is acknowledged: no other node has a copy of what it has";
@@ -126,8 +127,12 @@ impl Ownership<'_> {
         // Otherwise it would be the one with the furthest copy.
         self.view.says(|beat| (beat.hands_over_to, beat.is_candidate) = (Some(to.to_owned()), false));
         self.view.state.borrow_mut().handed_over = Some(now());
-        for _ in 0..HAND_OVER_ATTEMPTS {
-            if beat_once(engine, self.view).await {
+        // The engine may not be there: then the process is not kept from its end.
+        let is_reached = self.view.state.borrow().went_in.elapsed() < REACHED;
+        let (attempts, patience) =
+            if is_reached { (HAND_OVER_ATTEMPTS, HAND_OVER_TIMEOUT) } else { (1, HAND_OVER_LAST) };
+        for _ in 0..attempts {
+            if timeout(patience, beat_once(engine, self.view)).await.unwrap_or(false) {
                 self.view.log("handed over: other nodes may take over now");
                 return;
             }
@@ -176,6 +181,11 @@ const LOOK_BYTES: u64 = 64 << 20;
 const TAIL_BYTES_MAX: u64 = 1 << 30;
 /// How often a node tries to tell the others that it hands over.
 const HAND_OVER_ATTEMPTS: u32 = 3;
+/// How long one may take: as long as the engine lets it.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same if the cluster was not reached for some seconds.
+const HAND_OVER_LAST: Duration = Duration::from_millis(500);
+const REACHED: Duration = Duration::from_secs(5);
 /// How long an owner waits for its disk at its end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,7 @@
 //! A node of a cluster: a thread that follows the log, tells the others that it is alive, takes over, and replicates what the broker of this process
 //! stores. It runs beside the servers of the process, of which one is a standby and the next one the broker.
 
+mod appending;
 mod attending;
 mod clock;
 mod copy;
@@ -29,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::engine::Engine;
-use super::{ClusterControl, Refusal};
+use super::{ClusterControl, ClusterRequest, Command as Wish, Refusal};
 use crate::store::Replication;
 use attending::Followed;
 use follow::follow;
@@ -116,7 +117,7 @@ async fn run(
         view.stands_by(standby);
     }
     tokio::task::spawn_local(heartbeat::beat(Arc::clone(&engine), Rc::clone(&view)));
-    tokio::task::spawn_local(pass_on(Rc::clone(&view), own_commands));
+    tokio::task::spawn_local(pass_on(Arc::clone(&engine), Rc::clone(&view), own_commands));
     tokio::task::spawn_local(questions::answer(Arc::clone(&engine), Rc::clone(&view)));
     loop {
         let left = match follow(&*engine, &view, &mut commands).await {
@@ -130,17 +131,35 @@ async fn run(
     }
 }
 
-/// Passes the requests of operators to the task of the node.
-async fn pass_on(view: Rc<View>, commands: mpsc::Sender<Command>) {
+/// Passes the requests of operators to the task of the node, but for those that do not depend on its role.
+async fn pass_on(engine: Arc<dyn Engine>, view: Rc<View>, commands: mpsc::Sender<Command>) {
     let mut ticks = tokio::time::interval(REQUEST_PERIOD);
     loop {
         ticks.tick().await;
         let request = view.control.borrow_mut().try_next();
-        if let Some(request) = request
-            && commands.send(Command::Asked(request)).await.is_err()
-        {
+        let Some(request) = request else { continue };
+        if let Wish::Forget { node } = &request.command {
+            let node = node.clone();
+            forget(&*engine, &view, request, &node).await;
+        } else if commands.send(Command::Asked(request)).await.is_err() {
             return;
         }
+    }
+}
+
+/// Removes the sign of life of a node that is gone, so that the stream is trimmed without it.
+async fn forget(engine: &dyn Engine, view: &View, request: ClusterRequest, node: &str) {
+    // It may have come back since the request was made.
+    if !view.members.borrow().is_dead(node) {
+        return request.refuse(Refusal::Alive(node.to_owned()));
+    }
+    match engine.forget(node).await {
+        Ok(()) => {
+            view.log(&format!("node {node} is forgotten, as an operator has asked"));
+            request.accept();
+            heartbeat::beat_once(engine, view).await;
+        }
+        Err(error) => request.refuse(Refusal::Other(error.to_string())),
     }
 }
 

@@ -247,6 +247,8 @@ impl<'a> Ownership<'a> {
                 request.accept();
                 return;
             }
+            // It is carried out before it comes here.
+            Wish::Forget { .. } => return,
         };
         match self.begin_move(to) {
             Ok((stop, address)) => {

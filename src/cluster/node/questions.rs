@@ -1,17 +1,19 @@
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 
 use super::clock::now;
 use super::view::View;
-use crate::cluster::copying::{Answer, Begun, CHUNK_BYTES, Question, encode_answer};
+use crate::cluster::copying::{Answer, Begun, CHUNK_BYTES, Denied, Question, encode_answer};
 use crate::cluster::engine::Engine;
-use crate::store::Snapshot;
+use crate::store::{Shortage, Snapshot};
 
 /// The copies that other nodes make.
 #[derive(Default)]
@@ -48,13 +50,12 @@ impl Copies {
         match Question::decode(question)? {
             Question::Begin => self.begin(view).await,
             Question::Read { copy, segment, offset, bytes } => {
-                let (snapshot, used) = self.copies.get_mut(&copy).ok_or("this copy has ended")?;
-                *used = now();
-                let snapshot = Arc::clone(snapshot);
                 let length = usize::try_from(bytes.min(CHUNK_BYTES)).unwrap_or(0);
-                let read = spawn_blocking(move || snapshot.read(segment, offset, length)).await;
-                let read = read.map_err(std::io::Error::other).flatten();
-                read.map(Bytes::from).map_err(|error| format!("segment {segment} cannot be read: {error}"))
+                let read = self.work(view, (copy, segment), move |copy| copy.read(segment, offset, length)).await?;
+                Ok(Bytes::from(read))
+            }
+            Question::Verify { copy, segment } => {
+                self.work(view, (copy, segment), move |copy| copy.verify(segment)).await.map(|()| Bytes::new())
             }
             Question::End { copy } => {
                 self.copies.remove(&copy);
@@ -63,24 +64,57 @@ impl Copies {
         }
     }
 
+    /// Reads a segment in another thread. If it is damaged, operators are told.
+    async fn work<T: Send + 'static>(
+        &mut self,
+        view: &View,
+        (copy, segment): (u64, u32),
+        read: impl FnOnce(&Snapshot) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Denied> {
+        let (snapshot, used) = self.copies.get_mut(&copy).ok_or("this copy has ended")?;
+        *used = now();
+        let snapshot = Arc::clone(snapshot);
+        let read = spawn_blocking(move || read(&snapshot)).await.map_err(io::Error::other).flatten();
+        read.map_err(|error| {
+            let reason = format!("segment {segment} cannot be read: {error}");
+            // The store was closed, there is no such segment, or no file can be opened.
+            let is_gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotFound);
+            if is_gone || Shortage::of(&error).is_some() {
+                return Denied::Refused(reason);
+            }
+            view.damaged(segment, &error);
+            Denied::Damaged(reason)
+        })
+    }
+
     async fn begin(&mut self, view: &View) -> Answer {
         if self.copies.len() >= COPIES_MAX {
-            return Err("other nodes copy already: try again later".to_owned());
+            return Err("other nodes copy already: try again later".into());
         }
-        let store = view.state.borrow().store.clone().ok_or("it does not serve")?;
-        let snapshot = spawn_blocking(move || store.snapshot()).await.map_err(std::io::Error::other).flatten();
+        let store = view.state.borrow().store.clone();
+        let snapshot = match store {
+            Some(store) => spawn_blocking(move || store.snapshot()).await.map_err(io::Error::other).flatten(),
+            None => {
+                let (wanted, snapshot) = oneshot::channel();
+                view.state.borrow_mut().wanted = Some(wanted);
+                let snapshot = timeout(SNAPSHOT_TIMEOUT, snapshot).await;
+                snapshot.ok().and_then(Result::ok).ok_or("it has no copy that is open")?
+            }
+        };
         let snapshot = snapshot.map_err(|error| format!("its log cannot be copied: {error}"))?;
         self.last += 1;
         let mark = snapshot.mark();
         let (sequence, state) = (mark.sequence, mark.state.clone());
         let begun = Begun { copy: self.last, sequence, state, files: snapshot.files().to_vec() };
         self.copies.insert(self.last, (Arc::new(snapshot), now()));
-        serde_json::to_vec(&begun).map(Bytes::from).map_err(|error| error.to_string())
+        serde_json::to_vec(&begun).map(Bytes::from).map_err(|error| error.to_string().into())
     }
 }
 
-/// Copies at a time. They keep the owner from reclaiming space.
+/// Copies at a time. They keep this node from reclaiming space.
 const COPIES_MAX: usize = 2;
+/// How long a standby may take to answer, which does that between two reads of the stream.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A copy of which nothing is read for so long has ended.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long to wait before questions are listened to again.

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::io;
 
 use tokio::task::spawn_blocking;
@@ -67,7 +68,7 @@ impl Copy {
                 if self.is_own && !commits.is_empty() {
                     return Err(no_copy(&view.identity.directory.display()));
                 }
-                self.append_commits(commits).await?;
+                self.append_commits(view, commands, commits).await?;
             }
         };
         self.reader = takeover.reader();
@@ -85,15 +86,22 @@ impl Copy {
         Ok(Some(Begin { epoch, place, sequence, cause, since }))
     }
 
-    async fn append_commits(&mut self, commits: Vec<Commit>) -> Result<(), Ended> {
-        let mut batches = Vec::new();
+    async fn append_commits(
+        &mut self,
+        view: &View,
+        commands: &mut Commands,
+        commits: Vec<Commit>,
+    ) -> Result<(), Ended> {
+        let mut batches = VecDeque::new();
         let mut sequence = self.whole.1;
         for commit in commits {
-            if let Err(Broken::Ended(ended)) = self.push(commit, &mut sequence, &mut batches) {
-                return Err(ended);
+            match self.push(commit, &mut sequence) {
+                Ok(batch) => batches.extend(batch.map(|batch| (batch, None))),
+                Err(Broken::Ended(ended)) => return Err(ended),
+                Err(Broken::Trouble(trouble)) => return Err(Ended::Behind(describe(trouble))),
             }
         }
         self.whole.1 = sequence;
-        self.append(batches).await
+        self.append(view, commands, batches).await
     }
 }

@@ -1,13 +1,17 @@
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use super::clock::now;
 use super::interface::{Identity, Log, Note, StandbyServer};
 use crate::cluster::beat::Beat;
 use crate::cluster::members::Members;
 use crate::cluster::{ClusterControl, Member, Owner, Role, Status};
-use crate::store::Store;
+use crate::store::{Snapshot, Store};
 
 /// What the tasks of a node share. All run in one thread.
 pub(super) struct View {
@@ -26,6 +30,10 @@ pub(super) struct State {
     pub(super) standby: Option<StandbyServer>,
     /// The store of the broker, for copies.
     pub(super) store: Option<Arc<Store>>,
+    /// Another node wants to copy the copy that this one has open.
+    pub(super) wanted: Option<oneshot::Sender<io::Result<Snapshot>>>,
+    /// Segments of the log of this node that are damaged, as was noticed while another one copied them.
+    pub(super) damaged: BTreeSet<u32>,
     /// An operator has drained this node: it does not become the owner.
     pub(super) is_drained: bool,
     /// When this node has handed over: for a while, it leaves it to the others to become the owner.
@@ -46,6 +54,7 @@ impl View {
             sequence: 0,
             is_candidate: false,
             hands_over_to: None,
+            trimmed: 0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let state = State {
@@ -53,6 +62,8 @@ impl View {
             went_in: now(),
             standby: None,
             store: None,
+            wanted: None,
+            damaged: BTreeSet::new(),
             is_drained: false,
             handed_over: None,
             trouble: None,
@@ -93,6 +104,24 @@ impl View {
         if let Some(trouble) = trouble {
             self.warn(trouble);
         }
+    }
+
+    /// A segment of the log of this node is damaged. Says so once.
+    pub(super) fn damaged(&self, segment: u32, error: &io::Error) {
+        if !self.state.borrow_mut().damaged.insert(segment) {
+            return;
+        }
+        let text = format!(
+            "{DAMAGED}: segment {segment} cannot be read ({error}), and other nodes cannot copy it. Give the clients to another node (oncemq cluster move): this one fetches a copy from there then"
+        );
+        self.status(|status| status.add_trouble(&text));
+        self.warn(&text);
+    }
+
+    /// A copy without damage is open.
+    pub(super) fn not_damaged(&self) {
+        self.state.borrow_mut().damaged.clear();
+        self.status(|status| status.end_trouble(DAMAGED));
     }
 
     /// Shows operators what the nodes say.
@@ -183,5 +212,6 @@ impl View {
     }
 }
 
+const DAMAGED: &str = "the log of this node is damaged";
 /// How long a node that has handed over leaves it to the others to become the owner.
 const RETURN: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,5 +1,6 @@
 use super::passed::PassedSockets;
 use crate::config::Loaded;
+use crate::server::bans::CarriedBans;
 use crate::server::stopper::Why;
 
 /// How the broker ended without an error.
@@ -25,5 +26,7 @@ pub enum Ended {
         sockets: PassedSockets,
         /// The configuration in force.
         loaded: Box<Loaded>,
+        /// The bans in force.
+        bans: CarriedBans,
     },
 }

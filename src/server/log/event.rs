@@ -132,6 +132,7 @@ events! {
     Stopping "stopping" INFO Broker []
     Stopped "stopped" INFO Broker []
     DrainTimedOut "drain_timed_out" WARN Broker []
+    NotReplicated "not_replicated" WARN Broker []
     SocketPassed "socket_passed" INFO Broker ["listener" "address" "from"]
     SocketUnused "socket_unused" WARN Broker ["listener" "address"]
     TakeOverBegun "take_over_begun" INFO Broker ["process" "sockets"]

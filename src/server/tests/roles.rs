@@ -55,7 +55,7 @@ impl Role {
 
     fn ended(self) -> (Why, PassedSockets, Config) {
         match self.thread.join().unwrap().unwrap() {
-            Ended::Told { why, sockets, loaded } => (why, sockets, loaded.config),
+            Ended::Told { why, sockets, loaded, .. } => (why, sockets, loaded.config),
             ended @ (Ended::Stopped | Ended::HandedOver | Ended::TakenBack { .. }) => panic!("{ended:?}"),
         }
     }
@@ -362,4 +362,18 @@ fn a_fence_before_the_start_or_while_the_broker_moves_ends_it_at_once() {
     let parts = Start { passed: sockets, stopper: Some(stopper), ..Start::default() };
     let ended = Server::start_with(config, parts).unwrap().run().unwrap();
     assert!(matches!(ended, Ended::Told { why, .. } if why == fenced()));
+}
+
+#[test]
+fn bans_stay_when_the_role_changes() {
+    let stopper = Stopper::default();
+    let start = Start { stopper: Some(stopper.clone()), ..Start::default() };
+    let server = Server::start_with(config(1), start).unwrap();
+    let (subject, now) = (Subject::User("u".into()), server.clock.read().now);
+    let ban = Ban { until: now + Duration::from_secs(600), reason: "because".to_owned() };
+    server.bans().add(subject.clone(), ban, now).unwrap();
+    stopper.stop(Why::Moved { owner: None });
+    let Ok(Ended::Told { sockets, bans, .. }) = server.run() else { panic!("it was told to end") };
+    let next = Server::start_with(config(1), Start { passed: sockets, bans, ..Start::default() }).unwrap();
+    assert!(next.bans().find(&subject, next.clock.read().now).is_some());
 }

@@ -398,7 +398,18 @@ fn a_follower_whose_write_or_sync_failed_must_be_opened_again() {
 
 /// Copies a snapshot into a directory.
 fn copy(snapshot: &Snapshot, to: &SimDisk, piece: usize) -> Result<(), OpenError> {
-    let mut incoming = Incoming::begin_on(Arc::new(to.clone()), snapshot.mark(), snapshot.files())?;
+    let incoming = Incoming::begin_on(Arc::new(to.clone()), snapshot.mark(), snapshot.files())?;
+    receive(incoming, snapshot, piece)
+}
+
+/// The same in the place of the log that is there.
+fn copy_over(snapshot: &Snapshot, to: &SimDisk) -> Result<(), OpenError> {
+    let incoming = Incoming::begin_on(Arc::new(to.clone()), snapshot.mark(), snapshot.files())?;
+    incoming.remove_former()?;
+    receive(incoming, snapshot, 2000)
+}
+
+fn receive(mut incoming: Incoming, snapshot: &Snapshot, piece: usize) -> Result<(), OpenError> {
     for &(segment, bytes) in snapshot.files() {
         let mut offset = 0;
         while offset < bytes {
@@ -408,7 +419,7 @@ fn copy(snapshot: &Snapshot, to: &SimDisk, piece: usize) -> Result<(), OpenError
         }
         assert!(snapshot.read(segment, bytes, piece)?.is_empty());
     }
-    Ok(incoming.finish()?)
+    incoming.finish()
 }
 
 #[test]
@@ -452,51 +463,145 @@ fn a_copy_is_the_log_up_to_the_mark_also_if_the_owner_goes_on() {
     }
 }
 
+/// What a crash at one step of a copy leaves: the sequence of the log, and whether a store refuses the directory.
+fn crashed(
+    (step, seed, loss): (u64, u64, Loss),
+    to: &SimDisk,
+    copy: &dyn Fn(&SimDisk) -> Result<(), OpenError>,
+) -> (SimDisk, u64, bool, bool) {
+    to.set_fault(step, Fault::PowerCut);
+    let is_done = copy(to).is_ok();
+    let mut left = to.restart(seed ^ step, loss);
+    let open = |disk: &SimDisk| Store::open_on(Arc::new(disk.copied()), &small(), Hooks::default(), &mut |_| ());
+    let is_refused = open(&left).is_err_and(|error| matches!(error, OpenError::IncompleteCopy));
+    if is_refused {
+        assert!(!is_done);
+        // A crash while it is finished.
+        left.set_fault(1 + step % 13, Fault::PowerCut);
+        let _ = follow(&left);
+        left = left.restart(seed, loss);
+    }
+    let follower = follow(&left).unwrap();
+    assert_eq!(follower.mark().is_some(), !follower.is_empty());
+    let sequence = follower.sequence();
+    drop(follower);
+    assert!(left.list().unwrap().iter().all(|name| !name.contains("incoming")), "step {step}");
+    (left, sequence, is_refused, is_done)
+}
+
 #[test]
-fn what_a_crash_leaves_of_a_copy_is_removed_at_every_step() {
+fn a_copy_replaces_the_log_that_is_there_as_a_whole_whatever_the_step_of_a_crash() {
     let (from, tail) = tail_of(4, 120);
     let source = follow(&from).unwrap();
     let snapshot = source.snapshot().unwrap();
     let expected = (state_of(&tail, tail.len()), tail.end(tail.len()));
     for (seed, loss) in [(1, Loss::Power), (2, Loss::Power), (3, Loss::Power), (4, Loss::Process)] {
-        let (mut step, mut incomplete) = (0, 0);
-        loop {
-            step += 1;
-            // Another log is there before.
-            let (to, _) = tail_of(seed + 20, 30);
-            let to = to.restart(seed, Loss::Process);
-            let former = state(&to);
-            to.set_fault(step, Fault::PowerCut);
-            let ended = copy(&snapshot, &to, 2000);
-            let mut left = to.restart(seed ^ step, loss);
-            if Store::open_on(Arc::new(left.copied()), &small(), Hooks::default(), &mut |_| ())
-                .is_err_and(|error| matches!(error, OpenError::IncompleteCopy))
-            {
-                incomplete += 1;
-                assert!(ended.is_err());
-                // A crash while it is removed.
-                left.set_fault(1 + step % 9, Fault::PowerCut);
-                let _ = follow(&left);
-                left = left.restart(seed, loss);
-            }
-            let follower = follow(&left).unwrap();
-            let is_complete = follower.sequence() == expected.1;
-            let is_former = follower.sequence() == former.1;
-            assert!(follower.is_empty() || is_complete || is_former, "step {step}");
-            assert!(is_complete || ended.is_err(), "step {step}");
-            assert_eq!(follower.mark().is_some(), !follower.is_empty());
-            drop(follower);
-            match is_complete {
-                true => assert_eq!(state(&left), expected),
-                false if is_former => assert_eq!(state(&left), former),
-                false => assert!(state(&left).0.is_empty()),
-            }
-            if ended.is_ok() {
+        let (former, _) = tail_of(seed + 20, 30);
+        let former = former.restart(seed, Loss::Process);
+        let before = state(&former);
+        let (mut refused, mut kept) = (0, 0);
+        for step in 1.. {
+            let to = former.copied();
+            let (left, sequence, is_refused, is_done) =
+                crashed((step, seed, loss), &to, &|to| copy(&snapshot, to, 2000));
+            let is_copy = sequence == expected.1;
+            assert_eq!(&state(&left), if is_copy { &expected } else { &before }, "seed {seed}, step {step}");
+            assert!(is_copy || !is_done);
+            refused += u32::from(is_refused);
+            kept += u32::from(!is_copy);
+            if is_done {
                 break;
             }
         }
-        assert!(step > 20 && incomplete > 10, "{step} steps, {incomplete} incomplete");
+        assert!(refused > 10 && kept > 15, "{refused} refused, {kept} kept");
     }
+}
+
+#[test]
+fn what_a_crash_leaves_of_a_copy_in_the_place_of_the_log_is_one_of_the_two_or_nothing() {
+    let (from, tail) = tail_of(4, 120);
+    let source = follow(&from).unwrap();
+    let snapshot = source.snapshot().unwrap();
+    let expected = (state_of(&tail, tail.len()), tail.end(tail.len()));
+    for (seed, loss) in [(1, Loss::Power), (2, Loss::Process)] {
+        let (former, _) = tail_of(seed + 20, 30);
+        let former = former.restart(seed, Loss::Process);
+        let before = state(&former);
+        let mut empty = 0;
+        for step in 1.. {
+            let to = former.copied();
+            let (left, sequence, _, is_done) = crashed((step, seed, loss), &to, &|to| copy_over(&snapshot, to));
+            let found = state(&left);
+            let is_one = found == expected || found == before;
+            assert!(is_one || (found.0.is_empty() && sequence == 1), "seed {seed}, step {step}");
+            assert!(found == expected || !is_done);
+            empty += u32::from(!is_one);
+            if is_done {
+                break;
+            }
+        }
+        assert!(empty > 20, "{empty}");
+    }
+}
+
+#[test]
+fn a_copy_for_which_there_is_no_space_leaves_the_log_as_it_is() {
+    let (from, _) = tail_of(4, 120);
+    let source = follow(&from).unwrap();
+    let snapshot = source.snapshot().unwrap();
+    let copied: u64 = snapshot.files().iter().map(|(_, bytes)| bytes).sum();
+    let (former, _) = tail_of(20, 30);
+    let (before, used) = (state(&former), former.used());
+    let begin = |to: &SimDisk| Incoming::begin_on(Arc::new(to.clone()), snapshot.mark(), snapshot.files()).unwrap();
+    let margin = 8 << 10;
+    for (capacity, expected) in [
+        (used + copied + margin, SpaceFor::Both),
+        (used + copied + margin - 1, SpaceFor::One),
+        (copied + margin, SpaceFor::One),
+    ] {
+        let to = former.copied();
+        to.set_capacity(capacity);
+        assert_eq!(begin(&to).space().unwrap(), expected);
+        // Another program may have taken the space meanwhile.
+        let copied = copy(&snapshot, &to, 2000);
+        assert_eq!(copied.is_ok(), expected == SpaceFor::Both, "{capacity}");
+        if copied.is_err() {
+            drop(follow(&to).unwrap());
+            assert_eq!(state(&to), before);
+            assert!(to.list().unwrap().iter().all(|name| !name.contains("incoming")));
+        }
+    }
+    let to = SimDisk::new(1);
+    to.set_capacity(copied + margin - 1);
+    assert_eq!(begin(&to).space().unwrap(), SpaceFor::None { needed: copied, free: copied + margin - 1 });
+    let to = former.copied();
+    to.set_capacity(copied + margin);
+    copy_over(&snapshot, &to).unwrap();
+    assert_eq!(state(&to), state(&from));
+}
+
+#[test]
+fn a_copy_of_a_damaged_log_names_the_segment_and_does_not_replace_the_one_that_is_there() {
+    let (from, _) = tail_of(4, 120);
+    let source = follow(&from).unwrap();
+    let snapshot = source.snapshot().unwrap();
+    let (former, _) = tail_of(20, 30);
+    let before = state(&former);
+    let (segment, bytes) = snapshot.files()[0];
+    let name = segment_name(segment);
+    assert!(snapshot.verify(segment).is_ok());
+    let mut changed = from.bytes(&name).unwrap();
+    changed[usize::try_from(bytes / 2).unwrap()] ^= 1;
+    from.set_bytes(&name, changed);
+    let to = former.copied();
+    match copy(&snapshot, &to, 2000) {
+        Err(OpenError::Damaged { first, .. }) => assert_eq!(first.name, name),
+        other => panic!("{other:?}"),
+    }
+    drop(follow(&to).unwrap());
+    assert_eq!(state(&to), before);
+    assert_eq!(snapshot.verify(segment).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert!(snapshot.files()[1..].iter().all(|(segment, _)| snapshot.verify(*segment).is_ok()));
 }
 
 #[test]

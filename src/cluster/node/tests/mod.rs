@@ -1,5 +1,6 @@
 //! Nodes with real stores, at a service in memory.
 
+mod copies;
 mod process;
 mod service;
 
@@ -97,6 +98,7 @@ fn a_cluster_begins_with_the_log_of_a_broker_that_ran_alone() {
     wait("it is the owner", || cluster.owner().as_deref() == Some("a"));
     cluster.end();
 }
+
 #[test]
 fn a_full_stream_takes_commits_again_when_another_node_has_a_copy() {
     let service = Arc::<Service>::default();
@@ -112,5 +114,24 @@ fn a_full_stream_takes_commits_again_when_another_node_has_a_copy() {
     cluster.add("b");
     cluster.wait_for_acknowledgements(500);
     wait("it is not full any more", || cluster.troubles("a").is_empty());
+    cluster.end();
+}
+
+#[test]
+fn a_node_that_is_gone_is_forgotten_and_one_that_is_alive_is_not() {
+    let service = Arc::<Service>::default();
+    let mut cluster = Cluster::start(&service, &["a", "b", "c"]);
+    cluster.wait_for_acknowledgements(100);
+    wait("all follow", || ["a", "b", "c"].iter().filter(|node| cluster.is_following(node)).count() == 2);
+    let owner = cluster.owner().unwrap();
+    let others = ["a", "b", "c"].into_iter().filter(|node| **node != owner).collect::<Vec<_>>();
+    let refused = cluster.forget(&owner, others[0]).unwrap_err();
+    assert_eq!(refused, format!("node {} is alive: stop it first", others[0]));
+    cluster.stop(others[0]);
+    let position = service.last();
+    wait("more is stored", || service.last() > position + 500);
+    wait("it is forgotten", || cluster.forget(&owner, others[0]).is_ok());
+    wait("the stream is trimmed without it", || !service.has(position + 1));
+    assert_eq!(cluster.forget(&owner, others[0]), Err(format!("there is no node {}", others[0])));
     cluster.end();
 }

@@ -1,6 +1,7 @@
 //! What a process does around its node: standby, broker, standby. The broker appends numbers, and counts as served what is stable.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -13,7 +14,7 @@ use super::wait;
 use crate::cluster::engine::Engine;
 use crate::cluster::node::{BrokerServer, Command, End, Identity, Node, StandbyServer};
 use crate::cluster::{ClusterHandle, Command as Wish, Role, Status};
-use crate::store::{Entry, Hooks, Key, Level, Options, Recovered, Room, Store, check};
+use crate::store::{Entry, Hooks, Key, Level, Options, Recovered, Room, Store, check, is_copy};
 
 /// Some nodes.
 pub(super) struct Cluster {
@@ -35,6 +36,8 @@ struct Ledger {
     last: u64,
     acknowledged: Vec<u64>,
     removed: BTreeSet<u64>,
+    /// Nothing is appended.
+    is_quiet: bool,
 }
 
 impl Cluster {
@@ -57,6 +60,33 @@ impl Cluster {
         (0..50).for_each(|_| append(&store, &self.ledger, (&mine, &mut live)));
         store.close();
         lock(&self.ledger).acknowledged.extend(live);
+    }
+
+    /// The brokers append nothing any more, or again.
+    pub(super) fn quiet(&self, is_quiet: bool) {
+        lock(&self.ledger).is_quiet = is_quiet;
+    }
+
+    /// Whether a node has a log with a mark.
+    pub(super) fn has_copy(&self, node: &str) -> bool {
+        is_copy(&self.directory.path().join(node)) && !self.segments(node).is_empty()
+    }
+
+    /// The files of the log of a node, the oldest first.
+    fn segments(&self, node: &str) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.directory.path().join(node)).unwrap();
+        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "seg"));
+        files.sort();
+        files
+    }
+
+    /// Changes a bit of an entry in the newest segment of a node that has one.
+    pub(super) fn rot(&self, node: &str) {
+        let newest = self.segments(node).into_iter().rev().map(|path| (std::fs::read(&path).unwrap(), path));
+        let (mut bytes, path) = newest.into_iter().find(|(bytes, _)| bytes[150..200] != [0; 50]).unwrap();
+        bytes[150] ^= 1;
+        std::fs::write(path, bytes).unwrap();
     }
 
     /// What the node says is wrong.
@@ -111,6 +141,13 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let handle = &self.processes[node].handle;
         wait("it can be moved", || runtime.block_on(handle.ask(Wish::Drain)).is_ok());
+    }
+
+    /// An operator asks a node to forget another one.
+    pub(super) fn forget(&self, node: &str, other: &str) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let asked = runtime.block_on(self.processes[node].handle.ask(Wish::Forget { node: other.to_owned() }));
+        asked.map(drop).map_err(|error| error.to_string())
     }
 
     pub(super) fn wait_for_acknowledgements(&self, more: usize) {
@@ -214,6 +251,9 @@ fn serve(node: &Node, identity: &Identity, ends: &AtomicBool, ledger: &Arc<Mutex
 fn append(store: &Store, ledger: &Mutex<Ledger>, (mine, live): (&Mutex<VecDeque<u64>>, &mut VecDeque<u64>)) {
     let number = {
         let ledger = &mut *lock(ledger);
+        if ledger.is_quiet {
+            return;
+        }
         ledger.last += 1;
         if live.len() > LIVE_MAX {
             ledger.removed.extend(live.front());

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
+use crate::cluster::copying;
 use crate::cluster::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail};
 use crate::cluster::{Found, Reply, Request};
 
@@ -26,6 +27,13 @@ struct State {
     places: u64,
     questions: BTreeMap<String, mpsc::Sender<Question>>,
     cut_off: BTreeSet<String>,
+    /// Nodes that fetch no copy as a whole.
+    broken: BTreeSet<String>,
+    /// How many copies were begun at each node.
+    begun: BTreeMap<String, u32>,
+    /// How many parts of copies were read.
+    read: u32,
+    moves: u32,
     bytes_max: Option<u64>,
 }
 
@@ -44,6 +52,26 @@ impl Service {
         }
     }
 
+    /// Copies of this node end in the middle, or no more.
+    pub(super) fn break_copies(&self, node: &str, are_broken: bool) {
+        let broken = &mut self.state().broken;
+        if are_broken {
+            broken.insert(node.to_owned());
+        } else {
+            broken.remove(node);
+        }
+    }
+
+    /// How many copies were begun at a node.
+    pub(super) fn begun(&self, node: &str) -> u32 {
+        self.state().begun.get(node).copied().unwrap_or(0)
+    }
+
+    /// How often another replica was asked for.
+    pub(super) fn moves(&self) -> u32 {
+        self.state().moves
+    }
+
     /// The stream takes no more than so many bytes.
     pub(super) fn bound(&self, bytes: u64) {
         self.state().bytes_max = Some(bytes);
@@ -54,6 +82,32 @@ impl Service {
         let state = &mut *self.state();
         state.last -= entries;
         state.entries.split_off(&(state.last + 1));
+    }
+
+    /// The position up to which a node has said that its log is on its disk.
+    pub(super) fn marked(&self, node: &str) -> u64 {
+        self.said(node, "position")
+    }
+
+    /// The position below which the stream was trimmed, as a node has said.
+    pub(super) fn trimmed(&self) -> u64 {
+        let nodes: Vec<String> = self.state().beats.keys().cloned().collect();
+        nodes.iter().map(|node| self.said(node, "trimmed")).max().unwrap_or(0)
+    }
+
+    fn said(&self, node: &str, field: &str) -> u64 {
+        let state = self.state();
+        let beat = state.beats.get(node).map(|(_, bytes)| serde_json::from_slice::<serde_json::Value>(bytes).unwrap());
+        beat.and_then(|beat| beat[field].as_u64()).unwrap_or(0)
+    }
+
+    /// The position of the last entry.
+    pub(super) fn last(&self) -> u64 {
+        self.state().last
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.state().bytes()
     }
 
     /// Whether it has the entry at this position.
@@ -163,7 +217,10 @@ impl Engine for Connection {
     }
 
     fn move_leader(&self) -> Pending<Result<(), EngineError>> {
-        self.call(|_| Ok(()))
+        self.call(|state| {
+            state.moves += 1;
+            Ok(())
+        })
     }
 
     fn raise(&self, beat: Bytes) -> Pending<Result<u64, EngineError>> {
@@ -186,9 +243,28 @@ impl Engine for Connection {
         })
     }
 
+    fn forget(&self, node: &str) -> Pending<Result<(), EngineError>> {
+        let node = node.to_owned();
+        self.call(move |state| {
+            state.beats.remove(&node);
+            Ok(())
+        })
+    }
+
     fn ask(&self, node: &str, question: Bytes) -> Pending<Result<Bytes, EngineError>> {
-        let of = node.to_owned();
+        let (of, from) = (node.to_owned(), self.node.clone());
         let asked = self.call(move |state| {
+            match copying::Question::decode(&question) {
+                Ok(copying::Question::Begin) => *state.begun.entry(of.clone()).or_default() += 1,
+                Ok(copying::Question::Read { .. }) => {
+                    state.read += 1;
+                    // One of the first two parts.
+                    if state.broken.contains(&from) && state.read.is_multiple_of(2) {
+                        return Err(EngineError::TimedOut("a question"));
+                    }
+                }
+                Ok(_) | Err(_) => {}
+            }
             let node = state.questions.get(&of).filter(|_| !state.cut_off.contains(&of));
             let (answer, answered) = oneshot::channel();
             let answer = move |bytes| -> Pending<()> {
