@@ -196,7 +196,7 @@ impl World {
                     let bytes = snapshot.read(*segment, 0, usize::try_from(*bytes).unwrap())?;
                     copy.write(*segment, 0, &bytes)?;
                 }
-                Ok(copy.finish()?)
+                copy.finish()
             });
         match copied {
             Ok(()) => self.start(to),

@@ -122,8 +122,9 @@ fn a_standby_with_a_full_disk_keeps_what_it_has_and_goes_on_when_there_is_space(
             }
             disk.set_capacity(u64::MAX);
         };
-        let (appended, ()) = tokio::join!(copy.append(&view, &mut commands, batches), grows);
-        assert!(appended.is_ok());
+        let work = async { tokio::join!(copy.append(&view, &mut commands, batches), grows).0 };
+        let appended = tokio::time::timeout(Duration::from_secs(60), work).await;
+        assert!(appended.is_ok_and(|appended| appended.is_ok()), "it waits for space, and goes on");
         assert_eq!((copy.whole.0.position, copy.whole.1), (200, 201));
         assert_eq!(copy.follower.unwrap().sequence(), 201);
     });
