@@ -160,7 +160,7 @@ pub(in crate::broker) fn without_attempt(message: &Message) -> Message {
 }
 
 /// The User Property with the number of the attempt.
-const ATTEMPT: &str = "delivery-attempt";
+pub(in crate::broker) const ATTEMPT: &str = "delivery-attempt";
 /// Messages in one batch. Each may be as large as Maximum Packet Size.
 const BATCH_MESSAGES: usize = 16;
 /// How long due messages wait while the store is congested.
