@@ -52,7 +52,8 @@ impl GroupPosition {
             before = before.checked_add(distance).filter(|sequence| *sequence > before)?;
             open.push(before);
         }
-        let length = body.length()?;
+        // Records of earlier versions have no refusals.
+        let length = if body.0.is_empty() { 0 } else { body.length()? };
         let mut refused = Vec::with_capacity(length.min(Self::OPEN_MAX));
         for _ in 0..length {
             let (sequence, attempts) = (varint(body)?, u16::try_from(varint(body)?).ok()?);
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_read_as_it_was_written_or_with_more_behind_it_and_never_if_it_is_cut() {
+    fn a_group_is_read_as_this_and_earlier_versions_wrote_it_or_with_more_behind_it_and_never_if_it_is_cut() {
         let refused = [(6, 1), (899, u16::MAX)];
         let refused =
             refused.map(|(sequence, attempts)| GroupRefusal { sequence, attempts, due: Timestamp(1_767_225_600_000) });
@@ -142,8 +143,18 @@ mod tests {
         ] {
             let RecordBytes { body, puts, .. } = encoded(&group);
             assert_eq!(StreamGroup::read(puts[0], &body), Some(group.clone()));
-            assert_eq!(StreamGroup::read(puts[0], &[&body[..], b"later"].concat()), Some(group));
-            assert!((0..body.len()).all(|length| StreamGroup::read(puts[0], &body[..length]).is_none()));
+            assert_eq!(StreamGroup::read(puts[0], &[&body[..], b"later"].concat()), Some(group.clone()));
+            let without = GroupPosition { refused: Vec::new(), ..group.position.clone() };
+            let without = StreamGroup { position: without, ..group };
+            let earlier = encoded(&without).body.len() - size_of::<u32>();
+            for length in 0..body.len() {
+                let expected = Some(&without).filter(|_| length == earlier);
+                assert_eq!(
+                    StreamGroup::read(puts[0], &body[..length]).as_ref(),
+                    expected,
+                    "an earlier version ended there"
+                );
+            }
         }
     }
 
