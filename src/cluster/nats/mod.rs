@@ -11,6 +11,7 @@ mod follow;
 mod names;
 mod read;
 mod replies;
+mod state;
 mod terms;
 
 use std::future::ready;
@@ -22,9 +23,9 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail, TailCopy};
+use super::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail};
 use super::request::{Found, Reply, Request};
 use crate::config::Cluster;
 use append::{Expected, append};
@@ -50,6 +51,10 @@ struct Shared {
     careful: AtomicU32,
     /// The place of the last sign of life of this node.
     place: AtomicU64,
+    /// The highest position of the tail that this node has seen.
+    seen: AtomicU64,
+    /// Since when the tail seems to end before that.
+    short_since: Mutex<Option<Instant>>,
     /// How many signs of life of this node in a row were not taken.
     failures: AtomicU32,
     follow: Mutex<Option<Follow>>,
@@ -75,9 +80,10 @@ impl Nats {
         let nodes = Terms { name: names.nodes.clone(), subjects, copies, kind: Kind::Latest };
         // It has nothing that can be lost.
         nodes.ensure(&connection, CreateStream::IfMissing, new_id).await?;
-        let (careful, place, failures) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU32::new(0));
-        let follow = Mutex::new(None);
-        Ok(Self(Arc::new(Shared { connection, names, terms, id, careful, place, failures, follow })))
+        let (careful, failures) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (place, seen) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (short_since, follow) = (Mutex::new(None), Mutex::new(None));
+        Ok(Self(Arc::new(Shared { connection, names, terms, id, careful, place, seen, short_since, failures, follow })))
     }
 }
 
@@ -90,6 +96,11 @@ impl Shared {
         }
         match outcome {
             Ok(reply) => {
+                match &reply {
+                    Reply::Appended(position) => self.see(*position),
+                    Reply::Entries { entries, .. } => self.see(end(entries)),
+                    Reply::Refused | Reply::Unknown | Reply::Epoch(_) => {}
+                }
                 // There is a leader, and the nearest copy may not have what it knows.
                 if reply == Reply::Refused {
                     self.careful.fetch_max(1, Ordering::Relaxed);
@@ -178,31 +189,22 @@ impl Shared {
         Ok(entries)
     }
 
+    fn see(&self, position: u64) {
+        self.seen.fetch_max(position, Ordering::Relaxed);
+    }
+
+    /// A server that led the tail, and was cut off, answers with what it had until it knows that it does not lead any more. Only if the tail seems to
+    /// end for a while before what this node has seen of it, it has lost its end.
     async fn tail(&self) -> Result<Tail, EngineError> {
-        let info = api::ask(&self.connection, &format!("STREAM.INFO.{}", self.names.tail), Value::Null).await?;
-        let state = |name: &str| info.get("state").and_then(|state| state.get(name)?.as_u64()).unwrap_or_default();
-        let none = Value::Null;
-        let all = info.get("config").unwrap_or(&none);
-        self.terms.check(all)?;
-        if id_of(all) != Some(self.id) {
-            return Err(EngineError::Replaced);
+        let seen = self.seen.load(Ordering::Relaxed);
+        let tail = state::tail(&self.connection, &self.terms, self.id).await?;
+        let mut short_since = self.short_since.lock().await;
+        if tail.last >= seen {
+            *short_since = None;
+        } else if short_since.get_or_insert_with(Instant::now).elapsed() < SHORT_MAX {
+            return Err(EngineError::Stale);
         }
-        let group = info.get("cluster");
-        let leader = group.and_then(|group| group.get("leader")?.as_str()).map(str::to_owned);
-        let copies = group.and_then(|group| group.get("replicas")?.as_array()).map(Vec::as_slice).unwrap_or_default();
-        let others = copies.iter().map(|copy| {
-            let is = |name: &str| copy.get(name).and_then(Value::as_bool).unwrap_or_default();
-            let server = copy.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            TailCopy { server, is_current: is("current") && !is("offline") }
-        });
-        Ok(Tail {
-            bytes: state("bytes"),
-            bytes_max: all.get("max_bytes").and_then(Value::as_u64).filter(|bytes| *bytes > 0),
-            first: state("first_seq"),
-            last: state("last_seq"),
-            leader,
-            others: others.collect(),
-        })
+        Ok(tail)
     }
 
     async fn trim(&self, below: u64) -> Result<(), EngineError> {
@@ -292,8 +294,9 @@ impl Engine for Nats {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let outcome = shared.follow(after).await;
-            if outcome.is_err() {
-                sleep(PAUSE_AFTER_FAILURE).await;
+            match &outcome {
+                Ok(entries) => shared.see(end(entries)),
+                Err(_) => sleep(PAUSE_AFTER_FAILURE).await,
             }
             outcome
         })
@@ -376,11 +379,18 @@ impl Engine for Nats {
     }
 }
 
+/// The position of the last of these entries; 0: there is none.
+fn end(entries: &[Found]) -> u64 {
+    entries.last().map_or(0, |entry| entry.position)
+}
+
 /// A machine that asks again at once is answered again after it.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 const PAUSE_AT_THE_END: Duration = Duration::from_millis(5);
 const PAUSE_WITHOUT_CONSUMER: Duration = Duration::from_millis(200);
 const PAUSE_AFTER_STALE: Duration = Duration::from_millis(20);
+/// Longer than a server needs to notice that it does not lead any more.
+const SHORT_MAX: Duration = Duration::from_secs(30);
 /// Together about as long as signs of life of a node may be apart.
 const STALE_READS_MAX: u32 = 50;
 /// About as many as pass the place that could not be read.

@@ -27,6 +27,7 @@ impl Ownership<'_> {
             || upkeep.shipped >= LOOK_BYTES
             || !upkeep.has_room();
         if is_due && upkeep.looking.is_none() && upkeep.trimming.is_none() {
+            upkeep.looked_from = self.replicator.reader().position;
             upkeep.looking = Some(engine.tail());
         }
     }
@@ -80,7 +81,7 @@ impl Ownership<'_> {
 
     fn looked(&mut self, engine: &dyn Engine, tail: &Tail) {
         self.view.status(|status| status.tail_bytes = Some(tail.bytes));
-        if let Some(lost) = lost_end(tail, self.replicator.reader().position) {
+        if let Some(lost) = lost_end(tail, self.upkeep.looked_from) {
             self.broken = Some(lost);
             return;
         }

@@ -13,6 +13,8 @@ use crate::store::Mark;
 pub(super) struct Upkeep {
     pub(super) marking: Option<(Instant, JoinHandle<Marked>)>,
     pub(super) looking: Option<Pending<Result<Tail, EngineError>>>,
+    /// The position that was replicated when it began: entries that came in since may be missing in its answer.
+    pub(super) looked_from: u64,
     pub(super) trimming: Option<Pending<Result<(), EngineError>>>,
     /// The mark that was written last, and how often: a store frees space when it has a mark twice.
     pub(super) marked: Option<(Mark, u8)>,
