@@ -310,6 +310,7 @@ impl Shard {
                 Due::Timer(Timer::Streams) => self.resume_streams(turn),
                 Due::Timer(Timer::StreamRetry(slot, key)) => self.retry_streams(slot, key, turn),
                 Due::Timer(Timer::Groups) => self.save_groups(turn),
+                Due::Timer(Timer::GroupRefused(number)) => self.send_refused_again(number, turn),
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Filters) => has_filters = true,
                 Due::Timer(Timer::ClientEvents) => self.publish_client_events(turn),

@@ -44,6 +44,8 @@ pub(super) enum Timer {
     StreamRetry(usize, SessionKey),
     /// Positions of groups that are to be stored.
     Groups,
+    /// Messages that members of the group with this number have refused are sent again.
+    GroupRefused(u64),
     /// Events of clients that wait to be published.
     ClientEvents,
     /// The next part of a SUBSCRIBE or UNSUBSCRIBE packet.

@@ -2,7 +2,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::link::Link;
-use crate::codec::{AliasUse, Matched, Message, OutgoingPublish, PacketId, Qos};
+use crate::codec::{AliasUse, Matched, Message, OutgoingPublish, PacketId, Qos, ReasonCode};
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, MountPoint};
 
@@ -51,8 +51,8 @@ pub struct Unreceived {
 pub enum Settlement {
     /// The client has acknowledged it.
     Acknowledged,
-    /// The client has refused it with an error.
-    Refused,
+    /// The client has refused it with this error.
+    Refused(ReasonCode),
     /// It was not sent, and is not in the queue any more.
     Dropped,
 }

@@ -314,7 +314,7 @@ impl Outbound {
         }
         self.messages -= 1;
         let delivery = self.take(place, State::Done);
-        let end = end_of(delivery.as_ref(), sequence, (step, exit));
+        let end = end_of(delivery.as_ref(), sequence, exit);
         drop(delivery);
         end.into_iter().for_each(|action| actions.push(action));
         self.forget_redelivery(sequence, actions);

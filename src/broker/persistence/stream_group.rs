@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::start::StreamStart;
+use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
 /// A group of subscribers of a stream, and its position.
@@ -28,6 +29,19 @@ pub struct GroupPosition {
     pub until: u64,
     /// Messages from `from` on and before `until` that are not acknowledged, in ascending order; at most [`OPEN_MAX`](Self::OPEN_MAX) are stored.
     pub open: Vec<u64>,
+    /// Those of `open` that members have refused, in ascending order.
+    pub refused: Vec<GroupRefusal>,
+}
+
+/// A message that members of a group have refused, and that is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupRefusal {
+    /// Its sequence.
+    pub sequence: u64,
+    /// How often it was refused.
+    pub attempts: u16,
+    /// When it is sent again.
+    pub due: Timestamp,
 }
 
 impl GroupPosition {
@@ -37,7 +51,7 @@ impl GroupPosition {
 
     /// The position of a group that begins here.
     pub const fn new(from: StreamStart) -> Self {
-        Self { from, until: 0, open: Vec::new() }
+        Self { from, until: 0, open: Vec::new(), refused: Vec::new() }
     }
 
     /// The same with at most [`OPEN_MAX`](Self::OPEN_MAX) open messages. Those behind them count as not read.
@@ -45,6 +59,7 @@ impl GroupPosition {
         if let Some(next) = self.open.get(Self::OPEN_MAX).copied() {
             self.open.truncate(Self::OPEN_MAX);
             self.until = next;
+            self.refused.retain(|refusal| refusal.sequence < next);
         }
         self
     }

@@ -3,9 +3,10 @@
 use crate::broker::persistence::body::{Body, put_length, put_option, put_str};
 use crate::broker::persistence::encode::RecordBytes;
 use crate::broker::persistence::record_key::RecordKey;
-use crate::broker::persistence::stream_group::{GroupPosition, StreamGroup};
+use crate::broker::persistence::stream_group::{GroupPosition, GroupRefusal, StreamGroup};
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::start::StreamStart;
+use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
 impl GroupPosition {
@@ -26,6 +27,12 @@ impl GroupPosition {
             put_varint(body, sequence - before);
             before = *sequence;
         }
+        put_length(body, self.refused.len());
+        for GroupRefusal { sequence, attempts, due } in &self.refused {
+            for number in [*sequence, u64::from(*attempts), due.0] {
+                put_varint(body, number);
+            }
+        }
     }
 
     fn read(body: &mut Body<'_>) -> Option<Self> {
@@ -45,7 +52,13 @@ impl GroupPosition {
             before = before.checked_add(distance).filter(|sequence| *sequence > before)?;
             open.push(before);
         }
-        Some(Self { from, until, open })
+        let length = body.length()?;
+        let mut refused = Vec::with_capacity(length.min(Self::OPEN_MAX));
+        for _ in 0..length {
+            let (sequence, attempts) = (varint(body)?, u16::try_from(varint(body)?).ok()?);
+            refused.push(GroupRefusal { sequence, attempts, due: Timestamp(varint(body)?) });
+        }
+        Some(Self { from, until, open, refused })
     }
 }
 
@@ -103,7 +116,7 @@ mod tests {
             stream: StreamNumber(3),
             name: "workers".into(),
             filter: TopicFilter::try_from("orders/+").ok(),
-            position: GroupPosition { from, until, open },
+            position: GroupPosition { from, until, open, refused: Vec::new() },
         }
     }
 
@@ -115,7 +128,13 @@ mod tests {
 
     #[test]
     fn a_group_is_read_as_it_was_written_or_with_more_behind_it_and_never_if_it_is_cut() {
+        let refused = [(6, 1), (899, u16::MAX)];
+        let refused =
+            refused.map(|(sequence, attempts)| GroupRefusal { sequence, attempts, due: Timestamp(1_767_225_600_000) });
+        let mut with_refused = group(StreamStart::Sequence(5), 900, vec![5, 6, 200, 899]);
+        with_refused.position.refused = refused.into();
         for group in [
+            with_refused,
             group(StreamStart::Sequence(5), 900, vec![5, 6, 200, 899]),
             group(StreamStart::Time(1_767_225_600_000), 0, Vec::new()),
             group(StreamStart::Earliest, 0, Vec::new()),
@@ -131,7 +150,13 @@ mod tests {
     #[test]
     fn a_long_list_is_cut_where_the_rest_is_read_again() {
         let open: Vec<u64> = (10..5_000).step_by(2).collect();
-        let position = GroupPosition { from: StreamStart::Sequence(10), until: 6_000, open }.shortened();
+        let refused = open.iter().map(|sequence| GroupRefusal { sequence: *sequence, attempts: 1, due: Timestamp(1) });
+        let refused = refused.collect();
+        let position = GroupPosition { from: StreamStart::Sequence(10), until: 6_000, open, refused }.shortened();
+        assert_eq!(
+            (position.refused.len(), position.refused.last().map(|refusal| refusal.sequence)),
+            (1_024, Some(2_056))
+        );
         assert_eq!((position.open.len(), position.open.last()), (1_024, Some(&2_056)));
         assert_eq!(position.until, 2_058);
     }

@@ -12,7 +12,7 @@ use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::redelivery::queue_again::without_attempt;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, MessageProperties, MessageProperty};
+use crate::codec::{Message, MessageProperties, MessageProperty, Qos};
 use crate::session::{self, Application, Delivery, Parking, Redelivery};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
@@ -35,7 +35,8 @@ impl Shard {
         self.count_dropped(slot, to.key, DropReason::Refused, turn);
         self.note_lost(Lost::delivery(to.client_id.as_str(), &delivery, DropReason::Refused), turn);
         if let Some(topic) = topic {
-            self.publish_refused(topic, &delivery, (to.client_id.as_str(), state), turn);
+            let of = (to.client_id.as_str(), state.attempts, state.reason_code);
+            self.publish_refused(topic, (&delivery.message, delivery.qos), of, turn);
         }
         let info = DeadLetterInfo {
             session: to.key,
@@ -72,18 +73,18 @@ impl Shard {
         self.drive(slot, session::Event::Parking(Parking::Ended(sequence)), turn);
     }
 
-    fn publish_refused(
+    /// Publishes a message that was refused for the last time, with the client that refused it, how often it was refused, and why.
+    pub(in crate::broker) fn publish_refused(
         &mut self,
         topic: TopicName,
-        delivery: &Delivery,
-        (client_id, state): (&str, Redelivery),
+        (message, qos): (&Message, Qos),
+        (client_id, attempts, reason_code): (&str, u16, u8),
         turn: &mut Turn<'_>,
     ) {
-        let reason = (DropReason::Refused, client_id);
-        let letter = dead_letter_of(topic, &delivery.message, delivery.qos, reason);
-        let code = ("reason-code", format!("0x{:02x}", state.reason_code));
-        let message_id = delivery.message.id.map(|id| ("message-id", id.to_string()));
-        let more = [("attempts", state.attempts.to_string()), code].into_iter().chain(message_id);
+        let letter = dead_letter_of(topic, message, qos, (DropReason::Refused, client_id));
+        let code = ("reason-code", format!("0x{reason_code:02x}"));
+        let message_id = message.id.map(|id| ("message-id", id.to_string()));
+        let more = [("attempts", attempts.to_string()), code].into_iter().chain(message_id);
         let more = more.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
         let properties = MessageProperties::from_properties(letter.message.properties.iter().chain(more));
         let message = Arc::new(Message { properties, ..Message::clone(&letter.message) });

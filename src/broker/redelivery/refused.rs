@@ -5,11 +5,22 @@ use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::persistence::receipt::CopyOutcome;
 use crate::broker::persistence::record::Record;
 use crate::broker::receipts::payload::is_receipt;
+use crate::broker::redelivery::rules::RedeliveryRule;
+use crate::broker::settings::Settings;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
+use crate::codec::Message;
 use crate::routing::SessionKey;
 use crate::session::{self, Delivery, FetchedMessage, Parking, Redelivery, topic_number};
 use crate::timestamp::Timestamp;
+
+impl Settings {
+    /// The rule by which a refused message is sent again; `None`: it is not.
+    pub(in crate::broker) fn redelivery_rule(&self, message: &Message) -> Option<&RedeliveryRule> {
+        let is_dead_letter = self.dead_letter_topic.as_ref() == Some(&message.topic) || is_receipt(message);
+        self.redelivery.of(&message.topic).filter(|_| !is_dead_letter)
+    }
+}
 
 impl Shard {
     /// The client of the Session in `slot` has refused a message. Its topic decides, so it is read first if it is not in memory.
@@ -54,8 +65,7 @@ impl Shard {
         let Some(message) = self.sessions.get(slot).and_then(|entry| entry.session.refused(sequence)) else { return };
         delivery.expires_at = message.expires_at;
         let topic = &delivery.message.topic;
-        let is_dead_letter = self.settings.dead_letter_topic.as_ref() == Some(topic) || is_receipt(&delivery.message);
-        let Some(rule) = self.settings.redelivery.of(topic).filter(|_| !is_dead_letter) else {
+        let Some(rule) = self.settings.redelivery_rule(&delivery.message) else {
             return self.discard_refused(slot, sequence, turn);
         };
         let attempts = message.state.attempts.saturating_add(1);

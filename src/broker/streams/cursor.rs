@@ -280,6 +280,7 @@ impl Cursor {
             previous: self.place.previous,
             trimmed: self.place.trimmed.as_ref(),
             unreadable: self.place.unreadable.as_ref(),
+            attempt: 0,
         });
         let properties = marks.map(|marks| marks.before(&stored.message.properties));
         let mut message = stored.into_message();

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::broker::redelivery::rules::ATTEMPT;
 use crate::codec::MessageProperties;
 
 /// What a message says about its place in a stream, and in the subscription.
@@ -17,6 +18,8 @@ pub(in crate::broker) struct Marks<'a> {
     pub(in crate::broker) trimmed: Option<&'a RangeInclusive<u64>>,
     /// Messages before it that cannot be read.
     pub(in crate::broker) unreadable: Option<&'a RangeInclusive<u64>>,
+    /// The number of the attempt, from 2; 0: it is the first one.
+    pub(in crate::broker) attempt: u64,
 }
 
 impl Marks<'_> {
@@ -32,7 +35,12 @@ impl Marks<'_> {
             (TIMESTAMP, timestamp.as_str()),
             (PREVIOUS, previous.as_ref().map_or("none", Digits::as_str)),
         ];
-        let rarely = [(TRIMMED, trimmed.as_deref()), (UNREADABLE, unreadable.as_deref())];
+        let attempt = (self.attempt > 0).then(|| Digits::of(self.attempt));
+        let rarely = [
+            (TRIMMED, trimmed.as_deref()),
+            (UNREADABLE, unreadable.as_deref()),
+            (ATTEMPT, attempt.as_ref().map(Digits::as_str)),
+        ];
         let rarely = rarely.into_iter().filter_map(|(name, value)| Some((name, value?)));
         properties.behind_user_properties(always.into_iter().chain(rarely))
     }
@@ -89,8 +97,9 @@ mod tests {
         let property =
             |name: &'static str, value: &'static str| MessageProperty::UserProperty(name.into(), value.into());
         let own = [property("stream-sequence", "forged"), MessageProperty::ContentType("text/plain".into())];
+        let (trimmed, unreadable) = (None, None);
         let marks =
-            Marks { stream: "s", sequence: 7, timestamp: 1_000, previous: None, trimmed: None, unreadable: None };
+            Marks { stream: "s", sequence: 7, timestamp: 1_000, previous: None, trimmed, unreadable, attempt: 0 };
         let all = marks.before(&MessageProperties::from_properties(own.clone()));
         let expected = [
             property("stream", "s"),
@@ -100,12 +109,18 @@ mod tests {
         ];
         assert_eq!(all.iter().collect::<Vec<_>>(), [expected.as_slice(), &own].concat());
         assert_eq!(MessageProperties::from_bytes(bytes::Bytes::copy_from_slice(all.as_bytes())).unwrap(), all);
-        let marks = Marks { previous: Some(6), trimmed: Some(&(1..=3)), unreadable: Some(&(4..=5)), ..marks };
+        let (trimmed, unreadable) = (Some(&(1..=3)), Some(&(4..=5)));
+        let marks = Marks { previous: Some(6), trimmed, unreadable, attempt: 2, ..marks };
         let all = marks.before(&MessageProperties::default());
         let rest: Vec<_> = all.iter().skip(3).collect();
         assert_eq!(
             rest,
-            [property("stream-previous", "6"), property("stream-trimmed", "1-3"), property("stream-unreadable", "4-5")]
+            [
+                property("stream-previous", "6"),
+                property("stream-trimmed", "1-3"),
+                property("stream-unreadable", "4-5"),
+                property("delivery-attempt", "2"),
+            ]
         );
     }
 }

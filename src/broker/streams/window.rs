@@ -103,7 +103,9 @@ impl Shard {
     /// Adds a message to the open group of records.
     fn add_to_window(&mut self, to: &Arc<Subscriber>, mut delivery: Delivery, routed: u64, turn: &mut Turn<'_>) {
         // Its content is a slice of what was read: a few messages in a queue must not keep all of that.
-        Arc::make_mut(&mut delivery.message).detach();
+        let message = Arc::make_mut(&mut delivery.message);
+        message.detach();
+        message.topic = message.topic.detached();
         let to = Arc::clone(to);
         if delivery.qos == Qos::AtMostOnce {
             let copy = SequencedDelivery { sequence: None, delivery, routed };

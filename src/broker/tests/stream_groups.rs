@@ -22,7 +22,7 @@ use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource, Sessi
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
-const GROUP: &str = "$share/g/$stream/s";
+pub(super) const GROUP: &str = "$share/g/$stream/s";
 
 fn with_stream(shards: usize, messages: u64, qos: Qos) -> Harness {
     with_dispatch(shards, messages, qos, GroupDispatch::RoundRobin)
@@ -37,17 +37,17 @@ fn with_dispatch(shards: usize, messages: u64, qos: Qos, dispatch: GroupDispatch
 }
 
 /// Messages with seven topics.
-fn append(harness: &mut Harness, numbers: std::ops::RangeInclusive<u64>, qos: Qos) {
+pub(super) fn append(harness: &mut Harness, numbers: std::ops::RangeInclusive<u64>, qos: Qos) {
     harness.append_to(STREAM, numbers.map(|number| stored(&format!("t/{}", number % 7), number.to_string(), qos)));
 }
 
-fn with_receive_maximum(mut connect: Connect, maximum: u16) -> Connect {
+pub(super) fn with_receive_maximum(mut connect: Connect, maximum: u16) -> Connect {
     connect.properties.receive_maximum = NonZeroU16::new(maximum).unwrap();
     connect
 }
 
 /// Sequence and Packet Identifier of each PUBLISH that a client was sent.
-fn published(harness: &mut Harness, client: Client) -> Vec<(u64, Option<u16>)> {
+pub(super) fn published(harness: &mut Harness, client: Client) -> Vec<(u64, Option<u16>)> {
     let publish = |packet: ServerPacket| {
         let ServerPacket::Publish(publish) = packet else { return None };
         let sequence = mark(&publish.message.properties.iter().collect::<Vec<_>>(), "stream-sequence")?;
@@ -64,7 +64,7 @@ fn mark(properties: &[MessageProperty], name: &str) -> Option<String> {
 }
 
 /// The sequences that each client gets until no more come; all are acknowledged.
-fn drain(harness: &mut Harness, clients: &[Client]) -> Vec<Vec<u64>> {
+pub(super) fn drain(harness: &mut Harness, clients: &[Client]) -> Vec<Vec<u64>> {
     let (mut all, mut idle) = (vec![Vec::new(); clients.len()], 0);
     while idle < 2 {
         idle += 1;
@@ -90,7 +90,7 @@ fn sorted(got: &[Vec<u64>]) -> Vec<u64> {
     all
 }
 
-fn view(harness: &Harness) -> GroupView {
+pub(super) fn view(harness: &Harness) -> GroupView {
     harness.shards[0].shared.groups_of(STREAM).pop().expect("there is no group")
 }
 
@@ -121,6 +121,10 @@ impl Harness {
                 Reading::Waits(of) => waits(usize::from(of.0)),
             };
             assert!(is_continued, "nothing continues {ledger:?}");
+            if ledger.has_waiting() {
+                let timer = Timer::GroupRefused(group.number);
+                assert!(self.shards.iter().any(|shard| shard.timers.is_set(timer)), "{ledger:?}");
+            }
             if ledger.saved.is_scheduled {
                 assert!(self.shards.iter().any(|shard| shard.timers.is_set(Timer::Groups)));
             }

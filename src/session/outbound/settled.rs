@@ -1,17 +1,13 @@
 //! What the owner of a Session is told of a message that is complete.
 
-use crate::session::{Action, Delivery, DeliveryPlace, QueueExit, QueueStep, Settlement};
+use crate::session::{Action, Delivery, DeliveryPlace, QueueExit, Settlement};
 
-/// What the owner of the Session is told of a complete message, with its last step and how it left the queue.
-pub(super) fn end_of(
-    delivery: Option<&Delivery>,
-    sequence: u64,
-    (step, exit): (QueueStep, QueueExit),
-) -> Option<Action> {
+/// What the owner of the Session is told of a complete message, with how it left the queue.
+pub(super) fn end_of(delivery: Option<&Delivery>, sequence: u64, exit: QueueExit) -> Option<Action> {
     if is_recorded(delivery) {
         Some(Action::Done(sequence, exit))
     } else if is_of_group(delivery) {
-        Some(Action::Settled(sequence, Settlement::of(step)))
+        Some(Action::Settled(sequence, Settlement::of(exit)))
     } else {
         None
     }
@@ -29,17 +25,12 @@ pub(super) fn is_of_group(delivery: Option<&Delivery>) -> bool {
 }
 
 impl Settlement {
-    /// What the last step of a message means to its group.
-    pub(super) const fn of(step: QueueStep) -> Self {
-        match step {
-            QueueStep::Refused => Self::Refused,
-            QueueStep::Dropped(_) | QueueStep::Unreadable => Self::Dropped,
-            QueueStep::Queued
-            | QueueStep::Sent
-            | QueueStep::Resent
-            | QueueStep::Acknowledged
-            | QueueStep::Released
-            | QueueStep::Completed => Self::Acknowledged,
+    /// What it means to the group of a message how it left the queue.
+    pub(super) const fn of(exit: QueueExit) -> Self {
+        match exit {
+            QueueExit::Acknowledged => Self::Acknowledged,
+            QueueExit::Refused(reason_code) => Self::Refused(reason_code),
+            QueueExit::Dropped(_) => Self::Dropped,
         }
     }
 }

@@ -95,10 +95,10 @@ impl Shard {
         taken: &Taken,
         turn: &mut Turn<'_>,
     ) {
-        let (sequence, number) = (taken.stored.sequence, taken.delivery);
+        let (sequence, number) = (taken.sequence, taken.delivery);
         let is_marked = self.connection(id).is_some_and(|connection| connection.version.has_properties());
         let entry = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key);
-        let Some(entry) = entry.filter(|entry| entry.subscriber.may_receive(&taken.stored.message.topic)) else {
+        let Some(entry) = entry.filter(|entry| entry.subscriber.may_receive(&taken.message.topic)) else {
             return group.ledger().give_back(sequence, number);
         };
         let to = Arc::clone(&entry.subscriber);
@@ -117,6 +117,7 @@ impl Shard {
             group.ledger().settle(sequence, number);
             return;
         }
+        self.counters.redelivered += u64::from(taken.refused > 0);
         if delivery.qos == Qos::AtMostOnce {
             self.drive(slot, session::Event::DeliverQos0(delivery), turn);
             group.ledger().settle(sequence, number);
@@ -143,14 +144,12 @@ impl Shard {
         let Some(message) = entry.incidents.groups_mut().and_then(|memberships| memberships.take(in_queue)) else {
             return;
         };
-        let InFlight { group, sequence, delivery } = message;
+        let InFlight { group, sequence, delivery } = &message;
+        let (sequence, delivery) = (*sequence, *delivery);
         match settlement {
-            Settlement::Acknowledged => self.change_group(&group, Some(key), |it| it.settle(sequence, delivery), turn),
-            Settlement::Refused => {
-                self.count_dropped(slot, key, DropReason::Refused, turn);
-                self.change_group(&group, Some(key), |it| it.settle(sequence, delivery), turn)
-            }
-            Settlement::Dropped => self.change_group(&group, None, |it| it.give_back(sequence, delivery), turn),
+            Settlement::Acknowledged => self.change_group(group, Some(key), |it| it.settle(sequence, delivery), turn),
+            Settlement::Refused(reason_code) => self.on_group_refused((slot, key), message, reason_code, turn),
+            Settlement::Dropped => self.change_group(group, None, |it| it.give_back(sequence, delivery), turn),
         }
     }
 

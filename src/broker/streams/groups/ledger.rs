@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+mod position;
+mod refused;
+
 use crate::broker::persistence::stream_group::GroupPosition;
 use crate::broker::streams::groups::dispatch::GroupDispatch;
 use crate::broker::streams::groups::lost::Lost;
+use crate::broker::streams::groups::refusals::Refusals;
 use crate::broker::streams::groups::roster::{Item, Placed, Roster};
 use crate::broker::streams::groups::saved::Saved;
-use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
+use crate::broker::streams::read::ReadMessages;
 use crate::broker::streams::start::StreamStart;
 use crate::broker::streams::state::CHUNK_MESSAGES_MAX;
-use crate::codec::Qos;
+use crate::codec::{Message, Qos};
 use crate::routing::{SessionKey, ShardId, Subscriber};
 use crate::timestamp::Timestamp;
 
@@ -36,6 +40,7 @@ pub(in crate::broker) struct Ledger {
     /// What the next message says about those before it.
     unsaid: Lost,
     roster: Roster,
+    refusals: Refusals,
     reading: Reading,
     /// The members that were given messages since the last [`take_ready`](Self::take_ready).
     ready: Vec<Arc<Subscriber>>,
@@ -48,7 +53,9 @@ pub(in crate::broker) struct Ledger {
 /// A message that is not acknowledged.
 #[derive(Debug)]
 struct Open {
-    stored: StoredStreamMessage,
+    message: Arc<Message>,
+    timestamp: u64,
+    expires_at: Timestamp,
     lost: Lost,
     key: Option<u64>,
     /// The member that it was sent to, and the number of this delivery.
@@ -69,8 +76,13 @@ pub(in crate::broker) enum Reading {
 /// A message that is sent to a member now.
 #[derive(Debug)]
 pub(in crate::broker) struct Taken {
-    pub(in crate::broker) stored: StoredStreamMessage,
+    pub(in crate::broker) sequence: u64,
+    pub(in crate::broker) timestamp: u64,
+    pub(in crate::broker) message: Arc<Message>,
+    pub(in crate::broker) expires_at: Timestamp,
     pub(in crate::broker) lost: Lost,
+    /// How often members have refused it.
+    pub(in crate::broker) refused: u16,
     /// The number of this delivery, by which it is acknowledged.
     pub(in crate::broker) delivery: u64,
 }
@@ -86,6 +98,7 @@ impl Ledger {
             open_bytes: 0,
             unsaid: Lost::default(),
             roster: Roster::default(),
+            refusals: Refusals::default(),
             reading: Reading::Idle,
             ready: Vec::new(),
             deliveries: 0,
@@ -94,51 +107,6 @@ impl Ledger {
         };
         ledger.begin(position);
         ledger
-    }
-
-    /// Goes on from this position. Messages that were sent are not awaited any more.
-    pub(in crate::broker) fn reset(&mut self, position: GroupPosition) {
-        self.begin(position);
-        self.unsaid = Lost::default();
-        self.saved.is_outdated = true;
-    }
-
-    fn begin(&mut self, position: GroupPosition) {
-        let GroupPosition { from, until, open } = position;
-        self.open.clear();
-        self.open_bytes = 0;
-        self.roster.clear();
-        self.reading = Reading::Idle;
-        self.since = if let StreamStart::Time(since) = from { Some(since) } else { None };
-        self.next = from;
-        self.done_until = until;
-        self.again = open.into_iter().collect();
-        self.skip_done();
-    }
-
-    /// What is stored.
-    pub(in crate::broker) fn position(&self) -> GroupPosition {
-        let next = match self.next {
-            _ if self.since.is_some() => return GroupPosition::new(StreamStart::Time(self.since.unwrap_or_default())),
-            StreamStart::Sequence(next) => next,
-            start @ (StreamStart::Earliest | StreamStart::Latest | StreamStart::Time(_)) => {
-                return GroupPosition::new(start);
-            }
-        };
-        // They are read again in ascending order.
-        debug_assert!(
-            self.open.last_key_value().is_none_or(|(last, _)| self.again.first().is_none_or(|next| last < next))
-        );
-        let open: Vec<u64> = self.open.keys().chain(&self.again).copied().collect();
-        let until = next.max(self.done_until);
-        let from = StreamStart::Sequence(open.first().copied().unwrap_or(until));
-        GroupPosition { from, until, open }
-    }
-
-    /// The sequence behind the last message that was read, if it is known, and the number of messages before it that are not acknowledged.
-    pub(in crate::broker) fn progress(&self) -> (Option<u64>, usize) {
-        let read = if let StreamStart::Sequence(next) = self.next { Some(next.max(self.done_until)) } else { None };
-        (read.filter(|_| self.since.is_none()), self.open.len() + self.again.len())
     }
 
     /// The number of connected members, and of messages that were sent to them and are not acknowledged.
@@ -201,13 +169,18 @@ impl Ledger {
             let key = self.roster.dispatch().key_of(&stored.message);
             let lost = std::mem::take(&mut self.unsaid);
             let mut stored = stored.clone();
-            stored.message.detach(); // a few messages that are not acknowledged must not keep all that was read
-            self.open.insert(sequence, Open { stored, lost, key, sent: None });
+            // A few messages that are not acknowledged must not keep all that was read.
+            stored.message.detach();
+            stored.message.topic = stored.message.topic.detached();
+            let (timestamp, expires_at, message) = (stored.timestamp, stored.expires_at, stored.into_message());
+            self.open.insert(sequence, Open { message, timestamp, expires_at, lost, key, sent: None });
+            self.refusals.wait_again(sequence);
             self.place(sequence);
         }
         if let StreamStart::Sequence(next) = self.next {
             // Those that were not found are trimmed, damaged, or not wanted.
             self.again = self.again.split_off(&next);
+            self.refusals.retain(|sequence| sequence >= next || self.open.contains_key(&sequence));
         }
         self.skip_done();
     }
@@ -276,7 +249,7 @@ impl Ledger {
         self.roster.recall();
         self.roster.set_dispatch(dispatch);
         for open in self.open.values_mut().filter(|open| open.sent.is_none()) {
-            open.key = self.roster.dispatch().key_of(&open.stored.message);
+            open.key = self.roster.dispatch().key_of(&open.message);
         }
         self.place_again();
     }
@@ -290,7 +263,13 @@ impl Ledger {
 
     fn place(&mut self, sequence: u64) {
         let Some(open) = self.open.get(&sequence).filter(|_| self.roster.len() > 0) else { return };
-        let item = Item { sequence, topic: &open.stored.message.topic, key: open.key };
+        if self.refusals.is_waiting(sequence) {
+            if let Some(key) = open.key {
+                self.roster.hold(key, sequence);
+            }
+            return;
+        }
+        let item = Item { sequence, topic: &open.message.topic, key: open.key };
         match self.roster.place(item) {
             Placed::Given(to) => self.is_ready(to),
             Placed::Queued | Placed::Waits => {}
@@ -299,15 +278,14 @@ impl Ledger {
     }
 
     fn is_ready(&mut self, member: Arc<Subscriber>) {
-        if !self.ready.iter().any(|other| other.key == member.key) {
-            self.ready.push(member);
-        }
+        self.ready.push(member);
     }
 
     fn remove(&mut self, sequence: u64) {
         self.saved.is_outdated = true;
+        self.refusals.remove(sequence);
         if let Some(open) = self.open.remove(&sequence) {
-            self.open_bytes -= open.stored.message.content_len();
+            self.open_bytes -= open.message.content_len();
             if open.sent.is_none() {
                 self.unsaid = self.unsaid.and(&open.lost); // it was left out
             }
@@ -327,14 +305,14 @@ impl Ledger {
     /// The QoS of the next message for a member; `None`: there is none.
     pub(in crate::broker) fn next_qos(&self, member: SessionKey) -> Option<Qos> {
         let sequence = self.roster.next_of(member)?;
-        self.open.get(&sequence).map(|open| open.stored.message.qos)
+        self.open.get(&sequence).map(|open| open.message.qos)
     }
 
     /// Takes the next message for a member, unless it has expired. The caller has seen [`next_qos`](Self::next_qos), and sends it.
     pub(in crate::broker) fn take(&mut self, member: SessionKey, now: Timestamp) -> Option<Taken> {
         let sequence = self.roster.take(member)?;
         let open = self.open.get_mut(&sequence)?;
-        if open.stored.expires_at <= now {
+        if open.expires_at <= now {
             self.remove(sequence);
             self.done(member, None);
             return None;
@@ -342,7 +320,15 @@ impl Ledger {
         self.deliveries += 1;
         open.sent = Some((member, self.deliveries));
         self.roster.sent(member, open.key);
-        Some(Taken { stored: open.stored.clone(), lost: open.lost.clone(), delivery: self.deliveries })
+        Some(Taken {
+            sequence,
+            timestamp: open.timestamp,
+            message: Arc::clone(&open.message),
+            expires_at: open.expires_at,
+            lost: open.lost.clone(),
+            refused: self.refusals.attempts(sequence),
+            delivery: self.deliveries,
+        })
     }
 
     /// A member has acknowledged this delivery, or it was left out. It has no effect if it is not awaited any more.
@@ -383,7 +369,7 @@ impl Ledger {
             return;
         }
         let open = &self.open;
-        let topic_of = |sequence| open.get(&sequence).map(|open| &open.stored.message.topic);
+        let topic_of = |sequence| open.get(&sequence).map(|open| &open.message.topic);
         if let Some(member) = self.roster.fill(member, topic_of) {
             self.is_ready(member);
         }

@@ -149,18 +149,19 @@ impl Memberships {
 impl Membership {
     /// The delivery of a message. `is_marked`: whether the client's version has properties.
     pub(in crate::broker) fn delivery(&self, taken: &Taken, is_marked: bool) -> Delivery {
-        let Taken { stored, lost, .. } = taken;
-        let (qos, expires_at) = (stored.message.qos.min(self.subscription.options.qos), stored.expires_at);
+        let Taken { sequence, timestamp, message, expires_at, lost, refused, .. } = taken;
+        let (mut message, expires_at) = (Arc::clone(message), *expires_at);
+        let qos = message.qos.min(self.subscription.options.qos);
         let marks = is_marked.then(|| Marks {
             stream: &self.stream,
-            sequence: stored.sequence,
-            timestamp: stored.timestamp,
+            sequence: *sequence,
+            timestamp: *timestamp,
             previous: self.previous,
             trimmed: lost.trimmed(),
             unreadable: lost.unreadable(),
+            attempt: if *refused > 0 { u64::from(*refused) + 1 } else { 0 },
         });
-        let properties = marks.map(|marks| marks.before(&stored.message.properties));
-        let mut message = stored.clone().into_message();
+        let properties = marks.map(|marks| marks.before(&message.properties));
         if let Some(properties) = properties {
             Arc::make_mut(&mut message).properties = properties;
         }

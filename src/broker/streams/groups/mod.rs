@@ -9,7 +9,8 @@
 //! | --- | --- |
 //! | not read | a read of any shard, which begins when there is a member and the window has room |
 //! | given to a member, or waits for room or for its key | room of the member; the end of its connection gives it to others |
-//! | sent to a member | its PUBACK, which settles it, whatever the Reason Code is [MQTT-4.8.2-6]; the end of the connection gives it to others |
+//! | sent to a member | its PUBACK, which settles it; the end of the connection gives it to others |
+//! | refused by a member | without a rule, it is settled [MQTT-4.8.2-6]; with one, `Timer::GroupRefused` gives it to a member, and the last refusal settles it |
 //! | done | – |
 //!
 //! The standard lets a Server give a message at QoS 1 to another member when the connection of the chosen one breaks: only a message at QoS 2 stays with
@@ -30,6 +31,8 @@ pub(in crate::broker) mod memberships;
 pub(in crate::broker) mod operate;
 pub(in crate::broker) mod query;
 pub(in crate::broker) mod read;
+pub(in crate::broker) mod refusals;
+pub(in crate::broker) mod refused;
 pub(in crate::broker) mod roster;
 pub(in crate::broker) mod save;
 pub(in crate::broker) mod saved;

@@ -80,8 +80,7 @@ impl Shard {
             }
             StreamStart::Earliest | StreamStart::Sequence(_) | StreamStart::Time(_) => start,
         };
-        let last = group.ledger().saved.last;
-        if !self.may_save(last) {
+        if !self.may_save(&group.ledger().saved) {
             return Err(GroupAnswer::Busy);
         }
         group.ledger().reset(GroupPosition::new(from));
@@ -97,7 +96,7 @@ impl Shard {
         if ledger.members() != (0, 0) {
             return Err(GroupAnswer::HasMembers);
         }
-        if !self.may_save(ledger.saved.last) {
+        if !self.may_save(&ledger.saved) {
             return Err(GroupAnswer::Busy);
         }
         ledger.is_gone = true;

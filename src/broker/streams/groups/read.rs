@@ -16,6 +16,7 @@ use crate::broker::streams::start::StreamStart;
 use crate::broker::streams::state::{Place, ReadKey};
 use crate::broker::timers::Timer;
 use crate::routing::{Location, SessionKey, ShardId, Subscriber};
+use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Changes the messages of a group, and does what follows: wakes the members that have got some, reads further ones, and stores the position later.
@@ -33,6 +34,9 @@ impl Shard {
         if ledger.saved.is_outdated && !ledger.saved.is_scheduled && !ledger.is_gone {
             ledger.saved.is_scheduled = true;
             self.schedule_save(group.number, turn.now);
+        }
+        if let Some(at) = ledger.arm() {
+            self.timers.set(at.max(Timestamp(turn.now.0 + 1)), Timer::GroupRefused(group.number));
         }
         drop(ledger);
         if !ready.is_empty() {

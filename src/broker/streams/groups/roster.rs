@@ -12,7 +12,8 @@ use crate::topic::TopicName;
 /// The connected members of a group, and the messages that they have not acknowledged.
 ///
 /// Invariants:
-/// - a message of a key is given to a member only if no other member has one of that key that it has not acknowledged;
+/// - a message of a key is given to a member only if no other member has one of that key that it has not acknowledged, and if none before it of that
+///   key waits because it was refused;
 /// - without keys, a message waits in `pending` only if no member that may receive it has room.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Roster {
@@ -29,6 +30,8 @@ pub(in crate::broker) struct Roster {
     pending: BTreeSet<u64>,
     /// The keys of messages that were sent and are not acknowledged.
     keys: HashMap<u64, Key, RandomState>,
+    /// The keys of messages that were refused and wait for their next attempt.
+    refused: HashMap<u64, Refused, RandomState>,
 }
 
 #[derive(Debug)]
@@ -36,8 +39,8 @@ struct Member {
     subscriber: Arc<Subscriber>,
     /// The greatest number of messages that it is given and has not acknowledged, without keys.
     limit: usize,
-    /// Given, and not sent yet.
-    queue: VecDeque<u64>,
+    /// Given, and not sent yet, with their keys.
+    queue: VecDeque<(u64, Option<u64>)>,
     /// The number of messages that it has: in `queue`, and sent and not acknowledged.
     load: usize,
 }
@@ -49,7 +52,15 @@ struct Key {
     /// How many of them.
     sent: usize,
     /// Messages for another member, which wait until these are acknowledged.
-    waiting: VecDeque<u64>,
+    waiting: BTreeSet<u64>,
+}
+
+/// The messages of a key that were refused and wait for their next attempt.
+#[derive(Debug, Default)]
+struct Refused {
+    messages: BTreeSet<u64>,
+    /// Later messages of the key, which wait behind them, and those that are due and wait behind an earlier one.
+    waiting: BTreeSet<u64>,
 }
 
 /// A message as far as its place depends on it.
@@ -132,6 +143,7 @@ impl Roster {
         for key in self.keys.values_mut() {
             key.waiting.clear();
         }
+        self.refused.clear();
         self.count_free();
     }
 
@@ -164,7 +176,7 @@ impl Roster {
             let fits = |member: &Member| member.has_room() && member.subscriber.may_receive(topic);
             if self.members.get(place).is_some_and(fits) {
                 self.turn = place + 1;
-                return self.give(place, sequence);
+                return self.give(place, (sequence, None));
             }
         }
         if !self.members.iter().any(|member| member.subscriber.may_receive(topic)) {
@@ -176,20 +188,26 @@ impl Roster {
 
     fn place_keyed(&mut self, Item { sequence, topic, .. }: Item<'_>, key: u64) -> Placed {
         let Some(place) = self.member_for(key, topic) else { return Placed::Nobody };
+        if let Some(refused) = self.refused.get_mut(&key)
+            && refused.holds_back(sequence)
+        {
+            refused.waiting.insert(sequence);
+            return Placed::Waits;
+        }
         let member = self.members.get(place).map(|member| member.subscriber.key);
         if let Some(held) = self.keys.get_mut(&key)
             && (Some(held.holder) != member || !held.waiting.is_empty())
         {
-            held.waiting.push_back(sequence);
+            held.waiting.insert(sequence);
             return Placed::Waits;
         }
-        self.give(place, sequence)
+        self.give(place, (sequence, Some(key)))
     }
 
-    fn give(&mut self, place: usize, sequence: u64) -> Placed {
+    fn give(&mut self, place: usize, message: (u64, Option<u64>)) -> Placed {
         let Some(member) = self.members.get_mut(place) else { return Placed::Nobody };
         let had_room = member.has_room();
-        member.queue.push_back(sequence);
+        member.queue.push_back(message);
         member.load += 1;
         self.free -= usize::from(had_room && !member.has_room());
         if member.queue.len() > 1 { Placed::Queued } else { Placed::Given(Arc::clone(&member.subscriber)) }
@@ -221,7 +239,7 @@ impl Roster {
             next = sequence + 1;
             if topic_of(sequence).is_none_or(|topic| member.subscriber.may_receive(topic)) {
                 self.pending.remove(&sequence);
-                if let Placed::Given(to) = self.give(place, sequence) {
+                if let Placed::Given(to) = self.give(place, (sequence, None)) {
                     ready = Some(to);
                 }
             }
@@ -231,37 +249,77 @@ impl Roster {
 
     /// The next message for a member, without taking it.
     pub(in crate::broker) fn next_of(&self, member: SessionKey) -> Option<u64> {
-        self.members.get(*self.places.get(&member)?)?.queue.front().copied()
+        self.members.get(*self.places.get(&member)?)?.queue.front().map(|(sequence, _)| *sequence)
     }
 
     /// Takes the next message of a member, which counts as one of it until [`done`](Self::done).
     pub(in crate::broker) fn take(&mut self, member: SessionKey) -> Option<u64> {
-        self.members.get_mut(*self.places.get(&member)?)?.queue.pop_front()
+        self.members.get_mut(*self.places.get(&member)?)?.queue.pop_front().map(|(sequence, _)| sequence)
     }
 
     /// A message of a key was taken, and is sent.
     pub(in crate::broker) fn sent(&mut self, member: SessionKey, key: Option<u64>) {
         if let Some(key) = key {
             let held = self.keys.entry(key);
-            held.or_insert_with(|| Key { holder: member, sent: 0, waiting: VecDeque::new() }).sent += 1;
+            held.or_insert_with(|| Key { holder: member, sent: 0, waiting: BTreeSet::new() }).sent += 1;
         }
     }
 
     /// A member has a message less that it had taken. `key`: that of the message, if it was sent. Returns the messages that waited for that: the
     /// caller places them again, in their order.
-    pub(in crate::broker) fn done(&mut self, member: SessionKey, key: Option<u64>) -> VecDeque<u64> {
+    pub(in crate::broker) fn done(&mut self, member: SessionKey, key: Option<u64>) -> BTreeSet<u64> {
         if let Some(of) = self.places.get(&member).and_then(|place| self.members.get_mut(*place)) {
             let had_room = of.has_room();
             of.load = of.load.saturating_sub(1);
             self.free += usize::from(!had_room && of.has_room());
         }
-        let Some(key) = key else { return VecDeque::new() };
-        let Some(held) = self.keys.get_mut(&key) else { return VecDeque::new() };
+        let Some(key) = key else { return BTreeSet::new() };
+        let Some(held) = self.keys.get_mut(&key) else { return BTreeSet::new() };
         held.sent = held.sent.saturating_sub(1);
         if held.sent > 0 {
-            return VecDeque::new();
+            return BTreeSet::new();
         }
         self.keys.remove(&key).map(|held| held.waiting).unwrap_or_default()
+    }
+
+    /// A message of a key was refused and waits for its next attempt. Later messages of the key that were not sent to this member wait, too.
+    pub(in crate::broker) fn refuse(&mut self, member: SessionKey, key: u64, sequence: u64) {
+        self.hold(key, sequence);
+        let Some(refused) = self.refused.get_mut(&key) else { return };
+        let Some(of) = self.places.get(&member).and_then(|place| self.members.get_mut(*place)) else { return };
+        let (had_room, before) = (of.has_room(), of.queue.len());
+        of.queue.retain(|(other, of_key)| {
+            let waits = *of_key == Some(key) && refused.holds_back(*other);
+            !(waits && refused.waiting.insert(*other))
+        });
+        of.load -= before - of.queue.len();
+        self.free += usize::from(!had_room && of.has_room());
+    }
+
+    /// A message of a key waits, because it was refused. None behind it was given to a member.
+    pub(in crate::broker) fn hold(&mut self, key: u64, sequence: u64) {
+        self.refused.entry(key).or_default().messages.insert(sequence);
+    }
+
+    /// A refused message of a key is due. Returns the messages that the caller places again, in their order.
+    pub(in crate::broker) fn due(&mut self, key: u64, sequence: u64) -> BTreeSet<u64> {
+        let Some(refused) = self.refused.get_mut(&key) else { return BTreeSet::from([sequence]) };
+        refused.messages.remove(&sequence);
+        refused.waiting.insert(sequence);
+        match refused.messages.first() {
+            Some(first) => {
+                let behind = refused.waiting.split_off(first);
+                std::mem::replace(&mut refused.waiting, behind)
+            }
+            None => self.refused.remove(&key).map(|refused| refused.waiting).unwrap_or_default(),
+        }
+    }
+}
+
+impl Refused {
+    /// Whether a message of the key waits behind a refused one.
+    fn holds_back(&self, sequence: u64) -> bool {
+        self.messages.first().is_some_and(|first| *first < sequence)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::broker::persistence::record::Record;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::streams::groups::group::Group;
+use crate::broker::streams::groups::saved::Saved;
 use crate::broker::streams::state::Streams;
 use crate::broker::timers::Timer;
 use crate::routing::ShardId;
@@ -38,7 +39,7 @@ impl Shard {
             ledger.saved.is_scheduled = false;
             return true;
         }
-        if !self.may_save(ledger.saved.last) {
+        if !self.may_save(&ledger.saved) {
             return false;
         }
         ledger.saved.is_scheduled = false;
@@ -56,15 +57,16 @@ impl Shard {
         }
     }
 
-    /// Whether a record of this shard follows the last one of the group in the log.
-    pub(in crate::broker) fn may_save(&self, last: Option<(ShardId, Ticket)>) -> bool {
-        last.is_none_or(|(shard, ticket)| shard == self.id || self.shared.stable(shard) >= ticket)
+    /// Whether a record of this shard follows the last one of the group, and what the position must follow, in the log.
+    pub(in crate::broker) fn may_save(&self, saved: &Saved) -> bool {
+        let is_before = |(shard, ticket): (ShardId, Ticket)| shard == self.id || self.shared.stable(shard) >= ticket;
+        saved.last.is_none_or(is_before) && saved.behind.is_none_or(is_before)
     }
 
     /// Stores a group whose position was set, and returns the ticket of the record; `None`: a record of another shard is not stable yet.
     pub(in crate::broker) fn save_awaited(&mut self, group: &Arc<Group>, turn: &mut Turn<'_>) -> Option<Ticket> {
         let mut ledger = group.ledger();
-        if !self.may_save(ledger.saved.last) {
+        if !self.may_save(&ledger.saved) {
             return None;
         }
         let stored = Box::new(group.stored(ledger.position()));

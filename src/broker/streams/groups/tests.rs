@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use crate::broker::persistence::stream_group::GroupPosition;
 use crate::broker::streams::groups::dispatch::GroupDispatch;
 use crate::broker::streams::groups::ledger::{Ledger, Reading};
+use crate::broker::streams::groups::refusals::Refusal;
 use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
 use crate::broker::streams::start::StreamStart;
 use crate::codec::{ClientId, Message, Qos};
@@ -17,6 +18,8 @@ use crate::topic::TopicName;
 
 const SHARD: ShardId = ShardId(0);
 const NOW: Timestamp = Timestamp(1_000);
+/// All refused messages are due.
+const LATER: Timestamp = Timestamp(1_000_000);
 
 fn member(key: u64) -> Arc<Subscriber> {
     let location = Location { shard: SHARD, slot: u32::try_from(key).unwrap() };
@@ -54,10 +57,11 @@ fn drain(ledger: &mut Ledger, members: &[u64], range: (u64, u64), dispatch: &Gro
     let mut all = Vec::new();
     loop {
         let mut is_idle = !read(ledger, range, dispatch);
+        ledger.send_again(LATER);
         for member in members {
             while let Some(taken) = ledger.take(SessionKey(*member), NOW) {
-                all.push((*member, taken.stored.sequence));
-                ledger.settle(taken.stored.sequence, taken.delivery);
+                all.push((*member, taken.sequence));
+                ledger.settle(taken.sequence, taken.delivery);
                 is_idle = false;
             }
         }
@@ -76,9 +80,7 @@ fn messages_go_round_and_the_position_is_the_first_that_is_not_acknowledged() {
     let mut ledger = earliest();
     (1..=3).for_each(|key| ledger.join(member(key), 10));
     assert!(read(&mut ledger, (1, 7), &GroupDispatch::RoundRobin));
-    let of = |ledger: &mut Ledger, key| {
-        ledger.take(SessionKey(key), NOW).map(|taken| (taken.stored.sequence, taken.delivery))
-    };
+    let of = |ledger: &mut Ledger, key| ledger.take(SessionKey(key), NOW).map(|taken| (taken.sequence, taken.delivery));
     let first: Vec<_> = (1..=3).map(|key| of(&mut ledger, key).unwrap()).collect();
     assert_eq!(first.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 2, 3]);
     for (sequence, delivery) in &first[1..] {
@@ -101,8 +103,8 @@ fn a_member_that_leaves_gives_its_messages_to_others_in_their_order() {
     ledger.leave(SessionKey(1));
     let got = drain(&mut ledger, &[1, 2], (1, 7), &GroupDispatch::RoundRobin);
     assert_eq!(got, (1..7).map(|sequence| (2, sequence)).collect::<Vec<_>>());
-    ledger.settle(taken[0].stored.sequence, taken[0].delivery); // too late
-    assert_eq!(ledger.position(), GroupPosition { from: StreamStart::Sequence(7), until: 7, open: Vec::new() });
+    ledger.settle(taken[0].sequence, taken[0].delivery); // too late
+    assert_eq!(ledger.position(), GroupPosition { until: 7, ..GroupPosition::new(StreamStart::Sequence(7)) });
 }
 
 #[test]
@@ -112,7 +114,7 @@ fn without_members_nothing_is_in_memory_and_what_was_acknowledged_is_not_sent_ag
     read(&mut ledger, (1, 7), &GroupDispatch::RoundRobin);
     let taken: Vec<_> = (0..3).map(|_| ledger.take(SessionKey(1), NOW).unwrap()).collect();
     assert!(ledger.take(SessionKey(1), NOW).is_none(), "it has three");
-    ledger.settle(taken[1].stored.sequence, taken[1].delivery);
+    ledger.settle(taken[1].sequence, taken[1].delivery);
     ledger.leave(SessionKey(1));
     assert_eq!(ledger.members(), (0, 0));
     assert!(ledger.wanted().is_none());
@@ -154,9 +156,9 @@ fn trimmed_messages_are_named_and_a_reset_forgets_what_was_sent() {
     let before = ledger.take(SessionKey(1), NOW).unwrap();
     ledger.reset(GroupPosition::new(StreamStart::Sequence(1)));
     read(&mut ledger, (3, 6), &GroupDispatch::RoundRobin);
-    ledger.settle(before.stored.sequence, before.delivery);
+    ledger.settle(before.sequence, before.delivery);
     let taken = ledger.take(SessionKey(1), NOW).unwrap();
-    assert_eq!((taken.stored.sequence, taken.lost.trimmed()), (3, Some(&(1..=2))));
+    assert_eq!((taken.sequence, taken.lost.trimmed()), (3, Some(&(1..=2))));
     assert!(ledger.take(SessionKey(1), NOW).unwrap().lost.trimmed().is_none());
 }
 
@@ -172,7 +174,7 @@ fn what_is_missing_is_named_by_the_next_message_however_many_reads_later() {
     read(&mut ledger, (10, 14), &GroupDispatch::RoundRobin);
     let taken = ledger.take(SessionKey(1), NOW).unwrap();
     let named = (taken.lost.trimmed(), taken.lost.unreadable());
-    assert_eq!((taken.stored.sequence, named), (12, (Some(&(5..=9)), Some(&(10..=11)))));
+    assert_eq!((taken.sequence, named), (12, (Some(&(5..=9)), Some(&(10..=11)))));
     assert!(ledger.take(SessionKey(1), NOW).unwrap().lost.trimmed().is_none());
 }
 
@@ -201,6 +203,10 @@ enum Step {
     Take(u64),
     /// The delivery with this index among those that are open.
     Settle(usize),
+    /// The same; it is due so many milliseconds later.
+    Refuse(usize, u64),
+    /// So many milliseconds pass.
+    Wait(u64),
     GiveBack(usize),
     Append(u64),
     Read,
@@ -215,6 +221,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..5_u64).prop_map(Step::Retire),
         8 => (1..5_u64).prop_map(Step::Take),
         6 => any::<usize>().prop_map(Step::Settle),
+        3 => (any::<usize>(), 1..20_u64).prop_map(|(place, wait)| Step::Refuse(place, wait)),
+        3 => (1..20_u64).prop_map(Step::Wait),
         1 => any::<usize>().prop_map(Step::GiveBack),
         3 => (1..9_u64).prop_map(Step::Append),
         4 => Just(Step::Read),
@@ -224,7 +232,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     /// Each message is acknowledged in the end, none after it was acknowledged is sent again, no two members have messages of a key at the same time,
-    /// and those of a key are taken in order, except for those that were sent before.
+    /// and those of a key are taken in order, except for those that were sent before. What was refused is not sent before it is due, nor after a later
+    /// one of its key that was not sent.
     #[test]
     fn any_history_delivers_all(steps in prop::collection::vec(step(), 1..120), is_keyed: bool) {
         let dispatch = if is_keyed { GroupDispatch::HashTopic } else { GroupDispatch::RoundRobin };
@@ -233,6 +242,9 @@ proptest! {
         // By sequence: member and delivery.
         let mut open: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         let (mut sent, mut settled) = (BTreeSet::new(), BTreeSet::new());
+        // By sequence: when it is due, if it was not sent since, and how often it was refused.
+        let (mut due, mut refused) = (BTreeMap::<u64, Timestamp>::new(), BTreeMap::<u64, u16>::new());
+        let mut now = NOW;
         for step in steps {
             match step {
                 Step::Join(key) => if joined.insert(key) { ledger.join(member(key), 4) },
@@ -243,14 +255,17 @@ proptest! {
                 }
                 Step::Retire(key) => if joined.remove(&key) { ledger.retire(SessionKey(key)) },
                 Step::Take(key) => if let Some(taken) = ledger.take(SessionKey(key), NOW) {
-                    let sequence = taken.stored.sequence;
+                    let sequence = taken.sequence;
+                    prop_assert!(due.remove(&sequence).is_none_or(|due| due <= now));
+                    prop_assert_eq!(taken.refused, refused.get(&sequence).copied().unwrap_or_default());
                     prop_assert!(joined.contains(&key) && !settled.contains(&sequence));
                     prop_assert!(open.insert(sequence, (key, taken.delivery)).is_none());
                     if is_keyed {
                         let others = open.iter().filter(|(other, (holder, _))| *other % 5 == sequence % 5 && *holder != key);
                         prop_assert_eq!(others.count(), 0);
                         let earlier = (1..sequence).filter(|other| other % 5 == sequence % 5);
-                        prop_assert!(earlier.into_iter().all(|other| sent.contains(&other)));
+                        prop_assert!(earlier.clone().all(|other| sent.contains(&other)));
+                        prop_assert!(earlier.into_iter().all(|other| !due.contains_key(&other)));
                     }
                     sent.insert(sequence);
                 },
@@ -265,7 +280,20 @@ proptest! {
                     open.remove(&sequence);
                     ledger.give_back(sequence, delivery);
                 }
-                Step::Settle(_) | Step::GiveBack(_) => {}
+                Step::Refuse(place, wait) if !open.is_empty() => {
+                    let (sequence, (_, delivery)) = open.iter().nth(place % open.len()).map(|(a, b)| (*a, *b)).unwrap();
+                    open.remove(&sequence);
+                    let attempts = refused.entry(sequence).or_default();
+                    *attempts += 1;
+                    let refusal = Refusal { attempts: *attempts, due: Timestamp(now.0 + wait) };
+                    ledger.refuse(sequence, delivery, refusal);
+                    due.insert(sequence, refusal.due);
+                }
+                Step::Wait(millis) => {
+                    now.0 += millis;
+                    ledger.send_again(now);
+                }
+                Step::Settle(_) | Step::GiveBack(_) | Step::Refuse(..) => {}
                 Step::Append(count) => end += count,
                 Step::Read => _ = read(&mut ledger, (1, end), &dispatch),
                 Step::Crash => {
