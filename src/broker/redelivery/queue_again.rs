@@ -12,6 +12,7 @@ use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::plan::{Admission, Copies};
 use crate::broker::publish::publisher::Publisher;
+use crate::broker::redelivery::rules::ATTEMPT;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
 use crate::codec::{Message, MessageProperties, MessageProperty};
@@ -159,8 +160,6 @@ pub(in crate::broker) fn without_attempt(message: &Message) -> Message {
     Message { properties: MessageProperties::from_properties(properties), ..Message::clone(message) }
 }
 
-/// The User Property with the number of the attempt.
-pub(in crate::broker) const ATTEMPT: &str = "delivery-attempt";
 /// Messages in one batch. Each may be as large as Maximum Packet Size.
 const BATCH_MESSAGES: usize = 16;
 /// How long due messages wait while the store is congested.

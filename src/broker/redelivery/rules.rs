@@ -87,6 +87,9 @@ impl RedeliveryRules {
     }
 }
 
+/// The User Property with the number of the attempt.
+pub(in crate::broker) const ATTEMPT: &str = "delivery-attempt";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::broker::redelivery::queue_again::ATTEMPT;
+use crate::broker::redelivery::rules::ATTEMPT;
 use crate::codec::MessageProperties;
 
 /// What a message says about its place in a stream, and in the subscription.

@@ -553,38 +553,6 @@ fn a_compaction_that_fails_on_a_full_disk_leaves_no_file() {
     assert_eq!((kept.read(0).len(), kept.failure.lock().unwrap().clone()), (60, None));
 }
 
-/// What space there is belongs to messages: those that the log can't take, and those that a stream can't.
-#[test]
-fn no_compaction_begins_while_messages_wait_for_a_full_disk() {
-    for is_log in [true, false] {
-        let disk = SimDisk::new(1);
-        let mut kept = with_key(&disk);
-        let waits = |kept: &Kept| {
-            let Shared { pending, streams, .. } = &*kept.store.shared;
-            (pending.is_full(), streams.shortage().is_some())
-        };
-        disk.set_capacity(disk.used());
-        for _ in 0..200 {
-            if waits(&kept) != (false, false) {
-                break;
-            }
-            let _ = kept.append(&[0], &[7; 400]);
-            kept.committer.commit();
-            if !is_log {
-                kept.keeper.write();
-            }
-        }
-        assert_eq!(waits(&kept), (is_log, !is_log));
-        kept.keeper.begin_compaction();
-        assert!(!kept.keeper.compact(), "it began; the log waits: {is_log}");
-        disk.set_capacity(u64::MAX);
-        while kept.committer.commit() == Progress::Worked {}
-        while kept.keeper.write() == Progress::Worked {}
-        kept.keeper.begin_compaction();
-        assert!(kept.keeper.compact(), "there is something to compact");
-    }
-}
-
 #[test]
 fn a_stream_is_removed_whole_or_not_at_all_by_a_crash_at_every_step() {
     for loss in [Loss::Process, Loss::Power] {
