@@ -27,6 +27,9 @@ pub(super) struct Beat {
     /// Commits below this position were trimmed from the stream: nobody finds them there any more.
     #[serde(default)]
     pub(super) trimmed: u64,
+    /// It has a log that is not a copy of this stream, whose own stream may be lost.
+    #[serde(default)]
+    pub(super) has_other_log: bool,
     /// The version of the broker.
     #[serde(default)]
     pub(super) version: String,

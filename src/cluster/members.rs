@@ -109,6 +109,14 @@ impl Members {
             return Decision::Follow;
         }
         let cause = self.cause();
+        // A node that has nothing does not begin an empty log while another one has a log, for whose lost stream an operator has to decide.
+        let has_nothing = mine.position == 0 && mine.sequence <= 1;
+        if cause == Cause::First
+            && has_nothing
+            && self.nodes.values().any(|node| node.missed < MISSED_MAX && node.beat.has_other_log)
+        {
+            return Decision::Follow;
+        }
         let chosen = self.chosen();
         let is_alive = |node: &Node| node.missed < MISSED_MAX && node.beat.is_candidate;
         let order =
@@ -205,6 +213,7 @@ mod tests {
             is_candidate: true,
             hands_over_to: None,
             trimmed: 0,
+            has_other_log: false,
             version: String::new(),
         }
     }
@@ -294,6 +303,22 @@ mod tests {
         let cause = Cause::Resigned("c".to_owned());
         assert_eq!(members.owner(), None, "it says that it is none");
         assert!(matches!(members.decide(&beat(9, 0, 46)), Decision::TakeOver { cause: found, .. } if found == cause));
+    }
+
+    #[test]
+    fn a_node_without_a_log_does_not_begin_one_while_another_node_has_one_of_a_lost_stream() {
+        let mut members = Members::new("b".to_owned());
+        let lost = |number| Beat { has_other_log: true, is_candidate: false, ..beat(number, 0, 0) };
+        for number in 1..=5 {
+            observe(&mut members, &[("a", lost(number)), ("b", beat(number, 0, 0))]);
+            assert_eq!(members.decide(&beat(number, 0, 0)), Decision::Follow);
+        }
+        let begins = Decision::TakeOver { after: Duration::ZERO, cause: Cause::First };
+        assert_eq!(members.decide(&Beat { sequence: 9, ..beat(5, 0, 0) }), begins, "it has the log that was adopted");
+        for number in 6..=8 {
+            observe(&mut members, &[("a", lost(5)), ("b", beat(number, 0, 0))]);
+        }
+        assert_eq!(members.decide(&beat(8, 0, 0)), begins, "the other one is dead");
     }
 
     #[test]

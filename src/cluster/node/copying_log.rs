@@ -75,7 +75,9 @@ impl Copy {
             }
         };
         let cluster = engine.cluster_id();
-        let reader = begin(&follower, (cluster, latest.as_ref()), &view.identity.directory.display())?;
+        let begun = begin(&follower, (cluster, latest.as_ref()), &view.identity.directory.display());
+        view.says(|beat| beat.has_other_log = begun.is_err());
+        let reader = begun?;
         let sequence = follower.sequence();
         let is_own = follower.mark().is_none() && !follower.is_empty();
         let mut copy = Self { is_own, ..Self::of(follower, cluster, reader) };

@@ -55,6 +55,7 @@ impl View {
             is_candidate: false,
             hands_over_to: None,
             trimmed: 0,
+            has_other_log: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let state = State {
