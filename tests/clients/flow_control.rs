@@ -16,10 +16,10 @@ use crate::raw::{
     Connect, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH, Publish, Received, Version, Wire, packet, string,
 };
 
-/// Resident memory of the broker in bytes.
+/// Resident memory of the broker in bytes, without the pages of its program, which are read when they are used first.
 fn memory(broker: &Broker) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }
 

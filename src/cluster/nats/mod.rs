@@ -23,7 +23,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail};
 use super::request::{Found, Reply, Request};
@@ -33,6 +33,7 @@ use connection::{Call, Connection};
 use follow::{Came, Follow};
 use names::Names;
 use read::Batch;
+use state::End;
 pub use terms::CreateStream;
 use terms::{Kind, Terms, id_of};
 
@@ -51,10 +52,7 @@ struct Shared {
     careful: AtomicU32,
     /// The place of the last sign of life of this node.
     place: AtomicU64,
-    /// The highest position of the tail that this node has seen.
-    seen: AtomicU64,
-    /// Since when the tail seems to end before that.
-    short_since: Mutex<Option<Instant>>,
+    end: End,
     /// How many signs of life of this node in a row were not taken.
     failures: AtomicU32,
     follow: Mutex<Option<Follow>>,
@@ -81,9 +79,8 @@ impl Nats {
         // It has nothing that can be lost.
         nodes.ensure(&connection, CreateStream::IfMissing, new_id).await?;
         let (careful, failures) = (AtomicU32::new(0), AtomicU32::new(0));
-        let (place, seen) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (short_since, follow) = (Mutex::new(None), Mutex::new(None));
-        Ok(Self(Arc::new(Shared { connection, names, terms, id, careful, place, seen, short_since, failures, follow })))
+        let (place, end, follow) = (AtomicU64::new(0), End::default(), Mutex::new(None));
+        Ok(Self(Arc::new(Shared { connection, names, terms, id, careful, place, end, failures, follow })))
     }
 }
 
@@ -97,8 +94,8 @@ impl Shared {
         match outcome {
             Ok(reply) => {
                 match &reply {
-                    Reply::Appended(position) => self.see(*position),
-                    Reply::Entries { entries, .. } => self.see(end(entries)),
+                    Reply::Appended(position) => self.end.see(*position),
+                    Reply::Entries { entries, .. } => self.end.see_entries(entries),
                     Reply::Refused | Reply::Unknown | Reply::Epoch(_) => {}
                 }
                 // There is a leader, and the nearest copy may not have what it knows.
@@ -189,22 +186,10 @@ impl Shared {
         Ok(entries)
     }
 
-    fn see(&self, position: u64) {
-        self.seen.fetch_max(position, Ordering::Relaxed);
-    }
-
-    /// A server that led the tail, and was cut off, answers with what it had until it knows that it does not lead any more. Only if the tail seems to
-    /// end for a while before what this node has seen of it, it has lost its end.
     async fn tail(&self) -> Result<Tail, EngineError> {
-        let seen = self.seen.load(Ordering::Relaxed);
+        let seen = self.end.seen();
         let tail = state::tail(&self.connection, &self.terms, self.id).await?;
-        let mut short_since = self.short_since.lock().await;
-        if tail.last >= seen {
-            *short_since = None;
-        } else if short_since.get_or_insert_with(Instant::now).elapsed() < SHORT_MAX {
-            return Err(EngineError::Stale);
-        }
-        Ok(tail)
+        if self.end.is_doubtful(tail.last, seen).await { Err(EngineError::Stale) } else { Ok(tail) }
     }
 
     async fn trim(&self, below: u64) -> Result<(), EngineError> {
@@ -295,7 +280,7 @@ impl Engine for Nats {
         Box::pin(async move {
             let outcome = shared.follow(after).await;
             match &outcome {
-                Ok(entries) => shared.see(end(entries)),
+                Ok(entries) => shared.end.see_entries(entries),
                 Err(_) => sleep(PAUSE_AFTER_FAILURE).await,
             }
             outcome
@@ -379,18 +364,11 @@ impl Engine for Nats {
     }
 }
 
-/// The position of the last of these entries; 0: there is none.
-fn end(entries: &[Found]) -> u64 {
-    entries.last().map_or(0, |entry| entry.position)
-}
-
 /// A machine that asks again at once is answered again after it.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 const PAUSE_AT_THE_END: Duration = Duration::from_millis(5);
 const PAUSE_WITHOUT_CONSUMER: Duration = Duration::from_millis(200);
 const PAUSE_AFTER_STALE: Duration = Duration::from_millis(20);
-/// Longer than a server needs to notice that it does not lead any more.
-const SHORT_MAX: Duration = Duration::from_secs(30);
 /// Together about as long as signs of life of a node may be apart.
 const STALE_READS_MAX: u32 = 50;
 /// About as many as pass the place that could not be read.

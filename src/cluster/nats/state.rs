@@ -1,11 +1,54 @@
 //! The state of the tail.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::super::engine::{EngineError, Tail, TailCopy};
+use super::super::request::Found;
 use super::api;
 use super::connection::Connection;
 use super::terms::{Terms, id_of};
+
+/// The end of the tail, as far as this node has seen it.
+///
+/// A server that led the tail, and was cut off, answers with what it had until it knows that it does not lead any more. Only if the tail seems to
+/// end for a while before what this node has seen of it, it has lost its end.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    /// The highest position.
+    seen: AtomicU64,
+    /// Since when the tail seems to end before that.
+    short_since: Mutex<Option<Instant>>,
+}
+
+impl End {
+    pub(super) fn see(&self, position: u64) {
+        self.seen.fetch_max(position, Ordering::Relaxed);
+    }
+
+    pub(super) fn see_entries(&self, entries: &[Found]) {
+        self.see(entries.last().map_or(0, |entry| entry.position));
+    }
+
+    /// The highest position so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// Whether an answer, with this as the last position, may be of a server that was cut off. `seen`: what this node had seen before it asked.
+    pub(super) async fn is_doubtful(&self, last: u64, seen: u64) -> bool {
+        let mut short_since = self.short_since.lock().await;
+        if last >= seen {
+            *short_since = None;
+            return false;
+        }
+        short_since.get_or_insert_with(Instant::now).elapsed() < SHORT_MAX
+    }
+}
 
 /// The state of the tail, as a server says that leads it.
 ///
@@ -37,3 +80,6 @@ pub(super) async fn tail(connection: &Connection, terms: &Terms, id: u128) -> Re
         others: others.collect(),
     })
 }
+
+/// Longer than a server needs to notice that it does not lead any more.
+const SHORT_MAX: Duration = Duration::from_secs(30);
