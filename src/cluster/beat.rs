@@ -24,7 +24,7 @@ pub(super) struct Beat {
     /// The owner hands over: to the node with this name, or to the one with the furthest copy if the name is empty.
     #[serde(default)]
     pub(super) hands_over_to: Option<String>,
-    /// Commits below this position were trimmed from the stream: nobody finds them there any more.
+    /// The position below which the owner has removed all commits from the stream.
     #[serde(default)]
     pub(super) trimmed: u64,
     /// It has a log that is not a copy of this stream, whose own stream may be lost.

@@ -18,7 +18,7 @@ pub(super) enum Question {
         /// How many bytes, at most [`CHUNK_BYTES`].
         bytes: u32,
     },
-    /// What was read of this segment is damaged: whoever has it verifies it.
+    /// Verify this segment, because what was read of it is damaged.
     Verify {
         /// The copy.
         copy: u64,

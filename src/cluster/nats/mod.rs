@@ -373,7 +373,8 @@ const PAUSE_AFTER_STALE: Duration = Duration::from_millis(20);
 const STALE_READS_MAX: u32 = 50;
 /// About as many as pass the place that could not be read.
 const CAREFUL_READS: u32 = 64;
-/// After so many signs of life in a row that were not taken, another server is asked: with the time limit of each, an election is over by then.
+/// The number of consecutive beats that fail before the node connects to another server. With the time limit of each beat, this takes longer than an
+/// election.
 const FAILURES_MAX: u32 = 4;
 const QUESTIONS_MAX: usize = 64;
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);

@@ -90,6 +90,6 @@ async fn follow_copy(engine: &dyn Engine, view: &View, commands: &mut Commands) 
 const FETCH_PERIOD: Duration = Duration::from_secs(30);
 /// How long to wait before a copy that is stuck is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
-/// It waits so many times as long as it took to read it.
+/// The pause before a copy is opened again, as a multiple of the time that opening it took.
 const OPENING_SHARE: u32 = 10;
 const AGAIN_MAX: Duration = Duration::from_secs(60);

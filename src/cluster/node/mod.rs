@@ -224,7 +224,7 @@ fn early(command: Command, standby: &mut Option<StandbyServer>) -> Option<()> {
 /// How often requests are looked for.
 const REQUEST_PERIOD: Duration = Duration::from_millis(100);
 const UNREACHED: &str = "the log of the cluster cannot be reached: ";
-/// The greatest number of commands that wait. A sender waits while there are so many.
+/// The greatest number of commands in the queue. When it is full, senders wait.
 const COMMANDS_MAX: usize = 16;
 /// How long a process that ends waits until the others know that: 15 s.
 const LEAVE_CHECKS: u32 = 750;

@@ -203,9 +203,9 @@ enum Step {
     Take(u64),
     /// The delivery with this index among those that are open.
     Settle(usize),
-    /// The same; it is due so many milliseconds later.
+    /// A member refuses a message, which is due after this number of milliseconds.
     Refuse(usize, u64),
-    /// So many milliseconds pass.
+    /// The clock advances by this number of milliseconds.
     Wait(u64),
     GiveBack(usize),
     Append(u64),

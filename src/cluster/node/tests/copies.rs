@@ -31,7 +31,7 @@ fn with_one_behind(service: &Arc<Service>) -> Cluster {
     wait("it follows", || cluster.is_following("c"));
     cluster.stop("c");
     let position = service.last();
-    // A dead node does not count in a stream that is nearly full.
+    // When the stream is nearly full, the owner trims it without regard to nodes that are dead.
     service.bound(service.bytes() + 200_000);
     wait("the owner says that it has trimmed the stream", || service.trimmed() > position + 1);
     cluster
@@ -45,22 +45,29 @@ fn a_copy_that_ends_in_the_middle_leaves_the_former_one_and_what_was_trimmed_is_
     cluster.add("c");
     wait("a copy has failed", || cluster.troubles("c").contains("no node gives a copy of the log"));
     assert!(cluster.has_copy("c"));
+    // A copy that is fetched later may itself be behind what the owner trims meanwhile and has not said yet.
+    assert_eq!(service.moves(), 0);
     service.break_copies("c", false);
     wait("it follows", || cluster.is_following("c") && cluster.troubles("c").is_empty());
-    assert_eq!(service.moves(), 0);
     cluster.end();
 }
 
-#[test]
-fn a_damaged_log_is_copied_from_another_node_and_its_owner_says_so_and_is_mended_by_a_move() {
-    let service = Arc::<Service>::default();
-    let mut cluster = Cluster::start(&service, &["a", "b"]);
+/// An owner and a standby with the same log on their disks, in a trimmed stream, and nothing under way. Returns their names, too.
+fn two_with_the_same(service: &Arc<Service>) -> (Cluster, String, &'static str) {
+    let cluster = Cluster::start(service, &["a", "b"]);
     cluster.wait_for_acknowledgements(500);
     wait("the stream is trimmed", || !service.has(2));
     let owner = cluster.owner().unwrap();
     let other = if owner == "a" { "b" } else { "a" };
     cluster.quiet(true);
     wait("both have all on their disks", || [&*owner, other].iter().all(|node| service.marked(node) == service.last()));
+    (cluster, owner, other)
+}
+
+#[test]
+fn a_damaged_log_is_copied_from_another_node_and_its_owner_says_so_and_is_mended_by_a_move() {
+    let service = Arc::<Service>::default();
+    let (mut cluster, owner, _) = two_with_the_same(&service);
     cluster.rot(&owner);
     cluster.add("c");
     wait("the new node follows", || cluster.is_following("c"));
@@ -80,13 +87,7 @@ fn a_damaged_log_is_copied_from_another_node_and_its_owner_says_so_and_is_mended
 #[test]
 fn the_only_log_there_is_is_not_copied_again_and_again_if_it_is_damaged() {
     let service = Arc::<Service>::default();
-    let mut cluster = Cluster::start(&service, &["a", "b"]);
-    cluster.wait_for_acknowledgements(500);
-    wait("the stream is trimmed", || !service.has(2));
-    let owner = cluster.owner().unwrap();
-    let other = if owner == "a" { "b" } else { "a" };
-    cluster.quiet(true);
-    wait("both have all on their disks", || [&*owner, other].iter().all(|node| service.marked(node) == service.last()));
+    let (mut cluster, owner, other) = two_with_the_same(&service);
     cluster.stop(other);
     cluster.rot(&owner);
     cluster.add("c");

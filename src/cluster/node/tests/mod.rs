@@ -85,6 +85,21 @@ fn a_stream_that_has_lost_its_end_is_noticed_by_all_and_nobody_serves() {
 }
 
 #[test]
+fn a_node_without_a_log_begins_none_while_another_has_the_log_of_a_lost_stream() {
+    let service = Arc::<Service>::default();
+    let mut cluster = Cluster::start(&service, &["a"]);
+    cluster.wait_for_acknowledgements(100);
+    cluster.stop("a");
+    service.lose_all();
+    cluster.add("a");
+    wait("it is noticed", || cluster.troubles("a").contains("has lost its epochs"));
+    cluster.add("b");
+    wait("the other one could have begun", || service.beats("b") > 5);
+    assert_eq!((cluster.owner(), service.last()), (None, 0));
+    ["a", "b"].iter().for_each(|node| cluster.stop(node));
+}
+
+#[test]
 fn a_cluster_begins_with_the_log_of_a_broker_that_ran_alone() {
     let service = Arc::<Service>::default();
     let mut cluster = Cluster::new(&service);

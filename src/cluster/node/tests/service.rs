@@ -84,6 +84,18 @@ impl Service {
         state.entries.split_off(&(state.last + 1));
     }
 
+    /// The stream loses all it has, and the nodes are forgotten.
+    pub(super) fn lose_all(&self) {
+        let state = &mut *self.state();
+        (state.last, state.entries, state.epochs) = (0, BTreeMap::new(), BTreeSet::new());
+        state.beats.clear();
+    }
+
+    /// The number of the latest beat of a node.
+    pub(super) fn beats(&self, node: &str) -> u64 {
+        self.said(node, "number")
+    }
+
     /// The position up to which a node has said that its log is on its disk.
     pub(super) fn marked(&self, node: &str) -> u64 {
         self.said(node, "position")
