@@ -6,6 +6,7 @@ use std::{io, mem, thread};
 use super::backlog::Chunk;
 use super::entry::decode;
 use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use super::gap::Gap;
 use super::index::Index;
 use super::level::Level;
 use super::options::Hooks;
@@ -42,6 +43,7 @@ pub struct Committer {
 /// What a committer of a replicated log has in addition.
 struct Shipping {
     replica: Box<dyn Replica>,
+    gap: Gap,
     /// The directory belongs to it until the committer has ended.
     _lease: Option<Lease>,
 }
@@ -69,7 +71,7 @@ impl Committer {
     ) -> Self {
         let reporter = Reporter::new(mem::replace(&mut hooks.on_stable, Box::new(|_, _| ())));
         let lease = shared.replicated.as_ref().and_then(Replicated::lease);
-        let shipping = replica.map(|replica| Shipping { replica, _lease: lease });
+        let shipping = replica.map(|replica| Shipping { replica, gap: Gap::default(), _lease: lease });
         let (blocked, dying, pace) = (None, None, Pace::default());
         Self { shared, hooks, disk, level, blocked, dying, reporter, shipping, pace }
     }
@@ -79,7 +81,9 @@ impl Committer {
         loop {
             self.shared.pending.wait_for_urgent();
             self.wait_for(Replicated::wait_for_room);
-            if let Some(gathering) = self.pace.gathering() {
+            if let Some(gap) = self.shipping.as_ref().and_then(|shipping| shipping.gap.wait(now())) {
+                self.shared.pending.accumulate(gap);
+            } else if let Some(gathering) = self.pace.gathering() {
                 self.shared.pending.gather(gathering);
             }
             match self.commit_once() {
@@ -165,7 +169,10 @@ impl Committer {
 
     /// Ships the batches of a commit. They are on their way while they are written here.
     fn ship(&mut self, taken: &mut Taken) {
-        let (Some(Shipping { replica, .. }), Some((writer, _))) = (&mut self.shipping, &self.disk) else { return };
+        let (Some(Shipping { replica, gap, .. }), Some((writer, _))) = (&mut self.shipping, &self.disk) else { return };
+        if !taken.batches.is_empty() {
+            gap.begins(now());
+        }
         let mut first = writer.sequence();
         for Batch { bytes, entries } in &taken.batches {
             replica.ship(first, *entries, bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default());

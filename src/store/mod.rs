@@ -19,6 +19,7 @@ mod fetch;
 mod fit;
 mod follow;
 mod format;
+mod gap;
 mod ids;
 mod incoming;
 mod index;

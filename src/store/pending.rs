@@ -80,6 +80,8 @@ enum WaitsFor {
     Urgent,
     /// So many announcements of awaited entries.
     Awaited(u32),
+    /// So many bytes that waiting for more saves little.
+    Enough,
 }
 
 /// The entries of a commit.
@@ -174,6 +176,7 @@ impl PendingEntries {
             WaitsFor::Any => true,
             WaitsFor::Urgent => state.is_urgent,
             WaitsFor::Awaited(count) => state.awaited >= count,
+            WaitsFor::Enough => state.bytes >= ENOUGH_BYTES,
         };
         if is_enough {
             state.commit_waits = WaitsFor::Nothing;
@@ -241,6 +244,14 @@ impl PendingEntries {
         let state = self.lock();
         if (1..awaited).contains(&state.awaited) && !state.is_ending() {
             drop(self.wait_for(WaitsFor::Awaited(awaited), Some(patience), state));
+        }
+    }
+
+    /// Lets entries accumulate for `gap`, or until there are [`ENOUGH_BYTES`].
+    pub(super) fn accumulate(&self, gap: Duration) {
+        let state = self.lock();
+        if !state.tickets.is_empty() && state.bytes < ENOUGH_BYTES && !state.is_ending() {
+            drop(self.wait_for(WaitsFor::Enough, Some(gap), state));
         }
     }
 
@@ -371,3 +382,6 @@ pub(super) const UNAWAITED_DELAY: Duration = Duration::from_millis(50);
 
 /// From this many bytes on, entries are committed, whether or not an acknowledgement waits for them.
 const URGENT_BYTES: usize = 256 << 10;
+
+/// A commit of a replicated log that has so many bytes does not wait for more: its costs are those of its bytes.
+const ENOUGH_BYTES: usize = 64 << 10;

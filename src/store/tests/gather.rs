@@ -10,14 +10,18 @@ use super::*;
 const FOR_THREE: Gathering = Gathering { patience: Duration::from_secs(3_600), awaited: 3 };
 
 /// Starts to wait, and tells when it has ended.
-fn gather(pending: &Arc<PendingEntries>) -> Receiver<()> {
+fn waiting(pending: &Arc<PendingEntries>, wait: fn(&PendingEntries)) -> Receiver<()> {
     let (tell, told) = channel();
     let pending = Arc::clone(pending);
     thread::spawn(move || {
-        pending.gather(FOR_THREE);
+        wait(&pending);
         tell.send(()).unwrap();
     });
     told
+}
+
+fn gather(pending: &Arc<PendingEntries>) -> Receiver<()> {
+    waiting(pending, |pending| pending.gather(FOR_THREE))
 }
 
 fn ends(told: &Receiver<()>, within_ms: u64) -> bool {
@@ -60,6 +64,35 @@ fn a_commit_waits_until_enough_awaited_entries_are_announced_or_the_store_is_clo
 
     pending.announce(Urgency::Awaited);
     let told = gather(&pending);
+    assert!(!ends(&told, 50));
+    pending.close();
+    assert!(ends(&told, 10_000));
+}
+
+#[test]
+fn a_commit_of_a_replicated_log_waits_for_the_gap_for_many_bytes_or_for_the_end() {
+    let pending = Arc::new(PendingEntries::new(Level::PowerLoss, 1 << 20));
+    let append = |ticket, bytes: usize| {
+        pending.append((0, ticket, Urgency::Awaited), &Change::put(ticket, &vec![7; bytes]).entry(), &[]).unwrap();
+        pending.announce(Urgency::Awaited);
+    };
+    let accumulate = || waiting(&pending, |pending| pending.accumulate(Duration::from_secs(3_600)));
+    assert!(ends(&accumulate(), 10_000), "nothing is pending");
+    append(1, 1);
+    pending.accumulate(Duration::from_millis(1));
+
+    let told = accumulate();
+    for ticket in 2..100 {
+        append(ticket, 1);
+    }
+    assert!(!ends(&told, 50), "a hundred small entries");
+    append(100, 64 << 10);
+    assert!(ends(&told, 10_000));
+    assert!(ends(&accumulate(), 10_000), "enough is there");
+
+    pending.take();
+    append(101, 1);
+    let told = accumulate();
     assert!(!ends(&told, 50));
     pending.close();
     assert!(ends(&told, 10_000));
