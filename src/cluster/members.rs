@@ -129,7 +129,10 @@ impl Members {
             .count();
         let before = u32::try_from(before).unwrap_or(u32::MAX);
         let step = if cause == Cause::First { FIRST_STEP } else { STEP };
-        Decision::TakeOver { after: step.saturating_mul(before), cause }
+        let is_chosen = |name: &str| self.nodes.get(name).is_some_and(is_alive);
+        let patience =
+            chosen.filter(|name| *name != self.me && is_chosen(name)).map_or(Duration::ZERO, |_| CHOSEN_FIRST);
+        Decision::TakeOver { after: step.saturating_mul(before) + patience, cause }
     }
 
     fn cause(&self) -> Cause {
@@ -194,6 +197,8 @@ const GRACE: u32 = 4;
 const BEATS_MIN: u64 = 3;
 /// The delay between the attempts of nodes, in the order of their copies: the node with the furthest copy tries first.
 const STEP: Duration = Duration::from_millis(500);
+/// How much longer the others wait for the node that an operator has chosen, which may be slow.
+const CHOSEN_FIRST: Duration = Duration::from_secs(3);
 /// The same when there has been no owner: the nodes begin at different times.
 const FIRST_STEP: Duration = Duration::from_secs(2);
 
@@ -324,10 +329,22 @@ mod tests {
     #[test]
     fn an_owner_that_hands_over_is_followed_by_the_one_that_it_names() {
         let mut members = settled();
-        let leaving = Beat { hands_over_to: Some("b".to_owned()), ..beat(6, 1, 50) };
-        observe(&mut members, &[("a", leaving), ("b", beat(6, 0, 40)), ("c", beat(6, 0, 45))]);
+        let leaving = Beat { hands_over_to: Some("b".to_owned()), is_candidate: false, ..beat(6, 1, 50) };
+        observe(&mut members, &[("a", leaving.clone()), ("b", beat(6, 0, 40)), ("c", beat(6, 0, 45))]);
         let cause = Cause::HandsOver("a".to_owned());
-        assert_eq!(members.decide(&beat(6, 0, 40)), Decision::TakeOver { after: Duration::ZERO, cause });
+        assert_eq!(members.decide(&beat(6, 0, 40)), Decision::TakeOver { after: Duration::ZERO, cause: cause.clone() });
+
+        // Another one waits, although its copy is further, but not for a dead node.
+        let mut other = Members::new("c".to_owned());
+        for number in 6..9 {
+            observe(&mut other, &[("a", leaving.clone()), ("b", beat(number, 0, 40)), ("c", beat(number, 0, 45))]);
+        }
+        let after = STEP + CHOSEN_FIRST;
+        assert_eq!(other.decide(&beat(8, 0, 45)), Decision::TakeOver { after, cause: cause.clone() });
+        for number in 9..13 {
+            observe(&mut other, &[("a", leaving.clone()), ("b", beat(8, 0, 40)), ("c", beat(number, 0, 45))]);
+        }
+        assert_eq!(other.decide(&beat(12, 0, 45)), Decision::TakeOver { after: Duration::ZERO, cause });
     }
 
     #[test]
