@@ -231,7 +231,11 @@ const HEAD: [HeadLine; 6] = [
         _ => Some("none that this node knows of".to_owned()),
     }),
     ("epoch", |answer| Some(text(answer, "/epoch"))),
-    ("replicated", |answer| Some(format!("{} of {}", text(answer, "/replicated"), text(answer, "/sequence")))),
+    // Only the owner knows what a majority has.
+    ("replicated", |answer| {
+        let is_owner = answer.get("role").is_some_and(|role| role == "owner");
+        is_owner.then(|| format!("{} of {}", text(answer, "/replicated"), text(answer, "/sequence")))
+    }),
     ("stream", |answer| {
         let bytes = answer.get("tail_bytes").filter(|bytes| !bytes.is_null())?;
         Some(format!("{bytes} bytes, position {}", text(answer, "/position")))
@@ -277,6 +281,15 @@ mod tests {
         let states: Vec<String> =
             nodes(&answer).iter().map(|node| format!("{} {}", text(node, "/node"), text(node, "/state"))).collect();
         assert_eq!(states, ["a able", "b this node", "c not able", "d silent"]);
+    }
+
+    #[test]
+    fn a_standby_does_not_say_what_a_majority_has() {
+        let line = |role: &str| {
+            let answer = json!({ "role": role, "replicated": 0, "sequence": 7 });
+            HEAD.iter().find(|(title, _)| *title == "replicated").and_then(|(_, value)| value(&answer))
+        };
+        assert_eq!((line("owner").as_deref(), line("standby")), (Some("0 of 7"), None));
     }
 
     #[test]

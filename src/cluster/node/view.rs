@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +40,26 @@ pub(super) struct State {
     pub(super) handed_over: Option<Instant>,
     /// What prevents the node from doing its work.
     trouble: Option<String>,
+    logged: Logged,
+}
+
+/// Troubles that were logged lately, the latest last.
+#[derive(Default)]
+struct Logged(VecDeque<(Instant, String)>);
+
+impl Logged {
+    /// Whether this trouble is to be logged: one that comes and goes is logged once a minute.
+    fn is_news(&mut self, trouble: &str, now: Instant) -> bool {
+        self.0.retain(|(at, _)| now.duration_since(*at) < LOGGED_PERIOD);
+        if self.0.iter().any(|(_, logged)| logged == trouble) {
+            return false;
+        }
+        if self.0.len() == LOGGED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, trouble.to_owned()));
+        true
+    }
 }
 
 impl View {
@@ -68,6 +88,7 @@ impl View {
             is_drained: false,
             handed_over: None,
             trouble: None,
+            logged: Logged::default(),
         };
         let members = RefCell::new(Members::new(identity.node.clone()));
         let (control, state) = (RefCell::new(control), RefCell::new(state));
@@ -88,7 +109,7 @@ impl View {
         self.control.borrow().update(change);
     }
 
-    /// Says what prevents the node from doing its work, once, or that nothing does.
+    /// Says what prevents the node from doing its work, or that nothing does. Logs each once, and again after [`LOGGED_PERIOD`].
     pub(super) fn trouble(&self, trouble: Option<&str>) {
         let known = std::mem::replace(&mut self.state.borrow_mut().trouble, trouble.map(str::to_owned));
         if known.as_deref() == trouble {
@@ -102,7 +123,9 @@ impl View {
                 status.add_trouble(trouble);
             }
         });
-        if let Some(trouble) = trouble {
+        if let Some(trouble) = trouble
+            && self.state.borrow_mut().logged.is_news(trouble, now())
+        {
             self.warn(trouble);
         }
     }
@@ -216,3 +239,37 @@ impl View {
 const DAMAGED: &str = "the log of this node is damaged";
 /// How long a node that has handed over leaves it to the others to become the owner.
 const RETURN: std::time::Duration = std::time::Duration::from_secs(10);
+/// A trouble that comes and goes is logged once in this time.
+const LOGGED_PERIOD: Duration = Duration::from_secs(60);
+/// The most different troubles that are remembered for that.
+const LOGGED_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn troubles_that_alternate_are_logged_once_a_minute() {
+        let (mut logged, begin) = (Logged::default(), now());
+        let mut news = Vec::new();
+        for second in 0..150 {
+            for trouble in ["the stream is gone", "the stream cannot be read"] {
+                if logged.is_news(trouble, begin + Duration::from_secs(second)) {
+                    news.push((second, trouble));
+                }
+            }
+        }
+        let expected =
+            [0, 60, 120].map(|second| [(second, "the stream is gone"), (second, "the stream cannot be read")]);
+        assert_eq!(news, expected.concat());
+    }
+
+    #[test]
+    fn few_troubles_are_remembered() {
+        let (mut logged, now) = (Logged::default(), now());
+        for trouble in 0..100 {
+            assert!(logged.is_news(&trouble.to_string(), now));
+        }
+        assert_eq!(logged.0.len(), LOGGED_MAX);
+    }
+}
