@@ -9,7 +9,7 @@ use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::position::{Kept, StreamPlace, StreamPosition};
 use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
 use crate::broker::streams::start::StreamStart;
-use crate::broker::streams::state::ReadKey;
+use crate::broker::streams::state::{CHUNK_MESSAGES_MAX, ReadKey};
 use crate::codec::{Matched, Qos, Subscription, SubscriptionId};
 use crate::session::{Delivery, DeliveryPlace, Ticket};
 use crate::timestamp::Timestamp;
@@ -200,7 +200,7 @@ impl Cursor {
     pub(in crate::broker) fn wanted_read(&self, bytes_max: usize) -> Option<ReadKey> {
         let may_read = self.chunk.is_none() && self.state == CursorState::Ready;
         let (stream, from, filter) = (self.stream, self.place.next, self.filter.clone());
-        may_read.then_some(ReadKey { stream, from, filter, bytes_max })
+        may_read.then_some(ReadKey { stream, from, filter, messages_max: CHUNK_MESSAGES_MAX, bytes_max })
     }
 
     /// Handles the messages that were read.

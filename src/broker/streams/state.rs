@@ -70,6 +70,7 @@ pub(in crate::broker) struct ReadKey {
     pub(in crate::broker) from: StreamStart,
     /// The wanted topics; `None`: all.
     pub(in crate::broker) filter: Option<TopicFilter>,
+    pub(in crate::broker) messages_max: usize,
     pub(in crate::broker) bytes_max: usize,
 }
 
@@ -91,10 +92,9 @@ impl Streams {
         }
         self.last_read += 1;
         let number = self.last_read;
-        let ReadKey { stream, from, filter, bytes_max } = key.clone();
+        let ReadKey { stream, from, filter, messages_max, bytes_max } = key.clone();
         self.reads.push(Read { number, key, places: vec![(slot, session)] });
         let cursor = StreamCursorId { slot, session, read: number };
-        let messages_max = CHUNK_MESSAGES_MAX;
         Some((number, Some(StreamRequest { cursor, stream, from, filter, messages_max, bytes_max })))
     }
 
@@ -173,7 +173,7 @@ impl Streams {
 /// The greatest number of reads of one shard at a time. Each occupies a thread that waits for the disk, and the memory of a chunk. The shard has
 /// one thread more, for the queues of its Sessions.
 pub(in crate::broker) const READS_MAX: usize = 3;
-/// The greatest number of messages of one chunk.
+/// The greatest number of messages of one chunk for a subscription of a Session.
 pub(in crate::broker) const CHUNK_MESSAGES_MAX: usize = 512;
 
 #[cfg(test)]
@@ -181,7 +181,8 @@ mod tests {
     use super::*;
 
     fn key(from: u64) -> ReadKey {
-        ReadKey { stream: StreamNumber(1), from: StreamStart::Sequence(from), filter: None, bytes_max: 1 }
+        let from = StreamStart::Sequence(from);
+        ReadKey { stream: StreamNumber(1), from, filter: None, messages_max: 1, bytes_max: 1 }
     }
 
     #[test]

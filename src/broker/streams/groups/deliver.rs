@@ -15,6 +15,15 @@ use crate::codec::Qos;
 use crate::routing::SessionKey;
 use crate::session::{self, Settlement};
 
+/// What a group had for a member in its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GroupTurn {
+    /// Nothing, so nothing follows from it.
+    Nothing,
+    /// [`Shard::end_group_turn`] follows.
+    Ends,
+}
+
 impl Shard {
     /// Sends messages of its groups to the client of the Session in `slot`. Returns the number of messages that were handled, at most
     /// [`MESSAGES_PER_TURN`].
@@ -28,7 +37,9 @@ impl Shard {
         let (mut handled, mut is_left) = (0, false);
         for _ in 0..count {
             let Some((group, granted)) = self.next_group(slot, key) else { break };
-            self.send_of_group((slot, key, id), (&group, granted), &mut handled, turn);
+            if self.send_of_group((slot, key, id), (&group, granted), &mut handled, turn) == GroupTurn::Nothing {
+                continue;
+            }
             let Some(has_more) = self.end_group_turn(&group, key, turn) else {
                 self.end_for_group(slot, &group, turn);
                 break;
@@ -70,13 +81,17 @@ impl Shard {
         (group, granted): (&Arc<Group>, Qos),
         handled: &mut usize,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> GroupTurn {
+        let before = *handled;
         loop {
             let taken = {
                 let mut ledger = group.ledger();
-                let Some(qos) = ledger.next_qos(key) else { return };
+                let Some(qos) = ledger.next_qos(key) else {
+                    let is_over = *handled > before || ledger.is_gone;
+                    return if is_over { GroupTurn::Ends } else { GroupTurn::Nothing };
+                };
                 if *handled >= MESSAGES_PER_TURN || !self.has_room_for_stream(slot, id, qos.min(granted)) {
-                    return;
+                    return GroupTurn::Ends;
                 }
                 ledger.take(key, turn.now)
             };

@@ -131,6 +131,13 @@ impl Ledger {
         is_wanted.then_some(self.next)
     }
 
+    /// The greatest number of messages of a read that is [`wanted`](Self::wanted). A read sends something to each member, so it has several messages
+    /// for each of many.
+    pub(in crate::broker) fn chunk_max(&self) -> usize {
+        let enough = (MESSAGES_PER_WRITE * self.roster.len()).clamp(CHUNK_MESSAGES_MAX, READ_MESSAGES_MAX);
+        enough.min(WINDOW_MESSAGES_MAX.saturating_sub(self.open.len()))
+    }
+
     /// What this shard waited for has happened.
     pub(in crate::broker) fn stop_waiting(&mut self, shard: ShardId) {
         if self.reading == Reading::Waits(shard) {
@@ -380,5 +387,9 @@ impl Ledger {
 pub(in crate::broker) const WINDOW_MESSAGES_MAX: usize = 4_096;
 /// While the topics, payloads and properties of these messages have at least this number of bytes, no further messages are read.
 pub(in crate::broker) const WINDOW_BYTES_MAX: usize = 1 << 20;
+/// With so many messages at once for a member, the system call that sends them does not matter.
+const MESSAGES_PER_WRITE: usize = 16;
+/// The greatest number of messages of one read: about what a chunk of bytes has of small ones.
+const READ_MESSAGES_MAX: usize = 1_024;
 /// While at least this number of messages waits for room of members, no further messages are read.
 const AHEAD_MAX: usize = 256;

@@ -89,7 +89,7 @@ impl Shard {
     fn read_for(&mut self, group: &Arc<Group>, turn: &mut Turn<'_>) {
         let bytes_max = if self.memory >= MemoryLevel::High { SHORT_CHUNK_BYTES_MAX } else { CHUNK_BYTES_MAX };
         let (stream, mut ledger) = (group.name.stream, group.ledger());
-        let Some(from) = ledger.wanted() else { return };
+        let (Some(from), messages_max) = (ledger.wanted(), ledger.chunk_max()) else { return };
         ledger.set_reading(Reading::Waits(self.id));
         if let StreamStart::Sequence(next) = from
             && self.shared.stream_board.range(stream).end <= next
@@ -98,7 +98,7 @@ impl Shard {
             turn.actions.push(Action::Hurry); // it may be on its way to the store
             return self.streams.wait(stream, group.place());
         }
-        let key = ReadKey { stream, from, filter: group.name.filter.clone(), bytes_max };
+        let key = ReadKey { stream, from, filter: group.name.filter.clone(), messages_max, bytes_max };
         let Some((number, request)) = self.streams.begin_read(group.place(), key) else { return };
         ledger.set_reading(Reading::Reads(self.id, number));
         drop(ledger);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::broker::persistence::stream_group::GroupPosition;
 use crate::broker::streams::groups::dispatch::GroupDispatch;
-use crate::broker::streams::groups::ledger::{Ledger, Reading};
+use crate::broker::streams::groups::ledger::{Ledger, Reading, WINDOW_MESSAGES_MAX};
 use crate::broker::streams::groups::refusals::Refusal;
 use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
 use crate::broker::streams::start::StreamStart;
@@ -92,6 +92,25 @@ fn messages_go_round_and_the_position_is_the_first_that_is_not_acknowledged() {
     ledger.settle(first[0].0, first[0].1);
     assert_eq!(ledger.position().from, StreamStart::Sequence(4));
     assert_eq!(ledger.position().open, [4, 5, 6]);
+}
+
+#[test]
+fn a_read_has_several_messages_for_each_of_many_members_and_no_more_than_the_window() {
+    let mut ledger = earliest();
+    let mut joined = 0;
+    for (members, messages_max) in [(1, 512), (32, 512), (50, 800), (64, 1_024), (600, 1_024)] {
+        (joined + 1..=members).for_each(|key| ledger.join(member(key), 10));
+        joined = members;
+        assert_eq!(ledger.chunk_max(), messages_max, "{members}");
+    }
+    for from in (1..).step_by(7) {
+        let room = WINDOW_MESSAGES_MAX + 1 - from;
+        assert_eq!(ledger.chunk_max(), room.min(1_024));
+        if !read(&mut ledger, (1, 10_000), &GroupDispatch::RoundRobin) {
+            assert!(room < 512, "{room}");
+            break;
+        }
+    }
 }
 
 #[test]
