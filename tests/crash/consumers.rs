@@ -1,5 +1,5 @@
-//! Clients whose place in a stream the broker keeps: the members of a group, and those with a durable position. A client that reads all that a stream
-//! with keys has, again and again. And the client that gets the receipts.
+//! Clients whose place in a stream the broker keeps: the members of a group, some of which refuse messages, and those with a durable position. A client
+//! that reads all that a stream with keys has, again and again. And the clients that get the receipts and the dead letters of the group.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Kept(Kept),
     Keyed(Keyed),
     Receipts,
+    /// It gets the dead letters of the group.
+    Letters,
 }
 
 /// A member of the group.
@@ -66,8 +68,10 @@ pub(crate) struct Keyed {
 /// What the consumers share.
 #[derive(Debug, Default)]
 pub(crate) struct Consumed {
-    /// The messages that a member has received.
+    /// The messages that a member has accepted, and those that are dead letters.
     pub(crate) by_group: BTreeSet<u64>,
+    /// The number of dead letters in the whole run.
+    pub(crate) letters: usize,
     /// The stream with keys: message and topic by sequence.
     pub(crate) states: BTreeMap<u64, (u64, String)>,
     /// The messages that ask for a receipt.
@@ -132,6 +136,7 @@ impl Consumer {
                 format!("$stream/{STATES}@earliest")
             }
             Kind::Receipts => "x/#".to_owned(),
+            Kind::Letters => LETTERS.to_owned(),
         };
         self.asks = true;
         shared.ledger.note(link.client, "sends SUBSCRIBE", 0, None);
@@ -163,17 +168,27 @@ impl Consumer {
         let number = number_in(&publish.payload);
         let what = if publish.dup { "gets PUBLISH as a consumer, DUP" } else { "gets PUBLISH as a consumer" };
         shared.ledger.note(link.client, what, publish.packet_id, number);
+        let is_refusable = matches!(self.kind, Kind::Member(_)) && link.version == Version::V5 && publish.qos > 0;
+        let refuses = is_refusable && shared.stage == Stage::Load && shared.rng.percent(REFUSED_PERCENT);
         let result = match (&mut self.kind, number) {
             (Kind::Receipts, _) => {
                 shared.consumed.on_receipt(&publish, |number| Some(shared.ledger.message(number)?.qos))
             }
             (_, None) => Err("a payload that was not sent".to_owned()),
             (Kind::Member(member), Some(number)) => member.on_publish(packet, (&publish, number), link, shared),
+            (Kind::Letters, Some(number)) => shared.consumed.on_letter(packet, number),
             (Kind::Kept(kept), Some(number)) => kept.on_publish(packet, (&publish, number), link, shared),
             (Kind::Keyed(keyed), Some(number)) => keyed.on_publish(packet, (&publish, number), shared),
         };
         if let Err(text) = result {
             return link.fault(number, format!("{text}: {publish:?}"));
+        }
+        if refuses {
+            link.refuse(PUBACK, publish.packet_id, number, shared);
+            return Ok(());
+        }
+        if let (Kind::Member(_), Some(number)) = (&self.kind, number) {
+            shared.consumed.by_group.insert(number);
         }
         if publish.qos > 0 {
             link.answer(PUBACK, publish.packet_id, None, shared);
@@ -203,14 +218,19 @@ impl Member {
         if publish.dup || publish.retain {
             return Err("a message of a group has a flag".to_owned());
         }
-        shared.consumed.by_group.insert(number);
         if link.version != Version::V5 {
             return Ok(());
         }
         let sequence = property(packet, "stream-sequence")?;
         shared.content.note(sequence, number, &publish.topic)?;
-        let last = self.last.insert(publish.topic.clone(), sequence).unwrap_or_default();
-        if sequence <= last { Err(format!("{sequence} comes after {last} of its key")) } else { Ok(()) }
+        // A message that was refused may come behind later ones that were sent before that.
+        let is_again = user_property(packet, "delivery-attempt").is_some();
+        let last = self.last.entry(publish.topic.clone()).or_default();
+        if sequence <= *last && !is_again {
+            return Err(format!("{sequence} comes after {last} of its key"));
+        }
+        *last = sequence.max(*last);
+        Ok(())
     }
 }
 
@@ -287,6 +307,16 @@ impl Keyed {
 }
 
 impl Consumed {
+    /// A dead letter of the group has arrived.
+    fn on_letter(&mut self, packet: &Packet, number: u64) -> Result<(), String> {
+        if property(packet, "attempts")? != ATTEMPTS {
+            return Err("a dead letter before the last attempt".to_owned());
+        }
+        self.letters += 1;
+        self.by_group.insert(number);
+        Ok(())
+    }
+
     /// A receipt has arrived. `qos_of`: the QoS of a message since the last settled state.
     fn on_receipt(&mut self, publish: &Publish, qos_of: impl Fn(u64) -> Option<u8>) -> Result<(), String> {
         let number = publish.topic.strip_prefix("x/").and_then(|number| number.parse().ok());
@@ -330,4 +360,10 @@ fn property(packet: &Packet, name: &str) -> Result<u64, String> {
 
 /// The stream that keeps the last message of each topic below `s/`.
 pub(crate) const STATES: &str = "states";
+/// The topic of the dead letters of the group.
+pub(crate) const LETTERS: &str = "l";
+/// How often a message is sent to members that refuse it.
+pub(crate) const ATTEMPTS: u64 = 2;
+/// How many messages a member refuses.
+const REFUSED_PERCENT: u64 = 20;
 const SUBSCRIBE_ID: u16 = 60_000;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Connections, Service};
 use crate::client::{Client, Role, Shared, Stage};
-use crate::consumers::{Consumed, Consumer, Kept, Keyed, Kind, Member, STATES};
+use crate::consumers::{ATTEMPTS, Consumed, Consumer, Kept, Keyed, Kind, LETTERS, Member, STATES};
 use crate::content::Content;
 use crate::ledger::{BROKER, Fault, Ledger};
 use crate::now;
@@ -55,7 +55,9 @@ impl Scenario {
             ),
             Self::Consumers => format!(
                 "[server]\nsegment_size = \"64KiB\"\n[[streams]]\nname = \"{STREAM}\"\ntopic = \"t/#\"\n\
-                 group_dispatch = \"hash-topic\"\n[[streams]]\nname = \"{STATES}\"\ntopic = \"s/#\"\nkey = \"topic\"\n"
+                 group_dispatch = \"hash-topic\"\n[[streams]]\nname = \"{STATES}\"\ntopic = \"s/#\"\nkey = \"topic\"\n\
+                 [[redelivery]]\ntopic = \"t/#\"\nattempts = {ATTEMPTS}\nbackoff_first = \"200ms\"\nbackoff_most = \"200ms\"\n\
+                 dead_letter_topic = \"{LETTERS}\"\n"
             ),
         }
     }
@@ -102,7 +104,9 @@ impl World {
         }
         let millis = self.shared.now.duration_since(self.started_at).as_millis();
         let summary = format!("{} kills, {} messages, {} ms", self.kills, self.arrived, millis);
-        Ok(format!("{summary}, {} dead letters redriven, {} states compacted", self.letters, self.compacted()))
+        let (redriven, letters) = (self.letters, self.shared.consumed.letters);
+        let letters = format!("{redriven} dead letters redriven, {letters} of a group");
+        Ok(format!("{summary}, {letters}, {} states compacted", self.compacted()))
     }
 
     /// How many messages of the stream with keys were removed.
@@ -339,6 +343,7 @@ fn consumers() -> Vec<Client> {
     add("subscriber", true, subscriber("t/1/#", 1, Behaviour::Flapping));
     add("receipts", true, consumer(Kind::Receipts, 1, true));
     add("subscriber", true, subscriber("t/+/0", 2, Behaviour::Offline));
+    add("letters", true, consumer(Kind::Letters, 1, true));
     clients
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Client {
     pub(crate) refused: u32,
     /// How many further messages it refuses.
     pub(crate) refusals: u32,
+    /// Whether it withholds its acknowledgements, and the messages that it has not acknowledged.
+    pub(crate) withholds: bool,
+    pub(crate) withheld: Vec<OutgoingPublish>,
     pub(crate) version: ProtocolVersion,
     pub(crate) lifetime: Lifetime,
     /// Of a durable Session in 5.0, in seconds.
@@ -91,6 +94,7 @@ impl Client {
     pub(crate) fn disconnected(&mut self) {
         (self.is_online, self.connected, self.paused) = (false, false, false);
         self.unread.clear();
+        self.withheld.clear();
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -138,6 +142,8 @@ impl Lab {
             user: None,
             refused: 0,
             refusals: 0,
+            withholds: false,
+            withheld: Vec::new(),
             version,
             lifetime,
             session_expiry_interval: 1_000,
@@ -353,13 +359,26 @@ impl Lab {
         client.subscriptions.insert(filter, Belief::Open);
     }
 
+    /// The client handles and acknowledges what it has withheld, and what comes.
+    pub(crate) fn release(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        client.withholds = false;
+        for publish in std::mem::take(&mut client.withheld) {
+            self.on_publish(number, &publish);
+        }
+    }
+
     fn on_publish(&mut self, number: usize, publish: &OutgoingPublish) {
+        self.check_withheld(number, publish);
         let client = &mut self.clients[number];
         if let Some(id) = publish.packet_id.filter(|_| client.refusals > 0) {
             client.refusals -= 1;
             let ack = Ack::new(id, ReasonCode::UnspecifiedError);
             let is_once = publish.qos == Qos::ExactlyOnce;
             return self.send(number, if is_once { ClientPacket::Pubrec(ack) } else { ClientPacket::Puback(ack) });
+        }
+        if client.withholds && publish.packet_id.is_some() {
+            return client.withheld.push(publish.clone());
         }
         let is_new = match (publish.qos, publish.packet_id) {
             (Qos::ExactlyOnce, Some(id)) => client.received.insert(id.number()),

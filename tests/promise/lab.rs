@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use oncemq::broker::{
-    Action, Answer, AuthenticationOutcome, ConnectionId, DelayedBatch, Event, Fetch, Peer, Recovered, Settings, Shard,
-    ShardMessage, Shared, Stream, StreamNumber, StreamRequest, StreamTable, Ticket, TrimmedOffset, VerifiedUser,
+    Action, Answer, AuthenticationOutcome, ConnectionId, DelayedBatch, Event, Fetch, GroupDispatch, Peer, Recovered,
+    Settings, Shard, ShardMessage, Shared, Stream, StreamNumber, StreamRequest, StreamTable, Ticket, TrimmedOffset,
+    VerifiedUser,
 };
 use oncemq::codec::{ClientPacket, Connect, ServerPacket};
 use oncemq::routing::{Access, RetainedLimits, ShardId};
@@ -44,6 +45,9 @@ pub(crate) struct Lab {
     pub(crate) shared: Arc<Shared>,
     /// The answers to queries.
     pub(crate) answers: Vec<Answer>,
+    /// A shard whose thread does not go on behind [`Shard::handle`], and the actions that it will perform.
+    pub(crate) late: Option<usize>,
+    held: Vec<Action>,
 }
 
 /// A pending step.
@@ -90,6 +94,8 @@ impl Lab {
             shards: new_shards(shards, &settings, &shared),
             shared,
             answers: Vec::new(),
+            late: None,
+            held: Vec::new(),
             settings,
             log: Log::new(level),
             queue: VecDeque::new(),
@@ -106,7 +112,7 @@ impl Lab {
         }
     }
 
-    /// Makes a stream of the messages of a topic.
+    /// Makes a stream of the messages of a topic. Its groups keep the order of each topic.
     pub(crate) fn keep_stream(&mut self, topic: &'static str) {
         let (number, topic) = (STREAM, TopicFilter::new(topic.into()).unwrap());
         let trimmed_offset = TrimmedOffset::default();
@@ -116,7 +122,7 @@ impl Lab {
             topic,
             is_open: true,
             trimmed_offset,
-            group_dispatch: Default::default(),
+            group_dispatch: GroupDispatch::HashTopic,
         }]);
         self.log.open_stream();
         let shared = new_shared(self.shards.len());
@@ -125,9 +131,9 @@ impl Lab {
         self.shared = shared;
     }
 
-    /// The names of the groups of subscribers of that stream.
-    pub(crate) fn groups(&self) -> Vec<String> {
-        self.shared.groups_of(STREAM).iter().map(|group| group.name.to_string()).collect()
+    /// The names of the groups of subscribers of that stream, and how many messages they have not acknowledged.
+    pub(crate) fn groups(&self) -> Vec<(String, u64)> {
+        self.shared.groups_of(STREAM).iter().map(|group| (group.name.to_string(), group.lag)).collect()
     }
 
     pub(crate) fn fail(&self, text: &str) -> ! {
@@ -176,7 +182,11 @@ impl Lab {
 
     /// Lets this many seconds pass, without running the steps that they cause.
     pub(crate) fn advance(&mut self, seconds: u64) {
-        self.now += seconds * 1_000;
+        self.advance_millis(seconds * 1_000);
+    }
+
+    pub(crate) fn advance_millis(&mut self, millis: u64) {
+        self.now += millis;
         self.look_at_deadlines();
     }
 
@@ -282,6 +292,9 @@ impl Lab {
     pub(crate) fn handle(&mut self, shard: usize, event: Event) -> Option<()> {
         let mut actions = Vec::new();
         self.shards[shard].handle(Timestamp(self.now), event, &mut actions);
+        if self.late == Some(shard) {
+            self.held.append(&mut actions);
+        }
         self.perform_all(shard, actions)
     }
 
@@ -380,6 +393,7 @@ impl Lab {
             }
         }
         self.queue.clear();
+        (self.late, self.held) = (None, Vec::new());
         let back: Vec<_> =
             (0..self.clients.len()).filter(|client| self.clients[*client].connection().is_some()).collect();
         for client in &mut self.clients {

@@ -1,6 +1,6 @@
 //! Packets on the wire, and the guarantees that follow from them.
 
-use oncemq::codec::Qos;
+use oncemq::codec::{OutgoingPublish, Qos};
 
 use crate::client::Lifetime;
 use crate::lab::Lab;
@@ -83,6 +83,22 @@ impl Lab {
         for client in 0..self.clients.len() {
             self.check_order(client);
             self.check_batches(client);
+        }
+    }
+
+    /// While a member of a group withholds its acknowledgement of a message, nobody gets that one again, and no other member a later one of its topic.
+    pub(crate) fn check_withheld(&self, client: usize, publish: &OutgoingPublish) {
+        let place = |publish: &OutgoingPublish| {
+            let is_it = |sent: &Sent| sent.payload.as_bytes() == &publish.message.payload[..];
+            (publish.message.topic.clone(), self.ledger.messages.iter().position(is_it))
+        };
+        let (topic, number) = place(publish);
+        for (holder, other) in self.clients.iter().enumerate() {
+            let is_open = |before: Option<usize>| before == number || before < number && holder != client;
+            if let Some((_, before)) = other.withheld.iter().map(place).find(|it| it.0 == topic && is_open(it.1)) {
+                let [before, now] = [before, number].map(|number| &self.ledger.messages[number.unwrap()].payload);
+                self.fail(&format!("{} gets {now:?}, and {} has {before:?}", self.clients[client].name, other.name));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use oncemq::broker::{
 use oncemq::codec::Qos;
 use oncemq::rewrite::RewriteRules;
 use oncemq::routing::ShareStrategy;
-use oncemq::topic::TopicFilter;
+use oncemq::topic::{TopicFilter, TopicName};
 
 /// Two attempts, the second after five seconds.
 fn rule(filter: &'static str, keeps_order: bool) -> RedeliveryRule {
@@ -19,6 +19,10 @@ fn rule(filter: &'static str, keeps_order: bool) -> RedeliveryRule {
         dead_letter_topic: None,
         keeps_order,
     }
+}
+
+fn dead_letters() -> TopicName {
+    TopicName::try_from("dead").unwrap()
 }
 
 /// Settings without effective limits.
@@ -37,7 +41,11 @@ pub(crate) fn settings() -> Settings {
         queue_head: Some(QueueHead { messages_max: 2, bytes_max: 1_000, away_share: 2 }),
         queue_overflow: QueueOverflow::DropOldest,
         dead_letter_topic: None,
-        redelivery: RedeliveryRules::new([rule("refused/#", false), rule("ordered/#", true)]),
+        redelivery: RedeliveryRules::new([
+            rule("refused/#", false),
+            rule("ordered/#", true),
+            RedeliveryRule { dead_letter_topic: Some(dead_letters()), ..rule("group/#", false) },
+        ]),
         dead_letter_limits: DeadLetterLimits {
             messages_max: 100,
             bytes_max: 100_000,

@@ -10,6 +10,7 @@ use crate::groups::GroupRun;
 use crate::kept::Kept;
 use crate::mix::Mix;
 use crate::profile::{Lifetime, Profile};
+use crate::refusing::{ERRORS, LETTERS};
 use crate::rng::Rng;
 use crate::streams::STREAMS;
 use crate::world::{Phase, World};
@@ -34,6 +35,8 @@ pub(crate) enum Role {
     Member(usize),
     Kept(Kept),
     Receipts,
+    /// It gets the dead letters of groups.
+    Letters,
 }
 
 /// An unanswered SUBSCRIBE or UNSUBSCRIBE.
@@ -79,6 +82,11 @@ pub(crate) fn consumers(mix: &Mix, rng: &mut Rng) -> (Vec<(Profile, Consumer)>, 
             }
             let is_marked = is_marked || consumers.iter().all(|(profile, _)| profile.is_v5());
             groups.push(GroupRun::new(name, (stream, filter), qos, is_marked));
+        }
+        if mix.refuses_messages {
+            let profile = profile(mix, Lifetime::WholeRun, true, rng);
+            let filters = (LETTERS.to_owned(), LETTERS.to_owned());
+            consumers.push((profile, Consumer::new(Role::Letters, filters, Qos::AtLeastOnce)));
         }
     }
     if mix.kept {
@@ -153,7 +161,8 @@ impl World {
     pub(crate) fn decide_consumer(&mut self, number: usize) {
         let Some(consumer) = &self.clients[number].consumer else { return };
         let (is_idle, is_subscribed) = (consumer.request.is_none(), consumer.since.is_some());
-        let (is_member, has_place) = (consumer.group().is_some(), !matches!(consumer.role, Role::Receipts));
+        let (is_member, has_place) =
+            (consumer.group().is_some(), !matches!(consumer.role, Role::Receipts | Role::Letters));
         if !is_idle {
             return;
         }
@@ -177,7 +186,7 @@ impl World {
                 kept.begins += u32::from(begins);
                 begins
             }
-            Role::Member(_) | Role::Receipts => true,
+            Role::Member(_) | Role::Receipts | Role::Letters => true,
         };
         let filter = if begins { &consumer.first } else { &consumer.again };
         let filter = Filter::try_from(filter.as_str()).unwrap();
@@ -210,7 +219,7 @@ impl World {
         let Some(request) = consumer.request.take_if(|request| request.id == id) else { return false };
         let granted = match consumer.role {
             Role::Member(_) | Role::Kept(_) => consumer.qos.min(Qos::AtLeastOnce),
-            Role::Receipts => consumer.qos,
+            Role::Receipts | Role::Letters => consumer.qos,
         };
         let is_answered = match codes {
             None => request.is_end,
@@ -235,14 +244,16 @@ impl World {
             Role::Member(_) => Ok(()), // judged where the broker sends it
             Role::Kept(_) => self.on_kept_message(number, publish),
             Role::Receipts => self.on_receipt(publish),
+            Role::Letters => self.on_group_letter(publish),
         };
         if let Err(text) = result {
             self.fail(Some(number), text);
         }
         let Some(id) = publish.packet_id else { return true };
         let has_codes = self.clients[number].profile.is_v5();
-        let refuses = is_member && has_codes && self.phase == Phase::Busy && self.rng.percent(5);
-        let code = if refuses { ReasonCode::ImplementationSpecificError } else { ReasonCode::Success };
+        let refusals = if self.mix.refuses_messages { 30 } else { 5 };
+        let refuses = is_member && has_codes && self.phase == Phase::Busy && self.rng.percent(refusals);
+        let code = if refuses { ERRORS[usize::from(id.number()) % ERRORS.len()] } else { ReasonCode::Success };
         self.send_up(connection, &ClientPacket::Puback(Ack::new(id, code)));
         true
     }

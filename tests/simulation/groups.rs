@@ -1,15 +1,17 @@
 //! Groups of subscribers of streams. Each message is acknowledged by some member; until a crash, by one only. While a member has a message that it has
-//! not acknowledged, no other member gets that one, nor a later one of its key.
+//! not acknowledged, no other member gets that one, nor a later one of its key. What members refuse is sent again when it is due and before later ones of
+//! its key, and says how often it was refused, or is a dead letter after the last attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use oncemq::broker::{Answer, Event, GroupAnswer, GroupDispatch, GroupQuery, Query, QueryId, Recovered, StreamStart};
-use oncemq::codec::{OutgoingPublish, Qos};
+use oncemq::codec::{OutgoingPublish, Qos, ReasonCode};
 
 use crate::consumers::is_behind;
 use crate::ledger::Message;
 use crate::reader::user_properties;
+use crate::refusing::{attempts_of, pause_after};
 use crate::streams::{Known, stream_named};
 use crate::world::{Phase, World};
 
@@ -40,12 +42,18 @@ pub(crate) struct GroupRun {
     acknowledged: BTreeSet<u64>,
     /// How often members that do not see sequences have acknowledged a message.
     unmarked: BTreeMap<usize, u32>,
+    /// How often members have refused a message.
+    refusals: BTreeMap<u64, u32>,
+    /// How often a message has become a dead letter.
+    letters: BTreeMap<u64, u32>,
     /// What messages said about others that the stream does not have any more.
     trimmed: Vec<RangeInclusive<u64>>,
     /// An operator has set the position behind these.
     skipped: u64,
     /// Since the last start, or since an operator has set the position.
     recent: Recent,
+    /// Whether there was something before that.
+    is_interrupted: bool,
     /// All that was sent to members.
     ever_sent: BTreeSet<u64>,
 }
@@ -61,6 +69,10 @@ struct Recent {
     sent: BTreeSet<u64>,
     /// The highest sequence that was sent of each key.
     reached: BTreeMap<String, u64>,
+    /// Which attempt the next delivery of a message is that was sent.
+    attempts: BTreeMap<u64, u32>,
+    /// Messages that were refused and not sent since, with the earliest time of their next attempt.
+    waiting: BTreeMap<u64, u64>,
 }
 
 impl GroupRun {
@@ -79,11 +91,19 @@ impl GroupRun {
             is_made: false,
             acknowledged: BTreeSet::new(),
             unmarked: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            letters: BTreeMap::new(),
             trimmed: Vec::new(),
             skipped: 0,
             recent: Recent::default(),
+            is_interrupted: false,
             ever_sent: BTreeSet::new(),
         }
+    }
+
+    /// What was sent before may be sent again.
+    fn interrupt(&mut self) {
+        (self.recent, self.is_interrupted) = (Recent::default(), true);
     }
 
     fn is(&self, stream: oncemq::broker::StreamNumber, name: &str, filter: Option<&str>) -> bool {
@@ -96,7 +116,7 @@ impl Groups {
     pub(crate) fn forget(&mut self) {
         self.left.clear();
         self.asked.clear(); // the position is set, or it is not
-        self.runs.iter_mut().for_each(|run| run.recent = Recent::default());
+        self.runs.iter_mut().for_each(GroupRun::interrupt);
     }
 
     /// DISCONNECT was read.
@@ -144,6 +164,7 @@ impl World {
         }
         let Some(sequence) = sequence else { return Ok(()) };
         run.ever_sent.insert(sequence);
+        recent.waiting.remove(&sequence);
         recent.sent.insert(sequence);
         if let Some(key) = key {
             let reached = recent.reached.entry(key).or_default();
@@ -159,7 +180,7 @@ impl World {
     /// The sequence of a message. What its properties say must be true.
     fn read_marks(&mut self, group: usize, message: usize, publish: &OutgoingPublish) -> Result<u64, String> {
         let run = &self.checker.groups.runs[group];
-        let properties = &publish.message.properties;
+        let (topic, properties) = (&publish.message.topic, &publish.message.properties);
         let user = |wanted: &str| user_properties(properties).find(|(name, _)| name == wanted).map(|(_, value)| value);
         let number = |name: &str| user(name).and_then(|text| text.parse::<u64>().ok());
         let is_of = user("stream").as_deref() == Some(run.stream);
@@ -177,6 +198,19 @@ impl World {
         if user("stream-unreadable").is_some() {
             return Err(format!("messages before {sequence} are said to be damaged"));
         }
+        let attempt = number("delivery-attempt").map_or(1, |attempt| u32::try_from(attempt).unwrap_or(u32::MAX));
+        let refusals = run.refusals.get(&sequence).copied().unwrap_or_default();
+        let is_attempt = match run.recent.attempts.get(&sequence) {
+            Some(expected) => attempt == *expected,
+            // A crash forgets refusals, and so does an operator who sets the position.
+            None => attempt <= refusals + 1 && (attempt == 1 || run.is_interrupted),
+        };
+        if !is_attempt || attempt > attempts_of(topic).unwrap_or(1) {
+            return Err(format!(
+                "{sequence}, refused {refusals} times, is sent as attempt {attempt}: {:?}",
+                run.recent
+            ));
+        }
         if let Some(range) = user("stream-trimmed") {
             let (from, to) = range.split_once('-').ok_or("no range")?;
             let (from, to): (u64, u64) = (from.parse().unwrap_or(0), to.parse().unwrap_or(u64::MAX));
@@ -185,6 +219,7 @@ impl World {
             }
             self.checker.groups.runs[group].trimmed.push(from..=to);
         }
+        self.checker.groups.runs[group].recent.attempts.insert(sequence, attempt);
         Ok(sequence)
     }
 
@@ -201,6 +236,9 @@ impl World {
         if let Some((other, _)) = recent.in_flight.get(&sequence).filter(|(other, _)| is_live(*other)) {
             return Err(format!("group {name}: {sequence} is in flight on connection {other}, too"));
         }
+        if let Some(due) = recent.waiting.get(&sequence).filter(|due| **due > self.now) {
+            return Err(format!("group {name}: {sequence} was refused, and is sent again before {due}"));
+        }
         let Some(key) = groups.key_of(run, &messages[message]) else { return Ok(()) };
         let known = &self.checker.streams.known[&stream_named(run.stream).unwrap()];
         let is_same = |other: u64| {
@@ -212,8 +250,14 @@ impl World {
         if let Some((earlier, on)) = earlier.find(|(other, (on, _))| *on != connection && is_same(**other)) {
             return Err(format!("group {name}: {sequence} overtakes {earlier} of {key}, sent as {on:?}"));
         }
+        let mut refused = recent.waiting.keys().take_while(|other| **other < sequence);
+        if let Some(earlier) = refused.find(|other| is_same(**other)) {
+            return Err(format!("group {name}: {sequence} overtakes {earlier} of {key}, which was refused"));
+        }
+        let is_again = recent.waiting.contains_key(&sequence);
+        let is_ahead = |on: usize| is_live(on) && !(is_again && on == connection);
         let mut later = recent.in_flight.range(sequence + 1..);
-        if let Some((later, on)) = later.find(|(other, (on, _))| is_live(*on) && is_same(**other)) {
+        if let Some((later, on)) = later.find(|(other, (on, _))| is_ahead(*on) && is_same(**other)) {
             return Err(format!("group {name}: {sequence} comes behind {later} of {key}, sent as {on:?}"));
         }
         let reached = recent.reached.get(&key).copied().unwrap_or_default();
@@ -224,7 +268,8 @@ impl World {
     }
 
     /// The broker reads PUBACK of a member.
-    pub(crate) fn on_group_puback(&mut self, connection: usize, id: u16) {
+    pub(crate) fn on_group_puback(&mut self, connection: usize, id: u16, code: ReasonCode) {
+        let now = self.now;
         let client = &self.clients[self.connections[connection].client];
         let Some(group) = client.consumer.as_ref().and_then(|consumer| consumer.group()) else { return };
         let run = &mut self.checker.groups.runs[group];
@@ -233,11 +278,54 @@ impl World {
             *run.unmarked.entry(message).or_default() += 1;
             return;
         };
-        if run.recent.in_flight.get(&sequence) == Some(&(connection, id)) {
-            run.recent.in_flight.remove(&sequence);
+        if run.recent.in_flight.get(&sequence) != Some(&(connection, id)) {
+            return;
+        }
+        run.recent.in_flight.remove(&sequence);
+        let attempts_max = attempts_of(&self.checker.ledger.messages[message].topic).filter(|_| code.is_error());
+        let Some(attempts_max) = attempts_max.filter(|_| self.mix.refuses_messages) else {
+            // Without a rule, a refusal is an acknowledgement.
             run.recent.done.insert(sequence);
             run.acknowledged.insert(sequence);
+            return;
+        };
+        *run.refusals.entry(sequence).or_default() += 1;
+        let attempt = run.recent.attempts.entry(sequence).or_insert(1);
+        if *attempt < attempts_max {
+            run.recent.waiting.insert(sequence, now + pause_after(*attempt));
+            *attempt += 1;
+        } else {
+            run.recent.done.insert(sequence);
         }
+    }
+
+    /// A dead letter of a group has arrived.
+    pub(crate) fn on_group_letter(&mut self, publish: &OutgoingPublish) -> Result<(), String> {
+        let properties = &publish.message.properties;
+        let user = |wanted: &str| user_properties(properties).find(|(name, _)| name == wanted).map(|(_, value)| value);
+        let Some(name) = user("group") else { return Ok(()) }; // that of a Session
+        let number = |name: &str| user(name).and_then(|text| text.parse::<u64>().ok());
+        let message =
+            self.checker.ledger.find(&publish.message.payload).ok_or("a dead letter that was not published")?;
+        let fault = |text: &str| format!("the dead letter of message {message}: {text}: {publish:?}");
+        let attempts_max = attempts_of(&self.checker.ledger.messages[message].topic);
+        if attempts_max.is_none() || number("attempts") != attempts_max.map(u64::from) {
+            return Err(fault("before the last attempt"));
+        }
+        let sequence = number("stream-sequence").ok_or_else(|| fault("no sequence"))?;
+        let run = self.checker.groups.runs.iter_mut().find(|run| run.name == name).ok_or_else(|| fault("no group"))?;
+        let known = self.checker.streams.known.get(&stream_named(run.stream).unwrap());
+        if known.and_then(|known| known.get(&sequence)).map(|known| known.message) != Some(message) {
+            return Err(fault("another message is there"));
+        }
+        let letters = run.letters.entry(sequence).or_default();
+        *letters += u32::from(!publish.dup || *letters == 0);
+        let refusals = run.refusals.get(&sequence).copied().unwrap_or_default();
+        // A crash may forget the last refusal only.
+        if refusals + 1 < *letters + attempts_max.unwrap_or(0) || !run.is_interrupted && *letters > 1 {
+            return Err(fault(&format!("{letters} of them after {refusals} refusals")));
+        }
+        Ok(())
     }
 
     /// A group whose SUBACK was received is in the store.
@@ -263,6 +351,7 @@ impl World {
                 let may_be_left_out = message.expiry.is_some()
                     || message.qos.min(run.qos) == Qos::AtMostOnce
                     || *sequence < run.skipped
+                    || run.letters.contains_key(sequence)
                     || run.trimmed.iter().any(|range| range.contains(sequence))
                     || self.checker.streams.is_gone(run.stream, *sequence);
                 let is_wanted = is_behind(run.filter, &message.topic);
@@ -317,7 +406,7 @@ impl World {
         self.handle(shard, Event::Query(QueryId(id), Box::new(query)));
         // Without an answer, it is set in memory, and not stable yet.
         if self.checker.groups.asked.contains_key(&id) {
-            self.checker.groups.runs[group].recent = Recent::default();
+            self.checker.groups.runs[group].interrupt();
         }
     }
 

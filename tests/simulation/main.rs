@@ -140,12 +140,17 @@ fn streams_survive_the_end_of_the_process_and_power_loss() {
 
 #[test]
 fn groups_get_all_messages_and_each_key_in_order() {
-    run("groups", Mix::groups, 25);
+    run("groups", Mix::groups, 20);
 }
 
 #[test]
 fn groups_lose_no_message_in_a_crash() {
-    run("crash-groups", Mix::crash_groups, 50);
+    run("crash-groups", Mix::crash_groups, 35);
+}
+
+#[test]
+fn a_message_that_members_refuse_is_acknowledged_later_or_a_dead_letter() {
+    run("refused-groups", Mix::refused_groups, 25);
 }
 
 #[test]
@@ -176,7 +181,7 @@ fn the_newest_message_of_each_key_is_kept_through_crashes() {
 
 #[test]
 fn a_refused_message_is_accepted_later_or_a_dead_letter() {
-    run("redelivery", Mix::redelivery, 50);
+    run("redelivery", Mix::redelivery, 35);
 }
 
 #[test]

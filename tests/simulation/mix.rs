@@ -259,6 +259,12 @@ impl Mix {
         Self { groups: true, trims: rng.percent(30), ..Self::crash_streams(rng) }
     }
 
+    /// Groups whose members refuse messages, mostly with crashes.
+    pub(crate) fn refused_groups(rng: &mut Rng) -> Self {
+        let mix = if rng.percent(30) { Self::groups(rng) } else { Self::crash_groups(rng) };
+        Self { refuses_messages: true, ..mix }
+    }
+
     /// Durable positions in streams. Queues are small in some runs: windows must not push anything out.
     pub(crate) fn positions(rng: &mut Rng) -> Self {
         Self { kept: true, trims: rng.percent(30), small_queues: rng.percent(30), ..Self::streams(rng) }
@@ -440,7 +446,7 @@ impl Mix {
             }),
             queue_overflow: if self.rejects { QueueOverflow::Reject } else { QueueOverflow::DropOldest },
             dead_letter_topic: None,
-            redelivery: if self.refuses_messages { redelivery_rules() } else { RedeliveryRules::default() },
+            redelivery: if self.refuses_messages { redelivery_rules(self.groups) } else { RedeliveryRules::default() },
             dead_letter_limits: if self.refuses_messages { KEPT } else { DEAD_LETTERS },
             receipts: if self.receipts { MANY_RECEIPTS } else { RECEIPTS },
             deduplication_window: Duration::from_secs(60),

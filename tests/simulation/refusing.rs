@@ -54,7 +54,7 @@ enum Asked {
 const RULES: [(&str, u16, bool); 2] = [("t/0", 3, false), ("t/1", 2, true)];
 
 /// The attempts that a rule gives the messages of a topic.
-fn attempts_of(topic: &TopicName) -> Option<u32> {
+pub(crate) fn attempts_of(topic: &TopicName) -> Option<u32> {
     RULES.iter().find(|(name, ..)| *name == topic.as_str()).map(|(_, attempts, _)| u32::from(*attempts))
 }
 
@@ -68,14 +68,24 @@ pub(crate) fn is_ordered(topic: &TopicName) -> bool {
     RULES.iter().any(|(name, _, keeps_order)| *name == topic.as_str() && *keeps_order)
 }
 
-/// The rules of a run in which clients refuse messages.
-pub(crate) fn redelivery_rules() -> RedeliveryRules {
-    let backoff = Backoff { first: Duration::from_millis(60), factor: 3, most: Duration::from_millis(400), jitter: 50 };
+/// The least time between a refusal of this attempt and the next one, in milliseconds.
+pub(crate) fn pause_after(attempt: u32) -> u64 {
+    (BACKOFF_FIRST * BACKOFF_FACTOR.pow(attempt - 1)).min(BACKOFF_MOST) * (100 - JITTER) / 100
+}
+
+/// The rules of a run in which clients refuse messages. `publishes`: whether dead letters are published, too.
+pub(crate) fn redelivery_rules(publishes: bool) -> RedeliveryRules {
+    let backoff = Backoff {
+        first: Duration::from_millis(BACKOFF_FIRST),
+        factor: u32::try_from(BACKOFF_FACTOR).unwrap(),
+        most: Duration::from_millis(BACKOFF_MOST),
+        jitter: u8::try_from(JITTER).unwrap(),
+    };
     RedeliveryRules::new(RULES.into_iter().map(|(topic, attempts, keeps_order)| RedeliveryRule {
         topic_filter: TopicFilter::new(topic.into()).unwrap(),
         attempts,
         backoff,
-        dead_letter_topic: None,
+        dead_letter_topic: publishes.then(|| TopicName::try_from(LETTERS).unwrap()),
         keeps_order,
     }))
 }
@@ -106,11 +116,7 @@ impl World {
             self.fail(Some(number), text);
         }
         self.checker.refused.fates.entry((number, message)).or_default().refusals += 1;
-        let code = self.rng.pick(&[
-            ReasonCode::UnspecifiedError,
-            ReasonCode::ImplementationSpecificError,
-            ReasonCode::QuotaExceeded,
-        ]);
+        let code = self.rng.pick(&ERRORS);
         self.answer_with(connection, publish.qos, id, code);
         true
     }
@@ -241,8 +247,9 @@ impl World {
                 Asked::Show(_) | Asked::Redrive(..) | Asked::Discard(..),
                 DeadLetterAnswer::Show(Err(failure)) | DeadLetterAnswer::Done(Err(failure)),
             ) => {
-                use DeadLetterFailure::{Busy, NotHere, Unknown};
-                if !matches!(failure, Unknown | Busy | NotHere) {
+                use DeadLetterFailure::{Busy, Expired, NotHere, Unknown};
+                let has_expired = self.mix.expiry && matches!(failure, Expired);
+                if !matches!(failure, Unknown | Busy | NotHere) && !has_expired {
                     self.fail(None, format!("{asked:?}: {failure:?}"));
                 }
             }
@@ -283,5 +290,16 @@ impl World {
     }
 }
 
+/// Why a client refuses a message.
+pub(crate) const ERRORS: [ReasonCode; 3] =
+    [ReasonCode::UnspecifiedError, ReasonCode::ImplementationSpecificError, ReasonCode::QuotaExceeded];
+
+/// The topic of the dead letters of groups.
+pub(crate) const LETTERS: &str = "l";
+/// In milliseconds, and percent.
+const BACKOFF_FIRST: u64 = 60;
+const BACKOFF_FACTOR: u64 = 3;
+const BACKOFF_MOST: u64 = 400;
+const JITTER: u64 = 50;
 /// More dead letters than a run makes.
 const LISTED_MAX: usize = 1_000;

@@ -7,6 +7,7 @@ use oncemq::broker::Durability;
 use oncemq::codec::{Ack, ClientPacket, Connack, OutgoingPublish, Publish, Qos, ReasonCode, ServerPacket};
 
 use crate::ledger::Reading;
+use crate::refusing::LETTERS;
 use crate::world::World;
 
 /// The packets on one connection, as far as the checks need them.
@@ -64,7 +65,7 @@ impl World {
     /// The broker reads a packet.
     pub(crate) fn on_read(&mut self, number: usize, packet: &ClientPacket) {
         if let ClientPacket::Puback(ack) = packet {
-            self.on_group_puback(number, ack.packet_id.number());
+            self.on_group_puback(number, ack.packet_id.number(), ack.reason_code);
         }
         let now = self.now;
         let client = self.connections[number].client;
@@ -284,8 +285,10 @@ impl World {
     fn tap_expiry(&self, publish: &OutgoingPublish) -> Result<(), String> {
         let ledger = &self.checker.ledger;
         let message = ledger.find(&publish.message.payload).map(|number| &ledger.messages[number]);
-        // Only a message that was read once has a definite age.
-        let Some(message) = message.filter(|message| message.read == 1 && !publish.dup) else { return Ok(()) };
+        // Only a message that was read once has a definite age. A dead letter may be sent later.
+        let is_letter = publish.message.topic.as_str() == LETTERS;
+        let message = message.filter(|message| message.read == 1 && !publish.dup && !is_letter);
+        let Some(message) = message else { return Ok(()) };
         let Some(expiry) = message.expiry else { return Ok(()) };
         let late = self.clocks.lost_since(message.read_at);
         let until = message.read_at + u64::from(expiry) * 1_000 + late;

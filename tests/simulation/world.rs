@@ -201,9 +201,12 @@ impl World {
         for client in 0..world.clients.len() {
             let profile = world.clients[client].profile.clone();
             world.trace.note(BEGIN, Some(client), || format!("{profile:?}"));
-            // Receipts that nobody gets are not kept.
-            let is_ahead =
-                client == 0 || matches!(world.clients[client].consumer, Some(Consumer { role: Role::Receipts, .. }));
+            // Receipts and dead letters that nobody gets are not kept.
+            let is_ahead = client == 0
+                || matches!(
+                    world.clients[client].consumer,
+                    Some(Consumer { role: Role::Receipts | Role::Letters, .. })
+                );
             let begin = if is_ahead { 0 } else { world.rng.between(WATCHER_AHEAD, WATCHER_AHEAD + 200) };
             world.schedule(begin, Step::Decide(client));
         }

@@ -542,6 +542,44 @@ fn a_pass_in_progress_ends_when_the_key_is_taken_away_and_leaves_no_file() {
 }
 
 #[test]
+fn no_compaction_begins_while_messages_wait_for_a_full_disk() {
+    // A stream can't write, because it needs another file.
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    for number in 0..20_u8 {
+        kept.append(&[1], &[number; 300]).unwrap();
+        kept.committer.commit();
+    }
+    disk.set_lacks_files(true);
+    while kept.keeper.write() == Progress::Worked {}
+    disk.set_lacks_files(false);
+    kept.keeper.begin_compaction();
+    assert!(!kept.keeper.compact(), "a compaction takes what the stream needs");
+    while kept.keeper.write() == Progress::Worked {}
+    kept.keeper.begin_compaction();
+    assert!(kept.keeper.compact());
+    assert_eq!(kept.read(1).len(), 80);
+    // The log has its reserve only.
+    let disk = SimDisk::new(1);
+    let mut kept = with_key(&disk);
+    disk.set_lacks_files(true);
+    for _ in 0..100 {
+        if !kept.store.is_full() {
+            kept.append(&[1], &[7; 300]).unwrap();
+            assert_ne!(kept.committer.commit(), Progress::Failed);
+        }
+    }
+    assert!(kept.store.is_full());
+    disk.set_lacks_files(false);
+    kept.keeper.begin_compaction();
+    assert!(!kept.keeper.compact(), "a compaction takes what the log needs");
+    kept.committer.commit();
+    assert!(!kept.store.is_full());
+    kept.keeper.begin_compaction();
+    assert!(kept.keeper.compact());
+}
+
+#[test]
 fn a_compaction_that_fails_on_a_full_disk_leaves_no_file() {
     let disk = SimDisk::new(1);
     let mut kept = with_key(&disk);

@@ -320,13 +320,13 @@ impl Ledger {
         let sequence = self.roster.take(member)?;
         let open = self.open.get_mut(&sequence)?;
         if open.expires_at <= now {
+            let key = open.key;
             self.remove(sequence);
-            self.done(member, None);
+            self.done(member, key);
             return None;
         }
         self.deliveries += 1;
         open.sent = Some((member, self.deliveries));
-        self.roster.sent(member, open.key);
         Some(Taken {
             sequence,
             timestamp: open.timestamp,

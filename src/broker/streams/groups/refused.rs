@@ -44,7 +44,7 @@ impl Shard {
                 let of = (client_id, attempts, reason_code.number());
                 self.publish_refused(topic, (&letter, message.qos), of, turn);
                 // A position that has passed the message must not survive a crash without its dead letter.
-                group.ledger().saved.behind = Some((self.id, self.pipeline.last()));
+                group.ledger().saved.behind.insert(self.id, self.pipeline.last());
             }
         }
         self.change_group(&group, Some(key), |it| it.settle(sequence, delivery), turn);

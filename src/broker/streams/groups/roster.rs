@@ -28,7 +28,7 @@ pub(in crate::broker) struct Roster {
     turn: usize,
     /// Messages for which no member has room, without keys only.
     pending: BTreeSet<u64>,
-    /// The keys of messages that were sent and are not acknowledged.
+    /// The keys of messages that were given to members and are not acknowledged.
     keys: HashMap<u64, Key, RandomState>,
     /// The keys of messages that were refused and wait for their next attempt.
     refused: HashMap<u64, Refused, RandomState>,
@@ -49,8 +49,8 @@ struct Member {
 struct Key {
     /// The member that has messages of the key.
     holder: SessionKey,
-    /// How many of them.
-    sent: usize,
+    /// How many of them: given, and sent and not acknowledged.
+    count: usize,
     /// Messages for another member, which wait until these are acknowledged.
     waiting: BTreeSet<u64>,
 }
@@ -122,7 +122,8 @@ impl Roster {
     /// Removes a member. What was sent to it is awaited; the caller places all others again.
     pub(in crate::broker) fn retire(&mut self, member: SessionKey) {
         let Some(place) = self.places.remove(&member) else { return };
-        self.members.remove(place);
+        let Member { queue, .. } = self.members.remove(place);
+        queue.into_iter().for_each(|(_, key)| take_back(&mut self.keys, key));
         for other in self.places.values_mut().filter(|other| **other > place) {
             *other -= 1;
         }
@@ -138,7 +139,7 @@ impl Roster {
         self.pending.clear();
         for member in &mut self.members {
             member.load -= member.queue.len();
-            member.queue.clear();
+            member.queue.drain(..).for_each(|(_, key)| take_back(&mut self.keys, key));
         }
         for key in self.keys.values_mut() {
             key.waiting.clear();
@@ -194,13 +195,13 @@ impl Roster {
             refused.waiting.insert(sequence);
             return Placed::Waits;
         }
-        let member = self.members.get(place).map(|member| member.subscriber.key);
-        if let Some(held) = self.keys.get_mut(&key)
-            && (Some(held.holder) != member || !held.waiting.is_empty())
-        {
+        let Some(holder) = self.members.get(place).map(|member| member.subscriber.key) else { return Placed::Nobody };
+        let held = self.keys.entry(key).or_insert_with(|| Key { holder, count: 0, waiting: BTreeSet::new() });
+        if held.holder != holder || !held.waiting.is_empty() {
             held.waiting.insert(sequence);
             return Placed::Waits;
         }
+        held.count += 1;
         self.give(place, (sequence, Some(key)))
     }
 
@@ -257,16 +258,8 @@ impl Roster {
         self.members.get_mut(*self.places.get(&member)?)?.queue.pop_front().map(|(sequence, _)| sequence)
     }
 
-    /// A message of a key was taken, and is sent.
-    pub(in crate::broker) fn sent(&mut self, member: SessionKey, key: Option<u64>) {
-        if let Some(key) = key {
-            let held = self.keys.entry(key);
-            held.or_insert_with(|| Key { holder: member, sent: 0, waiting: BTreeSet::new() }).sent += 1;
-        }
-    }
-
-    /// A member has a message less that it had taken. `key`: that of the message, if it was sent. Returns the messages that waited for that: the
-    /// caller places them again, in their order.
+    /// A member has a message less that it had taken. `key`: that of the message. Returns the messages that waited for that: the caller places them
+    /// again, in their order.
     pub(in crate::broker) fn done(&mut self, member: SessionKey, key: Option<u64>) -> BTreeSet<u64> {
         if let Some(of) = self.places.get(&member).and_then(|place| self.members.get_mut(*place)) {
             let had_room = of.has_room();
@@ -275,8 +268,8 @@ impl Roster {
         }
         let Some(key) = key else { return BTreeSet::new() };
         let Some(held) = self.keys.get_mut(&key) else { return BTreeSet::new() };
-        held.sent = held.sent.saturating_sub(1);
-        if held.sent > 0 {
+        held.count = held.count.saturating_sub(1);
+        if held.count > 0 {
             return BTreeSet::new();
         }
         self.keys.remove(&key).map(|held| held.waiting).unwrap_or_default()
@@ -292,7 +285,12 @@ impl Roster {
             let waits = *of_key == Some(key) && refused.holds_back(*other);
             !(waits && refused.waiting.insert(*other))
         });
-        of.load -= before - of.queue.len();
+        let removed = before - of.queue.len();
+        of.load -= removed;
+        // The refused message counts until it is done.
+        if let Some(held) = self.keys.get_mut(&key) {
+            held.count = held.count.saturating_sub(removed);
+        }
         self.free += usize::from(!had_room && of.has_room());
     }
 
@@ -313,6 +311,16 @@ impl Roster {
             }
             None => self.refused.remove(&key).map(|refused| refused.waiting).unwrap_or_default(),
         }
+    }
+}
+
+/// A message that was given to a member is not any more. Nothing waits for it.
+fn take_back(keys: &mut HashMap<u64, Key, RandomState>, key: Option<u64>) {
+    let Some(key) = key else { return };
+    let Some(held) = keys.get_mut(&key) else { return };
+    held.count = held.count.saturating_sub(1);
+    if held.count == 0 {
+        keys.remove(&key);
     }
 }
 

@@ -60,7 +60,7 @@ impl Shard {
     /// Whether a record of this shard follows the last one of the group, and what the position must follow, in the log.
     pub(in crate::broker) fn may_save(&self, saved: &Saved) -> bool {
         let is_before = |(shard, ticket): (ShardId, Ticket)| shard == self.id || self.shared.stable(shard) >= ticket;
-        saved.last.is_none_or(is_before) && saved.behind.is_none_or(is_before)
+        saved.last.is_none_or(is_before) && saved.behind.iter().all(|(shard, ticket)| is_before((*shard, *ticket)))
     }
 
     /// Stores a group whose position was set, and returns the ticket of the record; `None`: a record of another shard is not stable yet.

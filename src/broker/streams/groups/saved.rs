@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use crate::routing::ShardId;
 use crate::session::Ticket;
 
@@ -14,6 +16,6 @@ pub(in crate::broker) struct Saved {
     pub(in crate::broker) is_scheduled: bool,
     /// The last record, and the shard that wrote it.
     pub(in crate::broker) last: Option<(ShardId, Ticket)>,
-    /// The last record that the position must follow in the log, and the shard that wrote it: that of a dead letter.
-    pub(in crate::broker) behind: Option<(ShardId, Ticket)>,
+    /// The last record of each shard that the position must follow in the log: that of a dead letter.
+    pub(in crate::broker) behind: BTreeMap<ShardId, Ticket>,
 }

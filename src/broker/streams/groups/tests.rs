@@ -11,10 +11,10 @@ use crate::broker::streams::groups::ledger::{Ledger, Reading, WINDOW_MESSAGES_MA
 use crate::broker::streams::groups::refusals::Refusal;
 use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
 use crate::broker::streams::start::StreamStart;
-use crate::codec::{ClientId, Message, Qos};
-use crate::routing::{Access, Location, SessionKey, ShardId, Subscriber};
+use crate::codec::{ClientId, Message, MessageProperties, MessageProperty, Qos};
+use crate::routing::{Access, AccessAction, AccessRule, Effect, Location, RuleSource, SessionKey, ShardId, Subscriber};
 use crate::timestamp::Timestamp;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 const SHARD: ShardId = ShardId(0);
 const NOW: Timestamp = Timestamp(1_000);
@@ -22,8 +22,12 @@ const NOW: Timestamp = Timestamp(1_000);
 const LATER: Timestamp = Timestamp(1_000_000);
 
 fn member(key: u64) -> Arc<Subscriber> {
+    member_with(key, Access::everything())
+}
+
+fn member_with(key: u64, access: Access) -> Arc<Subscriber> {
     let location = Location { shard: SHARD, slot: u32::try_from(key).unwrap() };
-    Arc::new(Subscriber::new(SessionKey(key), ClientId("c".into()), location, Arc::new(Access::everything())))
+    Arc::new(Subscriber::new(SessionKey(key), ClientId("c".into()), location, Arc::new(access)))
 }
 
 /// A message whose topic is its sequence modulo `topics`.
@@ -165,6 +169,34 @@ fn a_former_member_keeps_what_was_sent_to_it() {
     ledger.leave(SessionKey(1)); // its connection ends without an acknowledgement
     ledger.join(member(2), 10);
     assert_eq!(drain(&mut ledger, &[2], (1, 4), &GroupDispatch::RoundRobin), [(2, 1), (2, 2), (2, 3)]);
+}
+
+/// The messages of a key may have topics that different members may receive.
+#[test]
+fn a_message_of_a_key_waits_for_an_earlier_one_that_another_member_was_given() {
+    let mut ledger = earliest();
+    for key in 1..=2 {
+        let rule = AccessRule {
+            effect: Effect::Allow,
+            action: AccessAction::Subscribe,
+            topic_filter: TopicFilter::new(format!("t/{key}").into()).unwrap(),
+            source: RuleSource::new("acl.txt", 1, ""),
+        };
+        ledger.join(member_with(key, Access::new(vec![rule])), 10);
+    }
+    let properties = MessageProperties::from_properties([MessageProperty::UserProperty("k".into(), "v".into())]);
+    let messages = (1..=2).map(|sequence| {
+        let stored = stored(sequence, 5);
+        StoredStreamMessage { message: Message { properties: properties.clone(), ..stored.message }, ..stored }
+    });
+    ledger.set_reading(Reading::Reads(SHARD, 1));
+    let read = ReadMessages { messages: Arc::new(messages.collect()), next: 3, oldest: 1, unreadable: None };
+    ledger.on_read(read, GroupDispatch::HashKey("k".into()));
+    assert!(ledger.take(SessionKey(2), NOW).is_none(), "the first one is not acknowledged");
+    let first = ledger.take(SessionKey(1), NOW).unwrap();
+    assert!(ledger.take(SessionKey(2), NOW).is_none(), "the first one is not acknowledged");
+    ledger.settle(first.sequence, first.delivery);
+    assert_eq!(ledger.take(SessionKey(2), NOW).unwrap().sequence, 2);
 }
 
 #[test]
