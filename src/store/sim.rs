@@ -2,8 +2,8 @@
 //! fills up on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
 
 use super::disk::{Disk, DiskFile};
 
@@ -55,6 +55,12 @@ pub enum Fault {
     PowerCut,
     /// The step fails once.
     Error(io::ErrorKind),
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SimDisk").field("steps", &self.steps()).finish_non_exhaustive()
+    }
 }
 
 impl SimDisk {
@@ -127,6 +133,11 @@ impl SimDisk {
     pub fn copied(&self) -> Self {
         let state = self.lock().clone();
         Self::with(state.random, State { steps: 0, fault: None, ..state })
+    }
+
+    /// The disk, for a store.
+    pub(super) fn shared(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
     }
 
     /// A directory of the disk.

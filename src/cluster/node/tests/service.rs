@@ -1,4 +1,4 @@
-//! A service in memory, that some nodes can be cut off from.
+//! A service in memory, that some nodes can be cut off from, with the weather of a simulation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::weather::{Line, Weather};
 use crate::cluster::copying;
 use crate::cluster::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail};
 use crate::cluster::{Found, Reply, Request};
 
 /// The service.
-#[derive(Default)]
 pub(super) struct Service {
     state: Mutex<State>,
+    pub(super) line: Line,
+    begun: Instant,
+    notes: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     entries: BTreeMap<u64, Bytes>,
     epochs: BTreeSet<u64>,
     last: u64,
@@ -35,10 +38,50 @@ struct State {
     read: u32,
     moves: u32,
     bytes_max: Option<u64>,
+    /// How long the state of the stream is on its way.
+    tail_delay: Duration,
+    /// The second in which calls are counted, and how many each node has made.
+    calls: (u64, BTreeMap<String, u32>),
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::with(Line::default())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            println!("{}", notes.join("\n"));
+        }
+    }
 }
 
 impl Service {
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// A service with the weather of this seed.
+    pub(super) fn with_weather(seed: u64) -> Self {
+        Self::with(Line::new(Weather::new(seed)))
+    }
+
+    fn with(line: Line) -> Self {
+        Self { state: Mutex::default(), line, begun: Instant::now(), notes: Mutex::default() }
+    }
+
+    /// Keeps a line of the log for the case that the test fails.
+    pub(super) fn note(&self, text: &str) {
+        let millis = self.begun.elapsed().as_millis();
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.push(format!("{:>7}.{:03} {text}", millis / 1000, millis % 1000));
+    }
+
+    /// The state of the stream takes so long to a node.
+    pub(super) fn delay_tails(&self, delay: Duration) {
+        self.state().tail_delay = delay;
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,6 +172,10 @@ impl Service {
 }
 
 impl State {
+    pub(super) fn is_cut_off(&self, node: &str) -> bool {
+        self.cut_off.contains(node)
+    }
+
     fn bytes(&self) -> u64 {
         self.entries.values().map(|entry| entry.len() as u64).sum()
     }
@@ -145,19 +192,21 @@ impl State {
         Reply::Appended(self.last)
     }
 
-    fn found(&self, after: u64, most: usize) -> Vec<Found> {
-        let behind = self.entries.range(after + 1..).take(most);
+    /// `hidden`: how many of the last entries the replica that is asked does not have yet.
+    fn found(&self, after: u64, most: usize, hidden: u64) -> Vec<Found> {
+        let has = |(position, _): &(&u64, &Bytes)| **position + hidden <= self.last;
+        let behind = self.entries.range(after + 1..).take_while(has).take(most);
         behind.map(|(position, bytes)| Found { position: *position, bytes: bytes.clone() }).collect()
     }
 
-    fn perform(&mut self, request: Request) -> Reply {
+    fn perform(&mut self, request: Request, hidden: u64) -> Reply {
         let latest = self.epochs.last().copied().unwrap_or(0);
         match request {
             Request::Append { expected, entry } if expected == self.last => self.append(entry, false),
             Request::AppendEpoch { expected, entry } if expected == latest => self.append(entry, true),
             Request::Append { .. } | Request::AppendEpoch { .. } => Reply::Refused,
             Request::Read { after } => {
-                let entries = self.found(after, 100);
+                let entries = self.found(after, 100, hidden);
                 Reply::Entries { is_end: entries.len() < 100, entries }
             }
             Request::ReadEpoch => {
@@ -178,33 +227,68 @@ impl Connection {
     /// The answer of the service, or that there was none.
     fn call<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut State) -> Result<T, EngineError>,
+        work: impl FnOnce(&mut State) -> Result<T, EngineError> + Send + 'static,
     ) -> Pending<Result<T, EngineError>> {
-        let state = &mut *self.service.state();
-        let answer = (!state.cut_off.contains(&self.node)).then(|| work(state));
+        self.service.count(&self.node);
+        if self.service.line.is_calm() {
+            let state = &mut *self.service.state();
+            let answer = (!state.cut_off.contains(&self.node)).then(|| work(state));
+            return Box::pin(async move {
+                match answer {
+                    Some(answer) => {
+                        sleep(Duration::from_millis(1)).await;
+                        answer
+                    }
+                    None => {
+                        sleep(UNANSWERED).await;
+                        Err(EngineError::TimedOut("anything"))
+                    }
+                }
+            });
+        }
+        let answered = self.service.line.send(&self.node, work);
+        let (service, node) = (Arc::clone(&self.service), self.node.clone());
         Box::pin(async move {
-            match answer {
-                Some(answer) => {
-                    sleep(Duration::from_millis(1)).await;
-                    answer
-                }
-                None => {
-                    sleep(UNANSWERED).await;
-                    Err(EngineError::TimedOut("anything"))
-                }
+            let arrived = async {
+                let (answer, delay) = answered.await.ok()?;
+                sleep(delay).await;
+                // The answer is lost, too, if the node is cut off meanwhile.
+                (!service.state().cut_off.contains(&node)).then_some(answer)
+            };
+            let begun = Instant::now();
+            if let Ok(Some(answer)) = timeout(PATIENCE, arrived).await {
+                return answer;
             }
+            sleep(PATIENCE.saturating_sub(begun.elapsed())).await;
+            Err(EngineError::TimedOut("anything"))
         })
+    }
+}
+
+impl Service {
+    /// Counts a call. No node calls without end.
+    fn count(&self, node: &str) {
+        let second = self.begun.elapsed().as_secs();
+        let (counted, calls) = &mut self.state().calls;
+        if second != std::mem::replace(counted, second) {
+            calls.clear();
+        }
+        let calls = calls.entry(node.to_owned()).or_default();
+        *calls += 1;
+        assert!(*calls < CALLS_MAX, "node {node} has called {calls} times in second {second}");
     }
 }
 
 impl Engine for Connection {
     fn perform(&self, request: Request) -> Pending<Reply> {
-        let reply = self.call(|state| Ok(state.perform(request)));
+        let hidden = self.service.line.hidden();
+        let reply = self.call(move |state| Ok(state.perform(request, hidden)));
         Box::pin(async move { reply.await.unwrap_or(Reply::Unknown) })
     }
 
     fn follow(&self, after: u64) -> Pending<Result<Vec<Found>, EngineError>> {
-        let found = self.call(move |state| Ok(state.found(after, 256)));
+        let hidden = self.service.line.hidden();
+        let found = self.call(move |state| Ok(state.found(after, 256, hidden)));
         Box::pin(async move {
             let found = found.await?;
             if found.is_empty() {
@@ -223,8 +307,14 @@ impl Engine for Connection {
     }
 
     fn tail(&self) -> Pending<Result<Tail, EngineError>> {
-        self.call(|state| {
-            Ok(Tail { bytes: state.bytes(), bytes_max: state.bytes_max, last: state.last, ..Tail::default() })
+        let tail = self.call(|state| {
+            let tail = Tail { bytes: state.bytes(), bytes_max: state.bytes_max, last: state.last, ..Tail::default() };
+            Ok((tail, state.tail_delay))
+        });
+        Box::pin(async move {
+            let (tail, delay) = tail.await?;
+            sleep(delay).await;
+            Ok(tail)
         })
     }
 
@@ -317,3 +407,7 @@ impl Engine for Connection {
 }
 
 const UNANSWERED: Duration = Duration::from_millis(300);
+/// How long a node waits for an answer in a simulation.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Calls of a node in a second.
+const CALLS_MAX: u32 = 5_000;
