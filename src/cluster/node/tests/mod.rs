@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use process::Cluster;
 use service::Service;
@@ -42,9 +42,12 @@ fn another_node_takes_over_from_an_owner_that_is_cut_off_and_nothing_is_lost() {
         for _ in 0..2 {
             cluster.wait_for_acknowledgements(200).await;
             let owner = cluster.owner().unwrap();
+            let cut_off = Instant::now();
             service.cut_off(&owner, true);
             wait("another node is the owner", || cluster.owner().is_some_and(|other| other != owner)).await;
             cluster.wait_for_acknowledgements(200).await;
+            wait("the former owner ends its broker", || !cluster.serves(&owner)).await;
+            assert!(cut_off.elapsed() < Duration::from_secs(20), "so that its clients go elsewhere");
             service.cut_off(&owner, false);
             wait("the former owner follows", || cluster.is_following(&owner)).await;
         }
@@ -145,8 +148,8 @@ fn a_cluster_begins_with_the_log_of_a_broker_that_ran_alone() {
 fn a_full_stream_takes_commits_again_when_another_node_has_a_copy() {
     simulated(async {
         let service = Arc::<Service>::default();
-        // More than a batch, and little enough to be full soon.
-        service.bound(1_500_000);
+        // Many commits, and few enough that it is full soon.
+        service.bound(300_000);
         let mut cluster = Cluster::start(&service, &["a"]);
         wait("the stream is full", || cluster.troubles("a").contains("the stream is full")).await;
         sleep(Duration::from_secs(1)).await;
@@ -169,6 +172,24 @@ fn an_owner_is_not_misled_by_commits_that_come_in_while_it_asks_where_the_stream
         cluster.wait_for_acknowledgements(100).await;
         wait("the stream is trimmed", || !service.has(2)).await;
         assert_eq!((cluster.epoch(), cluster.owner().map(|owner| cluster.troubles(&owner))), (1, Some(String::new())));
+        cluster.end_all().await;
+    });
+}
+
+#[test]
+fn an_owner_whose_commits_the_stream_does_not_take_ends_its_broker_and_there_is_one_again_when_it_does() {
+    simulated(async {
+        let service = Arc::<Service>::default();
+        let cluster = Cluster::start(&service, &["a", "b"]);
+        cluster.wait_for_acknowledgements(100).await;
+        wait("the other one follows", || ["a", "b"].iter().any(|node| cluster.is_following(node))).await;
+        let owner = cluster.owner().unwrap();
+        service.takes_nothing(true);
+        sleep(Duration::from_secs(25)).await;
+        assert!(cluster.serves(&owner), "longer than an election");
+        wait("it ends its broker", || !cluster.serves(&owner)).await;
+        service.takes_nothing(false);
+        cluster.wait_for_acknowledgements(100).await;
         cluster.end_all().await;
     });
 }

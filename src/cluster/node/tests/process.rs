@@ -154,6 +154,11 @@ impl Cluster {
         owners.max_by_key(|(_, process)| process.handle.status().epoch).map(|(name, _)| name.clone())
     }
 
+    /// Whether the broker of this node serves, as far as the node knows.
+    pub(super) fn serves(&self, node: &str) -> bool {
+        self.processes[node].handle.role() == Role::Owner
+    }
+
     pub(super) fn epoch(&self) -> u64 {
         self.processes.values().map(|process| process.handle.status().epoch).max().unwrap_or(0)
     }
@@ -217,6 +222,7 @@ impl Cluster {
 
     /// Ends all nodes, and compares what they have.
     pub(super) async fn end_all(mut self) {
+        wait("there is an owner", || self.owner().is_some()).await;
         let owner = self.owner().unwrap();
         let others: Vec<String> = self.processes.keys().filter(|node| **node != owner).cloned().collect();
         for node in others.iter().chain([&owner]) {

@@ -38,6 +38,8 @@ pub(super) struct State {
     read: u32,
     moves: u32,
     bytes_max: Option<u64>,
+    /// The stream takes no commits and no epochs.
+    takes_nothing: bool,
     /// How long the state of the stream is on its way.
     tail_delay: Duration,
     /// The second in which calls are counted, and how many each node has made.
@@ -74,6 +76,11 @@ impl Service {
         let millis = self.begun.elapsed().as_millis();
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(format!("{:>7}.{:03} {text}", millis / 1000, millis % 1000));
+    }
+
+    /// The stream takes nothing any more, or again.
+    pub(super) fn takes_nothing(&self, takes_nothing: bool) {
+        self.state().takes_nothing = takes_nothing;
     }
 
     /// The state of the stream takes so long to a node.
@@ -181,7 +188,7 @@ impl State {
     }
 
     fn append(&mut self, entry: Bytes, is_epoch: bool) -> Reply {
-        if self.bytes_max.is_some_and(|most| self.bytes() + entry.len() as u64 > most) {
+        if self.takes_nothing || self.bytes_max.is_some_and(|most| self.bytes() + entry.len() as u64 > most) {
             return Reply::Unknown;
         }
         self.last += 1;
