@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+#[cfg(any(test, feature = "sim"))]
+use std::sync::Arc;
 
 use super::backup::check;
 #[cfg(any(test, feature = "sim"))]
@@ -36,7 +38,7 @@ impl Home {
         match self {
             Self::Directory(directory) => Follower::open(directory, options, &|_, _| ()),
             #[cfg(any(test, feature = "sim"))]
-            Self::Simulated(disk) => Follower::open_on(disk.shared(), options, &|_, _| ()),
+            Self::Simulated(disk) => Follower::open_on(Arc::new(disk.clone()), options, &|_, _| ()),
         }
     }
 
@@ -48,7 +50,7 @@ impl Home {
         match self {
             Self::Directory(directory) => Incoming::begin(directory, mark, files),
             #[cfg(any(test, feature = "sim"))]
-            Self::Simulated(disk) => Incoming::begin_on(disk.shared(), mark, files),
+            Self::Simulated(disk) => Incoming::begin_on(Arc::new(disk.clone()), mark, files),
         }
     }
 

@@ -2,13 +2,13 @@
 //! fills up on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{fmt, io};
 
 use super::disk::{Disk, DiskFile};
 
 /// A simulated disk that can lose power.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
 /// What is lost when the machine restarts.
@@ -25,7 +25,7 @@ struct SimFile {
     id: usize,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct State {
     random: u64,
     files: Vec<Content>,
@@ -40,7 +40,7 @@ struct State {
     capacity: u64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 struct Content {
     bytes: Vec<u8>,
     stable: Vec<u8>,
@@ -55,12 +55,6 @@ pub enum Fault {
     PowerCut,
     /// The step fails once.
     Error(io::ErrorKind),
-}
-
-impl fmt::Debug for SimDisk {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("SimDisk").field("steps", &self.steps()).finish_non_exhaustive()
-    }
 }
 
 impl SimDisk {
@@ -133,11 +127,6 @@ impl SimDisk {
     pub fn copied(&self) -> Self {
         let state = self.lock().clone();
         Self::with(state.random, State { steps: 0, fault: None, ..state })
-    }
-
-    /// The disk, for a store.
-    pub(super) fn shared(&self) -> Arc<dyn Disk> {
-        Arc::new(self.clone())
     }
 
     /// A directory of the disk.
