@@ -8,7 +8,7 @@ use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, St
 use oncemq::cluster::{ClusterHandle, CreateStream, Engine, Nats, Status};
 use oncemq::config::{Arguments, Cluster, Loaded};
 use oncemq::server::{self, CarriedBans, Ended, PassedSockets, Standby, Start, Stopper, Why};
-use oncemq::store::Replication;
+use oncemq::store::{Home, Replication};
 
 use crate::serving::run;
 
@@ -36,15 +36,15 @@ fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
     let config = &loaded.config;
     let cluster = config.cluster.clone();
     let (node, advertise) = (cluster.node.clone().unwrap_or_default(), cluster.advertise.clone().unwrap_or_default());
+    let directory = server::store_directory(&config.server.data);
+    std::fs::create_dir_all(&directory).with_context(|| format!("{} cannot be created", directory.display()))?;
     let identity = Identity {
         node: node.clone(),
         advertise: advertise.clone(),
-        directory: server::store_directory(&config.server.data),
+        home: Home::Directory(directory),
         options: server::store_options(config),
         copies: cluster.copies,
     };
-    std::fs::create_dir_all(&identity.directory)
-        .with_context(|| format!("{} cannot be created", identity.directory.display()))?;
     let (handle, control) = ClusterHandle::new(Status::new(cluster.name.clone(), node, advertise));
     let connect = async move || connect(&cluster).await;
     let log = |note, text: &str| server::log_cluster(note == Note::Trouble, text);

@@ -48,8 +48,16 @@ pub fn check(directory: &Path, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result
     if !directory.is_dir() {
         return Err(OpenError::NoStore { directory: directory.to_owned() });
     }
-    let disk = Directory::open(directory)?;
-    let report = recovery::scan(&disk, &|_, _| (), visitor)?.report;
+    check_on(&Directory::open(directory)?, directory, visitor)
+}
+
+/// The same on a disk of the caller, which is that of this directory.
+pub(super) fn check_on(
+    disk: &dyn Disk,
+    directory: &Path,
+    visitor: &mut dyn FnMut(Recovered<'_>),
+) -> Result<Report, OpenError> {
+    let report = recovery::scan(disk, &|_, _| (), visitor)?.report;
     match report.segments {
         0 => Err(OpenError::NoStore { directory: directory.to_owned() }),
         _ => Ok(report),

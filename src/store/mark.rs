@@ -133,6 +133,12 @@ pub fn is_copy(directory: &Path) -> bool {
     directory.join(NAME).exists()
 }
 
+/// The same on a disk of a simulation.
+#[cfg(any(test, feature = "sim"))]
+pub(super) fn is_copy_on(disk: &dyn Disk) -> bool {
+    disk.open(NAME).is_ok()
+}
+
 fn check(mark: &Mark) -> io::Result<()> {
     if mark.state.len() > STATE_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the state of a mark is too long"));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::{Disk, DiskFile};
 
 /// A simulated disk that can lose power.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
 /// What is lost when the machine restarts.
@@ -25,7 +25,7 @@ struct SimFile {
     id: usize,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct State {
     random: u64,
     files: Vec<Content>,
@@ -40,7 +40,7 @@ struct State {
     capacity: u64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 struct Content {
     bytes: Vec<u8>,
     stable: Vec<u8>,

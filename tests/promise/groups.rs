@@ -8,7 +8,7 @@ use oncemq::store::sim::Loss;
 
 use crate::client::Lifetime::{self, Durable, Transient};
 use crate::lab::{Crash, Lab};
-use crate::rows::with_every_crash;
+use crate::rows::with_every_crash_of_one;
 use crate::steps::crashes_of;
 
 const Q1: Qos = Qos::AtLeastOnce;
@@ -36,7 +36,7 @@ fn group_scenario(lab: &mut Lab, crash: Crash, lifetime: Lifetime) {
 #[test]
 fn suback_waits_for_the_group() {
     for lifetime in [Durable, Transient] {
-        with_every_crash(|lab, crash| group_scenario(lab, crash, lifetime));
+        with_every_crash_of_one(|lab, crash| group_scenario(lab, crash, lifetime));
     }
 }
 
@@ -120,7 +120,7 @@ fn position_scenario(lab: &mut Lab, crash: Crash, lifetime: Lifetime) {
 #[test]
 fn a_position_of_a_group_passes_what_was_acknowledged_only() {
     for lifetime in [Durable, Transient] {
-        with_every_crash(|lab, crash| position_scenario(lab, crash, lifetime));
+        with_every_crash_of_one(|lab, crash| position_scenario(lab, crash, lifetime));
     }
 }
 
@@ -220,6 +220,6 @@ fn letter_scenario(lab: &mut Lab, crash: Crash, (is_late, both): (bool, bool)) {
 #[test]
 fn a_position_of_a_group_passes_a_dead_letter_that_is_in_the_log_before_it() {
     for choice in [(false, false), (true, false), (true, true)] {
-        with_every_crash(|lab, crash| letter_scenario(lab, crash, choice));
+        with_every_crash_of_one(|lab, crash| letter_scenario(lab, crash, choice));
     }
 }

@@ -18,6 +18,7 @@ use oncemq::topic::TopicFilter;
 use crate::client::Client;
 use crate::ledger::Ledger;
 use crate::log::{Committed, Log};
+use crate::replicas::Survivor;
 use crate::settings::settings;
 
 /// Shards, the store, and clients that follow the standard. A queue has all pending steps, so a run is deterministic.
@@ -34,6 +35,8 @@ pub(crate) struct Lab {
     /// Whether the store commits automatically.
     commits: bool,
     committing: bool,
+    /// Whether a majority reports what it has, if the log is replicated.
+    acknowledges: bool,
     /// The number of executed steps, and the step before which a crash occurs.
     pub(crate) steps: u64,
     pub(crate) crash_at: Option<(u64, Crash)>,
@@ -60,6 +63,8 @@ enum Step {
     Ended(ConnectionId),
     Granted(ConnectionId),
     Commit,
+    /// A majority has what was committed.
+    Replicated,
     Persisted(usize, Ticket),
     Forwarded(usize, ShardMessage),
     Fetch(usize, Box<Fetch>),
@@ -88,7 +93,17 @@ pub(crate) enum Wire {
 
 impl Lab {
     pub(crate) fn new(shards: usize, level: Level) -> Self {
-        let (settings, shared) = (Arc::new(settings()), new_shared(shards));
+        Self::with(shards, Log::new(level))
+    }
+
+    /// A broker that owns a replicated log.
+    pub(crate) fn replicated(shards: usize, survivor: Survivor) -> Self {
+        Self::with(shards, Log::replicated(survivor))
+    }
+
+    fn with(shards: usize, log: Log) -> Self {
+        let settings = Arc::new(Settings { is_replicated: log.is_replicated(), ..settings() });
+        let shared = new_shared(shards);
         Self {
             now: 1_000_000,
             shards: new_shards(shards, &settings, &shared),
@@ -97,13 +112,14 @@ impl Lab {
             late: None,
             held: Vec::new(),
             settings,
-            log: Log::new(level),
+            log,
             queue: VecDeque::new(),
             clients: Vec::new(),
             ledger: Ledger::default(),
             access: Access::everything(),
             commits: true,
             committing: false,
+            acknowledges: true,
             steps: 0,
             crash_at: None,
             epoch: 0,
@@ -147,8 +163,12 @@ impl Lab {
         }
     }
 
-    /// From now on the store reports nothing.
+    /// From now on the store reports nothing. If the log is replicated: this disk has all, and a majority reports nothing.
     pub(crate) fn freeze(&mut self) {
+        if self.log.is_replicated() {
+            self.acknowledges = false;
+            return self.queue.retain(|step| !matches!(step, Step::Replicated));
+        }
         self.commits = false;
         self.committing = false;
         self.queue.retain(|step| !matches!(step, Step::Commit));
@@ -157,6 +177,9 @@ impl Lab {
     /// The store continues.
     pub(crate) fn thaw(&mut self) {
         self.commits = true;
+        if self.log.is_replicated() && !std::mem::replace(&mut self.acknowledges, true) {
+            self.queue.push_back(Step::Replicated);
+        }
         if self.log.gathered > 0 {
             self.commit_soon();
         }
@@ -232,6 +255,7 @@ impl Lab {
                 self.handle(self.shard_of(connection), Event::Authenticated { connection, outcome })
             }
             Step::Commit => self.on_commit(),
+            Step::Replicated => self.on_replicated(),
             Step::Persisted(shard, ticket) => self.handle(shard, Event::Persisted(ticket)),
             Step::Forwarded(shard, message) => self.handle(shard, Event::Forwarded(message)),
             Step::Prepare(shard, mut batch) => {
@@ -272,14 +296,29 @@ impl Lab {
     fn on_commit(&mut self) -> Option<()> {
         self.committing = false;
         self.note(|_| "commit".to_owned());
-        for (shard, ticket) in self.log.commit() {
-            self.queue.push_back(Step::Persisted(shard, Ticket(ticket)));
+        let stable = self.log.commit();
+        self.report(stable);
+        if self.log.is_replicated() && self.acknowledges {
+            self.queue.push_back(Step::Replicated);
         }
         if let Some(range) = self.log.stream_range() {
             let queue = &mut self.queue;
             self.shared.stream_advanced(STREAM, range, |shard| queue.push_back(Step::Advanced(usize::from(shard.0))));
         }
         Some(())
+    }
+
+    fn on_replicated(&mut self) -> Option<()> {
+        let stable = self.log.replicate();
+        self.report(stable);
+        if self.log.gathered > 0 {
+            self.commit_soon();
+        }
+        Some(())
+    }
+
+    fn report(&mut self, stable: Vec<(usize, u64)>) {
+        self.queue.extend(stable.into_iter().map(|(shard, ticket)| Step::Persisted(shard, Ticket(ticket))));
     }
 
     fn commit_soon(&mut self) {
@@ -401,7 +440,7 @@ impl Lab {
         }
         let recovered = self.log.crash(crash.committed, crash.loss, crash.seed);
         self.note(|_| format!("restarts with {recovered:?}"));
-        (self.commits, self.committing) = (true, false);
+        (self.commits, self.committing, self.acknowledges) = (true, false, true);
         self.restart(recovered);
         for client in back {
             self.connect(client);

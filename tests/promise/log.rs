@@ -10,9 +10,11 @@ use oncemq::broker::{
 };
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{
-    Committer, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Progress, Report, Retention, Room, Store,
-    StreamKeeper, Urgency,
+    Committer, Entry, Hooks, Key, Level, Mark, Numbered, OpenError, Options, Progress, Replication, Report, Retention,
+    Room, Store, StreamKeeper, Urgency,
 };
+
+use crate::replicas::{Replicas, Survivor};
 
 /// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
 pub(crate) struct Log {
@@ -28,13 +30,15 @@ pub(crate) struct Log {
     pub(crate) appended: usize,
     /// What writes to the streams, if there are any.
     keeper: Option<StreamKeeper>,
+    /// The other copies, if the log is replicated.
+    replicas: Option<Replicas>,
 }
 
 /// How much of the pending commit the store completed before the crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Committed {
     Nothing,
-    /// The commit was interrupted at this disk operation.
+    /// The commit was interrupted at this disk operation. With a replicated log: a majority has so many batches.
     Part(u64),
     /// The commit was completed, but not reported.
     All,
@@ -45,25 +49,46 @@ impl Log {
         Self::open(SimDisk::new(1), level).0
     }
 
+    /// A replicated log.
+    pub(crate) fn replicated(survivor: Survivor) -> Self {
+        let replicas = Replicas::new(survivor);
+        let replication = replicas.replication(Mark { sequence: 1, state: Vec::new() });
+        let (log, _) = Self::open_intact(SimDisk::new(1), Level::PowerLoss, Some(replication));
+        Self { replicas: Some(replicas), ..log }
+    }
+
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.replicas.is_some()
+    }
+
     /// Opens a store on the disk. Recovery after a crash must report no damage.
     pub(crate) fn open(disk: SimDisk, level: Level) -> (Self, Recovered) {
-        let (log, recovered, report) = Self::try_open(disk, level).unwrap();
+        Self::open_intact(disk, level, None)
+    }
+
+    fn open_intact(disk: SimDisk, level: Level, replication: Option<Replication>) -> (Self, Recovered) {
+        let (log, recovered, report) = Self::try_open(disk, level, replication).unwrap();
         assert_eq!((&report.damages[..], recovered.unreadable), (&[][..], 0));
         (log, recovered)
     }
 
     /// Opens a store on a disk that may be damaged; `None` if that is refused.
     pub(crate) fn open_damaged(disk: SimDisk, level: Level) -> Option<(Self, Recovered)> {
-        let (log, recovered, _) = Self::try_open(disk, level).ok()?;
+        let (log, recovered, _) = Self::try_open(disk, level, None).ok()?;
         Some((log, recovered))
     }
 
-    fn try_open(disk: SimDisk, level: Level) -> Result<(Self, Recovered, Report), OpenError> {
+    fn try_open(
+        disk: SimDisk,
+        level: Level,
+        replication: Option<Replication>,
+    ) -> Result<(Self, Recovered, Report), OpenError> {
         let stable = Arc::new(Mutex::new(Vec::new()));
         let (heard, below) = (Arc::clone(&stable), disk.clone());
         let hooks = Hooks {
             on_stable: Box::new(move |shard, ticket| heard.lock().unwrap().push((shard, ticket))),
             stream_disk: Box::new(move |number| Ok(Arc::new(below.directory(&format!("streams/{number}"))))),
+            replication,
             ..Hooks::default()
         };
         let mut recovery = Recovery::default();
@@ -71,9 +96,9 @@ impl Log {
             let oncemq::store::Recovered { body, puts, parts, deletes, ends } = found;
             recovery.apply(body, (&record_keys(puts), parts), &record_keys(deletes), ends);
         };
-        let options = Options { level, segment_bytes: 4_096, ..Options::default() };
-        let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit)?;
-        let log = Self { disk, level, store, committer, stable, gathered: 0, appended: 0, keeper: None };
+        let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options(level), hooks, &mut visit)?;
+        let (gathered, appended, keeper, replicas) = (0, 0, None, None);
+        let log = Self { disk, level, store, committer, stable, gathered, appended, keeper, replicas };
         Ok((log, recovery.finish(), report))
     }
 
@@ -151,16 +176,35 @@ impl Log {
         }
     }
 
-    /// Commits the appended records. Returns the tickets to report.
+    /// Commits the appended records. Returns the tickets to report: none, if the log is replicated.
     pub(crate) fn commit(&mut self) -> Vec<(usize, u64)> {
-        assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
-        self.gathered = 0;
+        let progress = self.committer.commit();
+        assert_ne!(progress, Progress::Failed, "{:?}", self.store.poisoned());
+        // Too many bytes wait for a majority.
+        if progress != Progress::Blocked {
+            self.gathered = 0;
+        }
         self.write_streams();
+        std::mem::take(&mut self.stable.lock().unwrap())
+    }
+
+    /// A majority has what was committed. Returns the tickets to report.
+    pub(crate) fn replicate(&mut self) -> Vec<(usize, u64)> {
+        if let Some(replicas) = &mut self.replicas {
+            let sequence = replicas.store(usize::MAX);
+            self.store.replicated(sequence);
+            if self.appended.is_multiple_of(2) {
+                self.store.write_mark(&Mark { sequence, state: Vec::new() }).unwrap();
+            }
+        }
         std::mem::take(&mut self.stable.lock().unwrap())
     }
 
     /// Ends the process or the machine. Returns what the next process recovers.
     pub(crate) fn crash(&mut self, committed: Committed, loss: Loss, seed: u64) -> Recovered {
+        if let Some(replicas) = self.replicas.take() {
+            return self.crash_replicated(replicas, committed, self.disk.restart(seed, loss));
+        }
         match committed {
             Committed::Nothing => {}
             Committed::Part(step) => {
@@ -177,6 +221,24 @@ impl Log {
         }
         recovered
     }
+
+    /// The same with a replicated log. A majority has as many batches more as were committed.
+    fn crash_replicated(&mut self, mut replicas: Replicas, committed: Committed, left: SimDisk) -> Recovered {
+        let batches = match committed {
+            Committed::Nothing => 0,
+            Committed::Part(batches) => usize::try_from(batches).unwrap(),
+            Committed::All => usize::MAX,
+        };
+        replicas.store(batches);
+        let (disk, mark) = replicas.survive(left, &options(self.level));
+        let (log, recovered) = Self::open_intact(disk, self.level, Some(replicas.replication(mark)));
+        *self = Self { appended: self.appended, replicas: Some(replicas), ..log };
+        recovered
+    }
+}
+
+fn options(level: Level) -> Options {
+    Options { level, segment_bytes: 4_096, ..Options::default() }
 }
 
 impl Log {

@@ -15,6 +15,8 @@ mod log;
 mod positions;
 mod receipts;
 mod refused;
+mod replicas;
+mod replicated;
 mod rows;
 mod settings;
 mod steps;

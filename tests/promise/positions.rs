@@ -6,7 +6,7 @@ use oncemq::store::sim::Loss;
 
 use crate::client::Lifetime::Durable;
 use crate::lab::{Crash, Lab};
-use crate::rows::with_every_crash;
+use crate::rows::with_every_crash_of_one;
 use crate::steps::crashes_of;
 
 const Q0: Qos = Qos::AtMostOnce;
@@ -108,7 +108,7 @@ fn a_durable_consumer_of_a_stream_gets_all_through_a_crash_at_every_step() {
 
 #[test]
 fn a_window_of_a_stream_is_sent_when_it_and_the_position_are_stable() {
-    with_every_crash(window_scenario);
+    with_every_crash_of_one(window_scenario);
     let mut lab = Lab::new(1, Level::PowerLoss);
     let (publisher, consumer) = clients(&mut lab);
     lab.subscribe(consumer, "$stream/kept", Q1);
@@ -150,6 +150,6 @@ fn subscription_scenario(lab: &mut Lab, crash: Crash, ends: bool) {
 #[test]
 fn suback_and_unsuback_wait_for_the_position_in_a_stream() {
     for ends in [false, true] {
-        with_every_crash(|lab, crash| subscription_scenario(lab, crash, ends));
+        with_every_crash_of_one(|lab, crash| subscription_scenario(lab, crash, ends));
     }
 }

@@ -11,6 +11,7 @@ use crate::client::Lifetime::{self, Durable, Transient};
 use crate::lab::{Crash, Lab, Wire};
 use crate::ledger::Belief;
 use crate::log::Committed;
+use crate::replicas::Survivor;
 
 const Q0: Qos = Qos::AtMostOnce;
 const Q1: Qos = Qos::AtLeastOnce;
@@ -31,8 +32,27 @@ pub(crate) fn crashes() -> impl Iterator<Item = (Level, Crash)> {
     })
 }
 
-/// Runs a scenario with every crash.
+/// Runs a scenario with every crash, also of the owner of a replicated log, after which only what a majority has is left.
 pub(crate) fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
+    with_every_crash_of_one(&scenario);
+    for (shards, survivor, loss) in [
+        (1, Survivor::Owner, Loss::Process),
+        (2, Survivor::Owner, Loss::Power),
+        (1, Survivor::Copy, Loss::Power),
+        (2, Survivor::Copy, Loss::Power),
+    ] {
+        for committed in [Committed::Nothing, Committed::Part(1), Committed::Part(2), Committed::All] {
+            for wire in [Wire::Lost, Wire::Delivered] {
+                let mut lab = Lab::replicated(shards, survivor);
+                lab.trace = Some(vec![format!("a replicated log, of which that of {survivor:?} goes on")]);
+                scenario(&mut lab, Crash { loss, committed, wire, seed: 1 });
+            }
+        }
+    }
+}
+
+/// Runs a scenario with every crash of a log that is not replicated, as one with streams.
+pub(crate) fn with_every_crash_of_one(scenario: impl Fn(&mut Lab, Crash)) {
     for shards in [1, 2] {
         for (level, crash) in crashes() {
             let mut lab = Lab::new(shards, level);
@@ -128,7 +148,7 @@ fn stream_scenario(lab: &mut Lab, crash: Crash, (lifetime, qos): (Lifetime, Qos)
 #[test]
 fn puback_and_pubrec_wait_for_the_message_in_the_stream() {
     for sender in [(Durable, Q2), (Durable, Q1), (Transient, Q1)] {
-        with_every_crash(|lab, crash| stream_scenario(lab, crash, sender));
+        with_every_crash_of_one(|lab, crash| stream_scenario(lab, crash, sender));
     }
     // The message is one record, whatever takes it.
     let mut lab = Lab::new(1, Level::PowerLoss);

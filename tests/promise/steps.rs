@@ -9,6 +9,7 @@ use oncemq::store::sim::Loss;
 use crate::client::Lifetime::{self, Durable, Transient};
 use crate::lab::{Crash, Lab, Wire};
 use crate::log::Committed;
+use crate::replicas::Survivor;
 
 /// The participants of an exchange.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +39,8 @@ fn play(lab: &mut Lab, exchange: Exchange) -> u64 {
     steps
 }
 
-fn with_a_crash_at_every_step(qos: Qos, loss: Loss) {
+/// `new`: a lab with this number of shards. With a replicated log, both sides are durable, and a majority has all that was committed or nothing more.
+fn with_a_crash_at_every_step(qos: Qos, loss: Loss, new: impl Fn(usize) -> Lab) {
     let mut crashes = 0;
     let mut matrix = Vec::new();
     for (publisher, subscriber) in
@@ -50,13 +52,17 @@ fn with_a_crash_at_every_step(qos: Qos, loss: Loss) {
             matrix.push(Exchange { qos, publisher, subscriber, shards });
         }
     }
+    let is_replicated = new(1).log.is_replicated();
+    matrix.retain(|exchange| !is_replicated || (exchange.publisher.1, exchange.subscriber.1) == (Durable, Durable));
     for exchange in matrix {
-        let level = if loss == Loss::Process { Level::Crash } else { Level::PowerLoss };
-        let steps = play(&mut Lab::new(exchange.shards, level), exchange);
+        let steps = play(&mut new(exchange.shards), exchange);
         assert!(steps > 20, "{steps} steps");
         for (step, crash) in (1..=steps).flat_map(|step| crashes_of(loss, step).map(move |crash| (step, crash))) {
+            if is_replicated && matches!(crash.committed, Committed::Part(_)) {
+                continue;
+            }
             let run = |trace: Option<Vec<String>>| {
-                let mut lab = Lab::new(exchange.shards, level);
+                let mut lab = new(exchange.shards);
                 (lab.trace, lab.crash_at) = (trace, Some((step, crash)));
                 play(&mut lab, exchange);
                 assert!(lab.crash_at.is_none(), "it didn't come");
@@ -81,20 +87,35 @@ pub(crate) fn crashes_of(loss: Loss, step: u64) -> impl Iterator<Item = Crash> {
 
 #[test]
 fn qos1_comes_at_least_once_through_a_kill_at_every_step() {
-    with_a_crash_at_every_step(Qos::AtLeastOnce, Loss::Process);
+    with_a_crash_at_every_step(Qos::AtLeastOnce, Loss::Process, |shards| Lab::new(shards, Level::Crash));
 }
 
 #[test]
 fn qos1_comes_at_least_once_through_a_power_cut_at_every_step() {
-    with_a_crash_at_every_step(Qos::AtLeastOnce, Loss::Power);
+    with_a_crash_at_every_step(Qos::AtLeastOnce, Loss::Power, |shards| Lab::new(shards, Level::PowerLoss));
 }
 
 #[test]
 fn qos2_comes_exactly_once_through_a_kill_at_every_step() {
-    with_a_crash_at_every_step(Qos::ExactlyOnce, Loss::Process);
+    with_a_crash_at_every_step(Qos::ExactlyOnce, Loss::Process, |shards| Lab::new(shards, Level::Crash));
 }
 
 #[test]
 fn qos2_comes_exactly_once_through_a_power_cut_at_every_step() {
-    with_a_crash_at_every_step(Qos::ExactlyOnce, Loss::Power);
+    with_a_crash_at_every_step(Qos::ExactlyOnce, Loss::Power, |shards| Lab::new(shards, Level::PowerLoss));
+}
+
+#[test]
+fn qos1_comes_at_least_once_through_an_adoption_at_every_step() {
+    with_a_crash_at_every_step(Qos::AtLeastOnce, Loss::Power, |shards| Lab::replicated(shards, Survivor::Copy));
+}
+
+#[test]
+fn qos2_comes_exactly_once_through_an_adoption_at_every_step() {
+    with_a_crash_at_every_step(Qos::ExactlyOnce, Loss::Power, |shards| Lab::replicated(shards, Survivor::Copy));
+}
+
+#[test]
+fn qos2_comes_exactly_once_if_the_owner_cuts_its_log_at_every_step() {
+    with_a_crash_at_every_step(Qos::ExactlyOnce, Loss::Process, |shards| Lab::replicated(shards, Survivor::Owner));
 }

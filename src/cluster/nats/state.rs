@@ -83,3 +83,35 @@ pub(super) async fn tail(connection: &Connection, terms: &Terms, id: u128) -> Re
 
 /// Longer than a server needs to notice that it does not lead any more.
 const SHORT_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_tail_has_lost_its_end_when_it_ends_early_for_half_a_minute() {
+        let end = End::default();
+        end.see(10);
+        assert!(!end.is_doubtful(10, end.seen()).await);
+        assert!(end.is_doubtful(5, end.seen()).await);
+        advance(Duration::from_secs(29)).await;
+        assert!(end.is_doubtful(7, end.seen()).await, "a server that was cut off");
+        assert!(!end.is_doubtful(10, end.seen()).await, "another one has all");
+        assert!(end.is_doubtful(5, end.seen()).await);
+        advance(Duration::from_secs(29)).await;
+        assert!(end.is_doubtful(5, end.seen()).await, "it counts from the first of the answers in a row");
+        advance(Duration::from_secs(1)).await;
+        assert!(!end.is_doubtful(5, end.seen()).await, "it is so");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_in_while_the_tail_was_asked_is_not_missing() {
+        let end = End::default();
+        end.see(10);
+        let seen = end.seen();
+        end.see(12);
+        assert!(!end.is_doubtful(10, seen).await);
+    }
+}

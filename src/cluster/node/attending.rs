@@ -1,7 +1,7 @@
 use std::io;
-use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::interface::Command;
 use super::view::View;
@@ -66,6 +66,7 @@ pub(super) async fn attending<T>(
     tokio::pin!(work);
     loop {
         tokio::select! {
+            biased;
             done = &mut work => return Ok(done),
             command = commands.recv() => match command {
                 Some(Command::Standby(server)) => view.stands_by(server),

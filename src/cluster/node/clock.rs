@@ -1,7 +1,8 @@
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The time, for what lasts. Nothing that decides who the owner is depends on it.
-#[expect(clippy::disallowed_methods, reason = "how long other nodes are silent is real time")]
+use tokio::time::Instant;
+
+/// The time, for what lasts: that of the runtime, which tests control. Nothing that decides who the owner is depends on it.
 pub(super) fn now() -> Instant {
     Instant::now()
 }

@@ -1,17 +1,17 @@
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use super::clock::now;
 use super::view::View;
 use crate::cluster::copying::{Begun, CHUNK_BYTES, Denied, Question, decode_answer};
 use crate::cluster::engine::Engine;
 use crate::cluster::place::Place;
-use crate::store::{Incoming, Mark, OpenError, SpaceFor, check, is_copy};
+use crate::store::{Home, Incoming, Mark, OpenError, SpaceFor};
 
 /// From which nodes a copy can be fetched: not from one whose log was found damaged, for a while.
 #[derive(Default)]
@@ -78,8 +78,8 @@ pub(super) async fn fetch(
     view: &View,
     (sources, beyond): (&mut Sources, u64),
 ) -> Result<String, String> {
-    let directory = view.identity.directory.clone();
-    if !spawn_blocking(move || is_empty_or_copy(&directory)).await.unwrap_or(false) {
+    let home = view.identity.home.clone();
+    if !spawn_blocking(move || is_empty_or_copy(&home)).await.unwrap_or(false) {
         return Err("the store is not a copy, or cannot be read: it is not replaced".to_owned());
     }
     let nodes: Vec<String> = view.members.borrow().with_copies().into_iter().map(str::to_owned).collect();
@@ -122,8 +122,8 @@ async fn fetch_from(engine: &dyn Engine, view: &View, node: &str, beyond: u64) -
 
 async fn fetch_files(engine: &dyn Engine, view: &View, node: &str, begun: Begun) -> Result<(), Failure> {
     let Begun { copy, sequence, state, files } = begun;
-    let (directory, mark, segments) = (view.identity.directory.clone(), Mark { sequence, state }, files.clone());
-    let incoming = spawn_blocking(move || Incoming::begin(&directory, &mark, &segments)).await;
+    let (home, mark, segments) = (view.identity.home.clone(), Mark { sequence, state }, files.clone());
+    let incoming = spawn_blocking(move || home.receive(&mark, &segments)).await;
     let incoming = incoming.map_err(Failure::own)?.map_err(|error| Failure::Own(error.to_string()))?;
     let mut incoming = make_space(view, incoming).await.map_err(Failure::own)?;
     let (mut done, mut told): (u64, u64) = (0, 0);
@@ -181,9 +181,9 @@ async fn make_space(view: &View, incoming: Incoming) -> io::Result<Incoming> {
 }
 
 /// Whether nothing is lost if the directory is cleared. A store that cannot be read may have something.
-fn is_empty_or_copy(directory: &Path) -> bool {
-    is_copy(directory)
-        || match check(directory, &mut |_| ()) {
+fn is_empty_or_copy(home: &Home) -> bool {
+    home.is_copy()
+        || match home.check() {
             Ok(report) => report.entries == 0 && report.damages.is_empty(),
             Err(error) => matches!(error, OpenError::NoStore { .. } | OpenError::IncompleteCopy),
         }

@@ -1,10 +1,9 @@
 use std::collections::VecDeque;
-use std::fmt::Display;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::attending::{Commands, Ended, Followed, attending};
 use super::clock::now;
@@ -17,7 +16,7 @@ use crate::cluster::engine::{Engine, EngineError};
 use crate::cluster::members::Cause;
 use crate::cluster::place::Place;
 use crate::cluster::{Commit, Found, Reader, Reply, Request, Role, Step, Trouble};
-use crate::store::{Follower, OpenError, Options, is_copy};
+use crate::store::{Follower, Home, OpenError, Options};
 
 /// A copy of the log that is open.
 pub(super) struct Copy {
@@ -51,15 +50,15 @@ impl Copy {
                 "the server of NATS takes entries of {most} bytes, and must take {needed}: max_payload must be 1 MiB or more"
             )));
         }
-        let directory = view.identity.directory.clone();
+        let home = view.identity.home.clone();
         // A broker that was fenced may have a write under way.
         let options = Options { lock_patience: LOCK_PATIENCE, ..view.identity.options.clone() };
-        let opening = spawn_blocking(move || Follower::open(&directory, &options, &|_, _| ()));
+        let opening = spawn_blocking(move || home.follow(&options));
         let follower = match attending(view, commands, opening).await? {
             Ok(Ok(follower)) => follower,
             // A copy that has lost something is of no use. A log that was never replicated has no other copy.
             Ok(Err(error @ (OpenError::Damaged { .. } | OpenError::OffMark { .. })))
-                if is_copy(&view.identity.directory) =>
+                if view.identity.home.is_copy() =>
             {
                 return Err(Ended::Damaged(format!("the copy is damaged: {error}")));
             }
@@ -75,7 +74,7 @@ impl Copy {
             }
         };
         let cluster = engine.cluster_id();
-        let begun = begin(&follower, (cluster, latest.as_ref()), &view.identity.directory.display());
+        let begun = begin(&follower, (cluster, latest.as_ref()), &view.identity.home);
         view.says(|beat| beat.has_other_log = begun.is_err());
         let reader = begun?;
         let sequence = follower.sequence();
@@ -120,6 +119,7 @@ impl Copy {
             let next = following.get_or_insert_with(|| engine.follow(self.reader.position));
             let read = async {
                 tokio::select! {
+                    biased;
                     read = next => Some(read),
                     () = sleep(TICK) => None,
                 }
@@ -186,7 +186,7 @@ impl Copy {
     /// Takes entries of the stream.
     async fn apply(&mut self, view: &View, commands: &mut Commands, entries: &[Found]) -> Result<(), Broken> {
         if self.is_own && !entries.is_empty() {
-            return Err(Broken::Ended(no_copy(&view.identity.directory.display())));
+            return Err(Broken::Ended(no_copy(&view.identity.home)));
         }
         let (mut batches, mut whole) = (VecDeque::new(), self.whole);
         let mut broken = None;
@@ -328,30 +328,26 @@ pub(super) enum Broken {
     Ended(Ended),
 }
 
-pub(super) fn no_copy(directory: &dyn Display) -> Ended {
+pub(super) fn no_copy(home: &Home) -> Ended {
     Ended::Stuck(format!(
-        "the store in {directory} is not a copy of the cluster's log: move it away, and a copy is fetched from the owner"
+        "the store in {home} is not a copy of the cluster's log: move it away, and a copy is fetched from the owner"
     ))
 }
 
 /// Where a copy begins to read.
-fn begin(
-    follower: &Follower,
-    (cluster, latest): (u128, Option<&Found>),
-    directory: &dyn Display,
-) -> Result<Reader, Ended> {
+fn begin(follower: &Follower, (cluster, latest): (u128, Option<&Found>), home: &Home) -> Result<Reader, Ended> {
     let Some(mark) = follower.mark() else {
         return match latest {
-            Some(_) if !follower.is_empty() => Err(no_copy(directory)),
+            Some(_) if !follower.is_empty() => Err(no_copy(home)),
             _ => Ok(Reader::new()),
         };
     };
     let Some(place) = Place::decode(&mark.state) else {
-        return Err(Ended::Stuck(format!("the mark of the store in {directory} was written by a later version")));
+        return Err(Ended::Stuck(format!("the mark of the store in {home} was written by a later version")));
     };
     if place.cluster != cluster {
         return Err(Ended::Stuck(format!(
-            "the stream of the cluster is not the one of which {directory} has a copy: was it lost? See \"oncemq store adopt\""
+            "the stream of the cluster is not the one of which {home} has a copy: was it lost? See \"oncemq store adopt\""
         )));
     }
     if place.reader.last > 0 && latest.is_none() {

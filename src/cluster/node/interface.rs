@@ -1,10 +1,9 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::cluster::ClusterRequest;
-use crate::store::{Options, Store};
+use crate::store::{Home, Options, Store};
 
 /// What a node is.
 #[derive(Debug, Clone)]
@@ -13,8 +12,8 @@ pub struct Identity {
     pub node: String,
     /// Where clients reach it: host and port.
     pub advertise: String,
-    /// The directory of the store.
-    pub directory: PathBuf,
+    /// Where its log is.
+    pub home: Home,
     /// How it is opened.
     pub options: Options,
     /// How many nodes have a copy of the log; with 1, nothing waits for another one.

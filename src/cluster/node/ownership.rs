@@ -1,14 +1,14 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc as blocking};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::attending::{Begin, Commands, Followed, attending};
 use super::clock::{now, wall_millis};

@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::clock::now;
 use super::view::View;
@@ -30,6 +30,8 @@ pub(super) async fn answer(engine: Arc<dyn Engine>, view: Rc<View>) {
             let mut ticks = interval(IDLE_MAX / 6);
             loop {
                 tokio::select! {
+                    biased;
+                    _ = ticks.tick() => copies.copies.retain(|_, (_, used)| used.elapsed() < IDLE_MAX),
                     question = questions.recv() => match question {
                         Some(question) => {
                             let answer = copies.answer(&view, &question.bytes).await;
@@ -37,7 +39,6 @@ pub(super) async fn answer(engine: Arc<dyn Engine>, view: Rc<View>) {
                         }
                         None => break,
                     },
-                    _ = ticks.tick() => copies.copies.retain(|_, (_, used)| used.elapsed() < IDLE_MAX),
                 }
             }
         }

@@ -55,7 +55,7 @@ impl Copy {
                     view.log(&format!("another node was faster: epoch {epoch}"));
                     return Ok(None);
                 }
-                (_, Some(Lost::Trouble(_))) if self.is_own => return Err(no_copy(&view.identity.directory.display())),
+                (_, Some(Lost::Trouble(_))) if self.is_own => return Err(no_copy(&view.identity.home)),
                 (_, Some(Lost::Trouble(trouble))) => return Err(Ended::Behind(describe(trouble))),
                 (None, None) => {}
             }
@@ -66,7 +66,7 @@ impl Copy {
                 }
                 let commits = takeover.reply(name, reply);
                 if self.is_own && !commits.is_empty() {
-                    return Err(no_copy(&view.identity.directory.display()));
+                    return Err(no_copy(&view.identity.home));
                 }
                 self.append_commits(view, commands, commits).await?;
             }

@@ -1,9 +1,10 @@
 use std::io;
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 
 use crate::cluster::engine::{EngineError, Pending, Tail};
 use crate::store::Mark;

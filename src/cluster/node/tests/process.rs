@@ -1,49 +1,55 @@
-//! What a process does around its node: standby, broker, standby. The broker appends numbers, and counts as served what is stable.
+//! What a process does around its node: standby, broker, standby. The broker appends numbers, and counts as served what is stable. All processes
+//! run in one thread, with the clock of the test.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, mpsc as blocking};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
 
+use super::ledger::{Appended, Ledger, note};
 use super::service::{Connection, Service};
 use super::wait;
 use crate::cluster::engine::Engine;
-use crate::cluster::node::{BrokerServer, Command, End, Identity, Node, StandbyServer};
+use crate::cluster::node::{BrokerServer, COMMANDS_MAX, Command, End, Identity, Note, StandbyServer};
+use crate::cluster::place::Place;
 use crate::cluster::{ClusterHandle, Command as Wish, Role, Status};
-use crate::store::{Entry, Hooks, Key, Level, Options, Recovered, Room, Store, check, is_copy};
+use crate::store::sim::{Loss, SimDisk};
+use crate::store::{Committer, Disk as _, Home, Hooks, Options, Progress, Replication, Store};
 
 /// Some nodes.
 pub(super) struct Cluster {
     service: Arc<Service>,
-    directory: TempDir,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Ledger,
+    /// How often an owner appends.
+    pub(super) pace: Duration,
+    disks: BTreeMap<String, SimDisk>,
     processes: BTreeMap<String, Process>,
 }
 
 struct Process {
     handle: ClusterHandle,
-    ends: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    ends: Rc<Cell<bool>>,
+    stop: Rc<Stop>,
+    task: JoinHandle<()>,
 }
 
-/// Numbers that were appended, and those that were acknowledged.
+/// Stops a process: none of its tasks goes on.
 #[derive(Default)]
-struct Ledger {
-    last: u64,
-    acknowledged: Vec<u64>,
-    removed: BTreeSet<u64>,
-    /// Nothing is appended.
-    is_quiet: bool,
+struct Stop {
+    is_stopped: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Cluster {
     pub(super) fn new(service: &Arc<Service>) -> Self {
-        let (service, directory) = (Arc::clone(service), tempfile::tempdir().unwrap());
-        Self { service, directory, ledger: Arc::default(), processes: BTreeMap::new() }
+        let (disks, processes) = (BTreeMap::new(), BTreeMap::new());
+        Self { service: Arc::clone(service), ledger: Ledger::default(), pace: PACE, disks, processes }
     }
 
     pub(super) fn start(service: &Arc<Service>, nodes: &[&str]) -> Self {
@@ -52,41 +58,46 @@ impl Cluster {
         cluster
     }
 
+    /// The disk of a node: empty at first.
+    fn disk(&mut self, node: &str) -> SimDisk {
+        let seed = u64::from(node.as_bytes()[0]);
+        self.disks.entry(node.to_owned()).or_insert_with(|| SimDisk::new(seed)).clone()
+    }
+
     /// The node was a broker that ran alone, and has acknowledged some numbers.
-    pub(super) fn ran_alone(&self, node: &str) {
-        let directory = self.directory.path().join(node);
-        let (store, _) = Store::open(&directory, &options(), Hooks::default(), &mut |_| ()).unwrap();
-        let (mine, mut live) = (Mutex::default(), VecDeque::new());
-        (0..50).for_each(|_| append(&store, &self.ledger, (&mine, &mut live)));
-        store.close();
-        lock(&self.ledger).acknowledged.extend(live);
+    pub(super) fn ran_alone(&mut self, node: &str) {
+        let (disk, appended) = (self.disk(node), Mutex::default());
+        let opened = Store::open_on(Arc::new(disk), &options(), Hooks::default(), &mut |_| ());
+        let (store, mut committer, _) = opened.unwrap();
+        (0..50).for_each(|_| self.ledger.append(&store, &appended));
+        assert_eq!(committer.commit(), Progress::Worked);
+        self.ledger.acknowledge(0, &appended, u64::MAX);
     }
 
     /// The brokers append nothing any more, or again.
     pub(super) fn quiet(&self, is_quiet: bool) {
-        lock(&self.ledger).is_quiet = is_quiet;
+        self.ledger.quiet(is_quiet);
     }
 
     /// Whether a node has a log with a mark.
     pub(super) fn has_copy(&self, node: &str) -> bool {
-        is_copy(&self.directory.path().join(node)) && !self.segments(node).is_empty()
+        Home::Simulated(self.disks[node].clone()).is_copy() && !self.segments(node).is_empty()
     }
 
     /// The files of the log of a node, the oldest first.
-    fn segments(&self, node: &str) -> Vec<PathBuf> {
-        let files = std::fs::read_dir(self.directory.path().join(node)).unwrap();
-        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "seg"));
+    fn segments(&self, node: &str) -> Vec<String> {
+        let mut files = self.disks[node].list().unwrap();
+        files.retain(|file| file.ends_with(".seg") && !file.contains('/'));
         files.sort();
         files
     }
 
     /// Changes a bit of an entry in the newest segment of a node that has one.
     pub(super) fn rot(&self, node: &str) {
-        let newest = self.segments(node).into_iter().rev().map(|path| (std::fs::read(&path).unwrap(), path));
-        let (mut bytes, path) = newest.into_iter().find(|(bytes, _)| bytes[150..200] != [0; 50]).unwrap();
-        bytes[150] ^= 1;
-        std::fs::write(path, bytes).unwrap();
+        let disk = &self.disks[node];
+        let newest = self.segments(node).into_iter().rev().map(|name| (disk.bytes(&name).unwrap(), name));
+        let (bytes, name) = newest.into_iter().find(|(bytes, _)| bytes[150..200] != [0; 50]).unwrap();
+        disk.open(&name).unwrap().write_at(150, &[bytes[150] ^ 1]).unwrap();
     }
 
     /// What the node says is wrong.
@@ -95,18 +106,18 @@ impl Cluster {
     }
 
     pub(super) fn acknowledged(&self) -> usize {
-        lock(&self.ledger).acknowledged.len()
+        self.ledger.acknowledged()
     }
 
     pub(super) fn add(&mut self, node: &str) {
+        let disk = self.disk(node);
         let identity = Identity {
             node: node.to_owned(),
             advertise: format!("{node}:1883"),
-            directory: self.directory.path().join(node),
+            home: Home::Simulated(disk.clone()),
             options: options(),
             copies: 3,
         };
-        std::fs::create_dir_all(&identity.directory).unwrap();
         let status = Status::new("oncemq".to_owned(), node.to_owned(), identity.advertise.clone());
         let (handle, control) = ClusterHandle::new(status);
         let (service, name) = (Arc::clone(&self.service), node.to_owned());
@@ -114,16 +125,27 @@ impl Cluster {
             let (service, node) = (Arc::clone(&service), name.clone());
             Ok(Arc::new(Connection { service, node }) as Arc<dyn Engine>)
         };
-        let name = node.to_owned();
-        let log = move |_, text: &str| println!("node {name}: {text}");
-        let node_thread = Node::start(identity.clone(), connect, control, log).unwrap();
-        let (ends, ledger) = (Arc::<AtomicBool>::default(), Arc::clone(&self.ledger));
-        let work = {
-            let ends = Arc::clone(&ends);
-            move || run(node_thread, &identity, &ends, &ledger)
+        let (service, name) = (Arc::clone(&self.service), node.to_owned());
+        let log = Box::new(move |_: Note, text: &str| service.note(&format!("node {name}: {text}")));
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let (sender, replications) = blocking::sync_channel(1);
+        let (ends, stop) = (Rc::<Cell<bool>>::default(), Rc::<Stop>::default());
+        let own = commands.clone();
+        let broker = Broker {
+            commands,
+            replications,
+            disk,
+            ends: Rc::clone(&ends),
+            ledger: self.ledger.clone(),
+            pace: self.pace,
         };
-        let thread = Some(thread::spawn(work));
-        self.processes.insert(node.to_owned(), Process { handle, ends, thread });
+        let stopped = Rc::clone(&stop);
+        let task = spawn_local(stopped.run(async move {
+            let tasks = LocalSet::new();
+            let node = crate::cluster::node::run(identity, connect, (own, received, sender), control, log);
+            tasks.run_until(async { tokio::join!(node, broker.run()) }).await;
+        }));
+        self.processes.insert(node.to_owned(), Process { handle, ends, stop, task });
     }
 
     /// The node that says that it serves, unless it is cut off and cannot know.
@@ -132,44 +154,99 @@ impl Cluster {
         owners.max_by_key(|(_, process)| process.handle.status().epoch).map(|(name, _)| name.clone())
     }
 
+    /// Whether the broker of this node serves, as far as the node knows.
+    pub(super) fn serves(&self, node: &str) -> bool {
+        self.processes[node].handle.role() == Role::Owner
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.processes.values().map(|process| process.handle.status().epoch).max().unwrap_or(0)
+    }
+
     pub(super) fn is_following(&self, node: &str) -> bool {
         let status = self.processes[node].handle.status();
         status.role == Role::Standby && status.sequence > 1
     }
 
-    pub(super) fn move_from(&self, node: &str) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let handle = &self.processes[node].handle;
-        wait("it can be moved", || runtime.block_on(handle.ask(Wish::Drain)).is_ok());
+    pub(super) async fn move_from(&self, node: &str) {
+        while self.processes[node].handle.ask(Wish::Drain).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Asks a node for something, without waiting.
+    pub(super) fn wish(&self, node: &str, wish: Wish) {
+        let handle = self.processes[node].handle.clone();
+        spawn_local(async move { drop(handle.ask(wish).await) });
     }
 
     /// An operator asks a node to forget another one.
-    pub(super) fn forget(&self, node: &str, other: &str) -> Result<(), String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let asked = runtime.block_on(self.processes[node].handle.ask(Wish::Forget { node: other.to_owned() }));
+    pub(super) async fn forget(&self, node: &str, other: &str) -> Result<(), String> {
+        let asked = self.processes[node].handle.ask(Wish::Forget { node: other.to_owned() }).await;
         asked.map(drop).map_err(|error| error.to_string())
     }
 
-    pub(super) fn wait_for_acknowledgements(&self, more: usize) {
+    pub(super) async fn wait_for_acknowledgements(&self, more: usize) {
         let before = self.acknowledged();
-        wait("more is acknowledged", || self.acknowledged() >= before + more);
+        wait("more is acknowledged", || self.acknowledged() >= before + more).await;
     }
 
-    pub(super) fn stop(&mut self, node: &str) {
-        let mut process = self.processes.remove(node).unwrap();
-        process.ends.store(true, Ordering::SeqCst);
-        process.thread.take().unwrap().join().unwrap();
+    pub(super) fn runs(&self, node: &str) -> bool {
+        self.processes.contains_key(node)
+    }
+
+    /// Ends a process as an operator does.
+    pub(super) async fn end(&mut self, node: &str) {
+        let process = self.processes.remove(node).unwrap();
+        process.ends.set(true);
+        process.task.await.unwrap();
+    }
+
+    /// A process stands still, or goes on.
+    pub(super) fn stop(&self, node: &str, is_stopped: bool) {
+        let stop = &self.processes[node].stop;
+        stop.is_stopped.set(is_stopped);
+        if let Some(waker) = stop.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// A process is killed, or its machine loses its power.
+    pub(super) async fn crash(&mut self, node: &str, loss: Loss, seed: u64) {
+        let process = self.processes.remove(node).unwrap();
+        let left = self.disks[node].restart(seed, loss);
+        self.disks.insert(node.to_owned(), left);
+        process.task.abort();
+        assert!(process.task.await.is_err_and(|error| error.is_cancelled()), "it has panicked");
     }
 
     /// Ends all nodes, and compares what they have.
-    pub(super) fn end(mut self) {
+    pub(super) async fn end_all(mut self) {
+        wait("there is an owner", || self.owner().is_some()).await;
         let owner = self.owner().unwrap();
         let others: Vec<String> = self.processes.keys().filter(|node| **node != owner).cloned().collect();
-        others.iter().for_each(|node| self.stop(node));
-        self.stop(&owner);
-        let mut found = BTreeSet::new();
-        check(&self.directory.path().join(&owner), &mut |entry| note(&entry, &mut found)).unwrap();
-        assert_eq!(lock(&self.ledger).owed().difference(&found).next(), None, "acknowledged, and not in the last log");
+        for node in others.iter().chain([&owner]) {
+            self.end(node).await;
+        }
+        let (disk, mut found) = (self.disk(&owner), BTreeSet::new());
+        let mut visit = |entry: crate::store::Recovered<'_>| note(&entry, &mut found);
+        Store::open_on(Arc::new(disk), &options(), Hooks::default(), &mut visit).unwrap();
+        self.ledger.check(&found);
+    }
+}
+
+impl Stop {
+    /// Runs a process while it is not stopped.
+    async fn run(self: Rc<Self>, process: impl Future<Output = ()>) {
+        let mut process = std::pin::pin!(process);
+        std::future::poll_fn(|context| {
+            if self.is_stopped.get() {
+                self.waker.replace(Some(context.waker().clone()));
+                return Poll::Pending;
+            }
+            process.as_mut().poll(context)
+        })
+        .await;
     }
 }
 
@@ -177,124 +254,94 @@ fn options() -> Options {
     Options { segment_bytes: SEGMENT_BYTES, ..Options::default() }
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+/// The broker of a process.
+struct Broker {
+    commands: mpsc::Sender<Command>,
+    replications: blocking::Receiver<Replication>,
+    disk: SimDisk,
+    ends: Rc<Cell<bool>>,
+    ledger: Ledger,
+    pace: Duration,
 }
 
-fn run(node: Node, identity: &Identity, ends: &AtomicBool, ledger: &Arc<Mutex<Ledger>>) {
-    loop {
-        let (promote, promoted) = mpsc::channel();
-        let promote = Box::new(move || promote.send(()).unwrap_or_default());
-        node.tell(Command::Standby(StandbyServer { announce: Box::new(|_| ()), promote }));
-        while promoted.recv_timeout(Duration::from_millis(5)).is_err() {
-            if ends.load(Ordering::SeqCst) {
-                return node.leave();
+impl Broker {
+    /// Runs until the process is to end.
+    async fn run(self) {
+        loop {
+            let (promote, promoted) = oneshot::channel();
+            let promote = Box::new(move || promote.send(()).unwrap_or_default());
+            let standby = StandbyServer { announce: Box::new(|_| ()), promote };
+            self.tell(Command::Standby(standby)).await;
+            let has_ended = async {
+                while !self.ends.get() {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let ends = tokio::select! {
+                biased;
+                Ok(()) = promoted => self.serve().await,
+                () = has_ended => true,
+            };
+            if ends {
+                let (answer, answered) = oneshot::channel();
+                self.tell(Command::Leave(answer)).await;
+                let _ = timeout(LEAVE_TIMEOUT, answered).await;
+                return;
             }
+            self.tell(Command::Stopped).await;
         }
-        if serve(&node, identity, ends, ledger) {
-            return node.leave();
+    }
+
+    async fn tell(&self, command: Command) {
+        assert!(self.commands.send(command).await.is_ok(), "the node has ended");
+    }
+
+    /// Serves until the node is not the owner any more. Returns whether the process is to end.
+    async fn serve(&self) -> bool {
+        let replication = self.replications.try_recv().unwrap();
+        let epoch = Place::decode(&replication.mark.state).unwrap().reader.epoch;
+        let (ledger, appended) = (self.ledger.clone(), Arc::<Mutex<Appended>>::default());
+        let waiting = Arc::clone(&appended);
+        let hooks = Hooks {
+            on_stable: Box::new(move |_, ticket| ledger.acknowledge(epoch, &waiting, ticket)),
+            replication: Some(replication),
+            ..Hooks::default()
+        };
+        let mut found = BTreeSet::new();
+        let mut visit = |entry: crate::store::Recovered<'_>| note(&entry, &mut found);
+        let opened = Store::open_on(Arc::new(self.disk.clone()), &options(), hooks, &mut visit);
+        let (store, mut committer, _) = opened.unwrap();
+        self.ledger.opened(epoch, found);
+        let (stop, stopped) = blocking::channel();
+        let store = Arc::new(store);
+        let stop = Arc::new(move |end| stop.send(end).unwrap_or_default());
+        self.tell(Command::Serving(BrokerServer { store: Arc::clone(&store), stop })).await;
+        let mut ends = false;
+        while !ends {
+            match stopped.try_recv() {
+                Ok(End::Fenced(_)) => return false,
+                Ok(End::HandsOver(_)) => break,
+                Err(_) => ends = self.ends.get(),
+            }
+            self.ledger.append(&store, &appended);
+            commit_all(&mut committer);
+            sleep(self.pace).await;
         }
-        node.tell(Command::Stopped);
+        store.begin_close();
+        commit_all(&mut committer);
+        while store.waits_for_majority() && !matches!(stopped.try_recv(), Ok(End::Fenced(_))) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        ends
     }
 }
 
-/// Serves until the node is not the owner any more. Returns whether the process is to end.
-fn serve(node: &Node, identity: &Identity, ends: &AtomicBool, ledger: &Arc<Mutex<Ledger>>) -> bool {
-    let owed = lock(ledger).owed();
-    let (of_stable, mine) = (Arc::clone(ledger), Arc::<Mutex<VecDeque<u64>>>::default());
-    let appended = Arc::clone(&mine);
-    let hooks = Hooks {
-        on_stable: Box::new(move |_, ticket| {
-            let mine = &mut *appended.lock().unwrap_or_else(PoisonError::into_inner);
-            while let Some(number) = mine.pop_front_if(|number| *number <= ticket) {
-                lock(&of_stable).acknowledged.push(number);
-            }
-        }),
-        replication: node.replication(),
-        ..Hooks::default()
-    };
-    let mut found = BTreeSet::new();
-    let opened = Store::open(&identity.directory, &identity.options, hooks, &mut |entry| {
-        note(&entry, &mut found);
-    });
-    let (store, _) = opened.unwrap();
-    assert_eq!(
-        owed.difference(&found).next(),
-        None,
-        "acknowledged before, and not in the log of node {}",
-        identity.node
-    );
-    let (stop, stopped) = mpsc::channel();
-    let store = Arc::new(store);
-    let server =
-        BrokerServer { store: Arc::clone(&store), stop: Arc::new(move |end| stop.send(end).unwrap_or_default()) };
-    node.tell(Command::Serving(server));
-    let mut live = VecDeque::new();
-    loop {
-        match stopped.try_recv() {
-            Ok(End::Fenced(_)) => return false,
-            Ok(End::HandsOver(_)) => {
-                store.close();
-                return false;
-            }
-            Err(_) if ends.load(Ordering::SeqCst) => {
-                store.close();
-                return true;
-            }
-            Err(_) => append(&store, ledger, (&mine, &mut live)),
-        }
-        thread::sleep(Duration::from_micros(500));
-    }
-}
-
-/// Appends the next number, and removes one that was appended long ago.
-fn append(store: &Store, ledger: &Mutex<Ledger>, (mine, live): (&Mutex<VecDeque<u64>>, &mut VecDeque<u64>)) {
-    let number = {
-        let ledger = &mut *lock(ledger);
-        if ledger.is_quiet {
-            return;
-        }
-        ledger.last += 1;
-        if live.len() > LIVE_MAX {
-            ledger.removed.extend(live.front());
-        }
-        ledger.last
-    };
-    let removed: Vec<Key> = (live.len() > LIVE_MAX).then(|| live.pop_front()).flatten().map(key).into_iter().collect();
-    live.push_back(number);
-    mine.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
-    let body = vec![7; 100];
-    let entry = Entry {
-        body: &body,
-        puts: &[key(number)],
-        parts: &[],
-        deletes: &removed,
-        ends: None,
-        level: Level::PowerLoss,
-        room: Room::Ordinary,
-    };
-    let _ = store.append(0, number, &entry); // a fenced store accepts nothing
-}
-
-fn note(entry: &Recovered<'_>, found: &mut BTreeSet<u64>) {
-    found.extend(entry.puts.iter().map(|key| key.id));
-    for key in entry.deletes {
-        found.remove(&key.id);
-    }
-}
-
-const fn key(number: u64) -> Key {
-    Key { group: 0, kind: 0, id: number }
-}
-
-impl Ledger {
-    /// What a log must have.
-    fn owed(&self) -> BTreeSet<u64> {
-        self.acknowledged.iter().copied().filter(|number| !self.removed.contains(number)).collect()
-    }
+/// Commits what was appended, unless a majority has too little.
+fn commit_all(committer: &mut Committer) {
+    while committer.commit() == Progress::Worked {}
 }
 
 /// Small, so that space is reclaimed.
 const SEGMENT_BYTES: u64 = 16 << 10;
-/// Numbers of one owner that are not removed.
-const LIVE_MAX: usize = 100;
+const PACE: Duration = Duration::from_millis(5);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(15);

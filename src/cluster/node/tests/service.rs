@@ -1,25 +1,30 @@
-//! A service in memory, that some nodes can be cut off from.
+//! A service in memory, that some nodes can be cut off from, with the weather of a simulation.
+
+mod connection;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::cluster::copying;
-use crate::cluster::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail};
+pub(super) use self::connection::Connection;
+use super::weather::{Line, Weather};
+use crate::cluster::engine::Question;
 use crate::cluster::{Found, Reply, Request};
 
 /// The service.
-#[derive(Default)]
 pub(super) struct Service {
     state: Mutex<State>,
+    pub(super) line: Line,
+    begun: Instant,
+    notes: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     entries: BTreeMap<u64, Bytes>,
     epochs: BTreeSet<u64>,
     last: u64,
@@ -35,10 +40,57 @@ struct State {
     read: u32,
     moves: u32,
     bytes_max: Option<u64>,
+    /// The stream takes no commits and no epochs.
+    takes_nothing: bool,
+    /// How long the state of the stream is on its way.
+    tail_delay: Duration,
+    /// The second in which calls are counted, and how many each node has made.
+    calls: (u64, BTreeMap<String, u32>),
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::with(Line::default())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            println!("{}", notes.join("\n"));
+        }
+    }
 }
 
 impl Service {
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// A service with the weather of this seed.
+    pub(super) fn with_weather(seed: u64) -> Self {
+        Self::with(Line::new(Weather::new(seed)))
+    }
+
+    fn with(line: Line) -> Self {
+        Self { state: Mutex::default(), line, begun: Instant::now(), notes: Mutex::default() }
+    }
+
+    /// Keeps a line of the log for the case that the test fails.
+    pub(super) fn note(&self, text: &str) {
+        let millis = self.begun.elapsed().as_millis();
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.push(format!("{:>7}.{:03} {text}", millis / 1000, millis % 1000));
+    }
+
+    /// The stream takes nothing any more, or again.
+    pub(super) fn takes_nothing(&self, takes_nothing: bool) {
+        self.state().takes_nothing = takes_nothing;
+    }
+
+    /// The state of the stream takes so long to a node.
+    pub(super) fn delay_tails(&self, delay: Duration) {
+        self.state().tail_delay = delay;
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,12 +181,16 @@ impl Service {
 }
 
 impl State {
+    pub(super) fn is_cut_off(&self, node: &str) -> bool {
+        self.cut_off.contains(node)
+    }
+
     fn bytes(&self) -> u64 {
         self.entries.values().map(|entry| entry.len() as u64).sum()
     }
 
     fn append(&mut self, entry: Bytes, is_epoch: bool) -> Reply {
-        if self.bytes_max.is_some_and(|most| self.bytes() + entry.len() as u64 > most) {
+        if self.takes_nothing || self.bytes_max.is_some_and(|most| self.bytes() + entry.len() as u64 > most) {
             return Reply::Unknown;
         }
         self.last += 1;
@@ -145,19 +201,21 @@ impl State {
         Reply::Appended(self.last)
     }
 
-    fn found(&self, after: u64, most: usize) -> Vec<Found> {
-        let behind = self.entries.range(after + 1..).take(most);
+    /// `hidden`: how many of the last entries the replica that is asked does not have yet.
+    fn found(&self, after: u64, most: usize, hidden: u64) -> Vec<Found> {
+        let has = |(position, _): &(&u64, &Bytes)| **position + hidden <= self.last;
+        let behind = self.entries.range(after + 1..).take_while(has).take(most);
         behind.map(|(position, bytes)| Found { position: *position, bytes: bytes.clone() }).collect()
     }
 
-    fn perform(&mut self, request: Request) -> Reply {
+    fn perform(&mut self, request: Request, hidden: u64) -> Reply {
         let latest = self.epochs.last().copied().unwrap_or(0);
         match request {
             Request::Append { expected, entry } if expected == self.last => self.append(entry, false),
             Request::AppendEpoch { expected, entry } if expected == latest => self.append(entry, true),
             Request::Append { .. } | Request::AppendEpoch { .. } => Reply::Refused,
             Request::Read { after } => {
-                let entries = self.found(after, 100);
+                let entries = self.found(after, 100, hidden);
                 Reply::Entries { is_end: entries.len() < 100, entries }
             }
             Request::ReadEpoch => {
@@ -167,153 +225,3 @@ impl State {
         }
     }
 }
-
-/// The service as one node reaches it.
-pub(super) struct Connection {
-    pub(super) service: Arc<Service>,
-    pub(super) node: String,
-}
-
-impl Connection {
-    /// The answer of the service, or that there was none.
-    fn call<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut State) -> Result<T, EngineError>,
-    ) -> Pending<Result<T, EngineError>> {
-        let state = &mut *self.service.state();
-        let answer = (!state.cut_off.contains(&self.node)).then(|| work(state));
-        Box::pin(async move {
-            match answer {
-                Some(answer) => {
-                    sleep(Duration::from_millis(1)).await;
-                    answer
-                }
-                None => {
-                    sleep(UNANSWERED).await;
-                    Err(EngineError::TimedOut("anything"))
-                }
-            }
-        })
-    }
-}
-
-impl Engine for Connection {
-    fn perform(&self, request: Request) -> Pending<Reply> {
-        let reply = self.call(|state| Ok(state.perform(request)));
-        Box::pin(async move { reply.await.unwrap_or(Reply::Unknown) })
-    }
-
-    fn follow(&self, after: u64) -> Pending<Result<Vec<Found>, EngineError>> {
-        let found = self.call(move |state| Ok(state.found(after, 256)));
-        Box::pin(async move {
-            let found = found.await?;
-            if found.is_empty() {
-                sleep(Duration::from_millis(20)).await;
-            }
-            Ok(found)
-        })
-    }
-
-    fn trim(&self, below: u64) -> Pending<Result<(), EngineError>> {
-        self.call(move |state| {
-            let (last, epochs) = (state.last, &state.epochs);
-            state.entries.retain(|position, _| *position >= below || *position == last || epochs.contains(position));
-            Ok(())
-        })
-    }
-
-    fn tail(&self) -> Pending<Result<Tail, EngineError>> {
-        self.call(|state| {
-            Ok(Tail { bytes: state.bytes(), bytes_max: state.bytes_max, last: state.last, ..Tail::default() })
-        })
-    }
-
-    fn move_leader(&self) -> Pending<Result<(), EngineError>> {
-        self.call(|state| {
-            state.moves += 1;
-            Ok(())
-        })
-    }
-
-    fn raise(&self, beat: Bytes) -> Pending<Result<u64, EngineError>> {
-        let node = self.node.clone();
-        self.call(|state| {
-            state.places += 1;
-            state.beats.insert(node, (state.places, beat));
-            Ok(state.places)
-        })
-    }
-
-    fn beats(&self) -> Pending<Result<Vec<Beat>, EngineError>> {
-        self.call(|state| {
-            let beat = |(node, (place, bytes)): (&String, &(u64, Bytes))| Beat {
-                node: node.clone(),
-                place: *place,
-                bytes: bytes.clone(),
-            };
-            Ok(state.beats.iter().map(beat).collect())
-        })
-    }
-
-    fn forget(&self, node: &str) -> Pending<Result<(), EngineError>> {
-        let node = node.to_owned();
-        self.call(move |state| {
-            state.beats.remove(&node);
-            Ok(())
-        })
-    }
-
-    fn ask(&self, node: &str, question: Bytes) -> Pending<Result<Bytes, EngineError>> {
-        let (of, from) = (node.to_owned(), self.node.clone());
-        let asked = self.call(move |state| {
-            match copying::Question::decode(&question) {
-                Ok(copying::Question::Begin) => *state.begun.entry(of.clone()).or_default() += 1,
-                Ok(copying::Question::Read { .. }) => {
-                    state.read += 1;
-                    // One of the first two parts.
-                    if state.broken.contains(&from) && state.read.is_multiple_of(2) {
-                        return Err(EngineError::TimedOut("a question"));
-                    }
-                }
-                Ok(_) | Err(_) => {}
-            }
-            let node = state.questions.get(&of).filter(|_| !state.cut_off.contains(&of));
-            let (answer, answered) = oneshot::channel();
-            let answer = move |bytes| -> Pending<()> {
-                let _ = answer.send(bytes);
-                Box::pin(async {})
-            };
-            node.and_then(|node| node.try_send(Question::new(question, answer)).ok())
-                .map(|()| answered)
-                .ok_or(EngineError::Unattended(of))
-        });
-        Box::pin(async move {
-            let answered = timeout(Duration::from_secs(5), asked.await?).await;
-            answered.ok().and_then(Result::ok).ok_or(EngineError::TimedOut("a question"))
-        })
-    }
-
-    fn questions(&self) -> Pending<Result<mpsc::Receiver<Question>, EngineError>> {
-        let node = self.node.clone();
-        self.call(|state| {
-            let (sender, receiver) = mpsc::channel(64);
-            state.questions.insert(node, sender);
-            Ok(receiver)
-        })
-    }
-
-    fn cluster_id(&self) -> u128 {
-        7
-    }
-
-    fn entry_bytes_max(&self) -> usize {
-        // That of a server of NATS with its default.
-        (1 << 20) - 256
-    }
-
-    fn condition(&self) -> Condition {
-        Condition::default()
-    }
-}
-
-const UNANSWERED: Duration = Duration::from_millis(300);
