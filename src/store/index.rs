@@ -46,15 +46,27 @@ impl Index {
         for &key in &entry.deletes {
             self.delete(key);
         }
-        let share = entry.length / entry.puts.len().max(1);
-        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        let share = u32::try_from(entry.length / self.live_puts(entry).max(1)).unwrap_or(u32::MAX);
         for (put, &key) in entry.puts.iter().enumerate() {
-            if key.kind == NUMBERED && self.floors.get(&key.group).is_some_and(|floor| key.id < *floor) {
+            if self.is_forgotten(key) {
                 continue;
             }
             let offset = offset.saturating_add(entry.distance(put));
             self.put(key, Place { segment, offset, share });
         }
+    }
+
+    /// The puts of an entry without those that are forgotten, which a copy has, too: it would count as garbage, and be copied again without end.
+    fn live_puts(&self, entry: &Decoded<'_>) -> usize {
+        if self.floors.is_empty() {
+            return entry.puts.len();
+        }
+        entry.puts.iter().filter(|key| !self.is_forgotten(**key)).count()
+    }
+
+    /// Whether it is the number of a message of a stream that the log has forgotten.
+    fn is_forgotten(&self, key: Key) -> bool {
+        key.kind == NUMBERED && self.floors.get(&key.group).is_some_and(|floor| key.id < *floor)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<Place> {

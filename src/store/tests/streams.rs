@@ -224,6 +224,24 @@ fn a_number_is_not_given_again_when_the_files_of_a_stream_are_gone() {
     assert_eq!(kept.given[0].keys().copied().collect::<Vec<_>>(), [6]);
 }
 
+/// A copy has the number of a message with it, also where the log has forgotten the message: it would count as garbage again.
+#[test]
+fn reclaiming_ends_although_copies_have_the_numbers_of_forgotten_messages() {
+    for streams in [&[0][..], &[0, 1]] {
+        let mut kept = Kept::open(&SimDisk::new(1), &Options { garbage_share: 0.5, ..small() }).unwrap();
+        for _ in 0..300 {
+            kept.append(streams, &[7; 200]).unwrap();
+            kept.committer.commit();
+            kept.keeper.write();
+            kept.keeper.sync();
+        }
+        let commits = (0..1_000).take_while(|_| kept.committer.commit() == Progress::Worked).count();
+        assert!(commits < 200, "{streams:?}: {commits}");
+        let stats = kept.store.stats();
+        assert!(stats.bytes < 3 * 100 * 200, "{streams:?}: {} bytes for a hundred messages of 200", stats.bytes);
+    }
+}
+
 #[test]
 fn an_entry_of_an_unknown_stream_is_refused_and_takes_no_number() {
     let mut kept = Kept::open(&SimDisk::new(1), &Options::default()).unwrap();
