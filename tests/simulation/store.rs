@@ -6,6 +6,7 @@ use oncemq::broker::{InsteadOf, Record, Recovered, RetainedChange, Ticket};
 use oncemq::routing::SessionKey;
 
 use crate::checker::Checker;
+use crate::refusing::LETTERS;
 
 /// The state after applying all records in order.
 #[derive(Debug, Default)]
@@ -91,12 +92,13 @@ impl Checker {
         if is_window || matches!(instead_of, Some(InsteadOf::Refused(..) | InsteadOf::DeadLetter(_))) {
             return;
         }
-        // The record of a retained message for a new subscriber, or of one that moves to another member of a share,
-        // looks the same, so these messages are ignored.
+        // The record of a retained message for a new subscriber, of one that moves to another member of a share, or of the
+        // dead letter of a group looks the same, so these messages are ignored.
         let other = |number: &usize| {
             *retained != RetainedChange::None
                 || self.ledger.messages[*number].retain
                 || message.topic.as_str().starts_with("s/")
+                || message.topic.as_str() == LETTERS
         };
         if let Some(number) = self.ledger.find(&message.payload).filter(|number| !other(number)) {
             self.ledger.messages[number].records.push((shard, ticket));
