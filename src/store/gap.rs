@@ -28,7 +28,7 @@ impl Gap {
     }
 }
 
-/// The shortest time between the beginnings of two commits: five hundred a second take about half a core of the three servers.
+/// The shortest time between the beginnings of two commits: 500 a second took 0.68 of a core of the three servers (docs/PERFORMANCE.md).
 const GAP: Duration = Duration::from_millis(2);
 
 /// Commits that are further apart on average do not wait: 200 a second.

@@ -63,7 +63,7 @@ impl Home {
         }
     }
 
-    /// Reads the log, which nobody has open, without changing it.
+    /// Reads the log without changing it. No other process may have it open.
     ///
     /// # Errors
     /// As [`check`].

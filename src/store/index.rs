@@ -56,7 +56,8 @@ impl Index {
         }
     }
 
-    /// The puts of an entry without those that are forgotten, which a copy has, too: it would count as garbage, and be copied again without end.
+    /// The number of puts of an entry that are not forgotten. A copy has forgotten puts, too. If they had a share of the bytes, it would count as garbage, and
+    /// reclaiming would copy it again and again.
     fn live_puts(&self, entry: &Decoded<'_>) -> usize {
         if self.floors.is_empty() {
             return entry.puts.len();

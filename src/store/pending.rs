@@ -80,7 +80,7 @@ enum WaitsFor {
     Urgent,
     /// So many announcements of awaited entries.
     Awaited(u32),
-    /// So many bytes that waiting for more saves little.
+    /// At least [`ENOUGH_BYTES`].
     Enough,
 }
 
@@ -383,5 +383,5 @@ pub(super) const UNAWAITED_DELAY: Duration = Duration::from_millis(50);
 /// From this many bytes on, entries are committed, whether or not an acknowledgement waits for them.
 const URGENT_BYTES: usize = 256 << 10;
 
-/// A commit of a replicated log that has so many bytes does not wait for more: its costs are those of its bytes.
+/// A commit of a replicated log with at least this number of bytes does not wait for more entries, because the bytes cost more than the entry of the engine.
 const ENOUGH_BYTES: usize = 64 << 10;

@@ -86,7 +86,7 @@ impl Lab {
         }
     }
 
-    /// While a member of a group withholds its acknowledgement of a message, nobody gets that one again, and no other member a later one of its topic.
+    /// Until a member of a group acknowledges a message, no member receives this message again, and no other member receives a later message of its topic.
     pub(crate) fn check_withheld(&self, client: usize, publish: &OutgoingPublish) {
         let place = |publish: &OutgoingPublish| {
             let is_it = |sent: &Sent| sent.payload.as_bytes() == &publish.message.payload[..];

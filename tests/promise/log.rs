@@ -38,7 +38,7 @@ pub(crate) struct Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Committed {
     Nothing,
-    /// The commit was interrupted at this disk operation. With a replicated log: a majority has so many batches.
+    /// The commit was interrupted at the disk operation with this number. With a replicated log, it is the number of batches that a majority has.
     Part(u64),
     /// The commit was completed, but not reported.
     All,

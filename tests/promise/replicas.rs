@@ -1,4 +1,4 @@
-//! The other copies of a replicated log, in the hands of the test: what a majority has, and who is the owner after a crash.
+//! The other copies of a replicated log. The test decides what a majority has, and which node is the owner after a crash.
 
 use std::sync::{Arc, Mutex};
 

@@ -387,7 +387,7 @@ impl Ledger {
 pub(in crate::broker) const WINDOW_MESSAGES_MAX: usize = 4_096;
 /// While the topics, payloads and properties of these messages have at least this number of bytes, no further messages are read.
 pub(in crate::broker) const WINDOW_BYTES_MAX: usize = 1 << 20;
-/// With so many messages at once for a member, the system call that sends them does not matter.
+/// The number of messages for each member from which on the system call that sends them costs little in comparison.
 const MESSAGES_PER_WRITE: usize = 16;
 /// The greatest number of messages of one read: about what a chunk of bytes has of small ones.
 const READ_MESSAGES_MAX: usize = 1_024;
