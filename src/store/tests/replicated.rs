@@ -371,3 +371,22 @@ fn many_threads_append_while_another_one_replicates() {
     let check = check(directory.path(), &mut |_| ());
     assert!(matches!(check, Err(OpenError::Locked { .. })));
 }
+
+#[test]
+fn dense_commits_are_shipped_two_milliseconds_apart() {
+    let (disk, tail) = (SimDisk::new(1), Tail::default());
+    let Owner { store, committer, .. } = own(&disk, &Options::default(), mark(1), &tail).unwrap();
+    let committing = thread::spawn(move || committer.run());
+    let begun = super::timing::now();
+    for ticket in 1..=3_000 {
+        store.append(0, ticket, &Change::put(ticket, b"x").entry()).unwrap();
+        thread::sleep(Duration::from_micros(100));
+    }
+    let (shipped, took) = (tail.len(), begun.elapsed());
+    store.fence("the test ends");
+    drop(store);
+    committing.join().unwrap();
+    // The first ones do not wait, nor those after a pause of the machine.
+    let most = took.as_millis() / 2 + 50;
+    assert!((10..=most).contains(&(shipped as u128)), "{shipped} in {took:?}");
+}
