@@ -128,10 +128,19 @@ pub(super) fn decode_ends(bytes: &mut &[u8]) -> Option<Option<u64>> {
 
 /// Encodes a number in groups of seven bits, the lowest first; all bytes but the last one have their highest bit set.
 #[inline]
-pub(super) fn encode_number(number: u64, to: &mut Tail) {
-    if number < 0x80 {
-        return to.push(number.to_le_bytes()[0]);
+pub(super) fn encode_number(mut number: u64, to: &mut Tail) {
+    if number >= 1 << 28 {
+        return encode_long(number, to);
     }
+    while number >= 0x80 {
+        to.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    to.push(number.to_le_bytes()[0]);
+}
+
+/// The same for a number of at least two bytes, with the same work for any length.
+fn encode_long(number: u64, to: &mut Tail) {
     let length = (u64::BITS - number.leading_zeros()).div_ceil(7) as usize;
     let end = to.len() + length;
     // A copy of a fixed length takes a few instructions.
