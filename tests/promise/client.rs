@@ -388,7 +388,11 @@ impl Lab {
         if is_new {
             let payload = String::from_utf8(publish.message.payload.to_vec()).unwrap();
             let (dup, retain) = (publish.dup, publish.retain);
-            self.ledger.deliveries.push(Delivered { client: number, session, payload, dup, retain });
+            let sequence = publish.message.properties.iter().find_map(|property| {
+                let MessageProperty::UserProperty(name, value) = property else { return None };
+                (*name == *"stream-sequence").then(|| value.parse().unwrap())
+            });
+            self.ledger.deliveries.push(Delivered { client: number, session, payload, dup, retain, sequence });
         }
         let Some(id) = publish.packet_id else { return };
         let ack = Ack::new(id, ReasonCode::Success);

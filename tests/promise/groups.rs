@@ -1,7 +1,5 @@
 //! Groups of subscribers of streams: each message is acknowledged by a member, or a dead letter, and no member gets what another one has.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use oncemq::codec::{Qos, ServerPacket};
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
@@ -9,7 +7,7 @@ use oncemq::store::sim::Loss;
 use crate::client::Lifetime::{self, Durable, Transient};
 use crate::lab::{Crash, Lab};
 use crate::rows::with_every_crash_of_one;
-use crate::steps::crashes_of;
+use crate::steps::{crash_at_every_step, crashes_of};
 
 const Q1: Qos = Qos::AtLeastOnce;
 const Q2: Qos = Qos::ExactlyOnce;
@@ -169,22 +167,9 @@ fn play(lab: &mut Lab, lifetime: Lifetime) -> u64 {
 fn a_message_of_a_group_waits_for_another_member_that_has_it_or_an_earlier_one_through_a_crash_at_every_step() {
     for (shards, loss, lifetime) in [(1, Loss::Process, Transient), (2, Loss::Power, Durable)] {
         let level = if loss == Loss::Process { Level::Crash } else { Level::PowerLoss };
-        let steps = play(&mut Lab::new(shards, level), lifetime);
-        assert!(steps > 100, "{steps} steps");
         // Each step has two of its eight crashes.
         let crashes = |step: u64| crashes_of(loss, step).skip(usize::try_from(step % 4 * 2).unwrap()).take(2);
-        for (step, crash) in (1..=steps).flat_map(|step| crashes(step).map(move |crash| (step, crash))) {
-            let run = |trace: Option<Vec<String>>| {
-                let mut lab = Lab::new(shards, level);
-                (lab.trace, lab.crash_at) = (trace, Some((step, crash)));
-                play(&mut lab, lifetime);
-                assert!(lab.crash_at.is_none(), "it didn't come");
-            };
-            if catch_unwind(AssertUnwindSafe(|| run(None))).is_err() {
-                println!("{lifetime:?}, before step {step}, again:");
-                run(Some(Vec::new()));
-            }
-        }
+        crash_at_every_step(&lifetime, || Lab::new(shards, level), crashes, |lab| play(lab, lifetime));
     }
 }
 

@@ -65,6 +65,8 @@ enum Step {
     Commit,
     /// A majority has what was committed.
     Replicated,
+    /// What is stable is written to the stream.
+    Keep,
     Persisted(usize, Ticket),
     Forwarded(usize, ShardMessage),
     Fetch(usize, Box<Fetch>),
@@ -174,6 +176,12 @@ impl Lab {
         self.queue.retain(|step| !matches!(step, Step::Commit));
     }
 
+    /// The commit of a frozen store comes as far as this, and no shard learns of it before the crash. What writes to the stream goes on.
+    pub(crate) fn stall(&mut self, committed: Committed) {
+        self.log.stall(committed);
+        self.queue.push_back(Step::Keep);
+    }
+
     /// The store continues.
     pub(crate) fn thaw(&mut self) {
         self.commits = true;
@@ -256,6 +264,7 @@ impl Lab {
             }
             Step::Commit => self.on_commit(),
             Step::Replicated => self.on_replicated(),
+            Step::Keep => self.on_keep(),
             Step::Persisted(shard, ticket) => self.handle(shard, Event::Persisted(ticket)),
             Step::Forwarded(shard, message) => self.handle(shard, Event::Forwarded(message)),
             Step::Prepare(shard, mut batch) => {
@@ -301,6 +310,14 @@ impl Lab {
         if self.log.is_replicated() && self.acknowledges {
             self.queue.push_back(Step::Replicated);
         }
+        if self.log.stream_range().is_some() {
+            self.queue.push_back(Step::Keep);
+        }
+        Some(())
+    }
+
+    fn on_keep(&mut self) -> Option<()> {
+        self.log.write_streams();
         if let Some(range) = self.log.stream_range() {
             let queue = &mut self.queue;
             self.shared.stream_advanced(STREAM, range, |shard| queue.push_back(Step::Advanced(usize::from(shard.0))));

@@ -46,6 +46,8 @@ pub(crate) struct Delivered {
     pub(crate) payload: String,
     pub(crate) dup: bool,
     pub(crate) retain: bool,
+    /// Its sequence in the stream, if it says that.
+    pub(crate) sequence: Option<u64>,
 }
 
 impl Lab {

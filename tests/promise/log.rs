@@ -1,17 +1,18 @@
 //! The real store on a simulated disk, with a crash at a chosen point.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex};
 
 use oncemq::broker::{
-    DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, StreamChunk, StreamNumber,
-    StreamRequest, StreamStart, Ticket,
+    DelayedBatch, Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, StreamChunk, StreamKey,
+    StreamNumber, StreamRequest, StreamStart, Ticket,
 };
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{
-    Committer, Entry, Hooks, Key, Level, Mark, Numbered, OpenError, Options, Progress, Replication, Report, Retention,
-    Room, Store, StreamKeeper, Urgency,
+    Committer, Disk, Entry, Hooks, Key, Level, Mark, Numbered, OpenError, Options, Progress, Replication, Report,
+    Retention, Room, Store, StreamKeeper, StreamReadError, Urgency,
 };
 
 use crate::replicas::{Replicas, Survivor};
@@ -30,6 +31,14 @@ pub(crate) struct Log {
     pub(crate) appended: usize,
     /// What writes to the streams, if there are any.
     keeper: Option<StreamKeeper>,
+    /// Whether the stream keeps the last message of each topic.
+    is_keyed: bool,
+    /// Whether files of the stream are lost.
+    lacks_files: bool,
+    /// Whether the stream is synced before the crash.
+    pub(crate) syncs_stream: bool,
+    /// Whether nothing is appended before the crash.
+    is_stalled: bool,
     /// The other copies, if the log is replicated.
     replicas: Option<Replicas>,
 }
@@ -42,6 +51,8 @@ pub(crate) enum Committed {
     Part(u64),
     /// The commit was completed, but not reported.
     All,
+    /// The same, and what writes to the stream, syncs it and compacts it was interrupted at the disk operation with this number.
+    Streams(u64),
 }
 
 impl Log {
@@ -97,12 +108,28 @@ impl Log {
             recovery.apply(body, (&record_keys(puts), parts), &record_keys(deletes), ends);
         };
         let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options(level), hooks, &mut visit)?;
-        let (gathered, appended, keeper, replicas) = (0, 0, None, None);
-        let log = Self { disk, level, store, committer, stable, gathered, appended, keeper, replicas };
+        let log = Self {
+            disk,
+            level,
+            store,
+            committer,
+            stable,
+            gathered: 0,
+            appended: 0,
+            keeper: None,
+            is_keyed: false,
+            lacks_files: false,
+            syncs_stream: true,
+            is_stalled: false,
+            replicas: None,
+        };
         Ok((log, recovery.finish(), report))
     }
 
     pub(crate) fn append(&mut self, shard: usize, ticket: Ticket, record: &Record) {
+        if self.is_stalled {
+            return;
+        }
         let bytes = record.to_bytes();
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, level) = (&bytes.body, bytes.ends, Level::PowerLoss);
@@ -184,7 +211,6 @@ impl Log {
         if progress != Progress::Blocked {
             self.gathered = 0;
         }
-        self.write_streams();
         std::mem::take(&mut self.stable.lock().unwrap())
     }
 
@@ -205,21 +231,38 @@ impl Log {
         if let Some(replicas) = self.replicas.take() {
             return self.crash_replicated(replicas, committed, self.disk.restart(seed, loss));
         }
-        match committed {
-            Committed::Nothing => {}
-            Committed::Part(step) => {
-                self.disk.set_fault(self.disk.steps() + step, Fault::PowerCut);
-                self.committer.commit();
-            }
-            Committed::All => _ = self.committer.commit(),
-        }
+        self.commit_until(committed, Fault::PowerCut);
         let (log, recovered) = Self::open(self.disk.restart(seed, loss), self.level);
-        let (appended, has_streams) = (self.appended, self.keeper.is_some());
-        *self = Self { appended, ..log };
+        let Self { appended, is_keyed, lacks_files, .. } = *self;
+        let has_streams = self.keeper.is_some();
+        *self = Self { appended, is_keyed, lacks_files, ..log };
         if has_streams {
             self.open_stream();
         }
         recovered
+    }
+
+    /// Commits as far as this, up to a fault.
+    fn commit_until(&mut self, committed: Committed, fault: Fault) {
+        if let Committed::Part(step) = committed {
+            self.disk.set_fault(self.disk.steps() + step, fault);
+        }
+        if committed != Committed::Nothing {
+            self.committer.commit();
+        }
+        if let Committed::Streams(step) = committed {
+            self.disk.set_fault(self.disk.steps() + step, fault);
+            self.keep();
+            self.compact();
+        }
+    }
+
+    /// Commits as far as this, and reports nothing. The process goes on until it crashes.
+    pub(crate) fn stall(&mut self, committed: Committed) {
+        self.commit_until(committed, Fault::Error(io::ErrorKind::Other));
+        // It may not have come.
+        self.disk.set_fault(u64::MAX, Fault::PowerCut);
+        self.is_stalled = true;
     }
 
     /// The same with a replicated log. A majority has as many batches more as were committed.
@@ -227,7 +270,7 @@ impl Log {
         let batches = match committed {
             Committed::Nothing => 0,
             Committed::Part(batches) => usize::try_from(batches).unwrap(),
-            Committed::All => usize::MAX,
+            Committed::All | Committed::Streams(_) => usize::MAX,
         };
         replicas.store(batches);
         let (disk, mark) = replicas.survive(left, &options(self.level));
@@ -245,17 +288,51 @@ impl Log {
     /// Opens stream 1, as the server does before its shards start.
     pub(crate) fn open_stream(&mut self) {
         let recovered = self.store.open_stream(1, Retention::default()).unwrap();
-        assert_eq!((recovered.opened.damages, recovered.lost), (Vec::new(), 0));
+        assert_eq!(recovered.opened.damages, []);
+        assert!(recovered.lost == 0 || self.lacks_files, "{} messages are lost", recovered.lost);
         self.keeper = self.store.take_keeper();
+        if self.is_keyed {
+            self.keep_last_of_topics();
+        }
     }
 
-    /// Writes what is stable to the streams. Every other time they are synced, and the log forgets it.
-    fn write_streams(&mut self) {
+    /// From now on, the stream keeps the last message of each topic.
+    pub(crate) fn keep_last_of_topics(&mut self) {
+        self.is_keyed = true;
+        self.store.set_stream_key(1, Some(Arc::new(|body: &[u8]| StreamKey::Topic.of(body))));
+    }
+
+    /// Writes what is stable to the stream. Every third time it is synced, and the log forgets it.
+    pub(crate) fn write_streams(&mut self) {
+        if self.syncs_stream && self.appended.is_multiple_of(3) {
+            return self.keep();
+        }
+        if let Some(keeper) = &mut self.keeper {
+            while keeper.write() == Progress::Worked {}
+        }
+    }
+
+    /// Writes what is stable to the stream, syncs it, and lets the log forget it.
+    pub(crate) fn keep(&mut self) {
         let Some(keeper) = &mut self.keeper else { return };
         while keeper.write() == Progress::Worked {}
-        if self.appended.is_multiple_of(2) {
-            keeper.sync();
+        keeper.sync();
+    }
+
+    /// Compacts the stream.
+    pub(crate) fn compact(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        keeper.begin_compaction();
+        while keeper.compact() {}
+    }
+
+    /// The files of the stream are lost.
+    pub(crate) fn lose_stream(&mut self) {
+        for name in self.disk.list().unwrap().iter().filter(|name| name.starts_with("streams/")) {
+            self.disk.remove(name).unwrap();
         }
+        self.disk.sync_names().unwrap();
+        self.lacks_files = true;
     }
 
     /// The messages of stream 1 that can be read, if there is one.
@@ -278,7 +355,13 @@ impl Log {
                 wants_more = chunk.add(message.sequence, message.timestamp, message.body);
                 if wants_more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
-            next = read.unwrap();
+            next = match read {
+                Err(StreamReadError::Lost { to, .. }) => {
+                    wants_more = chunk.skip_unreadable(next..=to - 1);
+                    to
+                }
+                read => read.unwrap(),
+            };
         }
         chunk.finish(next, reader.oldest());
         chunk

@@ -20,3 +20,4 @@ mod replicated;
 mod rows;
 mod settings;
 mod steps;
+mod streams;

@@ -20,7 +20,7 @@ fn clients(lab: &mut Lab) -> (usize, usize) {
 }
 
 /// Runs all steps, those of the next seconds, too.
-fn settle(lab: &mut Lab) {
+pub(crate) fn settle(lab: &mut Lab) {
     lab.run();
     (0..3).for_each(|_| lab.pass(1));
 }

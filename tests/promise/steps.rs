@@ -1,5 +1,6 @@
 //! A crash before and after every step of all handshakes, for durable and transient endpoints on both sides.
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use oncemq::codec::{ProtocolVersion, Qos};
@@ -55,26 +56,42 @@ fn with_a_crash_at_every_step(qos: Qos, loss: Loss, new: impl Fn(usize) -> Lab) 
     let is_replicated = new(1).log.is_replicated();
     matrix.retain(|exchange| !is_replicated || (exchange.publisher.1, exchange.subscriber.1) == (Durable, Durable));
     for exchange in matrix {
-        let steps = play(&mut new(exchange.shards), exchange);
-        assert!(steps > 20, "{steps} steps");
-        for (step, crash) in (1..=steps).flat_map(|step| crashes_of(loss, step).map(move |crash| (step, crash))) {
-            if is_replicated && matches!(crash.committed, Committed::Part(_)) {
-                continue;
-            }
-            let run = |trace: Option<Vec<String>>| {
-                let mut lab = new(exchange.shards);
-                (lab.trace, lab.crash_at) = (trace, Some((step, crash)));
-                play(&mut lab, exchange);
-                assert!(lab.crash_at.is_none(), "it didn't come");
-            };
-            if catch_unwind(AssertUnwindSafe(|| run(None))).is_err() {
-                println!("{exchange:?}, before step {step}, again:");
-                run(Some(Vec::new()));
-            }
-            crashes += 1;
-        }
+        let wanted = |crash: &Crash| !is_replicated || !matches!(crash.committed, Committed::Part(_));
+        crashes += crash_at_every_step(
+            &exchange,
+            || new(exchange.shards),
+            |step| crashes_of(loss, step).filter(wanted),
+            |lab| play(lab, exchange),
+        );
     }
     println!("{crashes} crashes");
+}
+
+/// Plays with each of these crashes before each step; `play` returns the number of steps. What fails is repeated with a trace. Returns the number of
+/// crashes.
+pub(crate) fn crash_at_every_step<C: Iterator<Item = Crash>>(
+    what: &dyn Debug,
+    new: impl Fn() -> Lab,
+    crashes: impl Fn(u64) -> C,
+    play: impl Fn(&mut Lab) -> u64,
+) -> usize {
+    let steps = play(&mut new());
+    assert!(steps > 20, "{steps} steps");
+    let mut count = 0;
+    for (step, crash) in (1..=steps).flat_map(|step| crashes(step).map(move |crash| (step, crash))) {
+        let run = |trace: Option<Vec<String>>| {
+            let mut lab = new();
+            (lab.trace, lab.crash_at) = (trace, Some((step, crash)));
+            play(&mut lab);
+            assert!(lab.crash_at.is_none(), "it didn't come");
+        };
+        if catch_unwind(AssertUnwindSafe(|| run(None))).is_err() {
+            println!("{what:?}, before step {step}, again:");
+            run(Some(Vec::new()));
+        }
+        count += 1;
+    }
+    count
 }
 
 /// Every combination of completed commits and delivered packets.
