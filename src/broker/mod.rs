@@ -22,6 +22,7 @@ mod inspect;
 mod journey;
 mod lifecycle;
 mod limit_table;
+mod link;
 mod listener_terms;
 mod load;
 mod memory;
@@ -71,6 +72,7 @@ pub use journey::query::{
     QueuePlace, RECEIVERS_ASKED_MAX, StableView, StepView,
 };
 pub use journey::tail_query::{ACCEPTED_ASKED_MAX, TailPart, TailPlace, TailRequest};
+pub use link::{LinkAnswer, LinkPosition, LinkReceiver, LinkSender, LinkState};
 pub use listener_terms::ListenerTerms;
 pub use memory_level::MemoryLevel;
 pub use operator::outcomes::{Outcome, OutcomeKind, Outcomes};

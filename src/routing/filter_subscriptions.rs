@@ -1,6 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::routing::compact_map::CompactMap;
+use crate::routing::of_filter::OfFilter;
 use crate::routing::receiver::{Receiver, Subscribed};
 use crate::routing::shared::Shares;
 use crate::routing::subscriber::SessionKey;
@@ -21,11 +22,13 @@ struct Extras {
     list: OnceLock<Arc<[Receiver]>>,
 }
 
-impl FilterSubscriptions {
-    pub(super) fn is_empty(&self) -> bool {
+impl OfFilter for FilterSubscriptions {
+    fn is_unused(&self) -> bool {
         self.own.is_empty() && self.extras.is_none()
     }
+}
 
+impl FilterSubscriptions {
     /// The Non-shared Subscriptions.
     pub(super) const fn own(&self) -> &CompactMap<SessionKey, Subscribed> {
         &self.own

@@ -6,19 +6,20 @@ use smol_str::SmolStr;
 use crate::routing::arena::{Arena, NodeId};
 use crate::routing::edges::{Edges, Linked, split_level};
 use crate::routing::filter_subscriptions::FilterSubscriptions;
+use crate::routing::of_filter::OfFilter;
 use crate::topic::{TopicFilter, TopicName};
 
-/// All Topic Filters with subscriptions, as a tree of their levels.
+/// All Topic Filters with subscriptions, or with something else, as a tree of their levels.
 ///
 /// The name of a node is a level, `+` included. `#` has no node: it is a second filter at the node before it. Where only one path goes on, the
 /// rest of that path, wildcards included, is the name of a single leaf: so most filters take one node, however many levels they have. A leaf
 /// is split when a filter is added that begins with the same level. It is not joined again.
 #[derive(Debug)]
-pub(super) struct FilterTree {
+pub(super) struct FilterTree<T = FilterSubscriptions> {
     nodes: Arena<Node>,
     /// By the first level of each name, `+` excepted.
     edges: Edges,
-    filters: Arena<FilterEntry>,
+    filters: Arena<FilterEntry<T>>,
 }
 
 #[derive(Debug)]
@@ -40,10 +41,10 @@ struct Node {
 const _: () = assert!(size_of::<Node>() == 48);
 
 /// The subscriptions of matching filters.
-pub(super) type Matching<'a> = SmallVec<[&'a FilterSubscriptions; 8]>;
+pub(super) type Matching<'a, T = FilterSubscriptions> = SmallVec<[&'a T; 8]>;
 
 /// The number of a Topic Filter, valid while it has subscriptions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FilterId(NodeId);
 
 impl FilterId {
@@ -54,13 +55,13 @@ impl FilterId {
 }
 
 #[derive(Debug)]
-struct FilterEntry {
-    subscriptions: FilterSubscriptions,
+struct FilterEntry<T> {
+    subscriptions: T,
     node: NodeId,
     reach: Reach,
 }
 
-const _: () = assert!(size_of::<FilterEntry>() <= 48);
+const _: () = assert!(size_of::<FilterEntry<FilterSubscriptions>>() <= 48);
 
 /// Which topics a filter matches, relative to its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,13 +72,13 @@ enum Reach {
     Below,
 }
 
-impl FilterTree {
+impl<T: OfFilter> FilterTree<T> {
     pub(super) fn new() -> Self {
         Self { nodes: Arena::with_root(Node::new("", NodeId::ROOT)), edges: Edges::default(), filters: Arena::new() }
     }
 
     /// The subscriptions of every filter that matches `topic`.
-    pub(super) fn matching(&self, topic: &TopicName) -> Matching<'_> {
+    pub(super) fn matching(&self, topic: &TopicName) -> Matching<'_, T> {
         let mut found = Matching::new();
         self.find_matching(topic, |id| found.push(self.subscriptions(id)));
         found
@@ -181,7 +182,7 @@ impl FilterTree {
         if let Some(filter) = self.nodes.node(id).filter(reach) {
             return filter;
         }
-        let entry = FilterEntry { subscriptions: FilterSubscriptions::default(), node: id, reach };
+        let entry = FilterEntry { subscriptions: T::default(), node: id, reach };
         let filter = FilterId(self.filters.insert(entry));
         *self.nodes.node_mut(id).filter_mut(reach) = Some(filter);
         filter
@@ -202,17 +203,17 @@ impl FilterTree {
         TopicFilter::new(names.join("/").into()).expect("a valid filter")
     }
 
-    pub(super) fn subscriptions(&self, id: FilterId) -> &FilterSubscriptions {
+    pub(super) fn subscriptions(&self, id: FilterId) -> &T {
         &self.filters.node(id.0).subscriptions
     }
 
-    pub(super) fn subscriptions_mut(&mut self, id: FilterId) -> &mut FilterSubscriptions {
+    pub(super) fn subscriptions_mut(&mut self, id: FilterId) -> &mut T {
         &mut self.filters.node_mut(id.0).subscriptions
     }
 
     /// Removes a filter without subscriptions, and nodes that no other filter needs.
     pub(super) fn prune(&mut self, id: FilterId) {
-        if !self.subscriptions(id).is_empty() {
+        if !self.subscriptions(id).is_unused() {
             return;
         }
         let FilterEntry { mut node, reach, .. } = self.filters.remove(id.0);
@@ -365,7 +366,7 @@ mod tests {
 
     #[test]
     fn nodes_with_the_same_hash_are_distinguished() {
-        let mut tree = FilterTree::new();
+        let mut tree: FilterTree = FilterTree::new();
         let ids: Vec<_> = (0..SIBLINGS).map(|number| tree.find_or_insert(&filter(number))).collect();
         for (number, &id) in ids.iter().enumerate().step_by(2) {
             assert_eq!(tree.find(&filter(number)), Some(id));

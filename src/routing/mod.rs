@@ -9,8 +9,10 @@ mod compact_map;
 mod edges;
 mod filter_subscriptions;
 mod filter_tree;
+mod interest;
 mod listing;
 mod matching;
+mod of_filter;
 mod overlap;
 mod receiver;
 mod retained;
@@ -27,6 +29,7 @@ mod user;
 pub(crate) use compact_map::CompactMap;
 
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect, Judgement, RuleSource};
+pub use interest::{Announced, Announcement, Announcer, CellId, CellSet, InterestAnswer, InterestTable};
 pub use listing::{ListedFilter, ListedSubscription, ListingScope, SubscriptionPlace};
 pub(crate) use overlap::{covers, intersection};
 pub use receiver::{Delivery, Receiver};
