@@ -1,5 +1,9 @@
 //! The broker as a node of a cluster: a standby, then perhaps the owner, then a standby again, in one process.
 
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -8,7 +12,7 @@ use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, St
 use oncemq::cluster::{ClusterHandle, CreateStream, Engine, Nats, Status};
 use oncemq::config::{Arguments, Cluster, Loaded};
 use oncemq::server::{self, CarriedBans, Ended, PassedSockets, Standby, Start, Stopper, Why};
-use oncemq::store::{Home, Replication};
+use oncemq::store::{Home, Replication, streams_in};
 
 use crate::serving::run;
 
@@ -37,7 +41,15 @@ fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
     let cluster = config.cluster.clone();
     let (node, advertise) = (cluster.node.clone().unwrap_or_default(), cluster.advertise.clone().unwrap_or_default());
     let directory = server::store_directory(&config.server.data);
-    std::fs::create_dir_all(&directory).with_context(|| format!("{} cannot be created", directory.display()))?;
+    make_private(&directory).with_context(|| format!("{} cannot be created", directory.display()))?;
+    let streams = streams_in(&directory).with_context(|| format!("{} cannot be read", directory.display()))?;
+    if !streams.is_empty() {
+        return Err(anyhow!(
+            "{} has streams, which are not replicated: {}. Start the broker without [cluster], remove each with \"oncemq streams remove NAME\", and start it with [cluster] again",
+            directory.display(),
+            streams.join(", ")
+        ));
+    }
     let identity = Identity {
         node: node.clone(),
         advertise: advertise.clone(),
@@ -50,6 +62,11 @@ fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
     let log = |note, text: &str| server::log_cluster(note == Note::Trouble, text);
     let node = Node::start(identity, connect, control, log).context("the thread of the cluster cannot be started")?;
     Ok((node, handle))
+}
+
+/// Makes a directory that only the user of the process may read, if it is not there.
+fn make_private(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 async fn connect(cluster: &Cluster) -> Result<Arc<dyn Engine>, String> {

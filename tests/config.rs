@@ -491,3 +491,39 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     });
     assert!(is_in_time, "{what}: not within 40 seconds");
 }
+
+#[test]
+fn a_broker_that_has_streams_does_not_become_a_node_of_a_cluster_and_says_what_to_do() {
+    let directory = directory(
+        "[server]\ndata = \"data\"\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[[streams]]\nname = \"orders\"\ntopic = \"orders/#\"\n",
+    );
+    let broker = Broker(oncemq(&directory, &["--config", "oncemq.toml"]).stdout(Stdio::null()).spawn().unwrap());
+    wait_for("the stream is there", || directory.path().join("data/log/streams/1/name").exists());
+    drop(broker);
+    let cluster = "[server]\ndata = \"data\"\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[cluster]\nnode = \"a\"\nnats = [\"nats://127.0.0.1:9\"]\nadvertise = \"localhost:1883\"\n";
+    fs::write(directory.path().join("oncemq.toml"), cluster).unwrap();
+    let output = run(&directory, &["--config", "oncemq.toml"]);
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success()
+            && says.contains("has streams, which are not replicated: orders. Start the broker without [cluster]"),
+        "{says}"
+    );
+}
+
+#[test]
+fn a_node_of_a_cluster_makes_a_data_directory_that_only_its_user_may_read() {
+    let directory = directory(
+        "[server]\ndata = \"data\"\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[cluster]\nnode = \"a\"\nnats = [\"nats://127.0.0.1:9\"]\nadvertise = \"localhost:1883\"\n",
+    );
+    let command = "umask 022; exec \"$0\" --config oncemq.toml";
+    let mut shell = Command::new("sh");
+    shell.env_clear().current_dir(&directory).args(["-c", command, env!("CARGO_BIN_EXE_oncemq")]);
+    let broker = Broker(shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_for("the directory is there", || directory.path().join("data/log").exists());
+    drop(broker);
+    for path in ["data", "data/log"] {
+        let mode = fs::metadata(directory.path().join(path)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{path}");
+    }
+}

@@ -95,6 +95,7 @@ use self::options::Signals;
 pub use self::options::{Hooks, Options, Upgrade, Upgraded};
 pub use self::pending::Urgency;
 pub use self::read::Body;
+pub use self::removal::streams_in;
 pub use self::replica::{Replica, Replication};
 pub use self::report::{Damage, Recovered, Report, StreamReport};
 pub use self::rewrite::StreamRecovered;
@@ -378,10 +379,12 @@ impl fmt::Debug for Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.close();
+        self.begin_close();
         if let Some(replicated) = &self.shared.replicated {
+            // Perhaps nobody tells it any more what a majority has. What was not reported is not acknowledged.
             replicated.end();
         }
+        self.close();
     }
 }
 

@@ -3,14 +3,16 @@
 //! The file `removed` in its directory decides: once that is stable, the stream is gone, whatever becomes of the rest. The next start removes
 //! what a crash has left. The directory stays, with nothing else in it, so that its number is not given again.
 
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::{fs, io};
 
-use super::Store;
 use super::disk::{Disk, LOCK};
 use super::recovery::QUARANTINE;
-use super::stream_files::group_of;
+use super::stream::{NAME, decode_name};
+use super::stream_files::{group_of, numbers_in};
+use super::{STREAMS, Store};
 
 impl Store {
     /// Removes a stream, open or not, with its messages. [`stream_names`](Self::stream_names) has its number still, which must not be used again. The
@@ -59,6 +61,24 @@ pub(super) fn is_removed(disk: &dyn Disk) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         opened => opened.map(|_| true),
     }
+}
+
+/// The streams that the store in a directory has, as far as they were not removed: their names, or their numbers if they have none. Nobody needs to have it
+/// open.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn streams_in(directory: &Path) -> io::Result<Vec<String>> {
+    let streams = directory.join(STREAMS);
+    let mut names = Vec::new();
+    for number in numbers_in(&streams)? {
+        let stream = streams.join(number.to_string());
+        if !stream.join(REMOVED).try_exists()? {
+            let name = fs::read(stream.join(NAME)).ok().and_then(|bytes| decode_name(number, &bytes));
+            names.push(name.unwrap_or_else(|| number.to_string()));
+        }
+    }
+    Ok(names)
 }
 
 /// Removes what a removed stream has left.

@@ -25,7 +25,7 @@ pub use self::options::{Retention, StreamOpened, StreamOptions};
 pub use self::reader::StreamReader;
 
 pub(super) use self::compaction::{Compaction, Step};
-pub(super) use self::name::{read_name, write_name};
+pub(super) use self::name::{NAME, decode_name, read_name, write_name};
 pub(super) use self::verify::verify;
 
 #[cfg(test)]

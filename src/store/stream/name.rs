@@ -38,14 +38,15 @@ fn encode_name(stream: u32, name: &str) -> Vec<u8> {
     bytes
 }
 
-fn decode_name(stream: u32, bytes: &[u8]) -> Option<String> {
+/// The name in the bytes of the file; `None`: they are damaged, or those of another stream.
+pub(in crate::store) fn decode_name(stream: u32, bytes: &[u8]) -> Option<String> {
     let (covered, crc) = bytes.split_last_chunk::<4>()?;
     let name = std::str::from_utf8(covered.get(VERSIONED_BYTES + 4..)?).ok()?;
     (u32_at(crc, 0)? == crc32c::crc32c(covered) && encode_name(stream, name) == bytes).then(|| name.to_owned())
 }
 
 /// The file, and its name under construction.
-const NAME: &str = "name";
+pub(in crate::store) const NAME: &str = "name";
 pub(super) const NEW_NAME: &str = "name.new";
 
 const MAGIC: &[u8; 8] = b"OnceSn\r\n";

@@ -340,6 +340,24 @@ fn a_fence_ends_the_threads_and_frees_the_directory_also_of_a_store_that_is_bein
 }
 
 #[test]
+fn the_end_of_a_store_of_which_nobody_replicates_anything_does_not_wait() {
+    let directory = tempfile::tempdir().unwrap();
+    let (tell, told) = channel();
+    let tail = Tail::default();
+    let store = open_in(directory.path(), tell, &tail);
+    store.append(0, 1, &Change::put(1, b"x").entry()).unwrap();
+    while tail.len() == 0 {
+        thread::yield_now();
+    }
+    let end = thread::spawn(move || drop(store));
+    let is_over = (0..6_000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        end.is_finished()
+    });
+    assert!(is_over && told.try_recv().is_err());
+}
+
+#[test]
 fn many_threads_append_while_another_one_replicates() {
     let directory = tempfile::tempdir().unwrap();
     let (tell, told) = channel();
