@@ -20,7 +20,7 @@ pub struct Cluster {
     pub advertise: Option<String>,
     /// The name of the cluster: several can share the servers of NATS.
     pub name: String,
-    /// The number of nodes that keep a copy of the log.
+    /// The stream keeps what is on the disks of fewer nodes, the owner included. All nodes follow, if there are more.
     pub copies: u8,
     /// The number of servers of NATS that keep what is not yet in the copies of all nodes.
     pub tail_copies: u8,
@@ -50,7 +50,7 @@ impl Default for Cluster {
             // Who has one cluster needs no name for it.
             name: "oncemq".to_owned(),
             // One can be lost, and one can be replaced meanwhile.
-            copies: 3,
+            copies: 2,
             // A majority goes on without one of them.
             tail_copies: 3,
             // All that follows is needed beyond loopback alone.

@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,21 +94,31 @@ impl Ownership<'_> {
             self.view.says(|beat| beat.trimmed = beat.trimmed.max(below));
             self.upkeep.trimming = Some(engine.trim(below));
         }
-        let trouble = "the stream is full, and nothing is acknowledged: no other node has a copy of what it has";
-        self.view.trouble((!self.upkeep.has_room()).then_some(trouble));
+        let copies = self.view.identity.copies;
+        let nodes =
+            1 + self.view.members.borrow().nodes().filter(|(name, _, _)| *name != self.view.identity.node).count();
+        let trouble = if !self.upkeep.has_room() {
+            Some(format!(
+                "the stream is full, and nothing is acknowledged: fewer than {copies} nodes (cluster.copies) have what it has"
+            ))
+        } else if nodes < usize::from(copies) && tail.bytes > tail.bytes_max.unwrap_or(TAIL_BYTES_MAX) / 4 {
+            Some(format!(
+                "the stream is not trimmed: {copies} nodes must have a copy (cluster.copies), and there are {nodes}"
+            ))
+        } else {
+            None
+        };
+        self.view.trouble(trouble.as_deref());
     }
 
     fn trimmable(&self, tail: &Tail) -> u64 {
         let own = self.view.state.borrow().beat.position;
-        if self.view.identity.copies == 1 {
-            return own;
-        }
         let members = self.view.members.borrow();
         let me = &self.view.identity.node;
         let others = members.nodes().filter(|(name, _, _)| name != me);
         let others: Vec<Copied> =
             others.map(|(name, beat, _)| Copied { position: beat.position, is_dead: members.is_dead(name) }).collect();
-        trimmable(tail.bytes, tail.bytes_max.unwrap_or(TAIL_BYTES_MAX), own, &others)
+        trimmable((tail.bytes, tail.bytes_max.unwrap_or(TAIL_BYTES_MAX)), self.view.identity.copies, own, &others)
     }
 
     /// Tells the others that this node is not the owner any more, and why: they need not wait until it counts as dead.
@@ -150,18 +161,25 @@ struct Copied {
     is_dead: bool,
 }
 
-/// The position below which a stream of `bytes` bytes, which may have `most`, is not needed: what is there is on the disks of the owner, up to `own`, and of
-/// another node. While the stream is small, it keeps what nodes need that are behind: those that are alive, and, while it is smaller still, all.
-fn trimmable(bytes: u64, most: u64, own: u64, others: &[Copied]) -> u64 {
-    let furthest = others.iter().map(|copy| copy.position).max();
-    let kept = if bytes > most / 2 {
-        furthest
-    } else if bytes > most / 4 {
-        others.iter().filter(|copy| !copy.is_dead).map(|copy| copy.position).min().or(furthest)
-    } else {
-        others.iter().map(|copy| copy.position).min()
+/// The position below which a stream of `bytes` bytes, which may have `most`, is not needed: what is there is on the disks of `copies` nodes, one of which
+/// is the owner, up to `own`. While the stream is small, it keeps what further nodes need that are behind: those that are alive, and, while it is smaller
+/// still, all.
+fn trimmable((bytes, most): (u64, u64), copies: u8, own: u64, others: &[Copied]) -> u64 {
+    let mut positions: Vec<u64> = others.iter().map(|copy| copy.position).collect();
+    positions.sort_unstable_by_key(|position| Reverse(*position));
+    // That of the last of the other nodes that must have it.
+    let required = match usize::from(copies).checked_sub(2) {
+        Some(place) => positions.get(place).copied().unwrap_or(0),
+        None => u64::MAX,
     };
-    kept.unwrap_or(0).min(own)
+    let kept = if bytes > most / 2 {
+        None
+    } else if bytes > most / 4 {
+        others.iter().filter(|copy| !copy.is_dead).map(|copy| copy.position).min()
+    } else {
+        positions.last().copied()
+    };
+    required.min(kept.unwrap_or(u64::MAX)).min(own)
 }
 
 /// What is wrong with a stream that ends before this position, which it had acknowledged.
@@ -221,7 +239,26 @@ mod tests {
             (large, 90, &[alive(0), dead(0)], 0),
         ];
         for (bytes, own, others, expected) in cases {
-            assert_eq!(trimmable(bytes, 100, own, others), expected, "{bytes} bytes, {own}, {others:?}");
+            assert_eq!(trimmable((bytes, 100), 2, own, others), expected, "{bytes} bytes, {own}, {others:?}");
+        }
+    }
+
+    #[test]
+    fn the_stream_keeps_what_fewer_nodes_have_than_an_operator_demands() {
+        let (small, medium, large) = (20, 30, 60);
+        let cases: [(u8, u64, &[Copied], u64); 9] = [
+            (1, large, &[alive(80), alive(70)], 90),
+            (1, small, &[], 90),
+            (1, small, &[alive(70)], 70),
+            (3, large, &[alive(80), alive(70), dead(60)], 70),
+            (3, medium, &[alive(80), dead(40)], 40),
+            (3, medium, &[alive(80), alive(75), dead(40)], 75),
+            (3, small, &[alive(80)], 0),
+            (4, large, &[alive(80), alive(75), dead(40)], 40),
+            (4, large, &[alive(80), alive(75)], 0),
+        ];
+        for (copies, bytes, others, expected) in cases {
+            assert_eq!(trimmable((bytes, 100), copies, 90, others), expected, "{copies}, {bytes} bytes, {others:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Identity {
     pub home: Home,
     /// How it is opened.
     pub options: Options,
-    /// How many nodes have a copy of the log; with 1, nothing waits for another one.
+    /// How many nodes must have on their disks what the stream does not have any more, the owner included; with 1, nothing waits for another one.
     pub copies: u8,
 }
 

@@ -118,7 +118,7 @@ fn a_standby_with_a_full_disk_keeps_what_it_has_and_goes_on_when_there_is_space(
         advertise: "a:1883".to_owned(),
         home: Home::Simulated(disk.clone()),
         options,
-        copies: 3,
+        copies: 2,
     };
     simulated(async {
         let view = View::new((identity, 7), control, Box::new(|_, text| println!("{text}")));

@@ -116,7 +116,7 @@ impl Cluster {
             advertise: format!("{node}:1883"),
             home: Home::Simulated(disk.clone()),
             options: options(),
-            copies: 3,
+            copies: 2,
         };
         let status = Status::new("oncemq".to_owned(), node.to_owned(), identity.advertise.clone());
         let (handle, control) = ClusterHandle::new(status);
