@@ -2,12 +2,35 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::clock::now;
 use super::view::View;
 use crate::cluster::beat::Beat;
 use crate::cluster::engine::Engine;
+
+/// Looks whether another process with this name is alive, before the first beat of this one takes the place of its beats. A process that was killed looks
+/// alive for a moment, so this takes about two seconds if there is a beat of one that has not said that it goes.
+///
+/// # Errors
+/// There is one, or the beats can't be read.
+pub(super) async fn name_is_free(engine: &dyn Engine, name: &str) -> Result<(), String> {
+    let last = async || -> Result<Option<Beat>, String> {
+        let said = engine.beats().await.map_err(|error| error.to_string())?.into_iter().find(|said| said.node == name);
+        Ok(said.and_then(|said| Beat::decode(&said.bytes)).filter(|beat| beat.hands_over_to.is_none()))
+    };
+    let Some(before) = last().await? else { return Ok(()) };
+    sleep(PERIOD * 2).await;
+    match last().await? {
+        Some(beat) if (beat.process, beat.number) != (before.process, before.number) => {
+            let Beat { advertise, .. } = beat;
+            Err(format!(
+                "another node of this cluster has the name {name:?} (cluster.node), and is alive at {advertise}"
+            ))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// Sends a beat about once a second, and takes the beats of the other nodes.
 pub(super) async fn beat(engine: Arc<dyn Engine>, view: Rc<View>) {

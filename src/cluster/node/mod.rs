@@ -111,6 +111,10 @@ async fn run(
     control: ClusterControl,
     log: Log,
 ) {
+    let connect = async || {
+        let engine = connect().await?;
+        heartbeat::name_is_free(&*engine, &identity.node).await.map(|()| engine)
+    };
     let Some((engine, standby)) = connected(&connect, &mut commands, (&control, &log)).await else { return };
     let view = Rc::new(View::new((identity, engine.cluster_id()), control, log));
     if let Some(standby) = standby {

@@ -216,3 +216,22 @@ fn a_node_that_is_gone_is_forgotten_and_one_that_is_alive_is_not() {
         cluster.end_all().await;
     });
 }
+
+#[test]
+fn a_second_node_with_the_same_name_joins_when_the_first_has_ended_and_says_why_it_waits() {
+    simulated(async {
+        let service = Arc::<Service>::default();
+        let mut cluster = Cluster::start(&service, &["a", "b"]);
+        cluster.wait_for_acknowledgements(100).await;
+        let (owner, epoch) = (cluster.owner().unwrap(), cluster.epoch());
+        let mut second = Cluster::start(&service, &[&owner]);
+        let says = format!("another node of this cluster has the name {owner:?} (cluster.node), and is alive at");
+        wait("it says so", || second.troubles(&owner).contains(&says)).await;
+        cluster.wait_for_acknowledgements(500).await;
+        assert_eq!((cluster.owner().as_deref(), cluster.epoch()), (Some(&*owner), epoch));
+        cluster.end(&owner).await;
+        wait("it joins", || second.troubles(&owner).is_empty()).await;
+        second.end(&owner).await;
+        cluster.end_all().await;
+    });
+}
