@@ -77,7 +77,12 @@ impl AdminClient {
 
     /// Sends a request and returns the status code and the body. `headers` end with a line break each.
     pub(crate) fn request(&self, method_and_path: &str, headers: &str, body: &str) -> io::Result<(u16, String)> {
-        read_answer(self.send(method_and_path, headers, body)?, Vec::new())
+        let in_words = |error: io::Error| {
+            // What the operating system says of a time-out is "Resource temporarily unavailable".
+            let is_time_out = error.kind() == io::ErrorKind::WouldBlock;
+            if is_time_out { io::Error::new(io::ErrorKind::TimedOut, "no answer in time") } else { error }
+        };
+        read_answer(self.send(method_and_path, headers, body)?, Vec::new()).map_err(in_words)
     }
 
     /// Sends a request whose response is a stream of lines.

@@ -34,6 +34,8 @@ pub(super) enum Progress {
 pub(super) enum NotStarted {
     #[error("there is no store: server.durability is none")]
     NoStore,
+    #[error("this node is a standby: ask the owner of the cluster")]
+    Standby,
     #[error("a backup is already running")]
     Running,
     #[error("the operating system refused a new thread")]
@@ -67,7 +69,8 @@ impl Backups {
 
     /// Starts a backup on its own thread. A shutdown of the broker doesn't wait for it.
     pub(super) fn start(self: &Arc<Self>) -> Result<(), NotStarted> {
-        let store = self.store.clone().ok_or(NotStarted::NoStore)?;
+        let no_store = || if self.status.is_standby() { NotStarted::Standby } else { NotStarted::NoStore };
+        let store = self.store.clone().ok_or_else(no_store)?;
         let mut progress = self.lock();
         if *progress == Progress::Running {
             return Err(NotStarted::Running);

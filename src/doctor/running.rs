@@ -74,6 +74,8 @@ impl Running {
         let name = process.map_or_else(|| "the broker".to_owned(), |process| format!("the broker (process {process})"));
         match client.request("GET /health/ready", "", "") {
             Ok((200, _)) => findings.ok(SUBJECT, format!("{name} is ready")),
+            // The owner of the cluster serves the clients.
+            Ok((503, text)) if text.trim() == STANDBY => findings.ok(SUBJECT, format!("{name} is a standby")),
             Ok((code, text)) => {
                 let text = format!("{name} is not ready: {code}: {}", text.trim());
                 findings.error(SUBJECT, text, "read its log: journalctl -u oncemq");
@@ -86,13 +88,23 @@ impl Running {
                 );
             }
         }
-        let overview = client.request("GET /api/v1/overview", "", "").ok();
-        let overview: Option<Value> = overview.and_then(|(_, text)| serde_json::from_str(&text).ok());
-        let warnings = overview.as_ref().and_then(|overview| overview.get("warnings")?.as_array());
-        for warning in warnings.into_iter().flatten().filter_map(Value::as_str) {
-            findings.warning(SUBJECT, warning.to_owned(), "oncemq status shows it, docs/OPERATING.md says more");
+        for warning in texts_of(&client, "GET /api/v1/overview", "warnings") {
+            findings.warning(SUBJECT, warning, "oncemq status shows it, docs/OPERATING.md says more");
+        }
+        for trouble in texts_of(&client, "GET /api/v1/cluster", "troubles") {
+            findings.error(SUBJECT, trouble, "oncemq cluster status shows the nodes, docs/CLUSTER.md says more");
         }
     }
 }
 
+/// A list of texts in the answer of the broker; none if it has no answer.
+fn texts_of(client: &AdminClient, request: &str, list: &str) -> Vec<String> {
+    let answer = client.request(request, "", "").ok().filter(|(code, _)| *code == 200);
+    let answer: Option<Value> = answer.and_then(|(_, text)| serde_json::from_str(&text).ok());
+    let texts = answer.as_ref().and_then(|answer| answer.get(list)?.as_array());
+    texts.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 const SUBJECT: &str = "running broker";
+/// What `/health/ready` says of a node that serves no clients, because another one does.
+const STANDBY: &str = "standby";

@@ -69,8 +69,8 @@ pub(super) fn scan(
     }
     let is_last = |end: &End| end.header.number.saturating_add(1) == scan.next_number;
     scan.end = scan.end.take().filter(is_last);
-    let Scan { index, report, .. } = &mut scan;
-    report.segments = segments.len();
+    let Scan { index, report, sequence, .. } = &mut scan;
+    (report.segments, report.next) = (segments.len(), *sequence);
     (report.bytes, report.live_bytes, report.keys) = (index.bytes(), index.live_bytes(), index.keys());
     Ok(scan)
 }

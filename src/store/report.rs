@@ -36,6 +36,8 @@ pub struct Report {
     pub live_bytes: u64,
     /// Number of live keys.
     pub keys: u64,
+    /// The sequence that the next entry would have.
+    pub next: u64,
     /// Bytes of unacknowledged writes that a crash left at the end of the log.
     pub cut_bytes: u64,
     /// The streams, if their files were read.

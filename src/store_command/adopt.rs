@@ -22,10 +22,13 @@ pub(super) fn run(Arguments { accept_loss, data }: Arguments) -> anyhow::Result<
     let directory = store_directory(&config::load(&data.into())?.config.server.data);
     let place = directory.display();
     if !store::is_copy(&directory) {
-        bail!("the store in {place} is not a copy of the log of a cluster");
+        bail!(
+            "the store in {place} is not a copy of the log of a cluster, or was made the beginning of a new one before"
+        );
     }
     let report = store::check(&directory, &mut |_| {}).map_err(in_use)?;
-    print(&format!("{place} has {} live keys in {} segments", report.keys, report.segments))?;
+    let (last, keys, segments) = (report.next.saturating_sub(1), report.keys, report.segments);
+    print(&format!("{place} has the log up to entry {last}, with {keys} live keys in {segments} segments"))?;
     require_undamaged(&directory, &report)?;
     if !accept_loss {
         return print(

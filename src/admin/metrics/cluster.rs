@@ -93,7 +93,9 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
         name: "oncemq_cluster_member_able",
         labels: &["node"],
         help: "1 if the other node can take over, otherwise 0.",
-        source: Source::Gauges(|snapshot| of_members(snapshot, |_, member| f64::from(u8::from(member.is_able)))),
+        source: Source::Gauges(|snapshot| {
+            of_members(snapshot, |_, member| f64::from(u8::from(member.is_able && member.is_alive)))
+        }),
     },
     Metric {
         name: "oncemq_cluster_member_lag_entries",
