@@ -127,8 +127,12 @@ pub(super) fn decode_ends(bytes: &mut &[u8]) -> Option<Option<u64>> {
 }
 
 /// Encodes a number in groups of seven bits, the lowest first; all bytes but the last one have their highest bit set.
-#[inline]
-pub(super) fn encode_number(mut number: u64, to: &mut Tail) {
+#[inline(always)]
+pub(super) fn encode_number(number: u64, to: &mut Tail) {
+    if number < 0x80 { to.push(number.to_le_bytes()[0]) } else { encode_longer(number, to) }
+}
+
+fn encode_longer(mut number: u64, to: &mut Tail) {
     if number >= 1 << 28 {
         return encode_long(number, to);
     }
@@ -160,12 +164,16 @@ fn spread(number: u64, length: usize) -> [u8; LONGEST_NUMBER_BYTES] {
     [a, b, c, d, e, f, g, h, ninth, tenth]
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn decode_number(bytes: &mut &[u8]) -> Option<u64> {
     if let [byte @ ..0x80, rest @ ..] = *bytes {
         *bytes = rest;
         return Some(u64::from(*byte));
     }
+    decode_longer(bytes)
+}
+
+fn decode_longer(bytes: &mut &[u8]) -> Option<u64> {
     match bytes.first_chunk() {
         Some(word) => decode_long(u64::from_le_bytes(*word), bytes),
         None => decode_bytewise(bytes),
