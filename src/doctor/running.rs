@@ -75,7 +75,9 @@ impl Running {
         match client.request("GET /health/ready", "", "") {
             Ok((200, _)) => findings.ok(SUBJECT, format!("{name} is ready")),
             // The owner of the cluster serves the clients.
-            Ok((503, text)) if text.trim() == STANDBY => findings.ok(SUBJECT, format!("{name} is a standby")),
+            Ok((503, text)) if status_in(&text).as_deref() == Some(STANDBY) => {
+                findings.ok(SUBJECT, format!("{name} is a standby"))
+            }
             Ok((code, text)) => {
                 let text = format!("{name} is not ready: {code}: {}", text.trim());
                 findings.error(SUBJECT, text, "read its log: journalctl -u oncemq");
@@ -97,6 +99,12 @@ impl Running {
     }
 }
 
+/// What `/health/ready` says.
+fn status_in(answer: &str) -> Option<String> {
+    let answer: Value = serde_json::from_str(answer).ok()?;
+    answer.get("status")?.as_str().map(str::to_owned)
+}
+
 /// A list of texts in the answer of the broker; none if it has no answer.
 fn texts_of(client: &AdminClient, request: &str, list: &str) -> Vec<String> {
     let answer = client.request(request, "", "").ok().filter(|(code, _)| *code == 200);
@@ -108,3 +116,14 @@ fn texts_of(client: &AdminClient, request: &str, list: &str) -> Vec<String> {
 const SUBJECT: &str = "running broker";
 /// What `/health/ready` says of a node that serves no clients, because another one does.
 const STANDBY: &str = "standby";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_is_known_by_its_answer() {
+        assert_eq!(status_in("{\"status\":\"standby\"}").as_deref(), Some(STANDBY));
+        assert_eq!(status_in("a shard is stuck"), None);
+    }
+}
