@@ -13,12 +13,13 @@ use crate::database::{Database, PASSWORD};
 use crate::mosquitto::create_session;
 use crate::peer;
 use crate::python::interpreter;
-use crate::raw::{Connect, PUBACK, PUBLISH, Version, Wire, acknowledge};
+use crate::raw::{Connect, PUBACK, PUBLISH, Version, Wire, acknowledge, packet, string};
 
 const V5: Version = Version::V5;
 /// The line that opens the database.
 const SQLITE: &str = "db = sqlite3.connect(\"shop.db\")";
 const ORDERS: usize = 40;
+const USER_PROPERTY: u8 = 0x26;
 
 /// The program in a directory of its own.
 struct Program {
@@ -77,8 +78,14 @@ impl Drop for Running {
     }
 }
 
+/// Publishes an order. All have the same `message-id` of the publisher's own, which is not that of the broker.
 fn order(publisher: &mut Wire, number: usize) {
-    publisher.send(&V5.publish(PUBLISH | 0x02, "orders/new", 1, format!("[{number}, {}]", number * 10).as_bytes()));
+    let own = [&[USER_PROPERTY][..], &string("message-id"), &string("from-upstream")].concat();
+    let (topic, packet_id, payload) =
+        (string("orders/new"), 1_u16.to_be_bytes(), format!("[{number}, {}]", number * 10));
+    let length = [u8::try_from(own.len()).unwrap()];
+    let body = [&topic[..], &packet_id, &length, &own, payload.as_bytes()].concat();
+    publisher.send(&packet(PUBLISH | 0x02, &body));
     publisher.expect(PUBACK);
 }
 
