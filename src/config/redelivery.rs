@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
 use super::value::duration;
+use super::{Mqtt, Problem};
 use crate::topic::{TopicFilter, TopicName};
 
 /// What becomes of messages that subscribers refuse: one `[[redelivery]]`. The first one whose filter matches applies.
@@ -56,7 +56,7 @@ const fn default_jitter() -> u8 {
 }
 
 /// Checks what the types do not express.
-pub(super) fn problems(rules: &[Redelivery]) -> Vec<Problem> {
+pub(super) fn problems(rules: &[Redelivery], mqtt: &Mqtt) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         let mut add = |key: &str, text: &str| problems.push(Problem::new(&format!("redelivery[{index}].{key}"), text));
@@ -83,6 +83,9 @@ pub(super) fn problems(rules: &[Redelivery]) -> Vec<Problem> {
         if rule.dead_letter_topic.as_ref().is_some_and(|topic| !is_fit(topic)) {
             add("dead_letter_topic", "must be a topic: not empty, without + and #, and not below $SYS/");
         }
+        if let Some(text) = rule.dead_letter_topic.as_ref().and_then(|topic| mqtt.is_for_requests(topic)) {
+            add("dead_letter_topic", text);
+        }
     }
     problems
 }
@@ -102,7 +105,7 @@ mod tests {
         assert_eq!((rule.attempts, rule.backoff_first, rule.backoff_factor), (5, Duration::from_secs(1), 2));
         assert_eq!((rule.backoff_most, rule.backoff_jitter), (Duration::from_secs(300), 20));
         assert_eq!((rule.dead_letter_topic.as_deref(), rule.keep_order), (None, false));
-        assert_eq!(problems(&[rule]), []);
+        assert_eq!(problems(&[rule], &Mqtt::default()), []);
     }
 
     #[test]
@@ -118,12 +121,22 @@ mod tests {
                 "dead_letter_topic",
                 "must be a topic: not empty, without + and #, and not below $SYS/",
             ),
+            (
+                "topic = \"t\"\ndead_letter_topic = \"$batch\"",
+                "dead_letter_topic",
+                "can't be $batch: it is for batches, whose messages have topics of their own",
+            ),
+            (
+                "topic = \"t\"\ndead_letter_topic = \"$delayed/1/x\"",
+                "dead_letter_topic",
+                "can't begin with $delayed/: it is for delayed messages, which have the topic behind $delayed/SECONDS/",
+            ),
         ] {
             let config = Config { redelivery: vec![rule(text)], ..Config::default() };
             assert_eq!(config.problems(), [Problem::new(&format!("redelivery[0].{key}"), problem)]);
         }
         let twice = [rule("topic = \"a\""), rule("topic = \"a\"")];
         let text = "is a, which an earlier [[redelivery]] already uses";
-        assert_eq!(problems(&twice), [Problem::new("redelivery[1].topic", text)]);
+        assert_eq!(problems(&twice, &Mqtt::default()), [Problem::new("redelivery[1].topic", text)]);
     }
 }
