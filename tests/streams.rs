@@ -503,23 +503,26 @@ fn a_group_gets_all_messages_through_kill_9_and_operators_see_and_set_its_positi
         assert_eq!(String::from_utf8_lossy(&output.stdout), "2 4 18\n2 4 19\n");
     }
     wait_for("the end of the other member", || (group()["members"] == 0 && group()["in_flight"] == 0).then_some(()));
-    // Of several groups of this name, an empty filter means the one without.
-    drop(member_of(&broker, "other", "$share/workers/$stream/orders/orders/1"));
+    an_empty_filter_names_the_group_without_one(&broker);
+}
+
+/// There is a group `workers`, without members. Of two groups of this name, an empty filter means the one without.
+fn an_empty_filter_names_the_group_without_one(broker: &Broker) {
+    drop(member_of(broker, "other", "$share/workers/$stream/orders/orders/1"));
     let command = ["streams", "reset", "orders", "workers", "--to"];
     broker.run(&[&command[..], &["seq:7", "--filter", ""]].concat());
     broker.run(&[&command[..], &["seq:8", "--filter", "orders/1"]].concat());
-    let groups = broker.api("GET", "/streams/orders/groups").1["groups"].clone();
-    let position = |place: usize| (groups[place]["filter"].as_str(), groups[place]["position"].as_u64());
-    assert_eq!([position(0), position(1)], [(None, Some(7)), (Some("orders/1"), Some(8))]);
+    let groups = || broker.api("GET", "/streams/orders/groups").1["groups"].clone();
+    let positions = [0, 1].map(|place| (groups()[place]["filter"].clone(), groups()[place]["position"].as_u64()));
+    assert_eq!(positions, [(Value::Null, Some(7)), ("orders/1".into(), Some(8))]);
     let (status, refused) = broker.api("DELETE", "/streams/orders/groups/workers");
     assert_eq!(status, 409);
     assert!(refused["error"].as_str().unwrap().contains("an empty one for the group without a filter"), "{refused}");
-    let members = || broker.api("GET", "/streams/orders/groups").1["groups"][1]["members"].clone();
-    wait_for("the end of the member", || (members() == 0).then_some(()));
+    wait_for("the end of the member", || (groups()[1]["members"] == 0).then_some(()));
     broker.run(&["streams", "remove-group", "orders", "workers", "--filter", ""]);
-    assert_eq!(group()["filter"], "orders/1");
+    assert_eq!(groups()[0]["filter"], "orders/1");
     broker.run(&["streams", "remove-group", "orders", "workers"]);
-    assert_eq!(group(), Value::Null);
+    assert_eq!(groups()[0], Value::Null);
 }
 
 const PUBLISHERS: usize = 4;

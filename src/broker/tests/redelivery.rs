@@ -141,9 +141,9 @@ fn what_the_broker_adds_comes_before_the_properties_of_the_publisher_which_stay(
         assert_eq!(all.iter().take(added.len()).map(|(name, _)| &**name).collect::<Vec<_>>(), added);
         assert_eq!(all[added.len()..], own);
         // The kept one is as its publisher sent it.
-        let kept = harness.records.iter().find_map(|record| match record {
-            Record::DeadLetterKept { letter, .. } => Some(user_properties(&letter.delivery.message)),
-            _ => None,
+        let kept = harness.records.iter().find_map(|record| {
+            let Record::DeadLetterKept { letter, .. } = record else { return None };
+            Some(user_properties(&letter.delivery.message))
         });
         assert_eq!(kept.unwrap(), own);
     }
