@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Lines};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use tempfile::TempDir;
 
 use crate::broker::{Broker, Setup};
 use crate::database::{Database, PASSWORD};
+use crate::deadline::PATIENCE;
 use crate::mosquitto::create_session;
 use crate::peer;
 use crate::python::interpreter;
@@ -30,7 +33,7 @@ struct Program {
 /// A running one. Dropping it kills it.
 struct Running {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Program {
@@ -56,8 +59,10 @@ impl Program {
     #[track_caller]
     fn start(&self) -> Running {
         let mut child = self.python(&self.text).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut running = Running { child, lines };
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let running = Running { child, lines };
         while running.line() != "subscribed" {}
         running
     }
@@ -66,8 +71,8 @@ impl Program {
 impl Running {
     /// The next line that it prints.
     #[track_caller]
-    fn line(&mut self) -> String {
-        self.lines.next().expect("the program has ended").unwrap()
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("the program has ended, or waits in vain")
     }
 }
 
