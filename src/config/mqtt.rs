@@ -122,14 +122,8 @@ impl Mqtt {
             ("mqtt.response_information", self.response_information.as_ref()),
             ("mqtt.server_reference", self.server_reference.as_ref()),
         ];
-        let is_fit = |topic: &String| !topic.starts_with("$SYS/") && TopicName::try_from(topic.as_str()).is_ok();
-        let topic = self.dead_letter_topic.as_ref();
-        let dead_letter_topic = topic.filter(|topic| !is_fit(topic)).map(|_| {
-            Problem::new("mqtt.dead_letter_topic", "must be a topic: not empty, without + and #, and not below $SYS/")
-        });
-        let meant_otherwise = topic.and_then(|topic| self.is_for_requests(topic));
-        let dead_letter_topic =
-            dead_letter_topic.or_else(|| meant_otherwise.map(|text| Problem::new("mqtt.dead_letter_topic", text)));
+        let dead_letter_topic = self.dead_letter_topic.as_ref().and_then(|topic| self.why_no_dead_letter_topic(topic));
+        let dead_letter_topic = dead_letter_topic.map(|text| Problem::new("mqtt.dead_letter_topic", text));
         texts
             .into_iter()
             .filter(|(_, text)| text.is_some_and(|text| is_unfit(text)))
@@ -138,8 +132,16 @@ impl Mqtt {
             .collect()
     }
 
+    /// Why dead letters cannot be published to a topic; `None`: they can.
+    pub(super) fn why_no_dead_letter_topic(&self, topic: &str) -> Option<&'static str> {
+        if topic.starts_with("$SYS/") || TopicName::try_from(topic).is_err() {
+            return Some("must be a topic: not empty, without + and #, and not below $SYS/");
+        }
+        self.why_no_message_has(topic)
+    }
+
     /// Why no message has a topic, or one that a filter matches, although clients publish to it; `None`: messages may have it.
-    pub(super) fn is_for_requests(&self, topic: &str) -> Option<&'static str> {
+    pub(super) fn why_no_message_has(&self, topic: &str) -> Option<&'static str> {
         if topic == "$batch" && self.batch_messages_max > 0 {
             Some("can't be $batch: it is for batches, whose messages have topics of their own")
         } else if topic.starts_with("$delayed/") && self.delayed_publish {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::value::duration;
 use super::{Mqtt, Problem};
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::TopicFilter;
 
 /// What becomes of messages that subscribers refuse: one `[[redelivery]]`. The first one whose filter matches applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,11 +79,7 @@ pub(super) fn problems(rules: &[Redelivery], mqtt: &Mqtt) -> Vec<Problem> {
         if rule.backoff_jitter > 100 {
             add("backoff_jitter", "must be at most 100");
         }
-        let is_fit = |topic: &String| !topic.starts_with("$SYS/") && TopicName::try_from(topic.as_str()).is_ok();
-        if rule.dead_letter_topic.as_ref().is_some_and(|topic| !is_fit(topic)) {
-            add("dead_letter_topic", "must be a topic: not empty, without + and #, and not below $SYS/");
-        }
-        if let Some(text) = rule.dead_letter_topic.as_ref().and_then(|topic| mqtt.is_for_requests(topic)) {
+        if let Some(text) = rule.dead_letter_topic.as_ref().and_then(|topic| mqtt.why_no_dead_letter_topic(topic)) {
             add("dead_letter_topic", text);
         }
     }
@@ -132,8 +128,14 @@ mod tests {
                 "can't begin with $delayed/: it is for delayed messages, which have the topic behind $delayed/SECONDS/",
             ),
         ] {
-            let config = Config { redelivery: vec![rule(text)], ..Config::default() };
-            assert_eq!(config.problems(), [Problem::new(&format!("redelivery[0].{key}"), problem)]);
+            let mut config = Config { redelivery: vec![rule(text)], ..Config::default() };
+            let expected = Problem::new(&format!("redelivery[0].{key}"), problem);
+            assert_eq!(config.problems(), std::slice::from_ref(&expected));
+            // The topic of all dead letters has the same bounds.
+            config.mqtt.dead_letter_topic = config.redelivery[0].dead_letter_topic.clone();
+            let of_all =
+                config.mqtt.dead_letter_topic.as_ref().map(|_| Problem::new("mqtt.dead_letter_topic", problem));
+            assert_eq!(config.problems(), of_all.into_iter().chain([expected]).collect::<Vec<_>>());
         }
         let twice = [rule("topic = \"a\""), rule("topic = \"a\"")];
         let text = "is a, which an earlier [[redelivery]] already uses";

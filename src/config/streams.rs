@@ -88,7 +88,7 @@ impl Stream {
         match TopicFilter::new(self.topic.as_str().into()) {
             Err(error) => problem("topic", &format!("is not a valid topic filter for a stream: {error}")),
             Ok(_) if self.topic.len() > TOPIC_BYTES_MAX => problem("topic", "must have at most 1,024 bytes"),
-            Ok(_) => mqtt.is_for_requests(&self.topic).into_iter().for_each(|text| problem("topic", text)),
+            Ok(_) => mqtt.why_no_message_has(&self.topic).into_iter().for_each(|text| problem("topic", text)),
         }
         if self.max_age.is_some_and(|age| age < MAX_AGE_MIN) {
             problem("max_age", "must be at least \"1s\"");
