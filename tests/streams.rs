@@ -419,8 +419,13 @@ fn of_a_stream_with_a_key_the_last_message_of_each_key_is_kept() {
 
 /// A member of the group `workers` of the stream `orders`.
 fn member(broker: &Broker, client_id: &str) -> Wire {
+    member_of(broker, client_id, "$share/workers/$stream/orders@earliest")
+}
+
+/// A member of the group of this subscription.
+fn member_of(broker: &Broker, client_id: &str, filter: &str) -> Wire {
     let mut wire = connect(broker.mqtt, client_id).unwrap();
-    wire.send(&Version::V5.subscribe(1, "$share/workers/$stream/orders@earliest", 1));
+    wire.send(&Version::V5.subscribe(1, filter, 1));
     let answer = wire.receive(PATIENCE);
     assert!(
         matches!(&answer, Received::Packet(suback) if suback.kind() == SUBACK && suback.reason_code() == 1),
@@ -498,8 +503,26 @@ fn a_group_gets_all_messages_through_kill_9_and_operators_see_and_set_its_positi
         assert_eq!(String::from_utf8_lossy(&output.stdout), "2 4 18\n2 4 19\n");
     }
     wait_for("the end of the other member", || (group()["members"] == 0 && group()["in_flight"] == 0).then_some(()));
+    an_empty_filter_names_the_group_without_one(&broker);
+}
+
+/// There is a group `workers`, without members. Of two groups of this name, an empty filter means the one without.
+fn an_empty_filter_names_the_group_without_one(broker: &Broker) {
+    drop(member_of(broker, "other", "$share/workers/$stream/orders/orders/1"));
+    let command = ["streams", "reset", "orders", "workers", "--to"];
+    broker.run(&[&command[..], &["seq:7", "--filter", ""]].concat());
+    broker.run(&[&command[..], &["seq:8", "--filter", "orders/1"]].concat());
+    let groups = || broker.api("GET", "/streams/orders/groups").1["groups"].clone();
+    let positions = [0, 1].map(|place| (groups()[place]["filter"].clone(), groups()[place]["position"].as_u64()));
+    assert_eq!(positions, [(Value::Null, Some(7)), ("orders/1".into(), Some(8))]);
+    let (status, refused) = broker.api("DELETE", "/streams/orders/groups/workers");
+    assert_eq!(status, 409);
+    assert!(refused["error"].as_str().unwrap().contains("an empty one for the group without a filter"), "{refused}");
+    wait_for("the end of the member", || (groups()[1]["members"] == 0).then_some(()));
+    broker.run(&["streams", "remove-group", "orders", "workers", "--filter", ""]);
+    assert_eq!(groups()[0]["filter"], "orders/1");
     broker.run(&["streams", "remove-group", "orders", "workers"]);
-    assert_eq!(group(), Value::Null);
+    assert_eq!(groups()[0], Value::Null);
 }
 
 const PUBLISHERS: usize = 4;

@@ -17,7 +17,7 @@ impl Shard {
     ) -> Option<String> {
         let mut answers = subscribe.subscriptions.iter().zip(reason_codes.iter().copied());
         let (subscription, reason_code) = answers.find(|(_, reason_code)| reason_code.is_error())?;
-        if let Some(why) = self.why_stream_refused((slot, id), subscription, subscribe) {
+        if let Some(why) = self.why_stream_refused((slot, id), (subscription, reason_code), subscribe) {
             return Some(format!("{}: {why}", shown(subscription)));
         }
         Some(self.why_refused(id, subscription, reason_code))

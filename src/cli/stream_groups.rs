@@ -63,7 +63,7 @@ pub(super) struct RemoveGroup {
 
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// The filter of the group, if there are several groups of this name
+    /// The filter of the group, if there are several groups of this name; '' for the group without a filter
     #[arg(long)]
     filter: Option<String>,
 }

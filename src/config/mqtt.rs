@@ -28,7 +28,7 @@ pub struct Mqtt {
     /// clients.
     pub server_reference: Option<String>,
     /// If set, QoS 1 and 2 messages that a durable session drops because its queue is full, or because they expired,
-    /// are published to this topic, with the User Properties `reason`, `topic` and `client-id` added.
+    /// are published to this topic, with the User Properties `reason`, `topic` and `client-id` before their own.
     pub dead_letter_topic: Option<String>,
     /// How long a `dedup-id` is remembered; within this time, only the first QoS 1 or 2 message with the same value of
     /// this User Property is routed. 0 disables deduplication.
@@ -122,16 +122,35 @@ impl Mqtt {
             ("mqtt.response_information", self.response_information.as_ref()),
             ("mqtt.server_reference", self.server_reference.as_ref()),
         ];
-        let is_fit = |topic: &String| !topic.starts_with("$SYS/") && TopicName::try_from(topic.as_str()).is_ok();
-        let dead_letter_topic = self.dead_letter_topic.as_ref().filter(|topic| !is_fit(topic)).map(|_| {
-            Problem::new("mqtt.dead_letter_topic", "must be a topic: not empty, without + and #, and not below $SYS/")
-        });
+        let dead_letter_topic = self.dead_letter_topic.as_ref().and_then(|topic| self.why_no_dead_letter_topic(topic));
+        let dead_letter_topic = dead_letter_topic.map(|text| Problem::new("mqtt.dead_letter_topic", text));
         texts
             .into_iter()
             .filter(|(_, text)| text.is_some_and(|text| is_unfit(text)))
             .map(|(key, _)| Problem::new(key, UNFIT))
             .chain(dead_letter_topic)
             .collect()
+    }
+
+    /// Why dead letters cannot be published to a topic; `None`: they can.
+    pub(super) fn why_no_dead_letter_topic(&self, topic: &str) -> Option<&'static str> {
+        if topic.starts_with("$SYS/") || TopicName::try_from(topic).is_err() {
+            return Some("must be a topic: not empty, without + and #, and not below $SYS/");
+        }
+        self.why_no_message_has(topic)
+    }
+
+    /// Why no message has a topic, or one that a filter matches, although clients publish to it; `None`: messages may have it.
+    pub(super) fn why_no_message_has(&self, topic: &str) -> Option<&'static str> {
+        if topic == "$batch" && self.batch_messages_max > 0 {
+            Some("can't be $batch: it is for batches, whose messages have topics of their own")
+        } else if topic.starts_with("$delayed/") && self.delayed_publish {
+            Some(
+                "can't begin with $delayed/: it is for delayed messages, which have the topic behind $delayed/SECONDS/",
+            )
+        } else {
+            None
+        }
     }
 }
 

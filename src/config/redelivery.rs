@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
 use super::value::duration;
-use crate::topic::{TopicFilter, TopicName};
+use super::{Mqtt, Problem};
+use crate::topic::TopicFilter;
 
 /// What becomes of messages that subscribers refuse: one `[[redelivery]]`. The first one whose filter matches applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ const fn default_jitter() -> u8 {
 }
 
 /// Checks what the types do not express.
-pub(super) fn problems(rules: &[Redelivery]) -> Vec<Problem> {
+pub(super) fn problems(rules: &[Redelivery], mqtt: &Mqtt) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         let mut add = |key: &str, text: &str| problems.push(Problem::new(&format!("redelivery[{index}].{key}"), text));
@@ -79,9 +79,8 @@ pub(super) fn problems(rules: &[Redelivery]) -> Vec<Problem> {
         if rule.backoff_jitter > 100 {
             add("backoff_jitter", "must be at most 100");
         }
-        let is_fit = |topic: &String| !topic.starts_with("$SYS/") && TopicName::try_from(topic.as_str()).is_ok();
-        if rule.dead_letter_topic.as_ref().is_some_and(|topic| !is_fit(topic)) {
-            add("dead_letter_topic", "must be a topic: not empty, without + and #, and not below $SYS/");
+        if let Some(text) = rule.dead_letter_topic.as_ref().and_then(|topic| mqtt.why_no_dead_letter_topic(topic)) {
+            add("dead_letter_topic", text);
         }
     }
     problems
@@ -102,7 +101,7 @@ mod tests {
         assert_eq!((rule.attempts, rule.backoff_first, rule.backoff_factor), (5, Duration::from_secs(1), 2));
         assert_eq!((rule.backoff_most, rule.backoff_jitter), (Duration::from_secs(300), 20));
         assert_eq!((rule.dead_letter_topic.as_deref(), rule.keep_order), (None, false));
-        assert_eq!(problems(&[rule]), []);
+        assert_eq!(problems(&[rule], &Mqtt::default()), []);
     }
 
     #[test]
@@ -118,12 +117,28 @@ mod tests {
                 "dead_letter_topic",
                 "must be a topic: not empty, without + and #, and not below $SYS/",
             ),
+            (
+                "topic = \"t\"\ndead_letter_topic = \"$batch\"",
+                "dead_letter_topic",
+                "can't be $batch: it is for batches, whose messages have topics of their own",
+            ),
+            (
+                "topic = \"t\"\ndead_letter_topic = \"$delayed/1/x\"",
+                "dead_letter_topic",
+                "can't begin with $delayed/: it is for delayed messages, which have the topic behind $delayed/SECONDS/",
+            ),
         ] {
-            let config = Config { redelivery: vec![rule(text)], ..Config::default() };
-            assert_eq!(config.problems(), [Problem::new(&format!("redelivery[0].{key}"), problem)]);
+            let mut config = Config { redelivery: vec![rule(text)], ..Config::default() };
+            let expected = Problem::new(&format!("redelivery[0].{key}"), problem);
+            assert_eq!(config.problems(), std::slice::from_ref(&expected));
+            // The topic of all dead letters has the same bounds.
+            config.mqtt.dead_letter_topic = config.redelivery[0].dead_letter_topic.clone();
+            let of_all =
+                config.mqtt.dead_letter_topic.as_ref().map(|_| Problem::new("mqtt.dead_letter_topic", problem));
+            assert_eq!(config.problems(), of_all.into_iter().chain([expected]).collect::<Vec<_>>());
         }
         let twice = [rule("topic = \"a\""), rule("topic = \"a\"")];
         let text = "is a, which an earlier [[redelivery]] already uses";
-        assert_eq!(problems(&twice), [Problem::new("redelivery[1].topic", text)]);
+        assert_eq!(problems(&twice, &Mqtt::default()), [Problem::new("redelivery[1].topic", text)]);
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::value::{optional_duration, optional_size};
-use super::{Durability, Problem};
+use super::{Durability, Mqtt, Problem};
 use crate::topic::TopicFilter;
 
 /// The messages of some topics, kept in order and numbered: one `[[streams]]`.
@@ -78,7 +78,7 @@ const fn default_max_bytes() -> Option<u64> {
 
 impl Stream {
     /// Checks what the types do not express. `key` is the path of this stream, such as `streams[0]`.
-    fn problems(&self, key: &str) -> Vec<Problem> {
+    fn problems(&self, key: &str, mqtt: &Mqtt) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut problem = |setting: &str, text: &str| problems.push(Problem::new(&format!("{key}.{setting}"), text));
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -88,7 +88,7 @@ impl Stream {
         match TopicFilter::new(self.topic.as_str().into()) {
             Err(error) => problem("topic", &format!("is not a valid topic filter for a stream: {error}")),
             Ok(_) if self.topic.len() > TOPIC_BYTES_MAX => problem("topic", "must have at most 1,024 bytes"),
-            Ok(_) => {}
+            Ok(_) => mqtt.why_no_message_has(&self.topic).into_iter().for_each(|text| problem("topic", text)),
         }
         if self.max_age.is_some_and(|age| age < MAX_AGE_MIN) {
             problem("max_age", "must be at least \"1s\"");
@@ -121,7 +121,7 @@ impl Stream {
 }
 
 /// Checks all streams. `durability`: the level of the store.
-pub(super) fn problems(streams: &[Stream], durability: Durability) -> Vec<Problem> {
+pub(super) fn problems(streams: &[Stream], durability: Durability, mqtt: &Mqtt) -> Vec<Problem> {
     let mut problems = Vec::new();
     if streams.len() > STREAMS_MAX {
         problems.push(Problem::new("streams", "must be at most 256"));
@@ -131,7 +131,7 @@ pub(super) fn problems(streams: &[Stream], durability: Durability) -> Vec<Proble
         problems.push(Problem::new("streams", text));
     }
     for (index, stream) in streams.iter().enumerate() {
-        problems.extend(stream.problems(&format!("streams[{index}]")));
+        problems.extend(stream.problems(&format!("streams[{index}]"), mqtt));
     }
     problems
 }
@@ -165,6 +165,11 @@ mod tests {
         assert_eq!(one(&format!("name = '{}'\ntopic = '#'", "a".repeat(65))), ["streams[0].name"]);
         assert_eq!(one("name = 'a'\ntopic = 'a/#/b'"), ["streams[0].topic"]);
         assert_eq!(one("name = 'a'\ntopic = '$share/g/a'"), ["streams[0].topic"]);
+        for (topic, setting) in [("$batch", "batch_messages_max = 0"), ("$delayed/#", "delayed_publish = false")] {
+            let stream = format!("[[streams]]\nname = 'a'\ntopic = '{topic}'\n");
+            assert_eq!(problems(&stream), ["streams[0].topic"]);
+            assert_eq!(problems(&format!("[mqtt]\n{setting}\n{stream}")), [""; 0]);
+        }
         assert_eq!(one("name = 'a'\ntopic = 'a'\nmax_age = '10ms'"), ["streams[0].max_age"]);
         assert_eq!(one("name = 'a'\ntopic = 'a'\nmax_bytes = '1KiB'"), ["streams[0].max_bytes"]);
         assert_eq!(one("name = 'a'\ntopic = 'a'\nmax_messages = 0"), ["streams[0].max_messages"]);

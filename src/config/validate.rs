@@ -28,8 +28,8 @@ impl Config {
         problems.extend(super::user_limits::problems(&self.user_limits, &self.provider_names()));
         let labels: Vec<String> = self.listeners.iter().map(|listener| listener.label().into_owned()).collect();
         problems.extend(topics::problems(&self.topic_rewrite, &self.auto_subscribe, &labels));
-        problems.extend(super::streams::problems(&self.streams, self.strongest_durability()));
-        problems.extend(super::redelivery::problems(&self.redelivery));
+        problems.extend(super::streams::problems(&self.streams, self.strongest_durability(), &self.mqtt));
+        problems.extend(super::redelivery::problems(&self.redelivery, &self.mqtt));
         problems.extend(self.receipts.problems());
         problems.extend(self.cluster.problems(self.server.durability, &self.streams));
         problems.extend(sinks::problems(&self.sinks));

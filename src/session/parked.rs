@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::delivery::{Delivery, DeliveryPlace};
 use super::entry::{Content, Entry, State};
-use super::redelivery::{Redelivery, RefusedMessage, topic_number};
+use super::redelivery::{RELEASED, Redelivery, RefusedMessage, topic_number};
 use crate::timestamp::Timestamp;
 
 /// What [`Redeliveries::forget`] did.
@@ -291,6 +291,3 @@ impl Redeliveries {
         }
     }
 }
-
-/// When a message is due that waited behind another one: at once.
-const RELEASED: Timestamp = Timestamp(1);

@@ -37,6 +37,11 @@ impl Redelivery {
         self.due.0 > 0
     }
 
+    /// Whether it is due because it waits behind no other message any more. It was not sent since it was in the queue.
+    pub fn has_waited_behind(&self) -> bool {
+        self.due == RELEASED
+    }
+
     /// The state of this message in the queue.
     #[must_use]
     pub const fn queued(self) -> Self {
@@ -75,3 +80,6 @@ pub fn topic_number(topic: &TopicName) -> u64 {
     let mix = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
     topic.as_str().bytes().fold(0xCBF2_9CE4_8422_2325, mix).max(1)
 }
+
+/// When a message is due that waited behind another one: at once.
+pub(super) const RELEASED: Timestamp = Timestamp(1);

@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Lines};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use tempfile::TempDir;
 
 use crate::broker::{Broker, Setup};
 use crate::database::{Database, PASSWORD};
+use crate::deadline::PATIENCE;
 use crate::mosquitto::create_session;
 use crate::peer;
 use crate::python::interpreter;
-use crate::raw::{Connect, PUBACK, PUBLISH, Version, Wire, acknowledge};
+use crate::raw::{Connect, PUBACK, PUBLISH, Version, Wire, acknowledge, packet, string};
 
 const V5: Version = Version::V5;
 /// The line that opens the database.
 const SQLITE: &str = "db = sqlite3.connect(\"shop.db\")";
 const ORDERS: usize = 40;
+const USER_PROPERTY: u8 = 0x26;
 
 /// The program in a directory of its own.
 struct Program {
@@ -29,7 +33,7 @@ struct Program {
 /// A running one. Dropping it kills it.
 struct Running {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Program {
@@ -55,8 +59,10 @@ impl Program {
     #[track_caller]
     fn start(&self) -> Running {
         let mut child = self.python(&self.text).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut running = Running { child, lines };
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let running = Running { child, lines };
         while running.line() != "subscribed" {}
         running
     }
@@ -65,8 +71,8 @@ impl Program {
 impl Running {
     /// The next line that it prints.
     #[track_caller]
-    fn line(&mut self) -> String {
-        self.lines.next().expect("the program has ended").unwrap()
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("the program has ended, or waits in vain")
     }
 }
 
@@ -77,8 +83,14 @@ impl Drop for Running {
     }
 }
 
+/// Publishes an order. All have the same `message-id` of the publisher's own, which is not that of the broker.
 fn order(publisher: &mut Wire, number: usize) {
-    publisher.send(&V5.publish(PUBLISH | 0x02, "orders/new", 1, format!("[{number}, {}]", number * 10).as_bytes()));
+    let own = [&[USER_PROPERTY][..], &string("message-id"), &string("from-upstream")].concat();
+    let (topic, packet_id, payload) =
+        (string("orders/new"), 1_u16.to_be_bytes(), format!("[{number}, {}]", number * 10));
+    let length = [u8::try_from(own.len()).unwrap()];
+    let body = [&topic[..], &packet_id, &length, &own, payload.as_bytes()].concat();
+    publisher.send(&packet(PUBLISH | 0x02, &body));
     publisher.expect(PUBACK);
 }
 

@@ -138,13 +138,22 @@ fn refused_messages_come_again_through_kill_9_and_dead_letters_are_redriven_once
 fn a_dead_letter_of_a_session_that_ended_is_refused_in_words_and_discarded() {
     let broker = broker();
     let mut receiver = Receiver::subscribe(&broker);
-    publish(&broker, &["-t", "orders/1", "-m", "one", "-q", "1"]).succeeded();
+    let message = ["-t", "orders/1", "-m", "one", "-q", "1"];
+    let properties =
+        ["content-type text/plain", "response-topic answers", "correlation-data seven", "user-property a b"];
+    let properties = properties.iter().flat_map(|text| ["-D", "publish"].into_iter().chain(text.split(' ')));
+    let arguments: Vec<&str> = message.into_iter().chain(properties).collect();
+    publish(&broker, &arguments).succeeded();
     for _ in 0..2 {
         let (message, _) = receiver.message();
         receiver.refuse(&message);
     }
     wait_for("a dead letter", || letters(&broker).len() == 1);
     let number = letters(&broker)[0].to_string();
+    let shown = broker.json(&["dead-letters", "show", &number]);
+    let of_publisher = ["content_type", "response_topic", "correlation_data_base64"].map(|name| shown[name].as_str());
+    assert_eq!(of_publisher, [Some("text/plain"), Some("answers"), Some("c2V2ZW4=")], "{shown}");
+    assert_eq!(shown["user_properties"], serde_json::json!([["a", "b"]]), "{shown}");
     broker.operate(&["forget", "receiver"]).succeeded();
     broker.operate(&["dead-letters", "redrive", &number]).failed(1, "the session has ended");
     let _again = Receiver::connect(&broker);

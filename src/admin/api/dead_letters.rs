@@ -63,6 +63,11 @@ struct DeadLetterPayloadJson {
     message_id: Option<String>,
     /// `null`: it does not expire.
     expires_at: Option<String>,
+    /// As the properties below, `null` for viewers.
+    payload_is_utf8: Option<bool>,
+    content_type: Option<String>,
+    response_topic: Option<String>,
+    correlation_data_base64: Option<String>,
     /// The User Properties, in order; `null` for viewers.
     user_properties: Option<Vec<(String, String)>>,
     /// `null` for viewers.
@@ -99,7 +104,7 @@ async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<J
     Ok(Json(DeadLettersJson { dead_letters, cursor: cursor.map(|cursor| cursor.to_string()) }))
 }
 
-/// A dead letter; its payload and User Properties for operators only.
+/// A dead letter; its payload and properties for operators only.
 #[utoipa::path(
     get, path = "/dead-letters/{number}",
     params(("number" = u64, Path, description = "Its number")),
@@ -121,23 +126,32 @@ async fn one(
     let letter = letter.map_err(failure)?;
     let (delivery, message) = (&letter.delivery, &letter.delivery.message);
     let may_see = caller.role >= Role::Operator;
-    let properties = message.properties.iter().filter_map(|property| match property {
-        MessageProperty::UserProperty(name, value) => Some((name.to_string(), value.to_string())),
-        MessageProperty::PayloadFormatIndicator(_)
-        | MessageProperty::ContentType(_)
-        | MessageProperty::ResponseTopic(_)
-        | MessageProperty::CorrelationData(_) => None,
-    });
     let expires_at = Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER);
-    Ok(Json(DeadLetterPayloadJson {
+    let mut json = DeadLetterPayloadJson {
         letter: DeadLetterJson::new(letter.number, &letter.info, &state.status),
         qos: delivery.qos as u8,
         message_id: message.id.map(|id| id.to_string()),
         expires_at: expires_at.map(|at| rfc_3339(state.status.wall_of(at))),
-        user_properties: may_see.then(|| properties.collect()),
+        payload_is_utf8: None,
+        content_type: None,
+        response_topic: None,
+        correlation_data_base64: None,
+        user_properties: may_see.then(Vec::new),
         payload_base64: may_see.then(|| STANDARD.encode(&message.payload)),
         payload_text: may_see.then(|| String::from_utf8(message.payload.to_vec()).ok()).flatten(),
-    }))
+    };
+    for property in message.properties.iter().filter(|_| may_see) {
+        match property {
+            MessageProperty::PayloadFormatIndicator(is_utf8) => json.payload_is_utf8 = Some(is_utf8),
+            MessageProperty::ContentType(value) => json.content_type = Some(value.to_string()),
+            MessageProperty::ResponseTopic(topic) => json.response_topic = Some(topic.to_string()),
+            MessageProperty::CorrelationData(data) => json.correlation_data_base64 = Some(STANDARD.encode(data)),
+            MessageProperty::UserProperty(name, value) => {
+                json.user_properties.iter_mut().for_each(|all| all.push((name.to_string(), value.to_string())));
+            }
+        }
+    }
+    Ok(Json(json))
 }
 
 /// Puts a dead letter into the queue that it came from: one durable change deletes it and queues the message, which its client gets as a new

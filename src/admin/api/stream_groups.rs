@@ -75,7 +75,7 @@ async fn list(State(state): State<ApiState>, Path(name): Path<String>) -> Result
     params(
         ("name" = String, Path, description = "The name of the stream"),
         ("group" = String, Path, description = "The name of the group"),
-        ("filter" = Option<String>, Query, description = "Its filter, if there are several groups of this name"),
+        ("filter" = Option<String>, Query, description = "Its filter, if there are several groups of this name; empty: the group without a filter"),
     ),
     responses(
         (status = 204, description = "It goes on there"),
@@ -107,7 +107,7 @@ async fn reset(
     params(
         ("name" = String, Path, description = "The name of the stream"),
         ("group" = String, Path, description = "The name of the group"),
-        ("filter" = Option<String>, Query, description = "Its filter, if there are several groups of this name"),
+        ("filter" = Option<String>, Query, description = "Its filter, if there are several groups of this name; empty: the group without a filter"),
     ),
     responses(
         (status = 204, description = "Removed"),
@@ -140,12 +140,15 @@ async fn change(
     let mut found = groups(state, stream)?;
     found.retain(|group| &*group.name == name);
     if let Some(filter) = filter {
-        found.retain(|group| group.filter.as_ref().is_some_and(|own| own.as_str() == filter));
+        found.retain(|group| group.filter.as_ref().map_or("", |own| own.as_str()) == filter);
     }
     let number = match &*found {
         [] => return Err(Failure::not_found("there is no such group")),
         [one] => one.number,
-        _ => return Err(Failure::conflict("there are several groups of this name: name the filter")),
+        _ => {
+            let text = "there are several groups of this name: name the filter, or an empty one for the group without a filter";
+            return Err(Failure::conflict(text));
+        }
     };
     for _ in 0..ATTEMPTS {
         let Answer::Group(answer) = state.queries.ask(ShardId(0), Query::Groups(query(number))).await? else {

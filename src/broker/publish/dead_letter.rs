@@ -19,7 +19,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::receipts::payload::is_receipt;
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, MessageProperties, MessageProperty, Qos};
+use crate::codec::{Message, Qos};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DropCause, FetchedMessage};
 use crate::topic::TopicName;
@@ -115,7 +115,7 @@ impl Shard {
     }
 }
 
-/// The dead letter of a message that was dropped for this reason on its way to or from a client.
+/// The dead letter of a message that was dropped for this reason on its way to or from a client. What the broker adds comes first.
 pub(in crate::broker) fn dead_letter_of(
     topic: TopicName,
     message: &Message,
@@ -123,8 +123,7 @@ pub(in crate::broker) fn dead_letter_of(
     (reason, client_id): (DropReason, &str),
 ) -> Application {
     let of_drop = [("reason", reason.name()), ("topic", message.topic.as_str()), ("client-id", client_id)];
-    let of_drop = of_drop.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
-    let properties = MessageProperties::from_properties(message.properties.iter().chain(of_drop));
+    let properties = message.properties.behind_user_properties(of_drop.into_iter());
     Application {
         message: Arc::new(Message { topic, properties, ..Message::clone(message) }),
         is_topic_copied: true,

@@ -12,8 +12,8 @@ use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::redelivery::queue_again::without_attempt;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, MessageProperties, MessageProperty, Qos};
-use crate::session::{self, Application, Delivery, Parking, Redelivery};
+use crate::codec::{Message, Qos};
+use crate::session::{self, Delivery, Parking, Redelivery};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
@@ -31,7 +31,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (to, owner, is_recorded) = (Arc::clone(&entry.subscriber), entry.owner.clone(), entry.stored);
         let is_stored = entry.session.refused(sequence).is_some_and(|message| message.is_stored) && is_recorded;
-        delivery.message = Arc::new(without_attempt(&delivery.message));
+        delivery.message = Arc::new(without_attempt(&delivery.message, state.attempts));
         self.count_dropped(slot, to.key, DropReason::Refused, turn);
         self.note_lost(Lost::delivery(to.client_id.as_str(), &delivery, DropReason::Refused), turn);
         if let Some(topic) = topic {
@@ -81,14 +81,13 @@ impl Shard {
         (client_id, attempts, reason_code): (&str, u16, u8),
         turn: &mut Turn<'_>,
     ) {
-        let letter = dead_letter_of(topic, message, qos, (DropReason::Refused, client_id));
         let code = ("reason-code", format!("0x{reason_code:02x}"));
         let message_id = message.id.map(|id| ("message-id", id.to_string()));
-        let more = [("attempts", attempts.to_string()), code].into_iter().chain(message_id);
-        let more = more.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
-        let properties = MessageProperties::from_properties(letter.message.properties.iter().chain(more));
-        let message = Arc::new(Message { properties, ..Message::clone(&letter.message) });
-        match self.accept(&Publisher::broker(), Application { message, ..letter }, turn) {
+        let told: Vec<_> = [("attempts", attempts.to_string()), code].into_iter().chain(message_id).collect();
+        let told = told.iter().map(|(name, value)| (*name, &**value));
+        let message = Message { properties: message.properties.behind_user_properties(told), ..message.clone() };
+        let letter = dead_letter_of(topic, &message, qos, (DropReason::Refused, client_id));
+        match self.accept(&Publisher::broker(), letter, turn) {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => self.counters.dead_letters += 1,
             Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Pending(_) => self.counters.dead_letters_lost += 1,
         }

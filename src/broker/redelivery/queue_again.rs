@@ -17,7 +17,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
 use crate::codec::{Message, MessageProperties, MessageProperty};
 use crate::routing::{SessionKey, Subscriber};
-use crate::session::{self, Delivery, DeliveryPlace, FetchedMessage, Parking, Redelivery};
+use crate::session::{self, Delivery, DeliveryPlace, FetchedMessage, Parking};
 
 impl Shard {
     /// The timer of parked messages of the Session in `slot`.
@@ -104,7 +104,10 @@ impl Shard {
         }
         let state = message.state.queued();
         if state.attempts > 0 {
-            delivery.message = Arc::new(with_attempt(&delivery.message, state));
+            // One that has only waited behind another one has its number already.
+            if !message.state.has_waited_behind() {
+                delivery.message = Arc::new(with_attempt(&delivery.message, state.attempts));
+            }
             self.counters.redelivered += 1;
         }
         self.drive(slot, session::Event::Parking(Parking::Queued(sequence)), turn);
@@ -141,23 +144,22 @@ impl Shard {
     }
 }
 
-/// The message with the number of its next attempt as a User Property.
-fn with_attempt(message: &Message, state: Redelivery) -> Message {
-    let is_other = |property: &MessageProperty| !is_attempt(property);
-    let attempt = (u32::from(state.attempts) + 1).to_string();
-    let attempt = MessageProperty::UserProperty(ATTEMPT.into(), attempt.into());
-    let properties = message.properties.iter().filter(is_other).chain([attempt]);
-    Message { properties: MessageProperties::from_properties(properties), ..Message::clone(message) }
+/// A message that was refused after so many attempts, with the number of the next one as a User Property before its own.
+fn with_attempt(message: &Message, attempts: u16) -> Message {
+    let next = (u32::from(attempts) + 1).to_string();
+    let message = without_attempt(message, attempts);
+    let properties = message.properties.behind_user_properties([(ATTEMPT, &*next)].into_iter());
+    Message { properties, ..message }
 }
 
-fn is_attempt(property: &MessageProperty) -> bool {
-    matches!(property, MessageProperty::UserProperty(name, _) if &**name == ATTEMPT)
-}
-
-/// The message without a number of its attempt.
-pub(in crate::broker) fn without_attempt(message: &Message) -> Message {
-    let properties = message.properties.iter().filter(|property| !is_attempt(property));
-    Message { properties: MessageProperties::from_properties(properties), ..Message::clone(message) }
+/// A message that was refused after so many attempts, as its publisher sent it: without the number that the broker has put before the properties
+/// of the publisher, from the second attempt on. One that the publisher gave it stays. [MQTT-3.3.2-17]
+pub(in crate::broker) fn without_attempt(message: &Message, attempts: u16) -> Message {
+    let is_attempt = |property| matches!(property, MessageProperty::UserProperty(name, _) if &*name == ATTEMPT);
+    let added = if attempts > 1 { message.properties.iter().position(is_attempt) } else { None };
+    let own = message.properties.iter().enumerate().filter(|(place, _)| Some(*place) != added);
+    let properties = MessageProperties::from_properties(own.map(|(_, property)| property));
+    Message { properties, ..message.clone() }
 }
 
 /// Messages in one batch. Each may be as large as Maximum Packet Size.

@@ -137,6 +137,7 @@ impl Shard {
         }
         if let Some(next) = cursor.next()
             && self.shared.stream_board.range(cursor.stream).end <= next
+            && self.shared.streams().get(cursor.stream).is_some() // that of a removed one says so
             && self.shared.stream_board.await_more(self.id, cursor.stream, next)
         {
             self.streams.wait(cursor.stream, (slot, key));
@@ -207,22 +208,21 @@ impl Shard {
                 match error {
                     None if entry.connection.is_none() => cursor.set_state(CursorState::Ready),
                     None => cursor.on_read(messages.clone()),
-                    Some(StreamReadError::Temporary) => {
+                    Some(StreamReadError::Gone) if entry.session.is_open() => {
+                        cursor.set_state(CursorState::Ready);
+                        removed = Some((Arc::clone(cursor.name()), cursor.stream));
+                    }
+                    // A client that is away is told when it is back, and one that waits for CONNACK after that.
+                    Some(StreamReadError::Gone) if entry.connection.is_none() => cursor.set_state(CursorState::Ready),
+                    Some(StreamReadError::Temporary | StreamReadError::Gone) => {
                         let at = turn.now + RETRY_PAUSE;
                         cursor.set_state(CursorState::Failed(at));
                         self.timers.set(at, Timer::StreamRetry(slot, key));
                     }
-                    Some(StreamReadError::Gone) => {
-                        cursor.set_state(CursorState::Ready);
-                        removed = Some((Arc::clone(cursor.name()), cursor.stream));
-                    }
                 }
             }
             match removed {
-                Some((name, stream)) => {
-                    self.forget_positions(slot, stream, turn);
-                    self.end_for_stream(slot, &name, turn);
-                }
+                Some((name, stream)) => self.end_for_stream(slot, (&name, stream), turn),
                 None if error.is_none() => self.streams.defer(place),
                 None => {}
             }
@@ -280,8 +280,16 @@ impl Shard {
         }
     }
 
-    /// A stream was removed: its subscribers are disconnected, because there is no other way to tell them.
-    pub(in crate::broker) fn end_for_stream(&mut self, slot: usize, name: &str, turn: &mut Turn<'_>) {
+    /// A stream was removed: the Session in `slot` has no subscriptions to it any more, alone or in groups. Its client is disconnected, because there
+    /// is no other way to tell it.
+    pub(in crate::broker) fn end_for_stream(
+        &mut self,
+        slot: usize,
+        (name, stream): (&str, StreamNumber),
+        turn: &mut Turn<'_>,
+    ) {
+        self.forget_positions(slot, stream, turn);
+        self.forget_memberships(slot, stream, turn);
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let cause = Cause::private(format!("the stream {name} was removed"), "a stream was removed");
         self.end_connection(id, Ending::with_disconnect(ReasonCode::AdministrativeAction, cause), turn);

@@ -3,6 +3,9 @@
 pub struct StreamNumber(pub u32);
 
 impl StreamNumber {
+    /// That of a stream which was removed, and whose number is not known. No stream has it.
+    pub(in crate::broker) const REMOVED: Self = Self(u32::MAX);
+
     /// The group of its keys in the store. Sessions have lower groups.
     pub const fn group(self) -> u64 {
         GROUPS_BEGIN + self.0 as u64

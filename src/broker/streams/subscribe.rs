@@ -76,14 +76,19 @@ impl Shard {
     pub(in crate::broker) fn why_stream_refused(
         &self,
         (slot, id): (usize, ConnectionId),
-        subscription: &Subscription,
+        (subscription, reason_code): (&Subscription, ReasonCode),
         subscribe: &Subscribe,
     ) -> Option<String> {
         if !is_stream(&subscription.filter) {
             return None;
         }
-        let refusal = self.judge_stream((slot, id), subscription, subscribe).err()?;
-        Some(refusal.sentence.to_string())
+        if let Err(refusal) = self.judge_stream((slot, id), subscription, subscribe) {
+            return Some(refusal.sentence.to_string());
+        }
+        let has_all =
+            self.sessions.get(slot).is_some_and(|entry| stream_subscriptions(entry) >= STREAMS_PER_SESSION_MAX);
+        let is_reached = reason_code == ReasonCode::QuotaExceeded && has_all && !self.is_memory_short();
+        is_reached.then(|| format!("a session has at most {STREAMS_PER_SESSION_MAX} subscriptions to streams"))
     }
 
     /// Removes the subscriptions to streams among `filters`, and sets whether they existed. An answer must wait for the last record.

@@ -35,13 +35,13 @@ fn dropped_message_is_published_to_the_dead_letter_topic_with_reason_topic_and_c
     {
         let (mut harness, reader, publisher) = disconnected(queue_overflow);
         for (number, payload) in [(1, "1"), (2, "2"), (3, "3")] {
-            let own = MessageProperties::from_properties([user_property("own", "x")]);
+            let own = MessageProperties::from_properties([user_property("reason", "of its publisher")]);
             let publish = message("t", payload, Q1, number).with_properties(own);
             harness.run(publisher, [ClientPacket::Publish(publish)]);
         }
         let packets = harness.packets(reader);
         assert_eq!(packets.iter().map(show).collect::<Vec<_>>(), [line]);
-        let expected = [("own", "x"), ("reason", "queue_full"), ("topic", "t"), ("client-id", "s")];
+        let expected = [("reason", "queue_full"), ("topic", "t"), ("client-id", "s"), ("reason", "of its publisher")];
         assert_eq!(properties(&packets[0]), expected.map(|(name, value)| user_property(name, value)));
         assert_eq!(harness.shards[0].counters().dead_letters, 1);
     }

@@ -78,7 +78,7 @@ fn a_refused_message_goes_to_a_member_again_and_becomes_a_dead_letter_after_the_
         Some(format!("{name}={value}"))
     });
     let properties: Vec<_> = properties.filter(|text| !text.starts_with("client-id")).collect();
-    let expected = ["group=g", "stream-sequence=1", "reason=refused", "topic=t/1", "attempts=3", "reason-code=0x80"];
+    let expected = ["reason=refused", "topic=t/1", "attempts=3", "reason-code=0x80", "group=g", "stream-sequence=1"];
     assert_eq!(properties, expected);
     let sum =
         |of: fn(&crate::broker::Counters) -> u64| harness.shards.iter().map(|shard| of(shard.counters())).sum::<u64>();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{Backoff, DropReason, QueueHead, QueueOverflow, Record, RedeliveryRule, RedeliveryRules, Settings};
-use crate::codec::{Ack, ClientPacket, Message, MessageProperty, Publish, ReasonCode, ServerPacket};
+use crate::codec::{Ack, ClientPacket, Message, MessageProperties, MessageProperty, Publish, ReasonCode, ServerPacket};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use crate::topic::TopicFilter;
 
@@ -104,7 +104,7 @@ fn a_refused_message_is_a_new_publish_after_the_backoff_and_a_dead_letter_after_
         let [ServerPacket::Publish(letter)] = &packets[..] else { panic!("{packets:?}") };
         assert_eq!(letter.message.topic.as_str(), "dead");
         let mut properties = user_properties(&letter.message);
-        let (name, message_id) = properties.pop().unwrap();
+        let (name, message_id) = properties.pop().unwrap(); // the last of the broker's
         assert_eq!((name.as_str(), message_id.is_empty()), ("message-id", false));
         let expected =
             [("reason", "refused"), ("topic", "t"), ("client-id", "s"), ("attempts", "3"), ("reason-code", "0x80")];
@@ -114,6 +114,38 @@ fn a_refused_message_is_a_new_publish_after_the_backoff_and_a_dead_letter_after_
         assert_eq!((counters.dead_letters, counters.dead_letters_kept, counters.queued_messages), (1, 1, 0));
         assert_eq!(counters.dropped[DropReason::Refused as usize], 1);
         assert_eq!(harness.shards[0].shared.dead_letters_len().0, 1);
+    }
+}
+
+#[test]
+fn what_the_broker_adds_comes_before_the_properties_of_the_publisher_which_stay() {
+    let names = ["delivery-attempt", "message-id", "reason", "attempts"];
+    let own = names.map(|name| (name.to_owned(), "2".to_owned()));
+    for settings in [with_rule(), stored()] {
+        let mut harness = Harness::with(1, settings);
+        let (subscriber, publisher, reader) = clients(&mut harness, "t");
+        let properties = MessageProperties::from_properties(names.map(|name| user_property(name, "2")));
+        harness.run(publisher, [ClientPacket::Publish(message("t", "m", Q1, 1).with_properties(properties))]);
+        for number in 1..=3 {
+            let packets = harness.packets(subscriber);
+            let [ServerPacket::Publish(publish)] = &packets[..] else { panic!("{packets:?}") };
+            let added = (number > 1).then(|| ("delivery-attempt".to_owned(), number.to_string()));
+            assert_eq!(user_properties(&publish.message), added.into_iter().chain(own.clone()).collect::<Vec<_>>());
+            send(&mut harness, subscriber, [refuse_q1(number)]);
+            harness.seconds(10);
+        }
+        let packets = harness.packets(reader);
+        let [ServerPacket::Publish(letter)] = &packets[..] else { panic!("{packets:?}") };
+        let all = user_properties(&letter.message);
+        let added = ["reason", "topic", "client-id", "attempts", "reason-code", "message-id"];
+        assert_eq!(all.iter().take(added.len()).map(|(name, _)| &**name).collect::<Vec<_>>(), added);
+        assert_eq!(all[added.len()..], own);
+        // The kept one is as its publisher sent it.
+        let kept = harness.records.iter().find_map(|record| {
+            let Record::DeadLetterKept { letter, .. } = record else { return None };
+            Some(user_properties(&letter.delivery.message))
+        });
+        assert_eq!(kept.unwrap(), own);
     }
 }
 

@@ -11,7 +11,7 @@ use super::harness::{Client, Harness};
 use super::packets::*;
 use super::redelivery::{clients, ordered, refuse_q1, refuse_q2, rule, send, stored};
 use crate::broker::{Event, Record, RedeliveryRules, Settings, StoreRoom};
-use crate::codec::{ClientPacket, Connect, Publish, Qos, ServerPacket};
+use crate::codec::{ClientPacket, Connect, MessageProperties, Publish, Qos, ServerPacket};
 
 /// The durable subscriber `s` that may have this many messages in flight.
 fn window(receive_maximum: u16) -> Connect {
@@ -50,7 +50,9 @@ fn a_message_that_was_refused_before_an_earlier_one_comes_after_it() {
     for lost in [false, true] {
         let mut harness = Harness::with(1, ordered());
         let (mut subscriber, publisher) = subscribed(&mut harness, 2);
-        harness.run(publisher, [publish("a", "1", Q1, 1), publish("a", "2", Q1, 2)]);
+        let own = MessageProperties::from_properties([user_property("delivery-attempt", "2")]);
+        let second = ClientPacket::Publish(message("a", "2", Q1, 2).with_properties(own));
+        harness.run(publisher, [publish("a", "1", Q1, 1), second]);
         harness.packets(subscriber);
         send(&mut harness, subscriber, [refuse_q1(2)]);
         harness.seconds(1);
@@ -65,7 +67,16 @@ fn a_message_that_was_refused_before_an_earlier_one_comes_after_it() {
         let number = expect(&mut harness, subscriber, "1");
         send(&mut harness, subscriber, [puback(number)]);
         harness.seconds(1);
-        let number = expect(&mut harness, subscriber, "2");
+        let packets = harness.packets(subscriber);
+        let [ServerPacket::Publish(second)] = &packets[..] else { panic!("{packets:?}") };
+        assert_eq!(second.message.payload, "2");
+        let attempt = user_property("delivery-attempt", "2");
+        assert_eq!(
+            second.message.properties.iter().collect::<Vec<_>>(),
+            [attempt.clone(), attempt],
+            "the broker's is one"
+        );
+        let number = second.packet_id.unwrap().number();
         send(&mut harness, subscriber, [puback(number)]);
         assert_eq!(harness.shards[0].counters().queued_messages, 0);
     }

@@ -586,32 +586,69 @@ fn errors_of_the_disk_are_tried_again_and_a_removed_stream_ends_its_members() {
     }
 }
 
-/// Connected or away, a member of a stream that is removed is none afterwards, also if there is a stream of that name again.
+/// Where a member is when its stream is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whereabouts {
+    Connected,
+    Away,
+    /// Away, and the broker does not run.
+    Stopped,
+}
+
+/// A member of a stream that is removed is told so once, and is none afterwards, also if there is a stream of that name again.
 #[test]
-fn a_membership_ends_with_its_stream() {
-    for is_away in [false, true] {
+fn a_membership_ends_with_its_stream_and_the_client_is_told() {
+    let position = "$stream/s";
+    for (whereabouts, filters) in [
+        (Whereabouts::Connected, &[GROUP][..]),
+        (Whereabouts::Connected, &[GROUP, position]),
+        (Whereabouts::Away, &[GROUP]),
+        (Whereabouts::Away, &[GROUP, position]),
+        (Whereabouts::Stopped, &[GROUP]),
+        (Whereabouts::Stopped, &[position]),
+    ] {
         let mut harness = with_stream(1, 2, Q1);
         let client = harness.connect(durable("a"));
-        harness.run(client, [subscribe(&format!("{GROUP}@earliest"), Q1)]);
-        if is_away {
+        for filter in filters {
+            harness.run(client, [subscribe(filter, Q1)]);
+        }
+        if whereabouts != Whereabouts::Connected {
             harness.lose(client);
         }
         let shared = Arc::clone(&harness.shards[0].shared);
         shared.set_streams(StreamTable::default());
         shared.end_groups_of(STREAM);
-        if !is_away {
-            harness.streams.failure = Some(StreamReadError::Gone);
-            append(&mut harness, 3..=3, Q1);
-            assert_eq!(harness.received(client).last().unwrap(), "CLOSED");
-            harness.streams.failure = None;
-        }
-        assert!(shared.groups_of(STREAM).is_empty());
+        harness.streams.failure = Some(StreamReadError::Gone);
+        let told = match whereabouts {
+            Whereabouts::Connected => {
+                append(&mut harness, 3..=3, Q1);
+                harness.received(client)
+            }
+            Whereabouts::Away | Whereabouts::Stopped => {
+                if whereabouts == Whereabouts::Stopped {
+                    harness.restart(settings());
+                }
+                // CONNACK waits for a record, and must not refuse the connection because of the stream.
+                harness.store_answers = false;
+                let client = harness.attempt(0, durable("a"));
+                harness.seconds(3);
+                assert_eq!(harness.received(client), [""; 0], "{whereabouts:?} {filters:?}");
+                harness.store_answers = true;
+                harness.persist();
+                harness.received(client)
+            }
+        };
+        assert_eq!(told.last().unwrap(), "CLOSED", "{whereabouts:?} {filters:?}: {told:?}");
+        assert!(told.contains(&"DISCONNECT 0x98".to_owned()), "{whereabouts:?} {filters:?}: {told:?}");
+        harness.streams.failure = None;
+        assert!(harness.shards[0].shared.groups_of(STREAM).is_empty());
         harness.add_stream("s", StreamNumber(STREAM.0 + 1), TrimmedOffset::Refuse);
-        let client = harness.connect(durable("a"));
-        assert_eq!(harness.ask(client, unsubscribe(2, &[GROUP])), ["UNSUBACK 2 11"], "away: {is_away}");
-        harness.restart(settings());
-        let client = harness.connect(durable("a"));
-        assert_eq!(harness.ask(client, unsubscribe(3, &[GROUP])), ["UNSUBACK 3 11"], "away: {is_away}");
+        for _ in 0..2 {
+            let client = harness.connect(durable("a"));
+            let unsuback = harness.ask(client, unsubscribe(2, &[GROUP, position]));
+            assert_eq!(unsuback, ["UNSUBACK 2 11 11"], "{whereabouts:?} {filters:?}");
+            harness.restart(settings());
+        }
     }
 }
 

@@ -13,7 +13,9 @@ use crate::broker::{
     Answer, DropReason, Event, MemoryLevel, PageRequest, Query, QueryId, Settings, StreamNumber, StreamReadError,
     TrimmedOffset,
 };
-use crate::codec::{ClientId, ClientPacket, MessageProperty, Qos, ServerPacket, Subscribe, SubscriptionOptions};
+use crate::codec::{
+    ClientId, ClientPacket, MessageProperty, Qos, ReasonCode, ServerPacket, Subscribe, SubscriptionOptions,
+};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use crate::topic::{MountPoint, TopicFilter};
 
@@ -572,7 +574,14 @@ fn a_session_has_at_most_64_subscriptions_to_streams() {
         let filter = format!("$stream/s@earliest/t/{number}");
         assert_eq!(suback(&mut harness, client, subscribe(&filter, Q0)).0, 0, "{filter}");
     }
-    assert_eq!(suback(&mut harness, client, subscribe("$stream/s/u", Q0)).0, 0x97);
+    for filter in ["$stream/s/u", "$share/g/$stream/s"] {
+        harness.send(client, subscribe(filter, Q0));
+        let packets = harness.packets(client);
+        let [ServerPacket::Suback(suback)] = &packets[..] else { panic!("{packets:?}") };
+        assert_eq!(suback.reason_codes, [ReasonCode::QuotaExceeded]);
+        let why = format!("{filter}: a session has at most 64 subscriptions to streams");
+        assert_eq!(suback.reason_string.as_deref(), Some(&*why));
+    }
     assert_eq!(suback(&mut harness, client, subscribe("$stream/s@earliest/t/3", Q0)).0, 0, "it replaces one");
     assert_eq!(suback(&mut harness, client, subscribe("u", Q0)).0, 0, "others are not meant");
     harness.send(client, unsubscribe(2, &["$stream/s/t/3"]));

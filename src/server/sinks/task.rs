@@ -18,8 +18,8 @@ use super::request::{Answered, Requests};
 use super::retire::{KEPT_SECONDS, give, unwanted};
 use super::tools::{End, Tools};
 use crate::codec::{
-    Ack, ClientPacket, Message, MessageProperties, MessageProperty, OutgoingPublish, PacketId, Publish, Qos,
-    ReasonCode, ServerPacket, Suback,
+    Ack, ClientPacket, Message, MessageProperties, OutgoingPublish, PacketId, Publish, Qos, ReasonCode, ServerPacket,
+    Suback,
 };
 use crate::server::clock::wall_time;
 use crate::server::own_client::Kind;
@@ -297,8 +297,8 @@ impl Connected<'_> {
             ("client-id", client_id.as_str()),
             ("sink-error", &burial.reason),
         ];
-        let added = added.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
-        let properties = MessageProperties::from_properties(burial.message.properties().into_iter().chain(added));
+        let own = MessageProperties::from_properties(burial.message.properties());
+        let properties = own.behind_user_properties(added.into_iter());
         let topic = plan.dead_letter_topic.clone().ok_or("there is no dead letter topic")?;
         let mut publish = Publish::new(topic, before.payload.clone()).with_properties(properties);
         publish.qos = Qos::AtLeastOnce;

@@ -30,8 +30,8 @@ impl Shard {
     pub(in crate::broker) fn send_groups(&mut self, slot: usize, turn: &mut Turn<'_>) -> usize {
         let Some(entry) = self.sessions.get(slot) else { return 0 };
         let (Some(id), Some(memberships)) = (entry.connection, entry.incidents.groups()) else { return 0 };
-        if !self.pipeline.is_stable(memberships.held_until()) {
-            return 0; // SUBACK comes first, and `replay` follows it
+        if !entry.session.is_open() || !self.pipeline.is_stable(memberships.held_until()) {
+            return 0; // CONNACK and SUBACK come first, and `replay` follows them
         }
         let (key, count) = (entry.subscriber.key, memberships.len());
         let (mut handled, mut is_left) = (0, false);
@@ -174,7 +174,6 @@ impl Shard {
             let mut memberships = entry.incidents.groups()?.iter();
             memberships.find(|membership| membership.group.number == group.number).map(|it| Arc::clone(&it.stream))
         });
-        self.forget_membership(slot, group, turn);
-        self.end_for_stream(slot, &name.unwrap_or_default(), turn);
+        self.end_for_stream(slot, (&name.unwrap_or_default(), group.name.stream), turn);
     }
 }

@@ -11,8 +11,10 @@ use crate::broker::persistence::stream_group::GroupPosition;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::streams::cursor::Granted;
 use crate::broker::streams::groups::group::{Group, GroupName};
+use crate::broker::streams::groups::ledger::Ledger;
 use crate::broker::streams::groups::memberships::{Membership, Memberships};
 use crate::broker::streams::name::{StreamTarget, is_stream};
+use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::start::StreamStart;
 use crate::broker::streams::subscriptions::{STREAMS_PER_SESSION_MAX, mounted_filter, stream_subscriptions};
 use crate::codec::{EncodedUserProperties, Qos, ReasonCode, Subscription, SubscriptionId};
@@ -89,8 +91,8 @@ impl Shard {
         let groups: Vec<Arc<Group>> = memberships.iter().map(|membership| Arc::clone(&membership.group)).collect();
         for mut group in groups {
             if self.shared.groups.get(group.number).is_none() {
-                if self.forget_membership(slot, &group, turn) {
-                    continue;
+                if self.shared.streams().get(group.name.stream).is_none() {
+                    continue; // `replay` follows, and tells the client after CONNACK
                 }
                 // An operator has removed it while the client was away.
                 let Some(again) = self.group_again(slot, &group, turn) else { continue };
@@ -100,17 +102,27 @@ impl Shard {
         }
     }
 
-    /// Ends a membership whose stream was removed. Returns whether it was.
-    pub(in crate::broker) fn forget_membership(&mut self, slot: usize, group: &Group, turn: &mut Turn<'_>) -> bool {
-        if self.shared.streams().get(group.name.stream).is_some() {
-            return false; // the group alone was removed
+    /// Ends the memberships in the groups of a stream if it was removed.
+    pub(in crate::broker) fn forget_memberships(&mut self, slot: usize, stream: StreamNumber, turn: &mut Turn<'_>) {
+        if self.shared.streams().get(stream).is_some() {
+            return; // a group alone was removed
         }
-        let memberships = self.sessions.get_mut(slot).and_then(|entry| entry.incidents.groups_mut());
-        if let Some(Membership { subscription, .. }) = memberships.and_then(|list| list.remove(group.number)) {
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let (key, memberships) = (entry.subscriber.key, entry.incidents.groups_mut());
+        let ended = memberships.map(|memberships| memberships.remove_all_of(stream)).unwrap_or_default();
+        for Membership { group, subscription, .. } in ended {
+            let leave = |ledger: &mut Ledger| {
+                ledger.leave(key);
+                ledger.is_gone |= ledger.members() == (0, 0); // nobody reads for it any more
+                ledger.is_gone
+            };
+            if self.change_group(&group, None, leave, turn) && self.shared.groups.get(group.number).is_some() {
+                self.shared.groups.remove(group.number);
+                self.persist(Record::GroupRemoved { stream, number: group.number }, turn);
+            }
             let filters = vec![subscription.filter];
             self.persist_unawaited(slot, |key| Record::Unsubscribed { key, filters }, turn);
         }
-        true
     }
 
     /// Makes a group again that was removed.
@@ -164,7 +176,8 @@ impl Shard {
         }
     }
 
-    /// The memberships of a recovered Session, by its stored subscriptions. A group that there is no more begins with the next message.
+    /// The memberships of a recovered Session, by its stored subscriptions. A group that there is no more begins with the next message; if there is no
+    /// stream, the client is told when it connects.
     pub(in crate::broker) fn restored_memberships(
         &self,
         subscriptions: Vec<(Subscription, Option<SubscriptionId>)>,
@@ -173,13 +186,18 @@ impl Shard {
         let (table, mut memberships) = (self.shared.streams(), Memberships::default());
         for (subscription, subscription_id) in subscriptions {
             let Ok(target) = StreamTarget::parse(&subscription.filter, &EncodedUserProperties::new()) else { continue };
-            let (Some(stream), Some(share)) = (table.named(target.name), &subscription.filter.share) else { continue };
+            let Some(share) = &subscription.filter.share else { continue };
             let Ok(filter) = mounted_filter(owner.mount_point(), target.filter.as_ref()) else { continue };
-            let name = GroupName { stream: stream.number, name: share.as_str().into(), filter };
-            let end = self.shared.stream_board.range(stream.number).end;
-            let position = GroupPosition::new(StreamStart::Sequence(end));
-            let Ok(group) = self.shared.groups.need(name, position) else { continue };
-            let stream = Arc::clone(&stream.name);
+            let (share, stream) = (Arc::from(share.as_str()), Arc::from(target.name));
+            let group = if let Some(known) = table.named(target.name) {
+                let name = GroupName { stream: known.number, name: share, filter };
+                let end = self.shared.stream_board.range(known.number).end;
+                let position = GroupPosition::new(StreamStart::Sequence(end));
+                let Ok(group) = self.shared.groups.need(name, position) else { continue };
+                group
+            } else {
+                self.shared.groups.removed(share, filter)
+            };
             memberships.set(Membership { group, subscription, subscription_id, stream, previous: None });
         }
         memberships

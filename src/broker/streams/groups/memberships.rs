@@ -9,6 +9,7 @@ use crate::broker::query::SubscriptionView;
 use crate::broker::streams::groups::group::Group;
 use crate::broker::streams::groups::ledger::Taken;
 use crate::broker::streams::marks::Marks;
+use crate::broker::streams::number::StreamNumber;
 use crate::codec::{Matched, Subscription, SubscriptionId};
 use crate::session::{Delivery, DeliveryPlace, Ticket};
 
@@ -84,6 +85,11 @@ impl Memberships {
     pub(in crate::broker) fn remove(&mut self, group: u64) -> Option<Membership> {
         let place = self.list.iter().position(|membership| membership.group.number == group)?;
         Some(self.list.remove(place))
+    }
+
+    /// Removes the memberships in groups of a stream.
+    pub(in crate::broker) fn remove_all_of(&mut self, stream: StreamNumber) -> Vec<Membership> {
+        self.list.extract_if(.., |membership| membership.group.name.stream == stream).collect()
     }
 
     /// The memberships behind the first `skipped`, for operators.

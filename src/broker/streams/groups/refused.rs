@@ -10,7 +10,7 @@ use crate::broker::operator::drops::Lost;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::streams::groups::memberships::InFlight;
 use crate::broker::streams::groups::refusals::Refusal;
-use crate::codec::{Message, MessageProperties, MessageProperty, ReasonCode};
+use crate::codec::{Message, ReasonCode};
 use crate::routing::SessionKey;
 use crate::timestamp::Timestamp;
 
@@ -60,8 +60,7 @@ impl Shard {
 
 /// The message with the group that has refused it, and where it is in the stream, as User Properties.
 fn with_place(message: &Message, group: &str, sequence: u64) -> Message {
-    let place = [("group", group.to_owned()), ("stream-sequence", sequence.to_string())];
-    let place = place.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
-    let properties = MessageProperties::from_properties(message.properties.iter().chain(place));
-    Message { properties, ..message.clone() }
+    let sequence = sequence.to_string();
+    let place = [("group", group), ("stream-sequence", &*sequence)];
+    Message { properties: message.properties.behind_user_properties(place.into_iter()), ..message.clone() }
 }

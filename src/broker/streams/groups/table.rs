@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::broker::persistence::stream_group::{GroupPosition, StreamGroup};
 use crate::broker::streams::groups::group::{Group, GroupName};
 use crate::broker::streams::number::StreamNumber;
+use crate::broker::streams::start::StreamStart;
+use crate::topic::TopicFilter;
 
 /// The groups of all streams, which all shards share. It is read when a client subscribes or connects, and by operators.
 ///
@@ -59,6 +61,16 @@ impl Groups {
         Ok(group)
     }
 
+    /// A group of a stream that was removed. It is not in the table.
+    pub(in crate::broker) fn removed(&self, name: Arc<str>, filter: Option<TopicFilter>) -> Arc<Group> {
+        let mut table = self.write();
+        table.last += 1;
+        let name = GroupName { stream: StreamNumber::REMOVED, name, filter };
+        let group = Group::new(table.last, name, GroupPosition::new(StreamStart::Latest));
+        group.ledger().is_gone = true;
+        Arc::new(group)
+    }
+
     /// Whether a further group can be made.
     pub(in crate::broker) fn has_room(&self) -> bool {
         self.read().groups.len() < GROUPS_MAX
@@ -100,7 +112,6 @@ pub(in crate::broker) const GROUPS_MAX: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::streams::start::StreamStart;
 
     fn name(name: &str) -> GroupName {
         GroupName { stream: StreamNumber(1), name: name.into(), filter: None }
