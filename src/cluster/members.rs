@@ -84,6 +84,16 @@ impl Members {
         self.nodes = nodes;
     }
 
+    /// These are the latest beats of all nodes, between two beats of this one: no node is missing because of it.
+    pub(super) fn refresh(&mut self, latest: impl IntoIterator<Item = (String, Beat)>) {
+        for (name, beat) in latest.into_iter().take(NODES_MAX) {
+            let said = |node: &Node| (node.beat.process, node.beat.number);
+            if self.nodes.get(&name).is_none_or(|known| said(known) != (beat.process, beat.number)) {
+                self.nodes.insert(name, Node { beat, missed: 0 });
+            }
+        }
+    }
+
     /// The log has an epoch entry of this node.
     pub(super) fn named(&mut self, epoch: u64, node: &str) {
         if self.named.as_ref().is_none_or(|named| named.epoch < epoch) {

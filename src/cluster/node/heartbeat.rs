@@ -2,12 +2,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::clock::now;
 use super::view::View;
 use crate::cluster::beat::Beat;
-use crate::cluster::engine::Engine;
+use crate::cluster::engine::{Beat as Said, Engine};
 
 /// Looks whether another process with this name is alive, before the first beat of this one takes the place of its beats. A process that was killed looks
 /// alive for a moment, so this takes about two seconds if there is a beat of one that has not said that it goes.
@@ -57,10 +57,7 @@ pub(super) async fn beat_once(engine: &dyn Engine, view: &View) -> bool {
     // The time before it was sent, because other nodes may count from then.
     view.state.borrow_mut().went_in = begun;
     let Ok(latest) = engine.beats().await else { return true };
-    // Beats with another number are of a stream that does not exist any more.
-    let is_ours = |beat: &Beat| beat.cluster == view.state.borrow().beat.cluster;
-    let beats = latest.into_iter().filter_map(|said| Some((said.node, Beat::decode(&said.bytes).filter(is_ours)?)));
-    view.members.borrow_mut().observe(beats);
+    view.members.borrow_mut().observe(ours(view, latest));
     // That is not forgotten with the owner that has trimmed it.
     let trimmed = view.members.borrow().trimmed();
     view.says(|beat| beat.trimmed = beat.trimmed.max(trimmed));
@@ -69,6 +66,19 @@ pub(super) async fn beat_once(engine: &dyn Engine, view: &View) -> bool {
         (standby.announce)(view.owner_address());
     }
     true
+}
+
+/// Takes the beats of all nodes now, because something is decided by them.
+pub(super) async fn look(engine: &dyn Engine, view: &View) {
+    let Ok(Ok(latest)) = timeout(PERIOD, engine.beats()).await else { return };
+    view.members.borrow_mut().refresh(ours(view, latest));
+    view.show_members();
+}
+
+/// The beats of this cluster. Those with another number are of a stream that does not exist any more.
+fn ours(view: &View, latest: Vec<Said>) -> impl Iterator<Item = (String, Beat)> {
+    let is_ours = |beat: &Beat| beat.cluster == view.state.borrow().beat.cluster;
+    latest.into_iter().filter_map(move |said| Some((said.node, Beat::decode(&said.bytes).filter(is_ours)?)))
 }
 
 const PERIOD: Duration = Duration::from_secs(1);

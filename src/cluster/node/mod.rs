@@ -142,10 +142,22 @@ async fn pass_on(engine: Arc<dyn Engine>, view: Rc<View>, commands: mpsc::Sender
         ticks.tick().await;
         let request = view.control.borrow_mut().try_next();
         let Some(request) = request else { continue };
-        if let Wish::Forget { node } = &request.command {
-            let node = node.clone();
-            forget(&*engine, &view, request, &node).await;
-        } else if commands.send(Command::Asked(request)).await.is_err() {
+        match &request.command {
+            Wish::Forget { node } => {
+                let node = node.clone();
+                forget(&*engine, &view, request, &node).await;
+                continue;
+            }
+            // The others know it before the operator does, so that nobody gives the clients to this node.
+            Wish::Drain if view.state.borrow().beat.epoch == 0 => {
+                view.drain(true);
+                heartbeat::beat_once(&*engine, &view).await;
+            }
+            // The other node may have been drained since its last beat.
+            Wish::Move { .. } | Wish::Drain => heartbeat::look(&*engine, &view).await,
+            Wish::Undrain => {}
+        }
+        if commands.send(Command::Asked(request)).await.is_err() {
             return;
         }
     }

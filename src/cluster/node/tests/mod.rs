@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep};
 use process::Cluster;
 use service::Service;
 
+use crate::cluster::Command as Wish;
+
 /// Runs a test in one thread. When all its tasks wait, and no other thread works for one of them, the clock is set to the end of the shortest wait.
 fn simulated(test: impl Future<Output = ()>) {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -232,6 +234,23 @@ fn a_second_node_with_the_same_name_joins_when_the_first_has_ended_and_says_why_
         cluster.end(&owner).await;
         wait("it joins", || second.troubles(&owner).is_empty()).await;
         second.end(&owner).await;
+        cluster.end_all().await;
+    });
+}
+
+#[test]
+fn the_clients_are_not_given_to_a_node_that_was_drained_just_now() {
+    simulated(async {
+        let service = Arc::<Service>::default();
+        let cluster = Cluster::start(&service, &["a", "b", "c"]);
+        cluster.wait_for_acknowledgements(100).await;
+        wait("all follow", || ["a", "b", "c"].iter().filter(|node| cluster.is_following(node)).count() == 2).await;
+        let owner = cluster.owner().unwrap();
+        let drained = ["a", "b", "c"].into_iter().find(|node| **node != owner).unwrap();
+        cluster.ask(drained, Wish::Drain).await.unwrap();
+        let refused = cluster.ask(&owner, Wish::Move { to: Some(drained.to_owned()) }).await.unwrap_err();
+        assert_eq!(refused, format!("node {drained} is not another node that is alive with a usable copy of the log"));
+        assert_eq!(cluster.owner(), Some(owner));
         cluster.end_all().await;
     });
 }

@@ -180,10 +180,14 @@ impl Cluster {
         spawn_local(async move { drop(handle.ask(wish).await) });
     }
 
+    /// An operator asks a node for something.
+    pub(super) async fn ask(&self, node: &str, wish: Wish) -> Result<(), String> {
+        self.processes[node].handle.ask(wish).await.map(drop).map_err(|error| error.to_string())
+    }
+
     /// An operator asks a node to forget another one.
     pub(super) async fn forget(&self, node: &str, other: &str) -> Result<(), String> {
-        let asked = self.processes[node].handle.ask(Wish::Forget { node: other.to_owned() }).await;
-        asked.map(drop).map_err(|error| error.to_string())
+        self.ask(node, Wish::Forget { node: other.to_owned() }).await
     }
 
     pub(super) async fn wait_for_acknowledgements(&self, more: usize) {
