@@ -20,7 +20,8 @@ pub struct LinkReceiver {
     position: LinkPosition,
     /// The numbers below are done.
     done: u64,
-    /// The numbers from `done` on whose records are not stable, ascending.
+    /// The numbers from `done` on whose records are not stable, ascending: at most those of [`FRAMES_MAX`](super::LinkSender::FRAMES_MAX) frames, because
+    /// the sender waits for `done`.
     unstable: VecDeque<u64>,
 }
 
@@ -63,7 +64,7 @@ impl LinkReceiver {
         if has_record {
             self.unstable.push_back(self.position.next);
         }
-        self.position.next += 1;
+        self.position.next = self.position.next.saturating_add(1);
         self.advance();
     }
 

@@ -17,7 +17,7 @@ pub struct LinkSender {
     epoch: u64,
     /// Whether the node knows the filters of the destination, and its owner waits for the node with each further one.
     is_current: bool,
-    /// The ends of the frames that are on their way, ascending.
+    /// The ends of the frames that are sent and not confirmed, ascending.
     frames: VecDeque<u64>,
     question: Question,
     /// From where it has sent again because something was missing there. The frames behind that are missing, too, and their answers say the same.
@@ -33,7 +33,7 @@ enum Question {
 }
 
 impl LinkSender {
-    /// Frames on their way at the same time.
+    /// Frames that are sent and not confirmed.
     pub const FRAMES_MAX: usize = 16;
 
     /// For the owner of the source when it begins: `numbers` are in its outbox, all of them stable, or there are none and the next message has the number
@@ -98,7 +98,8 @@ impl LinkSender {
         }
         let confirmed = self.first..answer.done.clamp(self.first, self.stable);
         self.first = confirmed.end;
-        while self.frames.front().is_some_and(|end| *end <= answer.next) {
+        // Not when they are accepted: so the destination has a bounded number of messages whose records are not stable.
+        while self.frames.front().is_some_and(|end| *end <= answer.done) {
             self.frames.pop_front();
         }
         if self.question != Question::Answered || answer.lacks && self.repeated != Some(answer.next) {

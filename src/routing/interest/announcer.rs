@@ -128,7 +128,7 @@ impl Announcer {
         }
         node.is_awaited = false;
         // Answers may come out of order, and within a life no node forgets.
-        node.known = node.known.max(answer.number);
+        node.known = node.known.max(answer.number.map(|number| number.min(self.number)));
         node.incoming = answer.incoming;
         node.is_joined |= answer.is_joined;
         self.trim();
@@ -172,7 +172,7 @@ impl Announcer {
         self.nodes.values().map(|node| node.known.unwrap_or(0)).min().unwrap_or(u64::MAX)
     }
 
-    /// Forgets what nobody needs any more.
+    /// Removes the changes that all nodes have, and the whole if no node needs it.
     fn trim(&mut self) {
         let known = self.known().min(self.number);
         while self.forgotten() < known {

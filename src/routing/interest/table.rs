@@ -62,8 +62,8 @@ impl InterestTable {
         self.cells.get(&cell).filter(|of_cell| of_cell.is_joined).map_or(0, |of_cell| of_cell.epoch)
     }
 
-    /// A new life of the node begins: nobody has waited for it for a while. What it has is kept, and counts when the owner of the cell has told it what
-    /// has changed.
+    /// A new life of the node begins: owners may not have waited for its answers for some time. The table keeps all filters, and [`epoch`](Self::epoch) is 0
+    /// for each cell until the owner of the cell has sent the changes that the table lacks.
     pub fn join_again(&mut self) {
         self.cells.values_mut().for_each(|of_cell| of_cell.is_joined = false);
     }
@@ -97,11 +97,10 @@ impl InterestTable {
     /// Takes the changes that follow what it has.
     fn change(&mut self, cell: CellId, of_cell: &mut OfCell, first: u64, changes: Vec<(TopicFilter, bool)>) {
         let Some(mut known) = of_cell.number else { return };
-        for (number, (filter, is_wanted)) in (first..).zip(changes) {
-            if number != known + 1 {
-                continue;
-            }
-            known = number;
+        // Those before are here already; behind a gap, none follows.
+        let Some(here) = known.saturating_add(1).checked_sub(first) else { return };
+        for (filter, is_wanted) in changes.into_iter().skip(usize::try_from(here).unwrap_or(usize::MAX)) {
+            known = known.saturating_add(1);
             if is_wanted {
                 of_cell.filters.insert(self.add(cell, &filter));
             } else if let Some(id) = self.filters.find(&filter)

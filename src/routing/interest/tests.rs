@@ -128,6 +128,26 @@ fn a_node_that_is_further_behind_than_the_kept_changes_gets_all_filters() {
     assert_eq!(cells(&table, "a"), [200]);
 }
 
+#[test]
+fn numbers_that_no_owner_gives_do_no_harm() {
+    let mut table = InterestTable::new();
+    let announcement = |what| Announcement { cell: CELL, epoch: 1, last: u64::MAX, what };
+    let filters = vec![filter("a")];
+    table.take(announcement(Announced::Whole { number: u64::MAX - 1, place: 0, filters, is_last: true }));
+    for first in [0, u64::MAX, u64::MAX] {
+        table.take(announcement(Announced::Changes { first, changes: vec![(filter("b"), true); 3] }));
+    }
+    let (mut announcer, answer) = (
+        Announcer::new(CELL, 1),
+        table.take(announcement(Announced::Whole { number: 0, place: usize::MAX, filters: Vec::new(), is_last: true })),
+    );
+    announcer.join("b", 1);
+    announcer.answer("b", 1, InterestAnswer { incoming: Some((0, usize::MAX)), ..answer });
+    let change = announcer.subscribe(&filter("c"));
+    assert!(announcer.known() < change);
+    assert!(announcer.next_announcement("b").is_some());
+}
+
 proptest! {
     #[test]
     fn whatever_is_lost_late_or_repeated_a_table_has_what_it_has_answered_and_in_the_end_all(
