@@ -295,6 +295,18 @@ fn open_in(directory: &Path, told: std::sync::mpsc::Sender<u64>, tail: &Tail) ->
     Store::open(directory, &Options::default(), hooks, &mut |_| ()).unwrap().0
 }
 
+/// The same with an entry that was shipped, and is not replicated.
+fn with_one_shipped(directory: &Path) -> (Store, std::sync::mpsc::Receiver<u64>) {
+    let (tell, told) = channel();
+    let tail = Tail::default();
+    let store = open_in(directory, tell, &tail);
+    store.append(0, 1, &Change::put(1, b"x").entry()).unwrap();
+    while tail.len() == 0 {
+        thread::yield_now();
+    }
+    (store, told)
+}
+
 #[test]
 fn closing_waits_for_a_majority() {
     let directory = tempfile::tempdir().unwrap();
@@ -316,13 +328,7 @@ fn closing_waits_for_a_majority() {
 fn a_fence_ends_the_threads_and_frees_the_directory_also_of_a_store_that_is_being_closed() {
     for closes in [false, true] {
         let directory = tempfile::tempdir().unwrap();
-        let (tell, told) = channel();
-        let tail = Tail::default();
-        let store = open_in(directory.path(), tell, &tail);
-        store.append(0, 1, &Change::put(1, b"x").entry()).unwrap();
-        while tail.len() == 0 {
-            thread::yield_now();
-        }
+        let (store, told) = with_one_shipped(directory.path());
         let options = Options { lock_patience: Duration::from_secs(60), ..Options::default() };
         let alone = Follower::open(directory.path(), &Options::default(), &|_, _| ()).map(|_| ());
         assert!(matches!(alone, Err(OpenError::Locked { .. })));
@@ -342,13 +348,7 @@ fn a_fence_ends_the_threads_and_frees_the_directory_also_of_a_store_that_is_bein
 #[test]
 fn the_end_of_a_store_of_which_nobody_replicates_anything_does_not_wait() {
     let directory = tempfile::tempdir().unwrap();
-    let (tell, told) = channel();
-    let tail = Tail::default();
-    let store = open_in(directory.path(), tell, &tail);
-    store.append(0, 1, &Change::put(1, b"x").entry()).unwrap();
-    while tail.len() == 0 {
-        thread::yield_now();
-    }
+    let (store, told) = with_one_shipped(directory.path());
     let end = thread::spawn(move || drop(store));
     let is_over = (0..6_000).any(|_| {
         thread::sleep(Duration::from_millis(10));
