@@ -381,7 +381,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.begin_close();
         if let Some(replicated) = &self.shared.replicated {
-            // Perhaps nobody tells it any more what a majority has. What was not reported is not acknowledged.
+            // The replication may have ended, so the wait of `close` could last for ever. Commits that are not reported are not acknowledged.
             replicated.end();
         }
         self.close();

@@ -63,8 +63,7 @@ pub(super) fn is_removed(disk: &dyn Disk) -> io::Result<bool> {
     }
 }
 
-/// The streams that the store in a directory has, as far as they were not removed: their names, or their numbers if they have none. Nobody needs to have it
-/// open.
+/// The names of the streams in the directory of a store, without those that were removed; for a stream without a name, its number. The store need not be open.
 ///
 /// # Errors
 /// The directory can't be read.

@@ -144,7 +144,7 @@ impl Shard {
     }
 }
 
-/// A message that was refused after so many attempts, with the number of the next one as a User Property before its own.
+/// The message for its next attempt, after `attempts` that were refused: the number of that attempt is a User Property before those of the publisher.
 fn with_attempt(message: &Message, attempts: u16) -> Message {
     let next = (u32::from(attempts) + 1).to_string();
     let message = without_attempt(message, attempts);
@@ -152,8 +152,8 @@ fn with_attempt(message: &Message, attempts: u16) -> Message {
     Message { properties, ..message }
 }
 
-/// A message that was refused after so many attempts, as its publisher sent it: without the number that the broker has put before the properties
-/// of the publisher, from the second attempt on. One that the publisher gave it stays. [MQTT-3.3.2-17]
+/// The message as its publisher sent it, after `attempts` that were refused. From the second attempt on, the broker has added a User Property with the
+/// number of the attempt, before those of the publisher. It is removed; a property of the publisher with the same name is kept. [MQTT-3.3.2-17]
 pub(in crate::broker) fn without_attempt(message: &Message, attempts: u16) -> Message {
     let is_attempt = |property| matches!(property, MessageProperty::UserProperty(name, _) if &*name == ATTEMPT);
     let added = if attempts > 1 { message.properties.iter().position(is_attempt) } else { None };

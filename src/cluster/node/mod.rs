@@ -148,7 +148,7 @@ async fn pass_on(engine: Arc<dyn Engine>, view: Rc<View>, commands: mpsc::Sender
                 forget(&*engine, &view, request, &node).await;
                 continue;
             }
-            // The others know it before the operator does, so that nobody gives the clients to this node.
+            // The other nodes read it before the operator gets the answer, so that the owner does not hand over to this node.
             Wish::Drain if view.state.borrow().beat.epoch == 0 => {
                 view.drain(true);
                 heartbeat::beat_once(&*engine, &view).await;
