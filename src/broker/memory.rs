@@ -32,7 +32,7 @@
 //! | password checks | 1,024 requests, a thread for two cores | CONNECT is refused before |
 //! | unused buffers of large packets | a sixteenth of `memory_max` for all, 128 MiB for each shard | freed |
 //! | records that wait for a commit | the congestion of the store | publishers are paused |
-//! | groups of subscribers of streams | 1,000 groups; with members, 4,096 messages and about 1 MiB for each, and the numbers of 4,096 messages without | – |
+//! | groups of subscribers of streams | 1,000 groups; with members, 8,192 messages and about 2 MiB for each, and the numbers of 4,096 messages without | – |
 //! | messages between shards | the weight of a mailbox | publishers are paused |
 
 use std::sync::Arc;

@@ -14,8 +14,13 @@ use oncemq::store::{
     Committer, Disk, Entry, Hooks, Key, Level, Mark, Numbered, OpenError, Options, Progress, Replication, Report,
     Retention, Room, Store, StreamKeeper, StreamReadError, Urgency,
 };
+use oncemq::timestamp::WallTime;
 
 use crate::replicas::{Replicas, Survivor};
+
+/// When each message of a stream is accepted.
+const ACCEPTED: WallTime = WallTime(u64::from_le_bytes(ACCEPTED_BYTES));
+const ACCEPTED_BYTES: [u8; 8] = [7; 8];
 
 /// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
 pub(crate) struct Log {
@@ -143,10 +148,10 @@ impl Log {
             room: Room::Reserve,
         };
         let numbered: Vec<_> =
-            bytes.streams.iter().map(|stream| Numbered { group: stream.group(), part: &[7; 8] }).collect();
+            bytes.streams.iter().map(|stream| Numbered { group: stream.group(), part: &ACCEPTED_BYTES }).collect();
         let given = self.store.append_numbered((shard, ticket.0, Urgency::Awaited), &entry, &numbered).unwrap();
         self.store.announce(Urgency::Awaited);
-        record.appended(&given);
+        record.appended(&given, ACCEPTED);
         self.gathered += 1;
         self.appended += 1;
     }
@@ -169,11 +174,11 @@ impl Log {
                 room: Room::Reserve,
             })
             .collect();
-        let numbered = |stream: &StreamNumber| Numbered { group: stream.group(), part: &[7; 8] };
+        let numbered = |stream: &StreamNumber| Numbered { group: stream.group(), part: &ACCEPTED_BYTES };
         let puts: Vec<Vec<_>> = encoded.iter().map(|bytes| bytes.streams.iter().map(numbered).collect()).collect();
         let puts: Vec<_> = puts.iter().map(Vec::as_slice).collect();
         let given = self.store.append_together((shard, ticket.0, Urgency::Awaited), &entries, &puts).unwrap();
-        records.iter().zip(&given).for_each(|(record, given)| record.appended(given));
+        records.iter().zip(&given).for_each(|(record, given)| record.appended(given, ACCEPTED));
         self.store.announce(Urgency::Awaited);
         self.gathered += 1;
         self.appended += 1;

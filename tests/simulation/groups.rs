@@ -186,9 +186,9 @@ impl World {
         let is_of = user("stream").as_deref() == Some(run.stream);
         let sequence = number("stream-sequence").filter(|_| is_of).ok_or(format!("message {message} has no place"))?;
         let is = Known { message, timestamp: number("stream-timestamp").ok_or("no timestamp")? };
-        let streams = &self.checker.streams;
-        let known = streams.known.get(&stream_named(run.stream).unwrap()).and_then(|known| known.get(&sequence));
-        if known != Some(&is) {
+        let stream = stream_named(run.stream).unwrap();
+        let known = self.checker.streams.at_or_claimed(stream, sequence, is);
+        if known != is {
             return Err(format!("{sequence} is {is:?}, but the stream has {known:?}"));
         }
         let previous = user("stream-previous").ok_or("no previous message")?;
@@ -214,7 +214,7 @@ impl World {
         if let Some(range) = user("stream-trimmed") {
             let (from, to) = range.split_once('-').ok_or("no range")?;
             let (from, to): (u64, u64) = (from.parse().unwrap_or(0), to.parse().unwrap_or(u64::MAX));
-            if to >= streams.oldest_of(run.stream) {
+            if to >= self.checker.streams.oldest_of(run.stream) {
                 return Err(format!("{range} is said to be trimmed, at {sequence}"));
             }
             self.checker.groups.runs[group].trimmed.push(from..=to);
@@ -240,9 +240,9 @@ impl World {
             return Err(format!("group {name}: {sequence} was refused, and is sent again before {due}"));
         }
         let Some(key) = groups.key_of(run, &messages[message]) else { return Ok(()) };
-        let known = &self.checker.streams.known[&stream_named(run.stream).unwrap()];
+        let stream = stream_named(run.stream).unwrap();
         let is_same = |other: u64| {
-            let message = &messages[known[&other].message];
+            let message = &messages[self.checker.streams.at(stream, other).unwrap().message];
             let may_be_gone = message.expiry.is_some() || self.checker.streams.is_gone(run.stream, other);
             !may_be_gone && groups.key_of(run, message).as_ref() == Some(&key)
         };
@@ -314,8 +314,8 @@ impl World {
         }
         let sequence = number("stream-sequence").ok_or_else(|| fault("no sequence"))?;
         let run = self.checker.groups.runs.iter_mut().find(|run| run.name == name).ok_or_else(|| fault("no group"))?;
-        let known = self.checker.streams.known.get(&stream_named(run.stream).unwrap());
-        if known.and_then(|known| known.get(&sequence)).map(|known| known.message) != Some(message) {
+        let known = self.checker.streams.at(stream_named(run.stream).unwrap(), sequence);
+        if known.map(|known| known.message) != Some(message) {
             return Err(fault("another message is there"));
         }
         let letters = run.letters.entry(sequence).or_default();

@@ -12,6 +12,7 @@ use oncemq::store::{
     Committer, Entry, Hooks, Key, Level, Numbered, OpenError, Options, Progress, Report, Retention, Room, Store,
     StreamKeeper, Urgency,
 };
+use oncemq::timestamp::WallTime;
 
 use crate::mix::Mix;
 use crate::rng::Rng;
@@ -130,14 +131,16 @@ impl Log {
             Durability::None => panic!("a record at level none: {record:?}"),
         });
         let given = self.add((shard, ticket), vec![record.to_bytes()], level);
-        given.iter().for_each(|given| record.appended(given));
+        let now = WallTime(self.now);
+        given.iter().for_each(|given| record.appended(given, now));
     }
 
     /// Appends the records of a batch.
     pub(crate) fn append_together(&mut self, shard: usize, ticket: Ticket, records: &[Record], level: Durability) {
         let level = if level == Durability::PowerLoss { Level::PowerLoss } else { Level::Crash };
         let given = self.add((shard, ticket), records.iter().map(Record::to_bytes).collect(), level);
-        records.iter().zip(&given).for_each(|(record, given)| record.appended(given));
+        let now = WallTime(self.now);
+        records.iter().zip(&given).for_each(|(record, given)| record.appended(given, now));
     }
 
     /// Returns the sequences of each record in its streams.

@@ -23,6 +23,9 @@ impl World {
             self.check_stream_order(name, stream)?;
         }
         self.check_batches_in_streams()?;
+        if let Some(claimed) = self.checker.streams.claimed.first_key_value() {
+            return Err(format!("no stream has what a group was sent: {claimed:?}"));
+        }
         for (stream, sequence, message) in &self.checker.streams.said {
             let known = self.checker.streams.known.get(stream).and_then(|known| known.get(sequence));
             if known.is_none_or(|known| known.message != *message) {

@@ -22,6 +22,8 @@ pub(crate) const STREAMS: [(&str, &str); 3] = [("every", "t/#"), ("one", "t/1"),
 pub(crate) struct StreamLedger {
     /// By stream and sequence.
     pub(crate) known: BTreeMap<StreamNumber, BTreeMap<u64, Known>>,
+    /// The messages that members of groups were sent before the streams had them: they are stable, so the streams get them.
+    pub(crate) claimed: BTreeMap<(StreamNumber, u64), Known>,
     /// Where an operator trimmed each stream.
     pub(crate) oldest: BTreeMap<StreamNumber, u64>,
     /// The keeper is scheduled.
@@ -39,6 +41,19 @@ pub(crate) struct Known {
     pub(crate) message: usize,
     /// When the broker accepted it.
     pub(crate) timestamp: u64,
+}
+
+impl StreamLedger {
+    /// The message with this sequence, which the stream has or a member of a group was sent.
+    pub(crate) fn at(&self, stream: StreamNumber, sequence: u64) -> Option<Known> {
+        let known = self.known.get(&stream).and_then(|known| known.get(&sequence));
+        known.or_else(|| self.claimed.get(&(stream, sequence))).copied()
+    }
+
+    /// The same; if there is none, it is `claimed` from now on.
+    pub(crate) fn at_or_claimed(&mut self, stream: StreamNumber, sequence: u64, claimed: Known) -> Known {
+        self.at(stream, sequence).unwrap_or_else(|| *self.claimed.entry((stream, sequence)).or_insert(claimed))
+    }
 }
 
 /// The stream with this name.
@@ -96,6 +111,9 @@ impl World {
         self.checker.streams.keeping = false;
         self.define_streams(&recovered.streams);
         STREAMS.iter().for_each(|(name, _)| self.observe(stream_named(name).unwrap(), 0));
+        if let Some((lost, known)) = self.checker.streams.claimed.first_key_value() {
+            self.fail(None, format!("a message of a stream that a group was sent is lost: {lost:?}, {known:?}"));
+        }
     }
 
     /// The new shards get the streams.
@@ -210,7 +228,8 @@ impl World {
                 return self.fail(None, format!("stream {} has {sequence} at {place}: {message:?}", stream.0));
             };
             let is = Known { message, timestamp };
-            let was = *known.entry(sequence).or_insert(is);
+            let before = self.checker.streams.claimed.remove(&(stream, sequence)).unwrap_or(is);
+            let was = *known.entry(sequence).or_insert(before);
             if was != is {
                 return self.fail(None, format!("stream {}: {sequence} was {was:?} and is {is:?}", stream.0));
             }

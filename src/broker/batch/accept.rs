@@ -66,7 +66,7 @@ impl Shard {
         let BatchPlan { messages, admission, level, waits } = plan;
         let (mut plain, mut retaining) = (publisher.of_member(false), publisher.of_member(true));
         let mut accepted = Vec::with_capacity(messages.len());
-        let explains = self.wants_details(publisher);
+        let is_told = self.shared.groups.exist() || self.wants_details(publisher);
         for PlannedMessage { application, delay, resolved, chosen, receipt } in messages {
             if delay.is_some() {
                 accepted.push((Err((application, delay)), resolved, chosen, receipt));
@@ -76,7 +76,7 @@ impl Shard {
                 .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
             let retain = application.retain;
             let mut message = AcceptedMessage::new(application, id, &resolved, turn.now);
-            message.enter(level, (resolved.streams(), explains));
+            message.enter(level, (resolved.streams(), is_told));
             if let Some(retained) = retained.as_deref_mut().filter(|_| retain) {
                 let order = &self.shared.retained_order;
                 match self.retained.set((retained, order), &message, &retaining) {

@@ -96,6 +96,9 @@ impl Shard {
         while let Some(message) = self.pipeline.next_stable_message() {
             self.deliver_outstanding(message, turn);
         }
+        if self.streams.has_entering() {
+            self.offer_entered(turn);
+        }
         while let Some(answer) = self.pipeline.next_stable_answer() {
             if self.session(answer.slot, answer.key).is_some() {
                 self.drive(answer.slot, session::Event::Persisted(answer.ticket), turn);

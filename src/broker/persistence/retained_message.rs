@@ -33,7 +33,7 @@ pub(in crate::broker) fn sequences(puts: &[RecordKey]) -> Option<Arc<StreamSeque
     let mut given = puts.iter().filter(|key| key.kind == RecordKey::STREAM_MESSAGE).filter_map(sequence).peekable();
     given.peek()?;
     let sequences = StreamSequences::default();
-    sequences.give(given);
+    sequences.give(given, None);
     sequences.set_final();
     Some(Arc::new(sequences))
 }

@@ -2,6 +2,7 @@
 
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::Record;
+use crate::timestamp::WallTime;
 
 impl Record {
     /// The durability of the record in the store; `None`: any. That of a message in streams applies at QoS 0, too, although nothing waits for its record:
@@ -15,10 +16,10 @@ impl Record {
         self.durability()
     }
 
-    /// The store has appended it, and given it these sequences in its streams.
-    pub fn appended(&self, given: &[u64]) {
+    /// The store has appended it, and given it these sequences in its streams, with this time.
+    pub fn appended(&self, given: &[u64], accepted: WallTime) {
         if let Self::Accepted { streams, sequences: Some(sequences), .. } = self {
-            sequences.give(streams.iter().map(|stream| stream.0).zip(given.iter().copied()));
+            sequences.give(streams.iter().map(|stream| stream.0).zip(given.iter().copied()), Some(accepted));
         }
     }
 }

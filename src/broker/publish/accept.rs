@@ -81,9 +81,9 @@ impl Shard {
         };
         let id = (application.qos > Qos::AtMostOnce)
             .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
-        let explains = is_in_stream && self.wants_details(publisher);
+        let is_told = is_in_stream && (self.shared.groups.exist() || self.wants_details(publisher));
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
-        accepted.enter(level, (streams, explains));
+        accepted.enter(level, (streams, is_told));
         if let Some(retained) = retained
             && !self.retain(retained, &mut accepted, publisher, turn)
         {
@@ -349,7 +349,7 @@ impl Shard {
             delayed: None,
             receipt,
         };
-        let ticket = self.persist(record, turn);
+        let ticket = self.persist_entering(record, turn);
         if let Some((change, message)) = settled {
             self.settle_receipt(publisher, (change, &message), Some(ticket), turn.now);
         }

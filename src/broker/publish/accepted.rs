@@ -25,7 +25,7 @@ pub(in crate::broker) struct AcceptedMessage {
     pub(in crate::broker) level: Durability,
     /// The streams that it enters.
     pub(in crate::broker) streams: TopicStreams,
-    /// Its sequences in them, for a retained message, and for a publisher that wants to know them.
+    /// Its sequences in them, for a retained message, for groups, and for a publisher that wants to know them.
     pub(in crate::broker) sequences: Option<Arc<StreamSequences>>,
 }
 
@@ -42,7 +42,8 @@ impl AcceptedMessage {
         let Application { mut message, qos, retain, message_expiry_interval, is_topic_copied, .. } = application;
         // A small message that is stored in memory must not keep a large read buffer alive. At QoS 1 and 2 the decoder has copied the content.
         let Route { receivers, shares } = &*resolved.route;
-        let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
+        let is_kept = retain
+            || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty() && resolved.streams().is_empty()));
         if id.is_some() || is_kept {
             let message = Arc::make_mut(&mut message);
             message.qos = qos;
@@ -87,13 +88,13 @@ impl AcceptedMessage {
         }
     }
 
-    /// Sets the durability of its record, and the streams that it enters. `explains`: whether its publisher wants to know its sequences.
+    /// Sets the durability of its record, and the streams that it enters. `is_told`: whether its publisher or groups want to know its sequences.
     #[inline]
-    pub(in crate::broker) fn enter(&mut self, level: Durability, (streams, explains): (&[StreamNumber], bool)) {
+    pub(in crate::broker) fn enter(&mut self, level: Durability, (streams, is_told): (&[StreamNumber], bool)) {
         self.level = level;
         if !streams.is_empty() {
             self.streams.extend_from_slice(streams);
-            self.sequences = (self.retain || explains).then(Arc::default);
+            self.sequences = (self.retain || is_told).then(Arc::default);
         }
     }
 

@@ -238,8 +238,13 @@ impl Shard {
 
     /// Continues subscriptions that wait for a read or for another turn.
     pub(in crate::broker) fn resume_streams(&mut self, turn: &mut Turn<'_>) {
+        self.continue_streams(MESSAGES_PER_TURN, turn);
+    }
+
+    /// The same, until this number of messages was handled.
+    pub(in crate::broker) fn continue_streams(&mut self, messages_max: usize, turn: &mut Turn<'_>) {
         let (mut handled, mut sessions) = (0, 0);
-        while handled < MESSAGES_PER_TURN
+        while handled < messages_max
             && sessions < SESSIONS_PER_TURN
             && let Some((slot, key)) = self.streams.next_ready()
         {

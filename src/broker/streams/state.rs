@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use foldhash::quality::RandomState;
 
+use crate::broker::streams::groups::fresh::Entering;
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::read::{StreamCursorId, StreamRequest};
 use crate::broker::streams::start::StreamStart;
 use crate::routing::SessionKey;
+use crate::session::Ticket;
 use crate::topic::TopicFilter;
 
 /// The reads of a shard, and the Sessions whose subscriptions wait.
@@ -28,6 +30,8 @@ pub(in crate::broker) struct Streams {
     starved: PlaceQueue,
     /// The groups whose positions are to be stored.
     saves: Vec<u64>,
+    /// Messages that wait for their records and go to groups, ascending by ticket.
+    entering: VecDeque<Entering>,
 }
 
 /// A Session, by its slot and its key, or a [group](super::groups::group::Group::place).
@@ -142,6 +146,21 @@ impl Streams {
     /// The groups whose positions are to be stored, each once.
     pub(in crate::broker) const fn saves(&mut self) -> &mut Vec<u64> {
         &mut self.saves
+    }
+
+    /// A message waits for its record, and goes to groups then. They are as bounded as the records.
+    pub(in crate::broker) fn enter(&mut self, message: Entering) {
+        self.entering.push_back(message);
+    }
+
+    pub(in crate::broker) fn has_entering(&self) -> bool {
+        !self.entering.is_empty()
+    }
+
+    /// The next message for groups; all records up to `stable` are.
+    pub(in crate::broker) fn next_entered(&mut self, stable: Ticket) -> Option<Entering> {
+        self.entering.front().filter(|next| next.ticket <= stable)?;
+        self.entering.pop_front()
     }
 
     /// Whether a Session waits for further messages of a stream.

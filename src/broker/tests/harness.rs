@@ -30,7 +30,7 @@ use crate::codec::{
     AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket,
 };
 use crate::routing::{Access, RetainedLimits, ShardId};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Timestamp, WallTime};
 use crate::topic::TopicName;
 
 /// Shards and their environment. By default the store commits at once, every CONNECT is granted full access, messages between shards arrive
@@ -715,7 +715,7 @@ impl Harness {
     fn give_sequences(&mut self, record: &Record) {
         if let Record::Accepted { streams, .. } = record {
             let given: Vec<u64> = streams.iter().map(|stream| self.next_sequence(*stream)).collect();
-            record.appended(&given);
+            record.appended(&given, WallTime(1_000 * given.first().copied().unwrap_or_default()));
         }
     }
 

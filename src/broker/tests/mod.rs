@@ -24,6 +24,7 @@ mod expiry;
 mod fake_streams;
 mod farewell;
 mod flow_control;
+mod group_fresh;
 mod group_refusals;
 mod groups;
 mod harness;

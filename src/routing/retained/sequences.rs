@@ -3,12 +3,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
+use crate::timestamp::WallTime;
+
 /// The sequences of a message in the streams that keep it. They are known when its record is appended to the log, which is right after the
 /// message was accepted.
 #[derive(Debug, Default)]
 pub struct StreamSequences {
-    given: OnceLock<SmallVec<[(u32, u64); 1]>>,
+    given: OnceLock<Given>,
     are_final: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Given {
+    sequences: SmallVec<[(u32, u64); 1]>,
+    accepted: Option<WallTime>,
 }
 
 impl PartialEq for StreamSequences {
@@ -20,15 +28,20 @@ impl PartialEq for StreamSequences {
 impl Eq for StreamSequences {}
 
 impl StreamSequences {
-    /// Sets the number of each stream with the sequence in it. Later calls have no effect.
-    pub fn give(&self, sequences: impl IntoIterator<Item = (u32, u64)>) {
+    /// Sets the number of each stream with the sequence in it, and when the message was accepted, if that is known. Later calls have no effect.
+    pub fn give(&self, sequences: impl IntoIterator<Item = (u32, u64)>, accepted: Option<WallTime>) {
         // A message is appended once.
-        let _ = self.given.set(sequences.into_iter().collect());
+        let _ = self.given.set(Given { sequences: sequences.into_iter().collect(), accepted });
     }
 
     /// The number of each stream, with the sequence in it; `None`: they are not known yet.
     pub fn get(&self) -> Option<&[(u32, u64)]> {
-        self.given.get().map(|sequences| &**sequences)
+        self.given.get().map(|given| &*given.sequences)
+    }
+
+    /// When the message was accepted, as its streams tell it; `None`: it is not known.
+    pub fn accepted(&self) -> Option<WallTime> {
+        self.given.get()?.accepted
     }
 
     /// Whether the messages are known to be stable: no crash gives their sequences to others.

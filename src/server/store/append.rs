@@ -12,7 +12,8 @@ use crate::timestamp::WallTime;
 pub(super) struct TurnTime(Cell<Option<WallTime>>);
 
 impl TurnTime {
-    fn get(&self) -> WallTime {
+    /// The time of this turn.
+    pub(super) fn get(&self) -> WallTime {
         let time = self.0.get().unwrap_or_else(wall_time);
         self.0.set(Some(time));
         time

@@ -127,7 +127,10 @@ impl StoreHandle {
         if bytes.can_be_joined() {
             self.pending = Some(Pending { bytes, level, urgency, ticket });
         } else {
-            record.appended(&self.gather((ticket, urgency), level, &bytes));
+            let given = self.gather((ticket, urgency), level, &bytes);
+            if !given.is_empty() {
+                record.appended(&given, self.accepted.get());
+            }
         }
     }
 

@@ -1,14 +1,18 @@
 //! What a group has read of its stream, and which of it is acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+mod fresh;
 mod position;
 mod refused;
 
+use foldhash::quality::RandomState;
+
 use crate::broker::persistence::stream_group::GroupPosition;
 use crate::broker::streams::groups::dispatch::GroupDispatch;
+use crate::broker::streams::groups::fresh::{Fresh, FreshMessage};
 use crate::broker::streams::groups::lost::Lost;
 use crate::broker::streams::groups::refusals::Refusals;
 use crate::broker::streams::groups::roster::{Item, Placed, Roster};
@@ -35,13 +39,14 @@ pub(in crate::broker) struct Ledger {
     /// Messages from `next` on and before this sequence are done, except for those in `again`.
     done_until: u64,
     again: BTreeSet<u64>,
-    open: BTreeMap<u64, Open>,
+    open: HashMap<u64, Open, RandomState>,
     open_bytes: usize,
     /// What the next message says about those before it.
     unsaid: Lost,
     roster: Roster,
     refusals: Refusals,
     reading: Reading,
+    fresh: Fresh,
     /// The members that were given messages since the last [`take_ready`](Self::take_ready).
     ready: Vec<Arc<Subscriber>>,
     deliveries: u64,
@@ -94,12 +99,13 @@ impl Ledger {
             since: None,
             done_until: 0,
             again: BTreeSet::new(),
-            open: BTreeMap::new(),
+            open: HashMap::default(),
             open_bytes: 0,
             unsaid: Lost::default(),
             roster: Roster::default(),
             refusals: Refusals::default(),
             reading: Reading::Idle,
+            fresh: Fresh::default(),
             ready: Vec::new(),
             deliveries: 0,
             saved: Saved::default(),
@@ -124,11 +130,15 @@ impl Ledger {
 
     /// What is to be read now; `None`: nothing, or a shard does it.
     pub(in crate::broker) fn wanted(&self) -> Option<StreamStart> {
-        let has_room = self.open.len() + CHUNK_MESSAGES_MAX <= WINDOW_MESSAGES_MAX
+        let is_wanted = self.reading == Reading::Idle && self.has_room(CHUNK_MESSAGES_MAX) && self.roster.len() > 0;
+        (is_wanted && !self.is_gone).then_some(self.next)
+    }
+
+    /// Whether it may have this number of further messages in memory.
+    fn has_room(&self, messages: usize) -> bool {
+        self.open.len() + messages <= WINDOW_MESSAGES_MAX
             && self.open_bytes < WINDOW_BYTES_MAX
-            && self.roster.pending() < AHEAD_MAX;
-        let is_wanted = self.reading == Reading::Idle && has_room && self.roster.len() > 0 && !self.is_gone;
-        is_wanted.then_some(self.next)
+            && self.roster.pending() < AHEAD_MAX
     }
 
     /// The greatest number of messages of a read that is [`wanted`](Self::wanted). A read sends something to each member, so it has several messages
@@ -148,6 +158,7 @@ impl Ledger {
     /// Distributes the messages that were read. `dispatch`: how.
     pub(in crate::broker) fn on_read(&mut self, read: ReadMessages, dispatch: GroupDispatch) {
         self.reading = Reading::Idle;
+        self.fresh.end_following();
         if self.roster.len() == 0 {
             return; // it is read again when there is a member
         }
@@ -164,28 +175,32 @@ impl Ledger {
             }
         }
         for stored in messages.iter() {
-            let sequence = stored.sequence;
-            if sequence < self.done_until && !self.again.remove(&sequence) {
-                continue;
+            if self.is_new((stored.sequence, stored.timestamp)) {
+                self.add(FreshMessage::from_read(stored));
             }
-            if self.since.is_some_and(|since| stored.timestamp < since) {
-                continue;
-            }
-            self.since = None;
-            self.open_bytes += stored.message.content_len();
-            let key = self.roster.dispatch().key_of(&stored.message);
-            let lost = std::mem::take(&mut self.unsaid);
-            let mut stored = stored.clone();
-            // A few messages that are not acknowledged must not keep all that was read.
-            stored.message.detach();
-            stored.message.topic = stored.message.topic.detached();
-            let (timestamp, expires_at, message) = (stored.timestamp, stored.expires_at, stored.into_message());
-            self.open.insert(sequence, Open { message, timestamp, expires_at, lost, key, sent: None });
-            self.refusals.wait_again(sequence);
-            self.place(sequence);
         }
+        self.added();
+    }
+
+    /// Whether a message with this sequence and time is not done.
+    fn is_new(&mut self, (sequence, timestamp): (u64, u64)) -> bool {
+        (sequence >= self.done_until || self.again.remove(&sequence))
+            && self.since.is_none_or(|since| timestamp >= since)
+    }
+
+    fn add(&mut self, FreshMessage { sequence, timestamp, expires_at, message }: FreshMessage) {
+        self.since = None;
+        self.open_bytes += message.content_len();
+        let key = self.roster.dispatch().key_of(&message);
+        let lost = std::mem::take(&mut self.unsaid);
+        self.open.insert(sequence, Open { message, timestamp, expires_at, lost, key, sent: None });
+        self.refusals.wait_again(sequence);
+        self.place(sequence);
+    }
+
+    /// All messages before `next` were added, and those that were not found are trimmed, damaged, or not wanted.
+    fn added(&mut self) {
         if let StreamStart::Sequence(next) = self.next {
-            // Those that were not found are trimmed, damaged, or not wanted.
             self.again = self.again.split_off(&next);
             self.refusals.retain(|sequence| sequence >= next || self.open.contains_key(&sequence));
         }
@@ -264,7 +279,9 @@ impl Ledger {
     /// Places all messages that were not sent, in their order.
     fn place_again(&mut self) {
         self.roster.recall();
-        let unsent: Vec<u64> = self.open.iter().filter(|(_, open)| open.sent.is_none()).map(|(one, _)| *one).collect();
+        let unsent = self.open.iter().filter(|(_, open)| open.sent.is_none());
+        let mut unsent: Vec<u64> = unsent.map(|(sequence, _)| *sequence).collect();
+        unsent.sort_unstable();
         unsent.into_iter().for_each(|sequence| self.place(sequence));
     }
 

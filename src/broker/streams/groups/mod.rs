@@ -2,7 +2,8 @@
 //!
 //! A group is identified by stream, name and filter. Its position is stored, and stays when no member is connected. Its [`Ledger`](ledger::Ledger) has
 //! the messages that were read and are not acknowledged. All shards share the ledger. A shard that notices room or further messages reads the next
-//! messages, assigns them to members, and notifies the shards of these members. A shard takes the messages of its own members when they have room, and
+//! messages, assigns them to members, and notifies the shards of these members. A group that has all messages gets the next ones without a read, when
+//! their records are stable, from the shards that accepted them ([`enter`]). A shard takes the messages of its own members when they have room, and
 //! removes those that they acknowledge.
 //!
 //! | a message of the group is | left by |
@@ -23,6 +24,8 @@
 
 pub(in crate::broker) mod deliver;
 pub(in crate::broker) mod dispatch;
+pub(in crate::broker) mod enter;
+pub(in crate::broker) mod fresh;
 pub(in crate::broker) mod group;
 pub(in crate::broker) mod join;
 pub(in crate::broker) mod ledger;

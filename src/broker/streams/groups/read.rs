@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::action::Action;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
@@ -30,6 +31,7 @@ impl Shard {
     ) -> R {
         let mut ledger = group.ledger();
         let result = change(&mut ledger);
+        ledger.follow_fresh();
         let (ready, is_wanted) = (ledger.take_ready(), ledger.wanted().is_some());
         if ledger.saved.is_outdated && !ledger.saved.is_scheduled && !ledger.is_gone {
             ledger.saved.is_scheduled = true;
@@ -85,7 +87,8 @@ impl Shard {
         }
     }
 
-    /// Begins a read for a group, if it needs one.
+    /// Begins a read for a group, if it needs one. If it gets its messages without reads, the missing ones are on their way: the read begins only if none has
+    /// come after a pause.
     fn read_for(&mut self, group: &Arc<Group>, turn: &mut Turn<'_>) {
         let bytes_max = if self.memory >= MemoryLevel::High { SHORT_CHUNK_BYTES_MAX } else { CHUNK_BYTES_MAX };
         let (stream, mut ledger) = (group.name.stream, group.ledger());
@@ -97,6 +100,10 @@ impl Shard {
         {
             turn.actions.push(Action::Hurry); // it may be on its way to the store
             return self.streams.wait(stream, group.place());
+        }
+        if ledger.awaits_fresh() {
+            let (slot, key) = group.place();
+            return self.timers.set(turn.now + FRESH_PAUSE, Timer::StreamRetry(slot, key));
         }
         let key = ReadKey { stream, from, filter: group.name.filter.clone(), messages_max, bytes_max };
         let Some((number, request)) = self.streams.begin_read(group.place(), key) else { return };
@@ -152,3 +159,6 @@ impl Shard {
         self.timers.set(turn.now + PAUSE, Timer::Streams);
     }
 }
+
+/// How long a group waits for the next message that is stable, before it reads it.
+const FRESH_PAUSE: Duration = Duration::from_millis(5);

@@ -1,6 +1,7 @@
 //! All groups of subscribers of streams.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::broker::persistence::stream_group::{GroupPosition, StreamGroup};
@@ -15,6 +16,8 @@ use crate::topic::TopicFilter;
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Groups {
     table: RwLock<Table>,
+    /// Whether there have been any.
+    exist: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +32,11 @@ struct Table {
 pub(in crate::broker) struct TooManyGroups;
 
 impl Groups {
+    /// Whether there may be groups.
+    pub(in crate::broker) fn exist(&self) -> bool {
+        self.exist.load(Ordering::Relaxed)
+    }
+
     /// The group with this number.
     pub(in crate::broker) fn get(&self, number: u64) -> Option<Arc<Group>> {
         self.read().groups.get(&number).map(Arc::clone)
@@ -58,6 +66,7 @@ impl Groups {
         table.last += 1;
         let group = Arc::new(Group::new(table.last, name, position));
         table.groups.insert(group.number, Arc::clone(&group));
+        self.exist.store(true, Ordering::Relaxed);
         Ok(group)
     }
 
@@ -89,6 +98,7 @@ impl Groups {
     /// Restores the groups of the previous run.
     pub(in crate::broker) fn restore(&self, groups: Vec<StreamGroup>) {
         let mut table = self.write();
+        self.exist.fetch_or(!groups.is_empty(), Ordering::Relaxed);
         for StreamGroup { number, stream, name, filter, position } in groups {
             let group = Group::new(number, GroupName { stream, name, filter }, position);
             group.ledger().saved.is_restored = true;

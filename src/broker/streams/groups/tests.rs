@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use crate::broker::persistence::stream_group::GroupPosition;
 use crate::broker::streams::groups::dispatch::GroupDispatch;
+use crate::broker::streams::groups::fresh::{FRESH_MESSAGES_MAX, FreshMessage};
 use crate::broker::streams::groups::ledger::{Ledger, Reading, WINDOW_MESSAGES_MAX};
 use crate::broker::streams::groups::refusals::Refusal;
 use crate::broker::streams::read::{ReadMessages, StoredStreamMessage};
@@ -246,6 +247,59 @@ fn a_time_is_kept_until_a_message_of_it_is_there() {
     assert_eq!(ledger.position().from, StreamStart::Sequence(9));
 }
 
+fn offer(ledger: &mut Ledger, sequences: impl IntoIterator<Item = u64>) {
+    let messages: Vec<_> =
+        sequences.into_iter().map(|sequence| FreshMessage::from_read(&stored(sequence, 5))).collect();
+    let wants = |fresh: &FreshMessage| fresh.message.topic.as_str() != "t/0";
+    ledger.add_fresh(&messages, wants, GroupDispatch::RoundRobin);
+    ledger.follow_fresh();
+}
+
+#[test]
+fn stable_messages_need_no_read_once_those_before_them_are_there() {
+    let mut ledger = Ledger::new(GroupPosition::new(StreamStart::Sequence(1)));
+    offer(&mut ledger, 1..3);
+    ledger.join(member(1), 9_000);
+    assert_eq!(ledger.progress(), (Some(1), 0), "there was no member");
+    ledger.set_reading(Reading::Waits(SHARD));
+    let taken = |ledger: &mut Ledger| -> Vec<u64> {
+        std::iter::from_fn(|| ledger.take(SessionKey(1), NOW).map(|taken| taken.sequence)).collect()
+    };
+    offer(&mut ledger, [3, 4, 7]);
+    assert_eq!(taken(&mut ledger), [0; 0], "another shard has accepted 1 and 2");
+    offer(&mut ledger, [1, 2]);
+    assert_eq!(taken(&mut ledger), [1, 2, 3, 4]);
+    offer(&mut ledger, [5, 6]);
+    assert_eq!(taken(&mut ledger), [6, 7], "the topic of 5 is not wanted");
+    offer(&mut ledger, [6, 7, 8]);
+    assert_eq!(taken(&mut ledger), [8], "6 and 7 were there");
+    ledger.set_reading(Reading::Reads(SHARD, 1));
+    offer(&mut ledger, [9, 10, 11]);
+    assert_eq!(taken(&mut ledger), [0; 0], "they are in the answer");
+    let messages = Arc::new((9..11).map(|sequence| stored(sequence, 5)).collect());
+    ledger.on_read(ReadMessages { messages, next: 11, oldest: 1, unreadable: None }, GroupDispatch::RoundRobin);
+    ledger.follow_fresh();
+    assert_eq!(taken(&mut ledger), [9, 10, 11]);
+}
+
+#[test]
+fn a_group_keeps_a_bounded_number_of_stable_messages_and_reads_the_others() {
+    let mut ledger = Ledger::new(GroupPosition::new(StreamStart::Sequence(1)));
+    ledger.join(member(1), 9_000);
+    let far = WINDOW_MESSAGES_MAX as u64 * 3;
+    offer(&mut ledger, 1..far);
+    let (next, open) = ledger.progress();
+    assert_eq!(open, WINDOW_MESSAGES_MAX);
+    let next = next.unwrap();
+    while let Some(taken) = ledger.take(SessionKey(1), NOW) {
+        ledger.settle(taken.sequence, taken.delivery);
+    }
+    ledger.follow_fresh();
+    assert_eq!(ledger.progress().0, Some(next + FRESH_MESSAGES_MAX as u64), "it had these");
+    let rest = drain(&mut ledger, &[1], (1, far), &GroupDispatch::RoundRobin);
+    assert_eq!(rest.last(), Some(&(1, far - 1)));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Join(u64),
@@ -261,6 +315,11 @@ enum Step {
     GiveBack(usize),
     Append(u64),
     Read,
+    /// A read begins, or the one that is in progress ends.
+    BeginRead,
+    EndRead,
+    /// This shard passes the next of its messages to the group, at most so many.
+    Offer(u64, u64),
     /// The broker crashes, and goes on with the position.
     Crash,
 }
@@ -276,7 +335,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..20_u64).prop_map(Step::Wait),
         1 => any::<usize>().prop_map(Step::GiveBack),
         3 => (1..9_u64).prop_map(Step::Append),
-        4 => Just(Step::Read),
+        2 => Just(Step::Read),
+        1 => Just(Step::BeginRead),
+        2 => Just(Step::EndRead),
+        6 => (0..2_u64, 1..6_u64).prop_map(|(shard, count)| Step::Offer(shard, count)),
         1 => Just(Step::Crash),
     ]
 }
@@ -296,6 +358,10 @@ proptest! {
         // By sequence: when it is due, if it was not sent since, and how often it was refused.
         let (mut due, mut refused) = (BTreeMap::<u64, Timestamp>::new(), BTreeMap::<u64, u16>::new());
         let mut now = NOW;
+        // By shard: the message from which on it has passed none. Of three messages, the first shard has accepted two.
+        let mut offered = [1, 1];
+        let shard_of = |sequence: u64| u64::from(sequence % 3 == 0);
+        let begun = Reading::Reads(SHARD, 2);
         for step in steps {
             match step {
                 Step::Join(key) => if joined.insert(key) { ledger.join(member(key), 4) },
@@ -347,12 +413,26 @@ proptest! {
                 Step::Settle(_) | Step::GiveBack(_) | Step::Refuse(..) => {}
                 Step::Append(count) => end += count,
                 Step::Read => _ = read(&mut ledger, (1, end), &dispatch),
+                Step::BeginRead => if ledger.wanted().is_some() { ledger.set_reading(begun) },
+                Step::EndRead => if ledger.reading() == begun {
+                    ledger.set_reading(Reading::Idle);
+                    if !read(&mut ledger, (1, end), &dispatch) { ledger.set_reading(begun) }
+                },
+                Step::Offer(shard, count) => {
+                    let next = &mut offered[shard as usize];
+                    let of_shard = (*next..end).filter(|sequence| shard_of(*sequence) == shard).take(count as usize);
+                    let messages: Vec<_> = of_shard.map(|sequence| FreshMessage::from_read(&stored(sequence, 5))).collect();
+                    *next = messages.last().map_or(*next, |last| last.sequence + 1);
+                    ledger.add_fresh(&messages, |_| true, dispatch.clone());
+                }
                 Step::Crash => {
+                    offered = [end, end];
                     ledger = Ledger::new(ledger.position());
                     open.clear();
                     joined.clear();
                 }
             }
+            ledger.follow_fresh();
             let position = ledger.position();
             for sequence in 1..end {
                 let is_done = match position.from {
@@ -368,6 +448,9 @@ proptest! {
         }
         if joined.insert(9) {
             ledger.join(member(9), 4);
+        }
+        if ledger.reading() == begun {
+            ledger.set_reading(Reading::Idle);
         }
         let members: Vec<u64> = joined.into_iter().collect();
         for (_, sequence) in drain(&mut ledger, &members, (1, end), &dispatch) {

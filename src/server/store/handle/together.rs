@@ -41,7 +41,9 @@ impl StoreHandle {
             .collect();
         let streams = encoded.iter().map(|bytes| &*bytes.streams);
         match append_together(store, (self.source, ticket.0, Urgency::Awaited), &entries, streams, &self.accepted) {
-            Ok(sequences) => records.iter().zip(&sequences).for_each(|(record, sequences)| record.appended(sequences)),
+            Ok(given) => {
+                records.iter().zip(&given).for_each(|(record, given)| record.appended(given, self.accepted.get()))
+            }
             Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge | Refused::NoStream)) => {
                 let _ = self.failures.try_send(refused.to_string());

@@ -17,6 +17,7 @@ impl Ledger {
     pub(super) fn begin(&mut self, position: GroupPosition) {
         let GroupPosition { from, until, open, refused } = position;
         self.open.clear();
+        self.fresh.clear();
         self.open_bytes = 0;
         self.roster.clear();
         self.reading = Reading::Idle;
@@ -37,11 +38,11 @@ impl Ledger {
                 return GroupPosition::new(start);
             }
         };
+        let mut open: Vec<u64> = self.open.keys().copied().collect();
+        open.sort_unstable();
         // They are read again in ascending order.
-        debug_assert!(
-            self.open.last_key_value().is_none_or(|(last, _)| self.again.first().is_none_or(|next| last < next))
-        );
-        let open: Vec<u64> = self.open.keys().chain(&self.again).copied().collect();
+        debug_assert!(open.last().is_none_or(|last| self.again.first().is_none_or(|next| last < next)));
+        open.extend(&self.again);
         let until = next.max(self.done_until);
         let from = StreamStart::Sequence(open.first().copied().unwrap_or(until));
         GroupPosition { from, until, open, refused: self.refusals.all() }
