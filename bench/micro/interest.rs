@@ -1,6 +1,8 @@
-//! What the interest of cells takes: the resident bytes of each filter in the table of a node and at the announcer of a cell, and the nanoseconds of an operation.
+//! What interest takes: resident bytes of each filter without wildcards in the table of a node and at the owners of the cells, and nanoseconds of
+//! each change at an owner and in a table, of matching a topic that a cell wants and one that none wants, and of each filter when a cell has a new owner, with
+//! the longest pause that one announcement makes.
 //!
-//! `cargo bench --bench interest`; `--profile quick` during development, and `-- 1000000` for one number of filters. Times are the best of [`ROUNDS`].
+//! `cargo bench --bench interest`; `--profile quick` during development, and `-- 10000000` for one number of filters. Times are the best of [`ROUNDS`].
 #![expect(clippy::unwrap_used, reason = "the input is our own, and a failed setup must abort the benchmark")]
 #![expect(clippy::print_stdout, reason = "the figures")]
 #![expect(clippy::disallowed_methods, reason = "real time is measured")]
@@ -21,8 +23,12 @@ static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() {
     let chosen: Option<u32> = std::env::args().find_map(|argument| argument.parse().ok());
-    println!("                  bytes of each           | ns");
-    println!("  filters  cells     table    announcer   | subscribe unsubscribe   add remove  wanted unwanted");
+    println!(
+        "                 |  bytes of a filter |        owner, ns      |  table, ns | matching, ns    | new owner"
+    );
+    println!(
+        "  filters  cells |   table     owners | subscribe unsubscribe |  add remove | wanted unwanted |  ns  pause, µs"
+    );
     for count in chosen.map_or(vec![10_000, 100_000, 1_000_000], |count| vec![count]) {
         [6, 64].into_iter().for_each(|cells| measure(count, cells));
     }
@@ -30,21 +36,21 @@ fn main() {
 
 fn measure(count: u32, cells: u32) {
     let before = resident();
-    let mut announcers: Vec<_> = (0..cells).map(|cell| announcer(id(cell))).collect();
-    let [mut announce, mut withdraw, mut add, mut remove] = [Duration::MAX; 4];
-    announce = announce.min(each(&mut announcers, count, |announcer, filter| _ = announcer.subscribe(filter)));
-    let announcer_bytes = resident() - before;
+    let mut announcers: Vec<_> = (0..cells).map(|cell| announcer(cell, 1)).collect();
+    let [mut subscribe, mut unsubscribe, mut add, mut remove] = [Duration::MAX; 4];
+    subscribe = subscribe.min(each(&mut announcers, count, |announcer, filter| _ = announcer.subscribe(filter)));
+    let owners_bytes = resident() - before;
     for _ in 1..ROUNDS {
-        withdraw = withdraw.min(each(&mut announcers, count, Announcer::unsubscribe));
-        announce = announce.min(each(&mut announcers, count, |announcer, filter| _ = announcer.subscribe(filter)));
+        unsubscribe = unsubscribe.min(each(&mut announcers, count, Announcer::unsubscribe));
+        subscribe = subscribe.min(each(&mut announcers, count, |announcer, filter| _ = announcer.subscribe(filter)));
     }
     // What is freed would be used again, and not be counted.
     mem::forget(announcers);
 
     let before = resident();
-    let mut table = table();
+    let mut table = InterestTable::new(key());
     for cell in 0..cells {
-        let what = whole();
+        let what = Announced::Whole { number: 0, place: 0, interest: Vec::new(), is_last: true };
         table.take(Announcement { cell: id(cell), epoch: 1, last: 0, what });
     }
     let mut numbers = vec![0; cells as usize];
@@ -55,16 +61,18 @@ fn measure(count: u32, cells: u32) {
         add = add.min(change(&mut table, &mut numbers, (exact, 0..count), true));
     }
     change(&mut table, &mut numbers, (wildcard, 0..WILDCARDS), true);
+    let (adopt, longest) = adopt(&mut table, count, cells);
     let wanted = matching(&table, 1, |number| format!("devices/{:010}/commands", number * 7_919 % count));
     let unwanted = matching(&table, 0, |number| format!("devices/{number:010}/events"));
     mem::forget(table);
-    let [announce, withdraw, add, remove] =
-        [announce, withdraw, add, remove].map(|time| time.as_nanos() / u128::from(count));
+    let [subscribe, unsubscribe, add, remove] =
+        [subscribe, unsubscribe, add, remove].map(|time| time.as_nanos() / u128::from(count));
     let of_each = |bytes: u64| bytes as f64 / f64::from(count);
     println!(
-        "{count:9} {cells:6} {:9.1} {:12.1}   | {announce:9} {withdraw:11} {add:5} {remove:6} {wanted:7} {unwanted:8}",
+        "{count:9} {cells:6} | {:7.1} {:10.1} | {subscribe:9} {unsubscribe:11} | {add:4} {remove:6} | {wanted:6} {unwanted:8} | {adopt:3} {:9}",
         of_each(table_bytes),
-        of_each(announcer_bytes),
+        of_each(owners_bytes),
+        longest.as_micros(),
     );
 }
 
@@ -117,6 +125,25 @@ fn change(
     time
 }
 
+/// A new owner tells all interest of a cell: nanoseconds of a filter at the node that is told, and the longest part.
+fn adopt(table: &mut InterestTable, count: u32, cells: u32) -> (u128, Duration) {
+    let mut announcer = announcer(0, 2);
+    let batches = (0..count).step_by(BATCH as usize).step_by(cells as usize);
+    let filters = batches.flat_map(|first| first..count.min(first + BATCH));
+    let filters = filters.map(|number| announcer.subscribe(&exact(number))).count();
+    (0..WILDCARDS).for_each(|number| _ = announcer.subscribe(&wildcard(number)));
+    announcer.join("node", 1);
+    let (mut time, mut longest) = (Duration::ZERO, Duration::ZERO);
+    while let Some((_, announcement)) = announcer.next_announcement("node") {
+        let start = Instant::now();
+        let answer = table.take(announcement);
+        let part = start.elapsed();
+        (time, longest) = (time + part, longest.max(part));
+        announcer.answer("node", 1, answer);
+    }
+    (time.as_nanos() / filters as u128, longest)
+}
+
 /// Nanoseconds of a match, of which each finds so many cells.
 fn matching(table: &InterestTable, cells: usize, topic: impl Fn(u32) -> String) -> u128 {
     let topics: Vec<_> = (0..TOPICS).map(|number| TopicName::try_from(topic(number).as_str()).unwrap()).collect();
@@ -142,6 +169,14 @@ fn id(cell: u32) -> CellId {
     CellId(cell as u8)
 }
 
+fn announcer(cell: u32, epoch: u64) -> Announcer {
+    Announcer::new(id(cell), epoch, key(), AnnouncerLimits::default())
+}
+
+fn key() -> InterestKey {
+    InterestKey::new(&[7; 16])
+}
+
 fn resident() -> u64 {
     allocator::release();
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
@@ -154,16 +189,3 @@ const BATCH: u32 = 1_000;
 const WILDCARDS: u32 = 1_000;
 /// Enough that no CPU cache holds the paths to all of them.
 const TOPICS: u32 = 100_000;
-
-fn announcer(cell: CellId) -> Announcer {
-    Announcer::new(cell, 1, key(), AnnouncerLimits::default())
-}
-fn table() -> InterestTable {
-    InterestTable::new(key())
-}
-fn whole() -> Announced {
-    Announced::Whole { number: 0, place: 0, interest: Vec::new(), is_last: true }
-}
-fn key() -> InterestKey {
-    InterestKey::new(&[7; 16])
-}

@@ -152,5 +152,5 @@ impl Owner {
 fn limits(epoch: u64) -> AnnouncerLimits {
     let small =
         AnnouncerLimits { announcement_bytes_max: 8, changes_max: 2, changes_bytes_max: 1_000, table_bytes_max: 300 };
-    if epoch % 3 == 0 { small } else { AnnouncerLimits::default() }
+    if epoch.is_multiple_of(3) { small } else { AnnouncerLimits::default() }
 }

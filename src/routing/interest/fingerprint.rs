@@ -19,7 +19,7 @@ impl InterestKey {
         let [a, b, c, d, .., x, y] = self.0.hash(text.as_bytes()).to_le_bytes();
         let x = u64::from(u16::from_le_bytes([x, y]));
         // `x (4 - x) / 3` for an `x` between 0 and 1.
-        let [part, more, ..] = (x * ((4 << 16) - x) / 3 >> (32 - PARTS_BITS)).to_le_bytes();
+        let [part, more, ..] = ((x * ((4 << 16) - x) / 3) >> (32 - PARTS_BITS)).to_le_bytes();
         Fingerprint { part: u16::from_le_bytes([part, more]), rest: u32::from_le_bytes([a, b, c, d]) }
     }
 }

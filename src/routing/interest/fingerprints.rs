@@ -112,5 +112,5 @@ fn shrink(part: &mut HashTable<Slot>) {
 
 /// The table takes its place from the low bits, and compares the high bits before the entry.
 fn hash(rest: u32) -> u64 {
-    u64::from(rest) << 32 | u64::from(rest)
+    (u64::from(rest) << 32) | u64::from(rest)
 }
