@@ -3,7 +3,8 @@
 //! the longest pause that one announcement makes.
 //!
 //! `cargo bench --bench interest`; `--profile quick` during development, and `-- 10000000` for one number of filters. Times are the best of [`ROUNDS`].
-#![expect(clippy::unwrap_used, reason = "the input is our own, and a failed setup must abort the benchmark")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "the input is our own")]
+#![expect(clippy::cast_possible_truncation, reason = "there are 64 cells")]
 #![expect(clippy::print_stdout, reason = "the figures")]
 #![expect(clippy::disallowed_methods, reason = "real time is measured")]
 
@@ -164,7 +165,6 @@ fn wildcard(number: u32) -> TopicFilter {
     TopicFilter::try_from(format!("sites/{number:06}/+/alarms").as_str()).unwrap()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "there are 64")]
 fn id(cell: u32) -> CellId {
     CellId(cell as u8)
 }

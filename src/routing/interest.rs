@@ -20,6 +20,7 @@
 //! - when it has stood still for so long that others may have judged it dead, a new life of it begins, and it joins again. Until it has noticed that, it
 //!   acknowledges nothing without a record;
 //! - an owner does not wait for a dead node when all cells of that have other owners, not before;
+//! - it tells its operators when one of its cells begins to [want everything](Announcer::wants_everything);
 //! - it sends on links, and takes answers, only to and from cells at whose owner it has joined.
 
 mod announcement;

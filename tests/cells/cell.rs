@@ -151,6 +151,6 @@ impl Owner {
 /// Every third owner tells all interest in parts, keeps few changes, and soon wants everything.
 fn limits(epoch: u64) -> AnnouncerLimits {
     let small =
-        AnnouncerLimits { announcement_bytes_max: 8, changes_max: 2, changes_bytes_max: 1_000, table_bytes_max: 300 };
+        AnnouncerLimits { announcement_bytes_max: 8, changes_max: 2, changes_bytes_max: 1_000, table_bytes_max: 500 };
     if epoch.is_multiple_of(3) { small } else { AnnouncerLimits::default() }
 }

@@ -248,7 +248,9 @@ impl Announcer {
 fn table_bytes(interest: &Interest) -> usize {
     match interest {
         Interest::Exact(_) => AnnouncerLimits::EXACT_BYTES,
-        Interest::Wildcard(filter) => AnnouncerLimits::WILDCARD_BYTES + filter.as_str().len(),
+        Interest::Wildcard(filter) => {
+            filter.as_str().len() + AnnouncerLimits::LEVEL_BYTES * (filter.levels().count() + 1)
+        }
         Interest::Everything => 0,
     }
 }

@@ -2,10 +2,11 @@ use std::fmt;
 
 use siphasher::sip::SipHasher13;
 
-/// The key of the [`Fingerprint`]s of a cluster: random, the same on all nodes for as long as the cluster exists, and secret. Clients choose Topic Filters, so
-/// whoever knew it could make filters with equal fingerprints: they cost wasted messages and time, and lose none.
+/// The key of the [`Fingerprint`]s of a cluster: random, made together with the cluster, and kept with the number of its cells where all nodes read it. It never
+/// changes: a node with another one would pass by what cells want.
 ///
-/// The fingerprints are in announcements, so the hash function is one whose result is the same in all builds and on all platforms: SipHash-1-3.
+/// It is secret, because clients choose Topic Filters: whoever knew it could make many with one fingerprint, which cost time and messages that nobody wants.
+/// Fingerprints are in announcements, so the hash function is one with the same result in all builds and on all platforms: SipHash-1-3.
 #[derive(Clone, Copy)]
 pub struct InterestKey(SipHasher13);
 

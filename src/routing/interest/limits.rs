@@ -7,16 +7,17 @@ pub struct AnnouncerLimits {
     pub changes_max: usize,
     /// The bytes of the filters of these changes, but for the last one.
     pub changes_bytes_max: usize,
-    /// What the interest of the cell may take in the table of each node, in bytes: [`EXACT_BYTES`](Self::EXACT_BYTES) for each filter without wildcards,
-    /// [`WILDCARD_BYTES`](Self::WILDCARD_BYTES) and the text for each other one. A cell that would take more wants everything, until it would take half as much.
+    /// What the interest of the cell may take in the table of each node, in bytes: [`EXACT_BYTES`](Self::EXACT_BYTES) for a filter without wildcards; for another
+    /// one its text, and [`LEVEL_BYTES`](Self::LEVEL_BYTES) for each level and once more. A cell that would take more wants everything, until it would take half
+    /// as much: it costs messages that its Sessions do not want, and none are lost.
     pub table_bytes_max: usize,
 }
 
 impl AnnouncerLimits {
-    /// Of an exact filter.
+    /// A fingerprint, in a table that is filled as badly as it can be, with what an allocator adds.
     pub const EXACT_BYTES: usize = 12;
-    /// Of a filter with wildcards, besides its text.
-    pub const WILDCARD_BYTES: usize = 256;
+    /// A node of the tree in the same way.
+    pub const LEVEL_BYTES: usize = 128;
 }
 
 impl Default for AnnouncerLimits {
@@ -26,7 +27,7 @@ impl Default for AnnouncerLimits {
             announcement_bytes_max: 32 * 1024,
             changes_max: 65_536,
             changes_bytes_max: 16 << 20,
-            // 5.6 million exact filters; 2 million Sessions in a cell have a third of it with one each.
+            // 5.6 million filters without wildcards. 100 million Sessions in 256 cells are 400,000 in each.
             table_bytes_max: 64 << 20,
         }
     }

@@ -12,7 +12,8 @@ use crate::topic::{TopicFilter, TopicName};
 
 /// What a node knows of the interest of all cells. It may have more than there is, and never less than it has answered for.
 ///
-/// A filter without wildcards is a [`Fingerprint`], for each cell that wants it: about 10 bytes, and about 12 with mimalloc. The others are exact.
+/// A filter without wildcards is a [`Fingerprint`], which takes about 10 bytes for each cell that wants it. The others are exact. Each cell takes at most
+/// [`AnnouncerLimits::table_bytes_max`](crate::routing::AnnouncerLimits); its owner sees to that.
 #[derive(Debug)]
 pub struct InterestTable {
     key: InterestKey,
@@ -161,22 +162,18 @@ impl InterestTable {
             return;
         };
         incoming.place += interest.len();
-        let (mut exact, mut has_others) = (Vec::new(), is_last);
+        let mut exact = Vec::new();
         for interest in interest {
             match interest {
-                Interest::Exact(fingerprint) => {
-                    exact.push(fingerprint);
-                    continue;
-                }
+                Interest::Exact(fingerprint) => exact.push(fingerprint),
                 Interest::Wildcard(filter) => _ = incoming.wildcards.insert(self.add(cell, &filter)),
                 Interest::Everything => {
                     self.everything.insert(cell);
                     incoming.wants_everything = true;
                 }
             }
-            has_others = true;
         }
-        self.add_exact(cell, &mut of_cell.exact, (&mut incoming, has_others), exact);
+        self.add_exact(cell, &mut of_cell.exact, (&mut incoming, is_last), exact);
         if is_last {
             self.replace(cell, of_cell, incoming);
         } else {
@@ -184,7 +181,7 @@ impl InterestTable {
         }
     }
 
-    /// Takes the next fingerprints of a whole; the last ones, if anything else follows them.
+    /// Takes the next fingerprints of a whole.
     fn add_exact(
         &mut self,
         cell: CellId,
