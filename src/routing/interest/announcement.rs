@@ -6,7 +6,7 @@ use crate::topic::TopicFilter;
 /// What a cell wants: the messages to some topics.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Interest {
-    /// That of a Topic Filter without wildcards, and whichever others have its fingerprint.
+    /// Those to the topic that a Topic Filter without wildcards names, and to whichever others have its fingerprint.
     Exact(Fingerprint),
     /// Those that a Topic Filter matches.
     Wildcard(TopicFilter),
@@ -24,7 +24,7 @@ impl Interest {
         }
     }
 
-    /// What it takes of the [limit](AnnouncerLimits::announcement_bytes_max) of an announcement.
+    /// What it takes of the limit of an announcement.
     pub(super) fn announced_bytes(&self) -> usize {
         match self {
             Self::Exact(_) => size_of::<Fingerprint>(),

@@ -14,9 +14,9 @@ pub struct AnnouncerLimits {
 }
 
 impl AnnouncerLimits {
-    /// A fingerprint, in a table that is filled as badly as it can be, with what an allocator adds.
+    /// A fingerprint in the hash tables of a table, with about what an allocator adds.
     pub const EXACT_BYTES: usize = 12;
-    /// A node of the tree in the same way.
+    /// A node of the tree of filters in the same way.
     pub const LEVEL_BYTES: usize = 128;
 }
 
