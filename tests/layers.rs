@@ -138,8 +138,18 @@ const CODEC_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "mqttbytes", 
 /// With the checksum of entries.
 const CLUSTER_CRATES: &[&str] = &["bytes", "crc32c", "thiserror"];
 /// With access rules that other threads replace.
-const ROUTING_CRATES: &[&str] =
-    &["arc_swap", "bytes", "bytestring", "foldhash", "slab", "smallvec", "smol_str", "thiserror"];
+const ROUTING_CRATES: &[&str] = &[
+    "arc_swap",
+    "bytes",
+    "bytestring",
+    "foldhash",
+    "hashbrown",
+    "siphasher",
+    "slab",
+    "smallvec",
+    "smol_str",
+    "thiserror",
+];
 /// The random number generator has no source of randomness: its seed is given.
 const SHARED_CRATES: &[&str] =
     &["bytes", "bytestring", "foldhash", "hashbrown", "rand_chacha", "slab", "smallvec", "thiserror"];

@@ -1,32 +1,43 @@
 //! Interest: which cells of a cluster have subscribers to a topic.
 //!
-//! A cell has the Sessions of some Client Identifiers. Its owner, an [`Announcer`], tells all nodes the Topic Filters of its Sessions. Each node keeps
-//! those of all cells in an [`InterestTable`], and passes a message to the cells that have a matching filter; these match it again. A SUBACK waits
-//! until all nodes have answered the change that it depends on, so no message that is accepted behind it passes by its cell.
+//! A cell has the Sessions of some Client Identifiers. Its owner, an [`Announcer`], tells all nodes the [`Interest`] of its Sessions: their Topic Filters. Each
+//! node keeps that of all cells in an [`InterestTable`], and passes a message to the cells that want it; these match it again. A SUBACK waits until all nodes
+//! have answered the change that it depends on, so no message that is accepted behind it passes by its cell.
+//!
+//! Most Sessions have a filter of their own without wildcards, and each node has those of all Sessions of the cluster. So a [`Fingerprint`] of 42 bits stands
+//! for such a filter, in announcements and in tables, and its owner counts by fingerprints, too. What has the same one by chance costs a message that is not
+//! wanted. Filters with wildcards are kept as they are. A cell with more filters than [`AnnouncerLimits::table_bytes_max`] allows wants everything.
 //!
 //! Announcements and answers may be lost, late, repeated, and out of order. The numbers of changes follow each other in the term of an owner, so a
-//! table takes no change twice and none that follows one it does not have. A table that lacks one gets all filters anew, in parts.
+//! table takes no change twice and none that follows one it does not have. A table that lacks one gets all interest anew, in parts.
 //!
 //! What a node must do besides, so that no message passes by a Session whose SUBACK was sent:
 //!
-//! - its owners tell the node itself, too: when another node takes a cell, this one goes on with its filters until the new owner has told it;
+//! - its owners tell the node itself, too: when another node takes a cell, this one goes on with its interest until the new owner has told it;
 //! - it ends its ownership of a cell when it hears of a later owner;
 //! - it accepts messages when it has joined at the owners of all cells, and its sign of life went in before it looked who they are. The new owner of a cell
 //!   looks which nodes there are after it has become the owner;
 //! - when it has stood still for so long that others may have judged it dead, a new life of it begins, and it joins again. Until it has noticed that, it
 //!   acknowledges nothing without a record;
 //! - an owner does not wait for a dead node when all cells of that have other owners, not before;
+//! - it tells its operators when one of its cells begins to [want everything](Announcer::wants_everything);
 //! - it sends on links, and takes answers, only to and from cells at whose owner it has joined.
 
 mod announcement;
 mod announcer;
 mod cell_set;
+mod counts;
+mod fingerprint;
+mod fingerprints;
+mod limits;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
-pub use announcement::{Announced, Announcement, InterestAnswer};
+pub use announcement::{Announced, Announcement, Interest, InterestAnswer};
 pub use announcer::Announcer;
 pub use cell_set::{CellId, CellSet};
+pub use fingerprint::{Fingerprint, InterestKey};
+pub use limits::AnnouncerLimits;
 pub use table::InterestTable;

@@ -29,7 +29,10 @@ mod user;
 pub(crate) use compact_map::CompactMap;
 
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect, Judgement, RuleSource};
-pub use interest::{Announced, Announcement, Announcer, CellId, CellSet, InterestAnswer, InterestTable};
+pub use interest::{
+    Announced, Announcement, Announcer, AnnouncerLimits, CellId, CellSet, Fingerprint, Interest, InterestAnswer,
+    InterestKey, InterestTable,
+};
 pub use listing::{ListedFilter, ListedSubscription, ListingScope, SubscriptionPlace};
 pub(crate) use overlap::{covers, intersection};
 pub use receiver::{Delivery, Receiver};

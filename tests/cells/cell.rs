@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oncemq::broker::{LinkPosition, LinkReceiver, LinkSender};
-use oncemq::routing::{Announcer, CellId};
+use oncemq::routing::{Announcer, AnnouncerLimits, CellId};
 use oncemq::topic::{TopicFilter, TopicName};
 
+use crate::node::key;
 use crate::world::Bugs;
 
 /// A message at QoS 1.
@@ -119,7 +120,7 @@ impl Owner {
             let last = |(cell, outbox): (&CellId, &BTreeMap<u64, Message>)| Some((*cell, *outbox.last_key_value()?.0));
             state.last = state.outbox.iter().filter_map(last).collect();
         }
-        let mut announcer = Announcer::new(cell, epoch);
+        let mut announcer = Announcer::new(cell, epoch, key(), limits(epoch));
         state.filters.values().flatten().for_each(|filter| {
             announcer.subscribe(filter);
         });
@@ -145,4 +146,11 @@ impl Owner {
         let (epoch, position) = (self.epoch, self.state.positions.get(&from).copied());
         self.receivers.entry(from).or_insert_with(|| LinkReceiver::new(epoch, position))
     }
+}
+
+/// Every third owner tells all interest in parts, keeps few changes, and soon wants everything.
+fn limits(epoch: u64) -> AnnouncerLimits {
+    let small =
+        AnnouncerLimits { announcement_bytes_max: 8, changes_max: 2, changes_bytes_max: 1_000, table_bytes_max: 500 };
+    if epoch.is_multiple_of(3) { small } else { AnnouncerLimits::default() }
 }

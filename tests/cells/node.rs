@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oncemq::routing::{CellId, InterestTable};
+use oncemq::routing::{CellId, InterestKey, InterestTable};
 
 use crate::cell::Owner;
 
@@ -25,7 +25,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(life: u64, now: u64) -> Self {
-        let (table, owned, seen) = (InterestTable::new(), BTreeMap::new(), BTreeMap::new());
+        let (table, owned, seen) = (InterestTable::new(key()), BTreeMap::new(), BTreeMap::new());
         Self { life, stands_until: 0, next_beat: now, last_beat: None, serves: false, table, owned, seen }
     }
 
@@ -41,6 +41,11 @@ impl Node {
     pub(crate) fn is_dead(&self, other: usize) -> bool {
         self.seen.get(&other).is_some_and(|(_, since)| *since >= BEATS_TO_DIE)
     }
+}
+
+/// The same on all nodes.
+pub(crate) fn key() -> InterestKey {
+    InterestKey::new(&[7; 16])
 }
 
 pub(crate) const BEAT: u64 = 20;

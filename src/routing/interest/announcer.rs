@@ -3,42 +3,47 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use crate::routing::interest::announcement::{Announced, Announcement, InterestAnswer, Whole, fitting};
+use crate::routing::interest::announcement::{Announced, Announcement, Interest, InterestAnswer, Whole, fitting};
 use crate::routing::interest::cell_set::CellId;
+use crate::routing::interest::counts::Counts;
+use crate::routing::interest::fingerprint::InterestKey;
+use crate::routing::interest::limits::AnnouncerLimits;
 use crate::topic::TopicFilter;
 
-/// The filters of a cell at its owner, and which node knows how many of their changes.
+/// The interest of a cell at its owner, and which node knows how many of its changes.
 ///
-/// Each node gets one announcement at a time; its answer, or [`repeat`](Self::repeat), lets the next one go. At most [`CHANGES_MAX`](Self::CHANGES_MAX)
-/// changes and [`CHANGES_BYTES_MAX`](Self::CHANGES_BYTES_MAX) bytes of them are kept: a node that is further behind gets all filters.
+/// Each node gets one announcement at a time; its answer, or [`repeat`](Self::repeat), lets the next one go. Filters without wildcards are counted by their
+/// fingerprints, so two with the same one are one for all others, which lasts until both have ended.
 #[derive(Debug)]
 pub struct Announcer {
     cell: CellId,
     epoch: u64,
+    key: InterestKey,
+    limits: AnnouncerLimits,
     /// The last change.
     number: u64,
-    filters: HashMap<TopicFilter, OfFilter, RandomState>,
+    exact: Counts,
+    /// With the number of their subscriptions.
+    wildcards: HashMap<TopicFilter, u32, RandomState>,
+    /// What all of it takes in a table.
+    table_bytes: usize,
+    /// Whether that is too much.
+    wants_everything: bool,
     /// The last changes.
-    changes: VecDeque<(TopicFilter, bool)>,
+    changes: VecDeque<(Interest, bool)>,
     changes_bytes: usize,
+    /// The numbers of those among them with which something came.
+    added: HashMap<Interest, u64, RandomState>,
     nodes: BTreeMap<Arc<str>, Node>,
-    /// For the nodes that need all filters.
+    /// For the nodes that need all.
     whole: Option<Whole>,
-}
-
-/// A filter with subscriptions.
-#[derive(Debug)]
-struct OfFilter {
-    subscriptions: usize,
-    /// The change with which it came.
-    number: u64,
 }
 
 /// What a node has.
 #[derive(Debug, Default)]
 struct Node {
     life: u64,
-    /// The last change that it has answered; `None`: it has not got all filters yet.
+    /// The last change that it has answered; `None`: it has not got all yet.
     known: Option<u64>,
     incoming: Option<(u64, usize)>,
     is_joined: bool,
@@ -47,52 +52,103 @@ struct Node {
 }
 
 impl Announcer {
-    /// Changes that are kept for nodes that do not have them.
-    pub const CHANGES_MAX: usize = 65_536;
-    /// The bytes of the filters of these changes, but for the last one.
-    pub const CHANGES_BYTES_MAX: usize = 16 << 20;
-
     /// For the owner with this epoch, before it knows subscriptions and nodes.
-    pub fn new(cell: CellId, epoch: u64) -> Self {
-        let (filters, changes, nodes) = (HashMap::default(), VecDeque::new(), BTreeMap::new());
-        Self { cell, epoch, number: 0, filters, changes, changes_bytes: 0, nodes, whole: None }
+    pub fn new(cell: CellId, epoch: u64, key: InterestKey, limits: AnnouncerLimits) -> Self {
+        Self {
+            cell,
+            epoch,
+            key,
+            limits,
+            number: 0,
+            exact: Counts::new(),
+            wildcards: HashMap::default(),
+            table_bytes: 0,
+            wants_everything: false,
+            changes: VecDeque::new(),
+            changes_bytes: 0,
+            added: HashMap::default(),
+            nodes: BTreeMap::new(),
+            whole: None,
+        }
     }
 
     /// A Session has a further subscription to this filter. Returns the change that all nodes must know before SUBACK is sent.
     pub fn subscribe(&mut self, filter: &TopicFilter) -> u64 {
-        if let Some(of_filter) = self.filters.get_mut(filter) {
-            of_filter.subscriptions += 1;
-            return of_filter.number;
+        let interest = Interest::new(filter, &self.key);
+        let is_new = match &interest {
+            Interest::Exact(fingerprint) => self.exact.add(*fingerprint),
+            Interest::Wildcard(filter) => {
+                let count = self.wildcards.entry(filter.clone()).or_default();
+                *count += 1;
+                *count == 1
+            }
+            Interest::Everything => false,
+        };
+        if is_new {
+            self.change(interest.clone(), true);
         }
-        self.change(filter, true);
-        self.filters.insert(filter.clone(), OfFilter { subscriptions: 1, number: self.number });
-        self.number
+        // One that is not kept any more came before all that are.
+        self.added.get(&interest).copied().unwrap_or_else(|| self.forgotten())
     }
 
     /// A Session does not have a subscription any more. Nothing waits for this.
     pub fn unsubscribe(&mut self, filter: &TopicFilter) {
-        let Some(of_filter) = self.filters.get_mut(filter) else { return };
-        of_filter.subscriptions -= 1;
-        if of_filter.subscriptions == 0 {
-            self.filters.remove(filter);
-            self.change(filter, false);
+        let interest = Interest::new(filter, &self.key);
+        let is_last = match &interest {
+            Interest::Exact(fingerprint) => self.exact.remove(*fingerprint),
+            Interest::Wildcard(filter) => match self.wildcards.get_mut(filter) {
+                None => false,
+                Some(1) => self.wildcards.remove(filter).is_some(),
+                Some(count) => {
+                    *count -= 1;
+                    false
+                }
+            },
+            Interest::Everything => false,
+        };
+        if is_last {
+            self.change(interest, false);
         }
     }
 
-    fn change(&mut self, filter: &TopicFilter, is_wanted: bool) {
-        self.number += 1;
-        self.changes.push_back((filter.clone(), is_wanted));
-        self.changes_bytes += filter.as_str().len();
-        while self.changes.len() > Self::CHANGES_MAX
-            || self.changes_bytes > Self::CHANGES_BYTES_MAX && self.changes.len() > 1
+    /// Whether the interest of the cell is more than [`AnnouncerLimits::table_bytes_max`]: it gets all messages, and drops those that none of its Sessions wants.
+    pub fn wants_everything(&self) -> bool {
+        self.wants_everything
+    }
+
+    fn change(&mut self, interest: Interest, is_wanted: bool) {
+        let bytes = table_bytes(&interest);
+        self.table_bytes = if is_wanted { self.table_bytes + bytes } else { self.table_bytes - bytes };
+        let bytes_max =
+            if self.wants_everything { self.limits.table_bytes_max / 2 } else { self.limits.table_bytes_max };
+        let wants_everything = self.table_bytes > bytes_max;
+        if wants_everything != self.wants_everything {
+            // No node has a change that follows on, so all get the whole.
+            self.wants_everything = wants_everything;
+            self.number += 1;
+            (self.changes, self.changes_bytes, self.added) = (VecDeque::new(), 0, HashMap::default());
+        } else if !wants_everything {
+            self.number += 1;
+            self.changes_bytes += interest.announced_bytes();
+            if is_wanted {
+                self.added.insert(interest.clone(), self.number);
+            }
+            self.changes.push_back((interest, is_wanted));
+        }
+        while self.changes.len() > self.limits.changes_max
+            || self.changes_bytes > self.limits.changes_bytes_max && self.changes.len() > 1
         {
             self.forget_change();
         }
+        assert!(self.added.len() <= self.changes.len());
     }
 
     fn forget_change(&mut self) {
-        if let Some((filter, _)) = self.changes.pop_front() {
-            self.changes_bytes -= filter.as_str().len();
+        if let Some((interest, _)) = self.changes.pop_front() {
+            self.changes_bytes -= interest.announced_bytes();
+            if self.added.get(&interest) == Some(&self.forgotten()) {
+                self.added.remove(&interest);
+            }
         }
     }
 
@@ -150,17 +206,20 @@ impl Announcer {
             Some(known) if known >= self.number && node.is_joined => return None,
             Some(known) if known >= forgotten => {
                 let from = usize::try_from(known - forgotten).unwrap_or(usize::MAX);
-                let count = fitting(self.changes.iter().skip(from).map(|(filter, _)| filter));
+                let sizes = self.changes.iter().skip(from).map(|(interest, _)| interest.announced_bytes());
+                let count = fitting(sizes, self.limits.announcement_bytes_max);
                 let changes = self.changes.iter().skip(from).take(count).cloned().collect();
                 Announced::Changes { first: known + 1, changes }
             }
             Some(_) | None => {
                 let whole = self.whole.take().filter(|whole| whole.number >= forgotten);
-                let filters = || self.filters.keys().cloned().collect();
-                let whole = whole.unwrap_or_else(|| Whole { number: self.number, filters: filters() });
+                let whole = whole.unwrap_or_else(|| match self.wants_everything {
+                    true => Whole::everything(self.number),
+                    false => Whole::new(self.number, &self.exact, self.wildcards.keys()),
+                });
                 let whole = self.whole.insert(whole);
                 let place = node.incoming.filter(|(number, _)| *number == whole.number).map_or(0, |(_, place)| place);
-                whole.part(place)
+                whole.part(place, self.limits.announcement_bytes_max)
             }
         };
         node.is_awaited = true;
@@ -182,5 +241,16 @@ impl Announcer {
         if self.nodes.values().all(|node| node.known.is_some_and(|known| known >= forgotten)) {
             self.whole = None;
         }
+    }
+}
+
+/// What interest takes in a table.
+fn table_bytes(interest: &Interest) -> usize {
+    match interest {
+        Interest::Exact(_) => AnnouncerLimits::EXACT_BYTES,
+        Interest::Wildcard(filter) => {
+            filter.as_str().len() + AnnouncerLimits::LEVEL_BYTES * (filter.levels().count() + 1)
+        }
+        Interest::Everything => 0,
     }
 }

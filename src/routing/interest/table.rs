@@ -4,35 +4,47 @@ use std::mem;
 use foldhash::fast::RandomState;
 
 use crate::routing::filter_tree::{FilterId, FilterTree};
-use crate::routing::interest::announcement::{Announced, Announcement, InterestAnswer};
+use crate::routing::interest::announcement::{Announced, Announcement, Interest, InterestAnswer};
 use crate::routing::interest::cell_set::{CellId, CellSet};
+use crate::routing::interest::fingerprint::{Fingerprint, InterestKey};
+use crate::routing::interest::fingerprints::Fingerprints;
 use crate::topic::{TopicFilter, TopicName};
 
-/// What a node knows of the filters of all cells. It may have more than there are, and never fewer than it has answered for.
+/// What a node knows of the interest of all cells. It may have more than there is, and never less than it has answered for.
+///
+/// A filter without wildcards is a [`Fingerprint`], which takes about 10 bytes for each cell that wants it. The others are exact. Each cell takes at most
+/// [`AnnouncerLimits::table_bytes_max`](crate::routing::AnnouncerLimits); its owner sees to that.
 #[derive(Debug)]
 pub struct InterestTable {
-    filters: FilterTree<CellSet>,
+    key: InterestKey,
+    /// With the cells that want them.
+    exact: Fingerprints,
+    wildcards: FilterTree<CellSet>,
+    everything: CellSet,
     cells: BTreeMap<CellId, OfCell>,
 }
 
 /// What it knows of a cell.
 ///
-/// What an earlier owner announced is in `filters` until that of its successor is whole, so no filter is missing meanwhile.
+/// Until all interest of a later owner is here, there is that of its predecessor, but for a range of fingerprints that has come: what the new owner does not
+/// have there has ended.
 #[derive(Debug, Default)]
 struct OfCell {
     epoch: u64,
-    /// The last change in this epoch that is in `filters`; `None`: they are not whole yet.
+    /// The last change in this epoch that is here; `None`: not all is here yet.
     number: Option<u64>,
     /// Whether it has had all changes at a time since this life of the node began: the owner waits for the node with each further one.
     is_joined: bool,
-    filters: HashSet<FilterId, RandomState>,
+    /// How many fingerprints of it are in the table.
+    exact: usize,
+    wildcards: HashSet<FilterId, RandomState>,
     incoming: Option<Incoming>,
 }
 
 impl OfCell {
-    /// Its filters stay until the next whole: another one may have them, too.
+    /// What has come stays until the next whole.
     fn drop_incoming(&mut self) {
-        self.filters.extend(self.incoming.take().into_iter().flat_map(|incoming| incoming.filters));
+        self.wildcards.extend(self.incoming.take().into_iter().flat_map(|incoming| incoming.wildcards));
     }
 }
 
@@ -41,28 +53,40 @@ impl OfCell {
 struct Incoming {
     number: u64,
     place: usize,
-    filters: HashSet<FilterId, RandomState>,
+    /// All fingerprints of the whole below this one are in the table, and no others of the cell.
+    exact_end: Fingerprint,
+    /// How many these are.
+    exact: usize,
+    wildcards: HashSet<FilterId, RandomState>,
+    wants_everything: bool,
 }
 
 impl InterestTable {
-    /// A table that knows nothing.
-    pub fn new() -> Self {
-        Self { filters: FilterTree::new(), cells: BTreeMap::new() }
+    /// A table that knows nothing. All nodes have the same key.
+    pub fn new(key: InterestKey) -> Self {
+        let (exact, wildcards) = (Fingerprints::new(), FilterTree::new());
+        Self { key, exact, wildcards, everything: CellSet::default(), cells: BTreeMap::new() }
     }
 
-    /// The cells with a filter that matches `topic`.
+    /// The cells that want messages to `topic`, and seldom others.
     pub fn matching(&self, topic: &TopicName) -> CellSet {
-        let mut cells = CellSet::default();
-        self.filters.matching(topic).into_iter().for_each(|of_filter| cells.add(of_filter));
+        let mut cells = self.everything;
+        self.exact.tags(self.key.fingerprint(topic.as_str())).for_each(|cell| _ = cells.insert(CellId(cell)));
+        self.wildcards.find_matching(topic, |id| cells.add(self.wildcards.subscriptions(id)));
         cells
     }
 
-    /// The epoch of which it has all filters of a cell, and whose owner waits for this node; 0: it lacks something.
+    /// The cells with so much interest that they get all messages.
+    pub fn everything(&self) -> CellSet {
+        self.everything
+    }
+
+    /// The epoch of which it has all interest of a cell, and whose owner waits for this node; 0: it lacks something.
     pub fn epoch(&self, cell: CellId) -> u64 {
         self.cells.get(&cell).filter(|of_cell| of_cell.is_joined).map_or(0, |of_cell| of_cell.epoch)
     }
 
-    /// A new life of the node begins: owners may not have waited for its answers for some time. The table keeps all filters, and [`epoch`](Self::epoch) is 0
+    /// A new life of the node begins: owners may not have waited for its answers for some time. The table keeps what it has, and [`epoch`](Self::epoch) is 0
     /// for each cell until the owner of the cell has sent the changes that the table lacks.
     pub fn join_again(&mut self) {
         self.cells.values_mut().for_each(|of_cell| of_cell.is_joined = false);
@@ -79,10 +103,8 @@ impl InterestTable {
         if epoch == of_cell.epoch {
             match what {
                 Announced::Changes { first, changes } => self.change(cell, &mut of_cell, first, changes),
-                Announced::Whole { number, place, filters, is_last } => {
-                    if self.add_part(cell, &mut of_cell, (number, place), &filters) && is_last {
-                        self.replace(cell, &mut of_cell);
-                    }
+                Announced::Whole { number, place, interest, is_last } => {
+                    self.add_part(cell, &mut of_cell, (number, place), (interest, is_last));
                 }
             }
             of_cell.is_joined |= of_cell.number.is_some_and(|known| known >= last);
@@ -95,72 +117,115 @@ impl InterestTable {
     }
 
     /// Takes the changes that follow what it has.
-    fn change(&mut self, cell: CellId, of_cell: &mut OfCell, first: u64, changes: Vec<(TopicFilter, bool)>) {
+    fn change(&mut self, cell: CellId, of_cell: &mut OfCell, first: u64, changes: Vec<(Interest, bool)>) {
         let Some(mut known) = of_cell.number else { return };
         // Those before are here already; behind a gap, none follows.
         let Some(here) = known.saturating_add(1).checked_sub(first) else { return };
-        for (filter, is_wanted) in changes.into_iter().skip(usize::try_from(here).unwrap_or(usize::MAX)) {
+        for (interest, is_wanted) in changes.into_iter().skip(usize::try_from(here).unwrap_or(usize::MAX)) {
             known = known.saturating_add(1);
-            if is_wanted {
-                of_cell.filters.insert(self.add(cell, &filter));
-            } else if let Some(id) = self.filters.find(&filter)
-                && of_cell.filters.remove(&id)
-                && !of_cell.incoming.as_ref().is_some_and(|incoming| incoming.filters.contains(&id))
-            {
-                self.remove(cell, id);
+            // A change may end what a whole has that is later. So what has come of that is not all of it any more.
+            of_cell.drop_incoming();
+            match interest {
+                Interest::Exact(fingerprint) if is_wanted => {
+                    of_cell.exact += usize::from(self.exact.insert(fingerprint, cell.0));
+                }
+                Interest::Exact(fingerprint) => of_cell.exact -= usize::from(self.exact.remove(fingerprint, cell.0)),
+                Interest::Wildcard(filter) if is_wanted => _ = of_cell.wildcards.insert(self.add(cell, &filter)),
+                Interest::Wildcard(filter) => {
+                    if let Some(id) = self.wildcards.find(&filter).filter(|id| of_cell.wildcards.remove(id)) {
+                        self.remove(cell, id);
+                    }
+                }
+                Interest::Everything if is_wanted => _ = self.everything.insert(cell),
+                Interest::Everything => _ = self.everything.remove(cell),
             }
         }
         of_cell.number = Some(known);
-        if of_cell.incoming.as_ref().is_some_and(|incoming| incoming.number <= known) {
-            of_cell.drop_incoming();
-        }
     }
 
-    /// Returns whether the part is the next one.
+    /// Takes the part if it is the next one.
     fn add_part(
         &mut self,
         cell: CellId,
         of_cell: &mut OfCell,
         (number, place): (u64, usize),
-        filters: &[TopicFilter],
-    ) -> bool {
+        (interest, is_last): (Vec<Interest>, bool),
+    ) {
         if of_cell.number.is_some_and(|known| known >= number) {
-            return false;
+            return;
         }
         if place == 0 && of_cell.incoming.as_ref().is_none_or(|incoming| incoming.number < number) {
             of_cell.drop_incoming();
-            of_cell.incoming = Some(Incoming { number, place: 0, filters: HashSet::default() });
+            of_cell.incoming = Some(Incoming::new(number));
         }
-        let Some(incoming) = of_cell.incoming.as_mut().filter(|it| (it.number, it.place) == (number, place)) else {
-            return false;
+        let Some(mut incoming) = of_cell.incoming.take_if(|it| (it.number, it.place) == (number, place)) else {
+            return;
         };
-        incoming.place += filters.len();
-        incoming.filters.extend(filters.iter().map(|filter| self.add(cell, filter)));
-        true
+        incoming.place += interest.len();
+        let mut exact = Vec::new();
+        for interest in interest {
+            match interest {
+                Interest::Exact(fingerprint) => exact.push(fingerprint),
+                Interest::Wildcard(filter) => _ = incoming.wildcards.insert(self.add(cell, &filter)),
+                Interest::Everything => {
+                    self.everything.insert(cell);
+                    incoming.wants_everything = true;
+                }
+            }
+        }
+        self.add_exact(cell, &mut of_cell.exact, (&mut incoming, is_last), exact);
+        if is_last {
+            self.replace(cell, of_cell, incoming);
+        } else {
+            of_cell.incoming = Some(incoming);
+        }
     }
 
-    /// All filters of a cell are here.
-    fn replace(&mut self, cell: CellId, of_cell: &mut OfCell) {
-        let Some(incoming) = of_cell.incoming.take() else { return };
+    /// Takes the next fingerprints of a whole.
+    fn add_exact(
+        &mut self,
+        cell: CellId,
+        of_cell: &mut usize,
+        (incoming, is_last): (&mut Incoming, bool),
+        mut exact: Vec<Fingerprint>,
+    ) {
+        exact.sort_unstable();
+        let last = exact.last().map_or(Fingerprint::FIRST, |last| last.next());
+        let end = incoming.exact_end.max(if is_last { Fingerprint::END } else { last });
+        // Most often the cell has no others, so they need not be looked for.
+        if *of_cell > incoming.exact {
+            *of_cell -= self.exact.remove_others(cell.0, incoming.exact_end..end, &exact);
+        }
+        incoming.exact_end = end;
+        incoming.exact += exact.len();
+        *of_cell += exact.into_iter().filter(|fingerprint| self.exact.insert(*fingerprint, cell.0)).count();
+    }
+
+    /// All interest of a cell is here.
+    fn replace(&mut self, cell: CellId, of_cell: &mut OfCell, incoming: Incoming) {
         of_cell.number = Some(incoming.number);
-        let before = mem::replace(&mut of_cell.filters, incoming.filters);
-        before.difference(&of_cell.filters).for_each(|id| self.remove(cell, *id));
+        let before = mem::replace(&mut of_cell.wildcards, incoming.wildcards);
+        before.difference(&of_cell.wildcards).for_each(|id| self.remove(cell, *id));
+        if !incoming.wants_everything {
+            self.everything.remove(cell);
+        }
     }
 
     fn add(&mut self, cell: CellId, filter: &TopicFilter) -> FilterId {
-        let id = self.filters.find_or_insert(filter);
-        self.filters.subscriptions_mut(id).insert(cell);
+        let id = self.wildcards.find_or_insert(filter);
+        self.wildcards.subscriptions_mut(id).insert(cell);
         id
     }
 
     fn remove(&mut self, cell: CellId, id: FilterId) {
-        self.filters.subscriptions_mut(id).remove(cell);
-        self.filters.prune(id);
+        self.wildcards.subscriptions_mut(id).remove(cell);
+        self.wildcards.prune(id);
     }
 }
 
-impl Default for InterestTable {
-    fn default() -> Self {
-        Self::new()
+impl Incoming {
+    fn new(number: u64) -> Self {
+        let (exact_end, wildcards) = (Fingerprint::FIRST, HashSet::default());
+        Self { number, place: 0, exact_end, exact: 0, wildcards, wants_everything: false }
     }
 }
