@@ -20,12 +20,16 @@ struct State {
     chunks: VecDeque<Chunk>,
     /// An empty one with room, for the next commit.
     spare: Option<Chunk>,
+    /// The segment of the log in which those begin that were taken since the last sync of the streams.
+    unsynced_from: Option<u32>,
     closed: bool,
 }
 
 /// The messages of one commit, ordered by stream and sequence.
 #[derive(Default)]
 pub(super) struct Chunk {
+    /// The segment of the log in which it begins.
+    pub(super) segment: u32,
     /// The bodies. The body of a message of several streams is here once.
     bytes: Vec<u8>,
     messages: Vec<Message>,
@@ -55,7 +59,21 @@ impl Backlog {
         let state = self.lock();
         let waits = |state: &mut State| state.chunks.is_empty() && !state.closed;
         let woken = self.wake.wait_timeout_while(state, patience, waits);
-        woken.unwrap_or_else(PoisonError::into_inner).0.chunks.pop_front()
+        let state = &mut *woken.unwrap_or_else(PoisonError::into_inner).0;
+        let chunk = state.chunks.pop_front()?;
+        state.unsynced_from.get_or_insert(chunk.segment);
+        Some(chunk)
+    }
+
+    /// All chunks that were taken are in the files of their streams, which are synced: the log has forgotten their messages.
+    pub(super) fn synced(&self) {
+        self.lock().unsynced_from = None;
+    }
+
+    /// The segment of the log from which on it has messages that it will forget at the next sync of the streams.
+    pub(super) fn unsynced_from(&self) -> Option<u32> {
+        let state = self.lock();
+        state.unsynced_from.or_else(|| Some(state.chunks.front()?.segment))
     }
 
     /// Puts back a chunk that was taken.
@@ -63,9 +81,10 @@ impl Backlog {
         self.lock().chunks.push_front(chunk);
     }
 
-    /// An empty chunk with room for the messages of these batches.
-    pub(super) fn chunk_for<'a>(&self, batches: impl Iterator<Item = &'a Batch>) -> Chunk {
+    /// An empty chunk with room for the messages of these batches, which begin in a segment.
+    pub(super) fn chunk_for<'a>(&self, segment: u32, batches: impl Iterator<Item = &'a Batch>) -> Chunk {
         let mut chunk = self.lock().spare.take().unwrap_or_default();
+        chunk.segment = segment;
         let sizes = batches.map(|batch| (batch.bytes.len(), batch.entries as usize));
         let (bytes, entries) = sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
         chunk.bytes.reserve(bytes);
@@ -170,7 +189,7 @@ mod tests {
         let (one, two) = (1 << 63 | 1, 1 << 63 | 2);
         let backlog = Backlog::default();
         for _ in 0..3 {
-            let mut chunk = backlog.chunk_for([].into_iter());
+            let mut chunk = backlog.chunk_for(0, [].into_iter());
             for entry in [
                 encoded(b"first", &[(two, 5)]),
                 encoded(b"none", &[]),

@@ -263,7 +263,8 @@ impl Committer {
         log.entries += batches.iter().map(|batch| u64::from(batch.entries)).sum::<u64>();
         drop(log);
         let originals = batches.iter().skip(taken.copies);
-        let mut chunk = taken.has_numbered.then(|| self.shared.streams.backlog.chunk_for(originals));
+        let segment = written.get(taken.copies).map_or(0, |first| first.segment);
+        let mut chunk = taken.has_numbered.then(|| self.shared.streams.backlog.chunk_for(segment, originals));
         for ((number, batch), written) in batches.iter().enumerate().zip(written) {
             let chunk = chunk.as_mut().filter(|_| number >= taken.copies);
             apply(&mut self.shared.log().index, batch, written, chunk);

@@ -176,6 +176,7 @@ impl StreamKeeper {
                 Err(error) => return self.fail(&error),
             }
         }
+        self.shared.streams.backlog.synced();
     }
 
     /// Begins a pass over the next stream that keeps the last message of each key, if it needs one and none is in progress.

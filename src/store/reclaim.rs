@@ -53,7 +53,8 @@ impl Reclaim {
         budget: u64,
         space: Space,
     ) -> io::Result<Vec<Batch>> {
-        let Some(oldest) = self.next_segment(&shared.log(), space) else { return Ok(Vec::new()) };
+        let unsynced_from = shared.streams.backlog.unsynced_from();
+        let Some(oldest) = self.next_segment(&shared.log(), (space, unsynced_from)) else { return Ok(Vec::new()) };
         if self.under_way.as_ref().is_none_or(|under_way| under_way.reader.header.number != oldest) {
             self.under_way = match self.start(oldest) {
                 // The next commit tries again.
@@ -70,15 +71,17 @@ impl Reclaim {
         Ok(copies)
     }
 
-    /// The oldest segment, if it is being copied or should be.
-    fn next_segment(&self, log: &Log, space: Space) -> Option<u32> {
+    /// The oldest segment, if it is being copied or should be. `unsynced_from`: from this one on, segments have messages that the log forgets at the next sync of
+    /// the streams, which is soon. So copies would be for nothing.
+    fn next_segment(&self, log: &Log, (space, unsynced_from): (Space, Option<u32>)) -> Option<u32> {
         // Those in front of it are only waiting to be freed.
         let (oldest, usage) = log.index.segments().nth(log.dead.len())?;
         if oldest == log.end.0 || usage.live_keys == 0 || self.unreadable == Some(oldest) {
             return None;
         }
         let is_under_way = self.under_way.as_ref().is_some_and(|under_way| under_way.reader.header.number == oldest);
-        (is_under_way || self.is_worth_it(log, space, usage.live_bytes)).then_some(oldest)
+        let waits = space == Space::Free && unsynced_from.is_some_and(|from| from <= oldest);
+        (is_under_way || !waits && self.is_worth_it(log, space, usage.live_bytes)).then_some(oldest)
     }
 
     /// The segment that could not be read completely, if there is one.

@@ -242,6 +242,26 @@ fn reclaiming_ends_although_copies_have_the_numbers_of_forgotten_messages() {
     }
 }
 
+/// The next sync of the streams makes garbage of them, without a copy.
+#[test]
+fn messages_that_the_log_will_forget_at_the_next_sync_are_not_copied() {
+    let mut kept = Kept::open(&SimDisk::new(1), &small()).unwrap();
+    let mut appended = 0;
+    for _ in 0..100 {
+        kept.append(&[0], &[7; 200]).unwrap();
+        kept.store.append(0, kept.ticket + 1, &Change::put(1_000_000, &[8; 400]).entry()).unwrap();
+        (kept.ticket, appended) = (kept.ticket + 1, appended + 2);
+        kept.committer.commit();
+        kept.keeper.write();
+    }
+    assert_eq!(kept.store.stats().entries, appended, "more than half of the log is garbage, and nothing is copied");
+    kept.keeper.sync();
+    while kept.committer.commit() == Progress::Worked {}
+    let stats = kept.store.stats();
+    assert!(stats.entries > appended, "those of a queue are copied");
+    assert!(stats.bytes < 3 * 50 * 200, "{} bytes for fifty messages of 200", stats.bytes);
+}
+
 #[test]
 fn an_entry_of_an_unknown_stream_is_refused_and_takes_no_number() {
     let mut kept = Kept::open(&SimDisk::new(1), &Options::default()).unwrap();
