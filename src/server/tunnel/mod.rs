@@ -1,0 +1,98 @@
+//! Clients whose sockets are on another node of the cluster than the owner: their connections go through tunnels.
+//!
+//! | where | what | file |
+//! | --- | --- | --- |
+//! | a standby, which is the *front* | copies bytes between the socket of a client and a tunnel; PROXY header, TLS and WebSocket end here | `front.rs` |
+//! | both | the thread of the tunnels: the links to other nodes, and the bus that carries their frames | `thread.rs`, `hub.rs` |
+//! | the owner | finds the listener, counts the connection, and gives it to a shard as one of its own | `arrivals.rs` |
+//!
+//! A tunnel is a transport as others are (`pipe.rs`). Who the client is, what it may do and its limits are decided by the owner, for the true address of the
+//! client. A client that is slow is one for the owner, because a tunnel takes only what its reader has room for.
+
+mod arrivals;
+mod figures;
+mod front;
+mod hub;
+mod pipe;
+mod thread;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub(in crate::server) use arrivals::{Endpoints, Tunneled};
+pub use figures::TunnelFigures;
+pub(in crate::server) use front::{Front, Patience};
+pub(in crate::server) use pipe::TunnelStream;
+pub(in crate::server) use thread::Tunnels;
+
+use super::Server;
+use super::clock::Clock;
+use super::listener::OpenListener;
+use crate::cluster::{Bus, Pending};
+use arrivals::Arrivals;
+use hub::Role;
+use thread::Work;
+
+/// A connection that is being made, or why there is none.
+pub type Connecting = Pending<Result<Arc<dyn Bus>, String>>;
+
+/// Connects to what carries frames to other nodes.
+pub struct TunnelBus {
+    /// Is called again while it fails.
+    pub connect: Box<dyn Fn() -> Connecting + Send>,
+}
+
+impl fmt::Debug for TunnelBus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TunnelBus").finish_non_exhaustive()
+    }
+}
+
+impl Tunnels {
+    /// Those of a standby, of which `owner` names the node that serves, or of the owner.
+    pub(super) fn new(bus: TunnelBus, owner: Option<watch::Receiver<Option<String>>>, clock: Clock) -> Self {
+        let ready = Arc::default();
+        match owner {
+            Some(owner) => {
+                let (front, channels) = front::new(&ready, clock);
+                Self::with(bus, ready, Some((Arc::new(front), owner, channels)))
+            }
+            None => Self::with(bus, ready, None),
+        }
+    }
+}
+
+impl Server {
+    /// Starts the thread of the tunnels, if there are any.
+    pub(super) fn start_tunnels(&mut self) -> std::io::Result<()> {
+        self.publish_endpoints();
+        let Some(tunnels) = &mut self.tunnels else { return Ok(()) };
+        let tunnels_max = self.config.limits.connections_max;
+        let status = Arc::clone(&self.status);
+        let seed = getrandom::u64().map_err(std::io::Error::other)?;
+        let admission = Arc::clone(&self.admission);
+        let arrivals = Arrivals::new((self.clock, admission), Arc::clone(&self.endpoints), Arc::clone(&self.mailboxes));
+        tunnels.start(|ready, front| {
+            let role = match front {
+                Some((owner, channels)) => Role::front(owner, channels),
+                None => Role::Owner(arrivals),
+            };
+            Work { role, ready, terms: (tunnels_max, seed), clock: self.clock, status }
+        })
+    }
+
+    /// Ends the thread of the tunnels, after the connections.
+    pub(super) async fn end_tunnels(&mut self) {
+        if let Some(tunnels) = &mut self.tunnels {
+            tunnels.end().await;
+        }
+    }
+
+    /// Publishes the listeners, for clients of other nodes.
+    pub(super) fn publish_endpoints(&self) {
+        let endpoints = self.listeners.iter().map(OpenListener::endpoint).cloned().collect();
+        self.endpoints.store(Arc::new(endpoints));
+    }
+}
