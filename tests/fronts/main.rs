@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod client;
+mod cost;
 mod nodes;
 
 use std::time::Duration;

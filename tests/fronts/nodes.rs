@@ -102,10 +102,25 @@ impl Nodes {
         child.wait().unwrap();
     }
 
+    /// The processor time of all nodes and servers since their start, in seconds.
+    pub(crate) fn processor_time(&self) -> f64 {
+        let nodes = self.nodes.iter().filter_map(|(_, child)| child.as_ref()).map(Child::id);
+        let servers = (0..3).map(|number| self.servers.pid(number));
+        nodes.chain(servers).map(processor_time).sum()
+    }
+
     fn log(&self) -> String {
         let log = |number: usize| fs::read_to_string(self.directory.path().join(format!("{number}/log")));
         (0..3).map(|number| format!("node {number}:\n{}\n", log(number).unwrap_or_default())).collect()
     }
+}
+
+/// That of a process, whose unit is a hundredth of a second.
+fn processor_time(process: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, fields) = text.rsplit_once(") ").unwrap();
+    let ticks: u32 = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().unwrap()).sum();
+    f64::from(ticks) / 100.0
 }
 
 impl Drop for Nodes {

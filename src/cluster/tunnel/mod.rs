@@ -14,12 +14,16 @@
 //! | refusals that are not sent | [`REFUSALS_MAX`] | the link is closed |
 //! | silence of the other node | [`SILENCE_MAX`] | the link is closed |
 
+mod action;
 mod frame;
 mod link;
 mod opening;
+mod tunnel_end;
+mod up;
 
+pub use action::{Action, Side};
 pub use frame::{Frame, FrameError, Item, Items, Refusal};
-pub use link::{Action, Link, Side};
+pub use link::Link;
 pub use opening::Opening;
 
 /// The number of a tunnel in its link. They rise, and none is used twice.

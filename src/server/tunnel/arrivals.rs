@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use super::pipe::TunnelStream;
+use super::pipe::{TunnelStream, Tunneled};
 use crate::cluster::tunnel::{Opening, Refusal, TunnelId};
 use crate::server::clock::Clock;
 use crate::server::listener::{Accepted, AcceptedSocket, Admission, Endpoint, Rate, log_refused};
@@ -16,13 +16,6 @@ use crate::server::shard::mailbox::{Mailbox, round_robin};
 
 /// The listeners in force.
 pub(in crate::server) type Endpoints = Arc<ArcSwap<Vec<Arc<Endpoint>>>>;
-
-/// A client of another node, as an accepted connection.
-#[derive(Debug)]
-pub(in crate::server) struct Tunneled {
-    pub(in crate::server) stream: TunnelStream,
-    pub(in crate::server) opening: Opening,
-}
 
 /// Lets the clients of other nodes in, as a listener does: within its limits, and those of the broker.
 pub(super) struct Arrivals {

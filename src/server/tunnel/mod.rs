@@ -10,59 +10,27 @@
 //! client. A client that is slow is one for the owner, because a tunnel takes only what its reader has room for.
 
 mod arrivals;
+mod bus;
 mod figures;
 mod front;
 mod hub;
 mod pipe;
 mod thread;
 
-use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
-pub(in crate::server) use arrivals::{Endpoints, Tunneled};
+pub(in crate::server) use arrivals::Endpoints;
+pub use bus::{Connecting, TunnelBus};
 pub use figures::TunnelFigures;
 pub(in crate::server) use front::{Front, Patience};
-pub(in crate::server) use pipe::TunnelStream;
+pub(in crate::server) use pipe::{TunnelStream, Tunneled};
 pub(in crate::server) use thread::Tunnels;
 
 use super::Server;
-use super::clock::Clock;
 use super::listener::OpenListener;
-use crate::cluster::{Bus, Pending};
 use arrivals::Arrivals;
 use hub::Role;
 use thread::Work;
-
-/// A connection that is being made, or why there is none.
-pub type Connecting = Pending<Result<Arc<dyn Bus>, String>>;
-
-/// Connects to what carries frames to other nodes.
-pub struct TunnelBus {
-    /// Is called again while it fails.
-    pub connect: Box<dyn Fn() -> Connecting + Send>,
-}
-
-impl fmt::Debug for TunnelBus {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("TunnelBus").finish_non_exhaustive()
-    }
-}
-
-impl Tunnels {
-    /// Those of a standby, of which `owner` names the node that serves, or of the owner.
-    pub(super) fn new(bus: TunnelBus, owner: Option<watch::Receiver<Option<String>>>, clock: Clock) -> Self {
-        let ready = Arc::default();
-        match owner {
-            Some(owner) => {
-                let (front, channels) = front::new(&ready, clock);
-                Self::with(bus, ready, Some((Arc::new(front), owner, channels)))
-            }
-            None => Self::with(bus, ready, None),
-        }
-    }
-}
 
 impl Server {
     /// Starts the thread of the tunnels, if there are any.

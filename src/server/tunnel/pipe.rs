@@ -7,12 +7,19 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
-use crate::cluster::tunnel::{Refusal, TunnelId, WINDOW_BYTES};
+use crate::cluster::tunnel::{Opening, Refusal, TunnelId, WINDOW_BYTES};
 
 /// A tunnel, as a transport: what is written goes to the other node, and what that sends is read. At the owner, it is that of a Network
 /// Connection; at a front, the other end of the client's socket. Dropping it ends the tunnel, after what was written.
 #[derive(Debug)]
 pub(in crate::server) struct TunnelStream(Arc<Pipe>);
+
+/// A client of another node, as an accepted connection.
+#[derive(Debug)]
+pub(in crate::server) struct Tunneled {
+    pub(in crate::server) stream: TunnelStream,
+    pub(in crate::server) opening: Opening,
+}
 
 /// What the thread of the tunnels and a [`TunnelStream`], which is on the thread of a shard, share. For each direction, it has at most
 /// [`WINDOW_BYTES`].

@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::TunnelBus;
+use super::bus::TunnelBus;
 use super::front::{Channels, Front, Open};
 use super::hub::{Hub, Role};
 use super::pipe::Ready;
@@ -41,7 +41,19 @@ pub(super) struct Work {
 }
 
 impl Tunnels {
-    pub(super) fn with(
+    /// Those of a standby, of which `owner` names the node that serves, or of the owner.
+    pub(in crate::server) fn new(bus: TunnelBus, owner: Option<watch::Receiver<Option<String>>>, clock: Clock) -> Self {
+        let ready = Arc::default();
+        match owner {
+            Some(owner) => {
+                let (front, channels) = super::front::new(&ready, clock);
+                Self::with(bus, ready, Some((Arc::new(front), owner, channels)))
+            }
+            None => Self::with(bus, ready, None),
+        }
+    }
+
+    fn with(
         bus: TunnelBus,
         ready: Arc<Ready>,
         front: Option<(Arc<Front>, watch::Receiver<Option<String>>, Channels)>,

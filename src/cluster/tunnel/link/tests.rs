@@ -1,3 +1,6 @@
+use std::collections::{BTreeMap, VecDeque};
+
+use super::super::{FRAME_BYTES_MAX, FRAMES_MAX};
 use super::*;
 
 /// A generator of numbers (SplitMix64).
@@ -28,7 +31,7 @@ fn byte(name: u64, side: usize, place: usize) -> u8 {
 
 /// One end of a tunnel.
 #[derive(Debug, Default, Clone)]
-struct TunnelEnd {
+struct Held {
     name: u64,
     room: usize,
     pushed: usize,
@@ -41,7 +44,7 @@ struct TunnelEnd {
 /// One node.
 struct Node {
     link: Link,
-    tunnels: BTreeMap<TunnelId, TunnelEnd>,
+    tunnels: BTreeMap<TunnelId, Held>,
 }
 
 impl Node {
@@ -98,7 +101,7 @@ impl World {
                 Action::Opened(id, opening) => {
                     assert_eq!(side, 1, "a front is opened no tunnel");
                     let name = u64::from_le_bytes(opening.as_ref().try_into().unwrap());
-                    let end = TunnelEnd { name, room: WINDOW_BYTES, ..TunnelEnd::default() };
+                    let end = Held { name, room: WINDOW_BYTES, ..Held::default() };
                     assert!(node.tunnels.insert(id, end).is_none());
                 }
                 Action::Received(id, bytes) => {
@@ -145,7 +148,7 @@ impl World {
                 let name = self.next_name;
                 if let Some(id) = link.open(name.to_le_bytes().to_vec().into()) {
                     self.next_name += 1;
-                    tunnels.insert(id, TunnelEnd { name, room: WINDOW_BYTES, ..TunnelEnd::default() });
+                    tunnels.insert(id, Held { name, room: WINDOW_BYTES, ..Held::default() });
                 }
             }
             (10..60, Some(id), Some(end)) if !end.is_finished => {
@@ -232,7 +235,7 @@ impl World {
             self.perform(side, actions);
             if self.random.percent(80) {
                 while let Some(frame) = self.nodes[side].link.next_frame(self.now) {
-                    assert!(frame.len() <= super::super::FRAME_BYTES_MAX);
+                    assert!(frame.len() <= FRAME_BYTES_MAX);
                     self.wires[1 - side].push_back(frame);
                 }
             }
