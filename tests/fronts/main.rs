@@ -64,8 +64,10 @@ fn the_address_is_that_of_the_client(nodes: &Nodes, owner: usize, front: usize) 
     let address = client.local_address().to_string();
     let answer = nodes.ask(owner, "/clients/who");
     assert!(answer.to_string().contains(&format!("\"{address}\"")), "{address}: {answer}");
-    let tunnels = nodes.ask(owner, "/cluster")["tunnels"].clone();
-    assert!(tunnels["open"].as_u64() >= Some(1) && tunnels["links"] == 2, "{tunnels}");
+    nodes.wait("a tunnel", |nodes| {
+        let tunnels = nodes.ask(owner, "/cluster")["tunnels"].clone();
+        (tunnels["open"].as_u64() >= Some(1) && tunnels["links"] == 2).then_some(())
+    });
     client.disconnect();
 }
 

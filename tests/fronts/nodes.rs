@@ -70,7 +70,8 @@ impl Nodes {
         self.wait("a link", |nodes| (nodes.ask(number, "/cluster")["tunnels"]["links"] == 1).then_some(()));
     }
 
-    fn wait<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+    /// Waits until there is something.
+    pub(crate) fn wait<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
         let deadline = now() + PATIENCE;
         loop {
             if let Some(found) = look(self) {

@@ -4,7 +4,7 @@ use super::action::{Action, Side};
 use super::frame::{Frame, Head, Items, Refusal};
 use super::tunnel_end::{End, TunnelEnd};
 use super::up::Up;
-use super::{SILENCE_MAX, TunnelId, WINDOW_BYTES};
+use super::{TunnelId, WINDOW_BYTES};
 
 /// One end of a link between two nodes. It has no clock and no socket: frames and the time go in, frames and [`Action`]s come out. All times are
 /// milliseconds of one clock.
@@ -70,15 +70,17 @@ impl Link {
 
     /// Lets time pass; to be called a few times in a second.
     pub fn tick(&mut self, now: u64, actions: &mut Vec<Action>) {
-        match &self.state {
+        match &mut self.state {
             State::Down { until } if self.side == Side::Front && now >= *until => {
                 let life = self.new_life();
                 self.state = State::Calling { life, next: now };
             }
-            State::Up(up) if now.saturating_sub(up.heard_at) >= SILENCE_MAX => {
-                self.fall(now, "the other node is silent", actions);
+            State::Up(up) => {
+                if up.is_silent(now) {
+                    self.fall(now, "the other node is silent", actions);
+                }
             }
-            State::Down { .. } | State::Calling { .. } | State::Up(_) => {}
+            State::Down { .. } | State::Calling { .. } => {}
         }
     }
 

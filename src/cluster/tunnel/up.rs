@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::action::{Action, Side};
 use super::frame::{Builder, Frame, Head, Item, Items, Refusal};
 use super::tunnel_end::{Sent, TunnelEnd};
-use super::{FRAMES_MAX, REFUSALS_MAX, TunnelId, WINDOW_BYTES};
+use super::{FRAMES_MAX, REFUSALS_MAX, SILENCE_MAX, TunnelId, WINDOW_BYTES};
 
 /// A link that both nodes take part in.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Up {
     /// When the last frame came, and when the last one was sent.
     pub(super) heard_at: u64,
     pub(super) said_at: u64,
+    /// When the time was told last.
+    pub(super) ticked_at: u64,
     pub(super) tunnels: BTreeMap<TunnelId, TunnelEnd>,
     /// The last tunnel that was opened.
     pub(super) last: TunnelId,
@@ -42,11 +44,21 @@ impl Up {
             told: 0,
             heard_at: now,
             said_at: now,
+            ticked_at: now,
             tunnels: BTreeMap::new(),
             last: 0,
             ready: VecDeque::new(),
             refusals: VecDeque::new(),
         }
+    }
+
+    /// Whether the other node has said nothing for too long. If this node stood still, what it said meanwhile is still to come.
+    pub(super) fn is_silent(&mut self, now: u64) -> bool {
+        let passed = now.saturating_sub(std::mem::replace(&mut self.ticked_at, now));
+        if passed >= STANDSTILL_MIN {
+            self.heard_at = now;
+        }
+        now.saturating_sub(self.heard_at) >= SILENCE_MAX
     }
 
     pub(super) fn set_ready(&mut self, id: TunnelId) {
@@ -200,5 +212,7 @@ impl Up {
 
 /// A frame with less room is sent: more than an [`Opening`](super::Opening) and two small items have.
 const ITEMS_BYTES_MIN: usize = 12 << 10;
+/// A node to which the time is told a few times in a second stood still if it was not told for so long.
+const STANDSTILL_MIN: u64 = 2_000;
 /// A node that has nothing else to send says so often that it is alive.
 const IDLE_PERIOD: u64 = 1_000;

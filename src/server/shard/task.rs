@@ -25,7 +25,7 @@ use crate::server::log::{Whom, allows, cut_text, log_line};
 use crate::server::shard::driver::{Driver, Parts, Start};
 use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
 use crate::server::status::Status;
-use crate::server::tunnel::{Front, Patience};
+use crate::server::tunnel::Front;
 
 /// A shard thread's handle to the main thread: for its counters, and to report its end.
 #[derive(Debug, Clone)]
@@ -232,7 +232,7 @@ fn begin(reception: &Reception, mut established: Established, origin: Origin) {
     let Some(front) = front.clone() else { return serve(driver, established, &origin) };
     let driver = Rc::clone(driver);
     spawn_local(async move {
-        if let Some(established) = front.pass(established, Patience(HELD_MAX)).await {
+        if let Some(established) = front.pass(established).await {
             serve(&driver, established, &origin);
         }
     });
@@ -346,8 +346,6 @@ fn busy() -> Duration {
     Handle::current().metrics().worker_total_busy_duration(0)
 }
 
-/// How long a standby holds a client while no other node serves: about as long as a fail-over takes.
-const HELD_MAX: Duration = Duration::from_secs(6);
 /// The pause between [`Driver::end_some_connections`].
 const ENDINGS_PAUSE: Duration = Duration::from_millis(20);
 /// Maximum number of threads per shard that read messages from the store; more reads wait for a free thread.

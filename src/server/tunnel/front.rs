@@ -28,10 +28,6 @@ pub(in crate::server) struct Front {
     clock: Clock,
 }
 
-/// How long a client is held while there is no owner.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::server) struct Patience(pub(in crate::server) Duration);
-
 /// The ends of a [`Front`]'s channels for the thread of the tunnels.
 #[derive(Debug)]
 pub(super) struct Channels {
@@ -60,14 +56,10 @@ impl Front {
     }
 
     /// Passes a client to the owner, until it or the owner ends that. Gives it back if there is no link to the owner in time: then nothing was read of it.
-    pub(in crate::server) async fn pass(
-        &self,
-        established: Established,
-        Patience(patience): Patience,
-    ) -> Option<Established> {
+    pub(in crate::server) async fn pass(&self, established: Established) -> Option<Established> {
         let opening = opening(&established.peer).encode();
         let tunnel = match opening {
-            Some(opening) => timeout(patience, self.open(opening)).await.ok().flatten(),
+            Some(opening) => timeout(HELD_MAX, self.open(opening)).await.ok().flatten(),
             // No owner takes it.
             None => None,
         };
@@ -247,6 +239,8 @@ impl Pump {
     }
 }
 
+/// How long a client is held while no other node serves: about as long as a fail-over takes.
+const HELD_MAX: Duration = Duration::from_secs(6);
 /// Clients that wait for the thread of the tunnels. Further ones wait for those.
 const OPENS_MAX: usize = 1_024;
 const READ_BYTES: usize = 16 << 10;

@@ -33,7 +33,7 @@ pub(super) struct Hub {
     ready: Arc<Ready>,
     tunnels_max: usize,
     seed: u64,
-    /// Of each node that has sent something, or that was the owner: at most [`LINKS_MAX`].
+    /// Of nodes that have sent something, or that were the owner: at most [`LINKS_MAX`].
     links: Vec<Entry>,
     /// The link of a front to the owner.
     target: Option<usize>,
@@ -59,7 +59,7 @@ impl Hub {
         TunnelFigures { open, links, ..self.figures }
     }
 
-    /// A frame of another node. Those of more nodes than a cluster has are ignored.
+    /// A frame of another node. Those of more nodes at a time than a cluster has are ignored.
     pub(super) fn receive(&mut self, now: u64, node: &str, frame: &Bytes) {
         let Some(index) = self.index_of(node) else { return };
         let mut actions = Vec::new();
@@ -172,14 +172,20 @@ impl Hub {
         if let Some(index) = self.links.iter().position(|entry| entry.node == node) {
             return Some(index);
         }
-        if self.links.len() == LINKS_MAX {
-            return None;
-        }
         let side = if matches!(self.role, Role::Owner(_)) { Side::Owner } else { Side::Front };
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let link = Link::new(side, self.tunnels_max, self.seed);
-        self.links.push(Entry { node: node.to_owned(), link, pipes: HashMap::new() });
-        Some(self.links.len() - 1)
+        let entry = Entry { node: node.to_owned(), link, pipes: HashMap::new() };
+        if self.links.len() < LINKS_MAX {
+            self.links.push(entry);
+            return Some(self.links.len() - 1);
+        }
+        // One that carries nothing, of a node that is gone.
+        let target = self.target;
+        let unused = |(index, entry): &(usize, &mut Entry)| target != Some(*index) && !entry.link.is_up();
+        let (index, place) = self.links.iter_mut().enumerate().find(unused)?;
+        *place = entry;
+        Some(index)
     }
 
     fn perform(&mut self, index: usize, actions: Vec<Action>) {

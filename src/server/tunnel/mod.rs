@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub(in crate::server) use arrivals::Endpoints;
 pub use bus::{Connecting, TunnelBus};
 pub use figures::TunnelFigures;
-pub(in crate::server) use front::{Front, Patience};
+pub(in crate::server) use front::Front;
 pub(in crate::server) use pipe::{TunnelStream, Tunneled};
 pub(in crate::server) use thread::Tunnels;
 

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::{FRAME_BYTES_MAX, FRAMES_MAX};
+use super::super::{FRAME_BYTES_MAX, FRAMES_MAX, SILENCE_MAX};
 use super::*;
 
 /// A generator of numbers (SplitMix64).
@@ -207,7 +207,7 @@ impl World {
                 }
             }
             20..22 => self.wires[side].clear(),
-            22 => self.now += SILENCE_MAX,
+            22 => self.now += 2 * SILENCE_MAX,
             23..25 => {
                 let mut actions = Vec::new();
                 self.nodes[side].link.close(self.now, "an end", &mut actions);
@@ -224,6 +224,10 @@ impl World {
         if !self.is_over {
             self.harm();
         }
+        self.pass_frames();
+    }
+
+    fn pass_frames(&mut self) {
         self.now += self.random.below(30) as u64;
         for side in 0..2 {
             let mut actions = Vec::new();
@@ -256,19 +260,17 @@ impl World {
     /// Without faults, the link comes up, and all that was pushed arrives.
     fn settle(&mut self) {
         self.is_over = true;
-        for _ in 0..2_000 {
+        for _ in 0..1_000 {
             self.step();
         }
         assert!(self.nodes.iter().all(|node| node.link.is_up()));
+        for _ in 0..200 {
+            self.pass_frames();
+        }
         for side in 0..2 {
             for (id, end) in &self.nodes[side].tunnels {
-                // The end of a tunnel is one of the last things that were sent.
                 let other = self.nodes[1 - side].tunnels.get(id).expect("both ends have it");
-                assert!(other.name == end.name && end.pushed - other.received <= WINDOW_BYTES);
-                let up = self.nodes[side].link.up().unwrap();
-                if other.received == other.consumed {
-                    assert!(up.tunnels[id].outgoing.is_empty(), "what there is room for is sent");
-                }
+                assert_eq!((other.name, other.received), (end.name, end.pushed), "what there was room for arrives");
             }
         }
     }
@@ -377,14 +379,19 @@ fn a_silent_node_is_left_after_five_seconds_and_one_that_says_so_at_once() {
     }
     assert!(links.iter().all(|link| link.is_up() && link.tunnels() == 1), "nothing else keeps it up");
     let mut actions = Vec::new();
-    links[0].tick(59_750 + SILENCE_MAX - 1_001, &mut actions);
-    assert_eq!(actions, []);
-    links[0].tick(59_750 + SILENCE_MAX + 1_000, &mut actions);
-    assert_eq!(actions, [Action::Down("the other node is silent")]);
+    let mut tick = |link: &mut Link, times: std::ops::Range<u64>| {
+        times.step_by(250).for_each(|now| link.tick(now, &mut actions));
+        std::mem::take(&mut actions)
+    };
+    assert_eq!(tick(&mut links[0], 60_000..60_000 + SILENCE_MAX - 1_250), []);
+    // It stood still itself.
+    assert_eq!(tick(&mut links[0], 70_000..70_000 + SILENCE_MAX), []);
+    assert_eq!(tick(&mut links[0], 70_000 + SILENCE_MAX..76_000), [Action::Down("the other node is silent")]);
     // The other one hears of it.
-    let frame = links[0].next_frame(70_000).unwrap();
-    links[1].receive(70_000, &frame, &mut actions);
-    assert_eq!(actions[1..], [Action::Down("the other node does not know it any more")]);
+    let frame = links[0].next_frame(76_000).unwrap();
+    let mut actions = Vec::new();
+    links[1].receive(76_000, &frame, &mut actions);
+    assert_eq!(actions, [Action::Down("the other node does not know it any more")]);
 }
 
 #[test]
@@ -396,4 +403,77 @@ fn more_tunnels_than_an_owner_takes_are_refused_one_by_one() {
     let (actions, _) = exchange(&mut links, 1);
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Opened(..))).count(), 3);
     assert_eq!(links.each_ref().map(Link::tunnels), [3, 3]);
+}
+
+#[test]
+fn at_most_so_many_frames_are_on_their_way_and_acknowledgements_let_more_go_at_once() {
+    let mut links = linked();
+    let ids: Vec<TunnelId> = (0..100).map(|_| links[0].open(Bytes::new()).unwrap()).collect();
+    exchange(&mut links, 0);
+    ids.iter().for_each(|id| links[0].push(*id, &[0; WINDOW_BYTES]));
+    let first: Vec<Bytes> = std::iter::from_fn(|| links[0].next_frame(1)).collect();
+    assert!((FRAMES_MAX - 16..=FRAMES_MAX).contains(&(first.len() as u64)), "{}", first.len());
+    let mut actions = Vec::new();
+    first.iter().for_each(|frame| links[1].receive(1, frame, &mut actions));
+    actions.extend(exchange(&mut links, 1).0);
+    let bytes = |action: &Action| if let Action::Received(_, bytes) = action { bytes.len() } else { 0 };
+    assert_eq!(actions.iter().map(bytes).sum::<usize>(), 100 * WINDOW_BYTES, "no time has passed");
+}
+
+#[test]
+fn a_frame_of_an_earlier_link_is_not_taken() {
+    let mut links = linked();
+    links[0].open(Bytes::new()).unwrap();
+    let late = links[0].next_frame(0).unwrap();
+    links[0] = Link::new(Side::Front, 9, 3);
+    links[0].tick(1, &mut Vec::new());
+    exchange(&mut links, 1);
+    let mut actions = Vec::new();
+    links[1].receive(1, &late, &mut actions);
+    assert_eq!((actions, links[1].is_up(), links[1].tunnels()), (vec![], true, 0));
+}
+
+#[test]
+fn a_front_that_says_hello_twice_is_welcome_and_keeps_its_tunnels() {
+    let mut links = [Link::new(Side::Front, 9, 1), Link::new(Side::Owner, 9, 2)];
+    links[0].tick(0, &mut Vec::new());
+    let hello = links[0].next_frame(0).unwrap();
+    let mut actions = Vec::new();
+    links[1].receive(0, &hello, &mut actions);
+    exchange(&mut links, 0);
+    links[0].open(Bytes::new()).unwrap();
+    exchange(&mut links, 0);
+    links[1].receive(1, &hello, &mut actions);
+    assert!(exchange(&mut links, 1).0.is_empty());
+    assert_eq!((actions, links.each_ref().map(Link::tunnels)), (vec![Action::Up], [1, 1]));
+}
+
+#[test]
+fn a_node_that_began_anew_says_at_once_that_it_knows_of_no_link() {
+    let mut links = linked();
+    links[0].open(Bytes::new()).unwrap();
+    links[1] = Link::new(Side::Owner, 9, 3);
+    let frame = links[0].next_frame(1).unwrap();
+    let mut actions = Vec::new();
+    links[1].receive(1, &frame, &mut actions);
+    let answer = links[1].next_frame(1).unwrap();
+    links[0].receive(1, &answer, &mut actions);
+    assert_eq!(actions, [Action::Down("the other node does not know it any more")]);
+}
+
+#[test]
+fn a_front_does_not_take_the_frames_of_another_process_in_place_of_its_owner() {
+    let mut links = [Link::new(Side::Front, 9, 1), Link::new(Side::Owner, 9, 2)];
+    links[0].tick(0, &mut Vec::new());
+    let hello = links[0].next_frame(0).unwrap();
+    links[1].receive(0, &hello, &mut Vec::new());
+    exchange(&mut links, 0);
+    // The owner begins anew, and the network repeats what the front has said.
+    links[1] = Link::new(Side::Owner, 9, 3);
+    links[1].receive(1, &hello, &mut Vec::new());
+    let mut actions = Vec::new();
+    for frame in std::iter::from_fn(|| links[1].next_frame(2_000)).collect::<Vec<_>>() {
+        links[0].receive(2_000, &frame, &mut actions);
+    }
+    assert_eq!(actions, [Action::Down("another process answers")]);
 }
