@@ -52,25 +52,10 @@ pub(crate) fn tunnel(input: &[u8]) {
             }
         }
         for action in actions.drain(..) {
-            match action {
-                Action::Up | Action::Down(_) => {
-                    held.clear();
-                    number = 0;
-                }
-                Action::Opened(tunnel, opening) => {
-                    drop(Opening::decode(opening));
-                    assert_eq!(held.insert(tunnel, 0), None);
-                    link.push(tunnel, b"welcome");
-                }
-                Action::Received(tunnel, bytes) => {
-                    let held = held.get_mut(&tunnel).expect("it was opened");
-                    *held += bytes.len();
-                    assert!(*held <= WINDOW_BYTES);
-                }
-                Action::Closed(tunnel, _) => assert!(held.remove(&tunnel).is_some()),
-                Action::Room(_, bytes) => assert!(bytes <= WINDOW_BYTES),
-                Action::Finished(tunnel) => assert!(held.contains_key(&tunnel)),
+            if matches!(action, Action::Up | Action::Down(_)) {
+                number = 0;
             }
+            perform(action, &mut link, &mut held);
         }
         assert!(link.tunnels() <= TUNNELS_MAX);
         let mut sent = 0;
@@ -82,6 +67,26 @@ pub(crate) fn tunnel(input: &[u8]) {
             sent += 1;
             assert!(sent <= FRAMES_MAX + 3);
         }
+    }
+}
+
+/// What the node does with an action. `held`: the bytes of each tunnel that came and were not consumed.
+fn perform(action: Action, link: &mut Link, held: &mut BTreeMap<u32, usize>) {
+    match action {
+        Action::Up | Action::Down(_) => held.clear(),
+        Action::Opened(tunnel, opening) => {
+            drop(Opening::decode(opening));
+            assert_eq!(held.insert(tunnel, 0), None);
+            link.push(tunnel, b"welcome");
+        }
+        Action::Received(tunnel, bytes) => {
+            let held = held.get_mut(&tunnel).expect("it was opened");
+            *held += bytes.len();
+            assert!(*held <= WINDOW_BYTES);
+        }
+        Action::Closed(tunnel, _) => assert!(held.remove(&tunnel).is_some()),
+        Action::Room(_, bytes) => assert!(bytes <= WINDOW_BYTES),
+        Action::Finished(tunnel) => assert!(held.contains_key(&tunnel)),
     }
 }
 

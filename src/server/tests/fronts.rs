@@ -198,3 +198,39 @@ fn clients_of_a_front_follow_the_owner_and_are_referred_while_there_is_none() {
     });
     front.stop(Why::Promoted);
 }
+
+#[test]
+fn a_client_that_does_not_read_is_closed_too_when_its_owner_is_gone() {
+    let (wires, standby) = (Arc::default(), Standby::new(None));
+    let mut config = config(1);
+    config.listeners[0].name = Some("tcp".to_owned());
+    standby.set_node(Some("a"));
+    let owner = node("a", &wires, &config, None);
+    let front = node("b", &wires, &config, Some(&standby));
+    run(async {
+        until_linked(&front).await;
+        let mut slow = Client::new(TcpStream::connect(front.address()).await.unwrap());
+        assert_eq!(slow.connect(Connect::new(VERSION, "slow", true)).await, Ok(()));
+        slow.subscribe("t", Qos::AtMostOnce).await;
+        let mut source = Client::new(TcpStream::connect(owner.address()).await.unwrap());
+        assert_eq!(source.connect(Connect::new(VERSION, "source", true)).await, Ok(()));
+        // More than all sockets on the way have room for: nothing moves any more.
+        let (mut passed, mut still) = (0, 0);
+        while still < 5 {
+            for _ in 0..20 {
+                source.send(&publish("t", vec![7; 500_000])).await;
+            }
+            sleep(Duration::from_millis(300)).await;
+            let now = front.status.tunnels().unwrap().bytes_received;
+            still = if now == passed && now > 0 { still + 1 } else { 0 };
+            passed = now;
+        }
+        standby.set_node(Some("nobody"));
+        while front.status.listeners().connections > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        drop(slow);
+    });
+    front.stop(Why::Promoted);
+    owner.stop(Why::Promoted);
+}

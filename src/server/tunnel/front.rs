@@ -71,7 +71,8 @@ impl Front {
             tokio::select! {
                 biased;
                 end = std::future::poll_fn(|cx| pump.poll(cx)) => {
-                    pump.finish(end, &peer, self.clock).await;
+                    // Boxed, because it is large and short-lived.
+                    Box::pin(pump.finish(end, &peer, self.clock)).await;
                     return None;
                 }
                 () = reviewed => {
@@ -139,7 +140,7 @@ impl Pump {
                 Err(_) => return Poll::Ready(End::Socket),
             };
             if received == 0
-                && let Some(closed) = self.tunnel.closed()
+                && let Poll::Ready(closed) = self.tunnel.poll_closed(cx)
             {
                 return Poll::Ready(End::Owner(closed));
             }

@@ -20,12 +20,6 @@ pub(super) enum Role {
     Owner(Arrivals),
 }
 
-impl Role {
-    pub(super) const fn front(owner: watch::Receiver<Option<String>>, channels: Channels) -> Self {
-        Self::Front { owner, channels }
-    }
-}
-
 /// The links to other nodes, and their tunnels.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -37,6 +31,8 @@ pub(super) struct Hub {
     links: Vec<Entry>,
     /// The link of a front to the owner.
     target: Option<usize>,
+    /// Since when it was not up; `None`: that was logged.
+    down_since: Option<u64>,
     figures: TunnelFigures,
 }
 
@@ -50,7 +46,7 @@ struct Entry {
 impl Hub {
     pub(super) fn new(role: Role, ready: Arc<Ready>, (tunnels_max, seed): (usize, u64)) -> Self {
         let (links, figures) = (Vec::new(), TunnelFigures::default());
-        Self { role, ready, tunnels_max, seed, links, target: None, figures }
+        Self { role, ready, tunnels_max, seed, links, target: None, down_since: Some(0), figures }
     }
 
     pub(super) fn figures(&self) -> TunnelFigures {
@@ -72,6 +68,7 @@ impl Hub {
     /// Lets time pass, and follows the owner.
     pub(super) fn tick(&mut self, now: u64) {
         self.follow_owner(now);
+        self.log_unanswered(now);
         let is_owner = matches!(self.role, Role::Owner(_));
         for index in 0..self.links.len() {
             let mut actions = Vec::new();
@@ -84,13 +81,28 @@ impl Hub {
         }
     }
 
+    /// Says so, once, if the owner does not answer for long.
+    fn log_unanswered(&mut self, now: u64) {
+        let Some(entry) = self.target.and_then(|index| self.links.get(index)) else { return };
+        if entry.link.is_up() {
+            self.down_since = Some(now);
+        } else if self.down_since.is_some_and(|since| now.saturating_sub(since) >= UNANSWERED_MIN) {
+            self.down_since = None;
+            let text = format!(
+                "node {} does not take the clients of this node, which are referred to it: it needs cluster.front = \"tunnel\", too",
+                entry.node
+            );
+            log_cluster(true, &text);
+        }
+    }
+
     /// If another node is the owner, closes the link to the one before, whose clients connect again.
     pub(super) fn follow_owner(&mut self, now: u64) {
         let Role::Front { owner, .. } = &mut self.role else { return };
         let Some(node) = owner.borrow_and_update().clone() else { return };
         let before = self.target;
         let Some(index) = self.index_of(&node).filter(|index| before != Some(*index)) else { return };
-        self.target = Some(index);
+        (self.target, self.down_since) = (Some(index), Some(now));
         if let Some(before) = before {
             self.close(now, before, "another node is the owner");
         }
@@ -250,5 +262,7 @@ impl Hub {
     }
 }
 
+/// Longer than a fail-over.
+const UNANSWERED_MIN: u64 = 20_000;
 /// More nodes than a cluster has.
 const LINKS_MAX: usize = 64;

@@ -29,26 +29,16 @@ pub(in crate::server) use thread::Tunnels;
 use super::Server;
 use super::listener::OpenListener;
 use arrivals::Arrivals;
-use hub::Role;
-use thread::Work;
 
 impl Server {
     /// Starts the thread of the tunnels, if there are any.
     pub(super) fn start_tunnels(&mut self) -> std::io::Result<()> {
         self.publish_endpoints();
         let Some(tunnels) = &mut self.tunnels else { return Ok(()) };
-        let tunnels_max = self.config.limits.connections_max;
-        let status = Arc::clone(&self.status);
+        let (clock, admission) = (self.clock, Arc::clone(&self.admission));
+        let arrivals = Arrivals::new((clock, admission), Arc::clone(&self.endpoints), Arc::clone(&self.mailboxes));
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
-        let admission = Arc::clone(&self.admission);
-        let arrivals = Arrivals::new((self.clock, admission), Arc::clone(&self.endpoints), Arc::clone(&self.mailboxes));
-        tunnels.start(|ready, front| {
-            let role = match front {
-                Some((owner, channels)) => Role::front(owner, channels),
-                None => Role::Owner(arrivals),
-            };
-            Work { role, ready, terms: (tunnels_max, seed), clock: self.clock, status }
-        })
+        tunnels.start(arrivals, (self.config.limits.connections_max, seed), (clock, Arc::clone(&self.status)))
     }
 
     /// Ends the thread of the tunnels, after the connections.

@@ -207,6 +207,18 @@ impl TunnelStream {
         self.0.lock().closed
     }
 
+    /// Waits until the tunnel is closed, also while nothing is read or written because the client takes nothing.
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<Closed> {
+        let mut state = self.0.lock();
+        if let Some(closed) = state.closed {
+            return Poll::Ready(closed);
+        }
+        if !state.reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.reader = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// Waits until bytes can be written, and says how many; 0: no more, because the tunnel is closed.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<usize> {
         let mut state = self.0.lock();

@@ -8,8 +8,9 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::arrivals::Arrivals;
 use super::bus::TunnelBus;
-use super::front::{Channels, Front, Open};
+use super::front::{self, Front, Open};
 use super::hub::{Hub, Role};
 use super::pipe::Ready;
 use crate::cluster::Bus;
@@ -21,45 +22,25 @@ use crate::server::status::Status;
 #[derive(Debug)]
 pub(in crate::server) struct Tunnels {
     front: Option<Arc<Front>>,
-    /// Until the thread is started.
-    parts: Option<(TunnelBus, Arc<Ready>, Option<FrontParts>)>,
-    /// Ends it; the answer comes when the other nodes know that.
-    end: Option<oneshot::Sender<oneshot::Sender<()>>>,
+    /// Until the thread is started: what carries frames, the pipes, and what a front is.
+    parts: Option<(TunnelBus, Arc<Ready>, Option<Role>)>,
+    end: Option<oneshot::Sender<Answer>>,
 }
 
-/// What a front's thread needs: who the owner is, and its clients.
-type FrontParts = (watch::Receiver<Option<String>>, Channels);
-
-/// What the thread works with.
-pub(super) struct Work {
-    pub(super) role: Role,
-    pub(super) ready: Arc<Ready>,
-    /// The most tunnels of a link, and a random number.
-    pub(super) terms: (usize, u64),
-    pub(super) clock: Clock,
-    pub(super) status: Arc<Status>,
-}
+/// Is sent when the other nodes know that the thread ends.
+type Answer = oneshot::Sender<()>;
 
 impl Tunnels {
     /// Those of a standby, of which `owner` names the node that serves, or of the owner.
     pub(in crate::server) fn new(bus: TunnelBus, owner: Option<watch::Receiver<Option<String>>>, clock: Clock) -> Self {
         let ready = Arc::default();
-        match owner {
-            Some(owner) => {
-                let (front, channels) = super::front::new(&ready, clock);
-                Self::with(bus, ready, Some((Arc::new(front), owner, channels)))
-            }
-            None => Self::with(bus, ready, None),
-        }
-    }
-
-    fn with(
-        bus: TunnelBus,
-        ready: Arc<Ready>,
-        front: Option<(Arc<Front>, watch::Receiver<Option<String>>, Channels)>,
-    ) -> Self {
-        let (front, parts) = front.map(|(front, owner, channels)| (front, (owner, channels))).unzip();
-        Self { front, parts: Some((bus, ready, parts)), end: None }
+        let (front, role) = owner
+            .map(|owner| {
+                let (front, channels) = front::new(&ready, clock);
+                (Arc::new(front), Role::Front { owner, channels })
+            })
+            .unzip();
+        Self { front, parts: Some((bus, ready, role)), end: None }
     }
 
     /// For the shards of a standby.
@@ -67,14 +48,20 @@ impl Tunnels {
         self.front.clone()
     }
 
-    pub(super) fn start(&mut self, work: impl FnOnce(Arc<Ready>, Option<FrontParts>) -> Work) -> io::Result<()> {
+    /// Starts the thread. `arrivals`: for an owner; `terms`: the most tunnels of a link, and a random number.
+    pub(super) fn start(
+        &mut self,
+        arrivals: Arrivals,
+        terms: (usize, u64),
+        (clock, status): (Clock, Arc<Status>),
+    ) -> io::Result<()> {
         let Some((bus, ready, front)) = self.parts.take() else { return Ok(()) };
-        let work = work(ready, front);
+        let hub = Hub::new(front.unwrap_or(Role::Owner(arrivals)), Arc::clone(&ready), terms);
         let (end, ended) = oneshot::channel();
         self.end = Some(end);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let run = move || {
-            runtime.block_on(run(bus, work, ended));
+            runtime.block_on(run(bus, hub, (&ready, ended), (clock, &status)));
             runtime.shutdown_background();
         };
         thread::Builder::new().name("tunnels".to_owned()).spawn(run).map(drop)
@@ -92,9 +79,12 @@ impl Tunnels {
 }
 
 /// Runs until the server ends. Connects anew if the bus ends.
-async fn run(bus: TunnelBus, work: Work, mut ended: oneshot::Receiver<oneshot::Sender<()>>) {
-    let Work { role, ready, terms, clock, status } = work;
-    let mut hub = Hub::new(role, Arc::clone(&ready), terms);
+async fn run(
+    bus: TunnelBus,
+    mut hub: Hub,
+    (ready, mut ended): (&Ready, oneshot::Receiver<Answer>),
+    (clock, status): (Clock, &Status),
+) {
     let mut last = String::new();
     loop {
         let connected = async {
@@ -109,7 +99,7 @@ async fn run(bus: TunnelBus, work: Work, mut ended: oneshot::Receiver<oneshot::S
         match connected {
             Ok((bus, mut frames)) => {
                 last.clear();
-                let left = carry(&mut hub, (&*bus, &mut frames), (&ready, &mut ended), (clock, &status)).await;
+                let left = carry(&mut hub, (&*bus, &mut frames), (ready, &mut ended), (clock, status)).await;
                 hub.close_all(now(clock), "there is no way to other nodes");
                 if let Some(left) = left {
                     send_all(&mut hub, &*bus, clock).await;
@@ -137,9 +127,9 @@ async fn run(bus: TunnelBus, work: Work, mut ended: oneshot::Receiver<oneshot::S
 async fn carry(
     hub: &mut Hub,
     (bus, frames): (&dyn Bus, &mut mpsc::Receiver<(String, bytes::Bytes)>),
-    (ready, ended): (&Ready, &mut oneshot::Receiver<oneshot::Sender<()>>),
+    (ready, ended): (&Ready, &mut oneshot::Receiver<Answer>),
     (clock, status): (Clock, &Status),
-) -> Option<Option<oneshot::Sender<()>>> {
+) -> Option<Option<Answer>> {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
