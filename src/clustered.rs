@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 
 use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, StandbyServer};
-use oncemq::cluster::{ClusterHandle, CreateStream, Engine, Nats, Status};
-use oncemq::config::{Arguments, Cluster, Loaded};
-use oncemq::server::{self, CarriedBans, Ended, PassedSockets, Standby, Start, Stopper, Why};
+use oncemq::cluster::{Bus, ClusterHandle, CreateStream, Engine, Nats, NatsBus, Status};
+use oncemq::config::{Arguments, Cluster, Front, Loaded};
+use oncemq::server::{self, CarriedBans, Connecting, Ended, PassedSockets, Standby, Start, Stopper, TunnelBus, Why};
 use oncemq::store::{Home, Replication, streams_in};
 
 use crate::serving::run;
@@ -74,6 +74,19 @@ async fn connect(cluster: &Cluster) -> Result<Arc<dyn Engine>, String> {
     connected.map(|nats| Arc::new(nats) as Arc<dyn Engine>).map_err(|error| error.to_string())
 }
 
+/// What carries the clients of other nodes, if they are to be passed.
+fn tunnels(loaded: &Loaded) -> Option<TunnelBus> {
+    let cluster = loaded.config.cluster.clone();
+    let connect = move || -> Connecting {
+        let cluster = cluster.clone();
+        Box::pin(async move {
+            let connected = NatsBus::connect(&cluster).await;
+            connected.map(|bus| Arc::new(bus) as Arc<dyn Bus>).map_err(|error| error.to_string())
+        })
+    };
+    (loaded.config.cluster.front == Front::Tunnel).then(|| TunnelBus { connect: Box::new(connect) })
+}
+
 fn run_standby(
     node: &Node,
     (loaded, arguments): (Loaded, &Arguments),
@@ -83,10 +96,14 @@ fn run_standby(
     let (standby, stopper) = (Standby::new(None), Stopper::default());
     let (referred, promoted) = (Arc::clone(&standby), stopper.clone());
     node.tell(Command::Standby(StandbyServer {
-        announce: Box::new(move |owner| referred.set_owner(owner.as_deref())),
+        announce: Box::new(move |owner| {
+            referred.set_owner(owner.as_ref().and_then(|owner| owner.advertise.as_deref()));
+            referred.set_node(owner.as_ref().map(|owner| owner.node.as_str()));
+        }),
         promote: Box::new(move || promoted.stop(Why::Promoted)),
     }));
-    let start = Start { passed, bans, standby: Some(standby), stopper: Some(stopper), ..Start::default() };
+    let tunnels = tunnels(&loaded);
+    let start = Start { passed, bans, standby: Some(standby), stopper: Some(stopper), tunnels, ..Start::default() };
     run(loaded, arguments, start, (Some(handle.clone()), |_| ()))
 }
 
@@ -104,7 +121,8 @@ fn run_owner(
             End::HandsOver(owner) => Why::Moved { owner },
         });
     });
-    let start = Start { passed, bans, stopper: Some(stopper), replication: Some(replication), ..Start::default() };
+    let (tunnels, replication) = (tunnels(&loaded), Some(replication));
+    let start = Start { passed, bans, stopper: Some(stopper), replication, tunnels, ..Start::default() };
     let serving = |server: &server::Server| {
         if let Some(store) = server.store() {
             node.tell(Command::Serving(BrokerServer { store, stop }));

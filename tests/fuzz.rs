@@ -126,7 +126,7 @@ macro_rules! targets {
 }
 
 targets! {
-    acl admin batch config decode dynsec encode mosquitto_conf mosquitto_db opening passwords proxy recovery scram shard sink store_fetch stream tls_files tokens user_properties websocket
+    acl admin batch config decode dynsec encode mosquitto_conf mosquitto_db opening passwords proxy recovery scram shard sink store_fetch stream tls_files tokens tunnel user_properties websocket
 }
 
 const LENGTH_MAX: usize = 4_096;

@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place. A part of a module can have one of its own.
-const LAYERS: [Layer; 43] = [
+const LAYERS: [Layer; 44] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -59,6 +59,7 @@ const LAYERS: [Layer; 43] = [
     Layer::pure("cluster::assembly", &["cluster::entry"], CLUSTER_CRATES),
     Layer::pure("cluster::beat", &[], &["serde", "serde_json"]),
     Layer::pure("cluster::members", &["cluster::beat"], CLUSTER_CRATES),
+    Layer::pure("cluster::tunnel", &[], CLUSTER_CRATES),
     Layer::pure("broker", BELOW_BROKER, SHARED_CRATES),
     Layer::pure("bridge", &["codec", "topic"], PURE_CRATES),
     Layer::shell("store", Ours::Only(&["dense_map", "histogram"]), &["tokio", "mqttbytes"]),
@@ -111,6 +112,7 @@ const BELOW_SERVER: &[&str] = &[
     "routing",
     "rewrite",
     "sink",
+    "cluster",
     "codec",
     "histogram",
     "topic",

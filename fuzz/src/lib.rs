@@ -19,10 +19,11 @@ mod sink;
 mod store_fetch;
 mod stream;
 mod tokens;
+mod tunnel;
 mod user_properties;
 
 /// Every target: its name, its function, and how often the tests call it with mutated seeds.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     Target { name: "acl", run: files::acl, runs: 400 },
     Target { name: "admin", run: admin::admin, runs: 150 },
     Target { name: "batch", run: batch::batch, runs: 3_000 },
@@ -43,6 +44,7 @@ pub const TARGETS: [Target; 22] = [
     Target { name: "stream", run: stream::stream, runs: 1_000 },
     Target { name: "tls_files", run: files::tls, runs: 400 },
     Target { name: "tokens", run: tokens::tokens, runs: 2_000 },
+    Target { name: "tunnel", run: tunnel::tunnel, runs: 3_000 },
     Target { name: "user_properties", run: user_properties::user_properties, runs: 3_000 },
     Target { name: "websocket", run: listener::websocket, runs: 2_000 },
 ];

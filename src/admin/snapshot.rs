@@ -17,6 +17,7 @@ use crate::server::process::{self, Memory};
 use crate::server::{
     AdmissionCounts, Bans, BridgeFigures, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult,
     Queries, Reloader, RemoteCounts, ShardSnapshot, SinkFigures, SpanResult, Status, TelemetryFigures, Traces, Traffic,
+    TunnelFigures,
 };
 use crate::store::{Stats, Store, Timing};
 use crate::timestamp::{Timestamp, WallTime};
@@ -76,6 +77,7 @@ pub(super) struct Snapshot {
     pub(super) shards: Vec<ShardSnapshot>,
     certificates: Vec<CertificateExpiry>,
     probe: Option<ProbeFigures>,
+    pub(super) tunnels: Option<TunnelFigures>,
     telemetry: Option<TelemetryFigures>,
     services: Vec<(ByteString, RemoteCounts)>,
     pub(super) bridges: Vec<Own<BridgeFigures>>,
@@ -128,6 +130,7 @@ impl Snapshot {
             shards,
             certificates: handles.status.certificates(),
             probe: handles.status.probe(),
+            tunnels: handles.status.tunnels(),
             telemetry: handles.status.telemetry(),
             services: handles.status.services(),
             bridges: queues.bridges(),

@@ -224,7 +224,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 /// A title, and the value; without one the line is left out.
 type HeadLine = (&'static str, fn(&Value) -> Option<String>);
 
-const HEAD: [HeadLine; 6] = [
+const HEAD: [HeadLine; 7] = [
     ("cluster", |answer| Some(text(answer, "/cluster"))),
     ("owner", |answer| match answer.pointer("/owner/node") {
         Some(Value::String(node)) => Some(format!("{node} ({})", text(answer, "/owner/advertise"))),
@@ -239,6 +239,12 @@ const HEAD: [HeadLine; 6] = [
     ("stream", |answer| {
         let bytes = answer.get("tail_bytes").filter(|bytes| !bytes.is_null())?;
         Some(format!("{bytes} bytes, position {}", text(answer, "/position")))
+    }),
+    ("tunnels", |answer| {
+        let tunnels = answer.get("tunnels").filter(|tunnels| !tunnels.is_null())?;
+        let [open, links, sent, received] =
+            ["/open", "/links", "/bytes_sent", "/bytes_received"].map(|path| text(tunnels, path));
+        Some(format!("{open} through {links} links, {sent} bytes to other nodes, {received} from them"))
     }),
     ("last change", |answer| {
         let change = answer.get("last_failover").filter(|change| !change.is_null())?;

@@ -13,10 +13,12 @@
 //! - [`Takeover`]: who becomes the owner. It appends an epoch entry, and reads up to it.
 //!
 //! What they ask for is done by an [`Engine`], which also carries signs of life and questions between nodes: `Nats`.
+//! The connections of clients go from node to node through a [`tunnel`], whose frames a [`Bus`] carries.
 //! Operators see a [`Status`], and change what a node does through a [`ClusterHandle`].
 
 mod assembly;
 mod beat;
+mod bus;
 mod copying;
 mod engine;
 mod entry;
@@ -31,12 +33,14 @@ mod replicator;
 mod request;
 mod status;
 mod takeover;
+pub mod tunnel;
 
+pub use bus::Bus;
 pub use engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail, TailCopy};
 pub use entry::{Commit, Entry, EntryError, Epoch};
 pub use handle::{ClusterControl, ClusterHandle, ClusterRequest, Command, CommandError};
 #[cfg(feature = "cluster")]
-pub use nats::{CreateStream, Nats};
+pub use nats::{CreateStream, Nats, NatsBus};
 pub use reader::{Reader, Step, Trouble};
 pub use replicator::{Fault, Replicator};
 pub use request::{Found, Reply, Request};

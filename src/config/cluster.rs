@@ -18,6 +18,8 @@ pub struct Cluster {
     pub nats: Vec<String>,
     /// Where clients reach this node: `host:port`. Other nodes send them there while it serves.
     pub advertise: Option<String>,
+    /// What a node that does not serve does with its clients.
+    pub front: Front,
     /// The name of the cluster: several can share the servers of NATS.
     pub name: String,
     /// The stream keeps what is on the disks of fewer nodes, the owner included. All nodes follow, if there are more.
@@ -40,6 +42,16 @@ pub struct Cluster {
     pub nkey_file: Option<PathBuf>,
 }
 
+/// What a node that does not serve does with its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Front {
+    /// It answers CONNECT with 0x9C and the address of the node that serves.
+    Refer,
+    /// It passes their bytes to the node that serves, and back.
+    Tunnel,
+}
+
 impl Default for Cluster {
     fn default() -> Self {
         Self {
@@ -47,6 +59,8 @@ impl Default for Cluster {
             node: None,
             nats: Vec::new(),
             advertise: None,
+            // It costs no second hop.
+            front: Front::Refer,
             // Who has one cluster needs no name for it.
             name: "oncemq".to_owned(),
             // One can be lost, and one can be replaced meanwhile.

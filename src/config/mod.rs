@@ -71,7 +71,7 @@ pub use bans::Bans;
 pub use bridge_address::{BridgeAddress, BridgeAddressError};
 pub use bridges::{AddressOrder, Bridge, BridgeDirection, BridgeProtocol, BridgeRetain, BridgeStart, BridgeTopic};
 pub use client_identity::{CertificateIdentity, ClientIdRule};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Front};
 pub use durability_rules::DurabilityRule;
 pub use effective::{Setting, Source};
 pub use error::ConfigError;

@@ -29,6 +29,7 @@ impl Server {
         // Their other descriptors too: a client that connects now is to be refused.
         self.listeners.clear();
         let stopped = self.stop(&mut signals, watchdog).await;
+        self.end_tunnels().await;
         // A failure of the store is the cause of the end, whatever ended the drain.
         match failure.or_else(|| self.failures.try_recv().ok()) {
             Some(cause) => Err(ServerError::StoreFailed(cause)),

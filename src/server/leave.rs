@@ -69,6 +69,7 @@ impl Server {
             ended = self.end_shards() => ended?,
             () = ping(&mut watchdog) => {}
         }
+        self.end_tunnels().await;
         // One that arrives before the next broker of this process serves is not lost.
         signals.hold();
         let bans = self.bans.carried(self.clock.read().now);

@@ -56,6 +56,7 @@ mod telemetry_figures;
 mod test_client;
 mod traces;
 mod traffic;
+mod tunnel;
 mod watchdog;
 
 use std::io;
@@ -106,6 +107,7 @@ pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
 pub use traces::{RunningTrace, Traces, TracesFull};
 pub use traffic::{Latencies, Traffic};
+pub use tunnel::{Connecting, TunnelBus, TunnelFigures};
 
 use crate::auth::{self, Authenticator};
 use crate::broker::{MemoryLevel, MessageCache, Shared};
@@ -126,6 +128,7 @@ use stopper::told;
 use store::anchors::Anchors;
 use store::streams::Streams;
 use systemd::notify;
+use tunnel::{Endpoints, Tunnels};
 use watchdog::Watchdog;
 
 /// A broker with running shards and listening sockets. It accepts connections during [`run`](Self::run).
@@ -174,6 +177,10 @@ pub struct Server {
     /// Accepts the connections that arrive before this broker serves, if another one has passed the sockets.
     early: Option<EarlyAcceptor>,
     attendants: Attendants,
+    /// To and from other nodes, if there are any.
+    tunnels: Option<Tunnels>,
+    /// The listeners in force, for the clients of other nodes.
+    endpoints: Endpoints,
 }
 
 impl Server {
@@ -184,7 +191,7 @@ impl Server {
 
     /// The same, with what `start` has. If a running broker is taken over from, it is told to hand over when all but the store is ready.
     pub fn start_with(mut config: Config, start: Start) -> Result<Self, ServerError> {
-        let Start { mut passed, mut take_over, standby, stopper, bans: carried, replication } = start;
+        let Start { mut passed, mut take_over, standby, stopper, bans: carried, replication, tunnels } = start;
         let standby = standby.map(|standby| standby.watch());
         announce::log_exposures(&config);
         let shards = start::shards(&config);
@@ -244,6 +251,8 @@ impl Server {
             passed_admin,
             admin_sockets: Vec::new(),
             take_over,
+            tunnels: tunnels.map(|bus| Tunnels::new(bus, standby.as_ref().map(Owner::node), clock)),
+            endpoints: Endpoints::default(),
             standby,
             stopper,
             shards_ended: 0,
@@ -284,6 +293,7 @@ impl Server {
         let mut signals = Signals::listen().map_err(ServerError::Start)?;
         self.announce();
         let mut accepting = self.start_accepting().map_err(ServerError::Start)?;
+        self.start_tunnels().map_err(ServerError::Start)?;
         self.publish_certificates();
         self.status.set_ready(self.is_standby());
         notify(&[sd_notify::NotifyState::Ready]);

@@ -11,6 +11,7 @@ use super::handover::successor::TakeOver;
 use super::listener::ListeningSocket;
 use super::standby::Standby;
 use super::stopper::Stopper;
+use super::tunnel::TunnelBus;
 use crate::config::Config;
 use crate::store::Replication;
 
@@ -29,6 +30,8 @@ pub struct Start {
     pub bans: CarriedBans,
     /// Its log is replicated: it is the owner of that of a cluster.
     pub replication: Option<Replication>,
+    /// Clients can be on another node than the owner: a standby passes its own there, and the owner serves those of standbys.
+    pub tunnels: Option<TunnelBus>,
 }
 
 /// The number of shards.

@@ -9,6 +9,7 @@ use super::log::{self, log_line};
 use super::shard::driver::Parts;
 use super::shard::task::MainHandle;
 use super::store::handle::StoreHandle;
+use super::tunnel::Tunnels;
 use super::{Server, shard};
 use crate::broker::{Recovered, Shard};
 use crate::routing::ShardId;
@@ -74,7 +75,8 @@ impl Server {
                 orphans: std::mem::take(&mut orphans),
                 delayed: delayed.split_off(delayed.len().saturating_sub(delayed_of_shard)),
             };
-            let main = MainHandle { status: Arc::clone(&self.status), ended: ended.clone() };
+            let front = self.tunnels.as_ref().and_then(Tunnels::front);
+            let main = MainHandle { status: Arc::clone(&self.status), ended: ended.clone(), front };
             waiting.push(shard::task::start(parts, main)?);
         }
         // No shard starts before all have restored their subscriptions: earlier messages and Wills would miss them.

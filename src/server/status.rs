@@ -12,6 +12,7 @@ use super::probe_figures::ProbeFigures;
 use super::sinks::SinkFigures;
 use super::telemetry_figures::TelemetryFigures;
 use super::traffic::Traffic;
+use super::tunnel::TunnelFigures;
 use crate::auth::{PoolCounts, RemoteCounts};
 use crate::broker::{Counters, Outcomes};
 use crate::timestamp::{Timestamp, WallTime};
@@ -30,6 +31,7 @@ pub struct Status {
     bridges: Mutex<BTreeMap<Arc<str>, BridgeFigures>>,
     telemetry: Mutex<Option<TelemetryFigures>>,
     ready: AtomicBool,
+    tunnels: Mutex<Option<TunnelFigures>>,
     standby: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
@@ -104,6 +106,7 @@ impl Status {
             bridges: Mutex::default(),
             telemetry: Mutex::default(),
             ready: AtomicBool::new(false),
+            tunnels: Mutex::default(),
             standby: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
@@ -158,6 +161,11 @@ impl Status {
     /// What became of the spans of traces; `None` if there were none since the start, because they are off.
     pub fn telemetry(&self) -> Option<TelemetryFigures> {
         *self.telemetry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tunnels to and from other nodes; `None`: there can be none.
+    pub fn tunnels(&self) -> Option<TunnelFigures> {
+        *self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether clients can connect: every listener accepts connections, and the broker is no standby and isn't stopping.
@@ -235,6 +243,10 @@ impl Status {
 
     pub(crate) fn publish_sinks(&self, sinks: Vec<Arc<Mutex<SinkFigures>>>) {
         *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
+    }
+
+    pub(crate) fn publish_tunnels(&self, figures: TunnelFigures) {
+        *self.tunnels.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
     }
 
     pub(crate) fn publish_bridge(&self, figures: BridgeFigures) {

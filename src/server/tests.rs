@@ -16,6 +16,7 @@ use crate::codec::{ClientPacket, Connect, PacketId, Publish, Qos, ReasonCode, Se
 use crate::config::{AllowAnonymous, Durability, Listener};
 use crate::topic::TopicName;
 
+mod fronts;
 mod roles;
 
 struct Running {

@@ -14,6 +14,7 @@ use super::table::Routes;
 use crate::admin::caller::Caller;
 use crate::admin::time::rfc_3339;
 use crate::cluster::{ClusterHandle, Command, CommandError, Failover, Member, Owner, Status};
+use crate::server::TunnelFigures;
 use crate::timestamp::WallTime;
 
 pub(super) fn viewer_routes() -> Routes {
@@ -65,6 +66,26 @@ struct ClusterJson {
     last_failover: Option<FailoverJson>,
     /// What is wrong, for people; empty if nothing is.
     troubles: Vec<String>,
+    /// Clients whose sockets are on another node than the one that serves them; `null`: `cluster.front` is not "tunnel".
+    tunnels: Option<TunnelsJson>,
+}
+
+/// The tunnels of this node: of clients whose sockets are here, or that it serves.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClusterTunnels)]
+struct TunnelsJson {
+    /// Open tunnels.
+    open: u64,
+    /// Tunnels since the node has its role, as all that follows.
+    opened: u64,
+    /// Links to other nodes that can carry tunnels.
+    links: u64,
+    /// Links that were closed, with all their tunnels.
+    links_closed: u64,
+    /// Bytes of clients that were sent to other nodes.
+    bytes_sent: u64,
+    /// Bytes of clients that came from other nodes.
+    bytes_received: u64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -95,6 +116,13 @@ struct MemberJson {
     lag: u64,
     /// The time since it was heard of.
     silent_seconds: f64,
+}
+
+impl From<TunnelFigures> for TunnelsJson {
+    fn from(figures: TunnelFigures) -> Self {
+        let TunnelFigures { open, opened, links, links_closed, bytes_sent, bytes_received, .. } = figures;
+        Self { open, opened, links, links_closed, bytes_sent, bytes_received }
+    }
 }
 
 /// How long the engine took to acknowledge commits since the start of the node.
@@ -137,7 +165,8 @@ struct ChangeJson {
     )
 )]
 async fn show(State(state): State<ApiState>) -> Result<Json<ClusterJson>, Failure> {
-    Ok(Json(ClusterJson::from(of(&state)?.status())))
+    let tunnels = state.status.tunnels().map(TunnelsJson::from);
+    Ok(Json(ClusterJson { tunnels, ..ClusterJson::from(of(&state)?.status()) }))
 }
 
 /// Gives the clients to another node. All are disconnected with 0x9C and the address of that node. The answer comes when that begins: `GET /cluster`
@@ -240,6 +269,7 @@ impl From<Status> for ClusterJson {
         let commits = status.engine_latency.count();
         let mean_seconds = (commits > 0).then(|| status.engine_latency.sum.as_secs_f64() / commits as f64);
         Self {
+            tunnels: None,
             members: status.members.iter().map(|member| MemberJson::new(member, status.lag(member))).collect(),
             troubles: status.troubles().map(str::to_owned).collect(),
             engine_latency: EngineLatencyJson { commits, mean_seconds },

@@ -4,6 +4,7 @@ use crate::admin::metric::{Combinations, Metric, Source};
 use crate::admin::snapshot::Snapshot;
 use crate::cluster::{Failover, Member, Role, Status};
 use crate::histogram::LatencyHistogram;
+use crate::server::TunnelFigures;
 
 pub(in crate::admin) const METRICS: &[Metric] = &[
     Metric {
@@ -109,6 +110,48 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
         help: "Time since this node has heard of the other.",
         source: Source::Gauges(|snapshot| of_members(snapshot, |_, member| member.silence.as_secs_f64())),
     },
+    Metric {
+        name: "oncemq_cluster_tunnels",
+        labels: &[],
+        help: "Open tunnels: clients whose sockets are on this node and that another one serves, or the reverse. Only with cluster.front = \"tunnel\".",
+        source: Source::Gauges(|snapshot| figure(snapshot.tunnels.iter().map(|tunnels| tunnels.open as f64))),
+    },
+    Metric {
+        name: "oncemq_cluster_tunnels_opened_total",
+        labels: &[],
+        help: "Tunnels since this node has its role.",
+        source: Source::Outcomes(|snapshot| of_tunnels(snapshot, |tunnels| tunnels.opened)),
+    },
+    Metric {
+        name: "oncemq_cluster_links",
+        labels: &[],
+        help: "Links to other nodes that can carry tunnels.",
+        source: Source::Gauges(|snapshot| figure(snapshot.tunnels.iter().map(|tunnels| tunnels.links as f64))),
+    },
+    Metric {
+        name: "oncemq_cluster_links_closed_total",
+        labels: &[],
+        help: "Links to other nodes that were closed, with all their tunnels, since this node has its role.",
+        source: Source::Outcomes(|snapshot| of_tunnels(snapshot, |tunnels| tunnels.links_closed)),
+    },
+    Metric {
+        name: "oncemq_cluster_tunnel_sent_bytes_total",
+        labels: &[],
+        help: "Bytes of clients that were sent to other nodes through tunnels, since this node has its role.",
+        source: Source::Outcomes(|snapshot| of_tunnels(snapshot, |tunnels| tunnels.bytes_sent)),
+    },
+    Metric {
+        name: "oncemq_cluster_tunnel_received_bytes_total",
+        labels: &[],
+        help: "Bytes of clients that came from other nodes through tunnels, since this node has its role.",
+        source: Source::Outcomes(|snapshot| of_tunnels(snapshot, |tunnels| tunnels.bytes_received)),
+    },
+    Metric {
+        name: "oncemq_cluster_tunnel_frames_total",
+        labels: &[],
+        help: "Frames that were sent to other nodes for tunnels, since this node has its role.",
+        source: Source::Outcomes(|snapshot| of_tunnels(snapshot, |tunnels| tunnels.frames_sent)),
+    },
 ];
 
 fn roles(snapshot: &Snapshot) -> Vec<(String, f64)> {
@@ -134,6 +177,10 @@ fn of_members(snapshot: &Snapshot, of: fn(&Status, &Member) -> f64) -> Vec<(Stri
 
 fn count(snapshot: &Snapshot, of: fn(&Status) -> u64) -> Combinations {
     snapshot.cluster.iter().map(|status| (Vec::new(), of(status))).collect()
+}
+
+fn of_tunnels(snapshot: &Snapshot, of: fn(&TunnelFigures) -> u64) -> Combinations {
+    snapshot.tunnels.iter().map(|tunnels| (Vec::new(), of(tunnels))).collect()
 }
 
 fn engine_latency(snapshot: &Snapshot) -> Vec<(String, LatencyHistogram)> {

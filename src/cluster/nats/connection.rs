@@ -95,6 +95,12 @@ impl Connection {
         self.client.publish_message(message).await.map_err(|error| EngineError::Unreachable(error.to_string()))
     }
 
+    /// Waits until all messages are with the server.
+    pub(super) async fn flush(&self) {
+        // It fails only without a connection.
+        drop(self.client.flush().await);
+    }
+
     /// Receives the messages with this subject.
     pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, EngineError> {
         let subscriber = timeout(CONNECT_LIMIT, self.client.subscribe(subject)).await;
@@ -135,7 +141,7 @@ impl Connection {
     }
 
     /// What is handed over without a connection would be sent when there is one again, however late.
-    fn check(&self) -> Result<(), EngineError> {
+    pub(super) fn check(&self) -> Result<(), EngineError> {
         if self.is_connected() { Ok(()) } else { Err(EngineError::Unreachable("another one is being made".to_owned())) }
     }
 

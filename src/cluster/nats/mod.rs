@@ -5,6 +5,7 @@
 
 mod api;
 mod append;
+mod bus;
 mod connection;
 mod credentials;
 mod follow;
@@ -29,6 +30,7 @@ use super::engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tai
 use super::request::{Found, Reply, Request};
 use crate::config::Cluster;
 use append::{Expected, append};
+pub use bus::NatsBus;
 use connection::{Call, Connection};
 use follow::{Came, Follow};
 use names::Names;

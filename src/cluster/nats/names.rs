@@ -15,6 +15,8 @@ pub(super) struct Names {
     pub(super) node_prefix: String,
     /// What the subjects of questions begin with; the name of the node follows.
     pub(super) ask_prefix: String,
+    /// What the subjects of frames begin with; the name of the receiver and that of the sender follow.
+    pub(super) link_prefix: String,
     /// This node.
     pub(super) node: String,
 }
@@ -29,6 +31,7 @@ impl Names {
             nodes: format!("ONCEMQ_{name}_NODES"),
             node_prefix: format!("oncemq.{name}.node."),
             ask_prefix: format!("oncemq.{name}.ask."),
+            link_prefix: format!("oncemq.{name}.link."),
             node: config.node.clone().unwrap_or_default(),
         }
     }

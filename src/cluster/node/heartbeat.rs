@@ -63,7 +63,7 @@ pub(super) async fn beat_once(engine: &dyn Engine, view: &View) -> bool {
     view.says(|beat| beat.trimmed = beat.trimmed.max(trimmed));
     view.show_members();
     if let Some(standby) = &view.state.borrow().standby {
-        (standby.announce)(view.owner_address());
+        (standby.announce)(view.other_owner());
     }
     true
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::cluster::ClusterRequest;
+use crate::cluster::{ClusterRequest, Owner};
 use crate::store::{Home, Options, Store};
 
 /// What a node is.
@@ -36,8 +36,8 @@ pub enum Command {
 
 /// A server that sends clients to the owner.
 pub struct StandbyServer {
-    /// Sets where clients reach the owner; `None`: it is not known.
-    pub announce: Box<dyn Fn(Option<String>) + Send>,
+    /// Sets who the owner is, if it is another node; `None`: it is not known.
+    pub announce: Box<dyn Fn(Option<Owner>) + Send>,
     /// Ends it: this node is the owner.
     pub promote: Box<dyn FnOnce() + Send>,
 }

@@ -174,7 +174,7 @@ impl View {
     }
 
     pub(super) fn stands_by(&self, server: StandbyServer) {
-        (server.announce)(self.owner_address());
+        (server.announce)(self.other_owner());
         self.state.borrow_mut().standby = Some(server);
     }
 
@@ -194,9 +194,9 @@ impl View {
         Some(Owner { node: name.to_owned(), advertise: beat.map(|beat| beat.advertise.clone()) })
     }
 
-    /// Where clients reach the owner, if it is another node.
-    pub(super) fn owner_address(&self) -> Option<String> {
-        self.owner().filter(|owner| owner.node != self.identity.node)?.advertise
+    /// The owner, if it is another node.
+    pub(super) fn other_owner(&self) -> Option<Owner> {
+        self.owner().filter(|owner| owner.node != self.identity.node)
     }
 
     /// The address of a node.

@@ -18,6 +18,7 @@ use crate::config::ProxyProtocol;
 use crate::server::LogEvent;
 use crate::server::clock::{Clock, Reading};
 use crate::server::log::{Whom, allows, log_line};
+use crate::timestamp::Timestamp;
 
 /// Accepts connections at listeners on one thread. Dropping it ends the tasks and closes the sockets.
 #[derive(Debug)]
@@ -153,19 +154,9 @@ impl Shared {
                 let accepted_at = self.clock.read().elapsed;
                 (self.deliver)(Accepted { socket, endpoint: Arc::clone(endpoint), permit, accepted_at });
             }
-            Err(refused) => self.on_refused(endpoint, address, &refused.to_string()),
-        }
-    }
-
-    fn on_refused(&self, endpoint: &Endpoint, address: Option<SocketAddr>, reason: &str) {
-        let whom = Whom { client_id: None, address: address.map(|address| address.ip()) };
-        if allows(LogEvent::ConnectionClosed, whom, self.clock.read().now) {
-            let name = &*endpoint.name;
-            let from = address.map(|address| format!(" from {}", address.ip())).unwrap_or_default();
-            log_line!(
-                ConnectionClosed { address = address.map(tracing::field::display), listener = name, reason },
-                "connection{from} at {name} closed: {reason}"
-            );
+            Err(refused) => {
+                log_refused(&endpoint.name, address, &refused.to_string(), self.clock.read().now);
+            }
         }
     }
 
@@ -183,9 +174,21 @@ impl Shared {
     }
 }
 
+/// Logs that a connection at a listener was refused before it was served.
+pub(in crate::server) fn log_refused(name: &str, address: Option<SocketAddr>, reason: &str, now: Timestamp) {
+    let whom = Whom { client_id: None, address: address.map(|address| address.ip()) };
+    if allows(LogEvent::ConnectionClosed, whom, now) {
+        let from = address.map(|address| format!(" from {}", address.ip())).unwrap_or_default();
+        log_line!(
+            ConnectionClosed { address = address.map(tracing::field::display), listener = name, reason },
+            "connection{from} at {name} closed: {reason}"
+        );
+    }
+}
+
 /// A token bucket for accepted connections: it holds the tokens of one second.
 #[derive(Debug, Default)]
-struct Rate {
+pub(in crate::server) struct Rate {
     /// `None`: full.
     allowance: Option<f64>,
     /// When the allowance was updated, as the time since the start.
@@ -194,7 +197,7 @@ struct Rate {
 
 impl Rate {
     /// Takes one token, or returns how long to wait for it.
-    fn take(&mut self, reading: Reading, per_second: NonZeroU32) -> Result<(), Duration> {
+    pub(in crate::server) fn take(&mut self, reading: Reading, per_second: NonZeroU32) -> Result<(), Duration> {
         let per_second = f64::from(per_second.get());
         let passed = reading.elapsed.saturating_sub(self.at).as_secs_f64();
         self.at = reading.elapsed;
@@ -216,7 +219,6 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timestamp::Timestamp;
 
     #[test]
     fn a_second_allows_no_more_than_its_rate_and_idle_time_saves_up_one_second() {

@@ -84,7 +84,7 @@ impl Admission {
     }
 
     /// `limits.connections_per_second_max`.
-    pub(super) fn connections_per_second_max(&self) -> NonZeroU32 {
+    pub(in crate::server) fn connections_per_second_max(&self) -> NonZeroU32 {
         NonZeroU32::new(self.connections_per_second_max.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
     }
 
@@ -105,7 +105,7 @@ impl Admission {
     }
 
     /// Counts one more connection of a listener, or refuses it. [`Permit::of_address`] counts its address.
-    pub(super) fn admit(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Permit, Refused> {
+    pub(in crate::server) fn admit(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Permit, Refused> {
         let listener_max = endpoint.settings.connections_max.unwrap_or(usize::MAX);
         if self.memory.as_ref().is_some_and(|memory| memory.level() == MemoryLevel::Critical) {
             return Err(self.refuse(Refused::Memory));
@@ -173,7 +173,7 @@ impl Permit {
     }
 
     /// Counts the connection for its remote address, which comes from the socket or from the PROXY header. Refuses a banned one.
-    pub(super) fn of_address(mut self, address: SocketAddr) -> Result<Self, Refused> {
+    pub(in crate::server) fn of_address(mut self, address: SocketAddr) -> Result<Self, Refused> {
         let admission = Arc::clone(&self.admission);
         if admission.is_banned(address) {
             return Err(admission.refuse(Refused::Banned));

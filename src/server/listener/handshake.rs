@@ -22,6 +22,7 @@ use crate::broker::Peer;
 use crate::config::{ProxyProtocol, Transport};
 use crate::server::client_ids::client_ids;
 use crate::server::log::log_line;
+use crate::server::tunnel::Tunneled;
 
 /// Why a connection ended before the first byte of MQTT.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +163,14 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
                 permit,
                 certificates: None,
             }))
+        }
+        // The other node has carried out all handshakes.
+        (AcceptedSocket::Tunnel(tunneled), _, _) => {
+            let Tunneled { stream, opening } = *tunneled;
+            let mut peer = peer(&endpoint, opening.address);
+            peer.is_local = opening.is_local;
+            peer.certificate_identity = opening.certificate_identity.map(Into::into);
+            Ok(Arrival::Established(Established { stream: Stream::Tunnel(stream), peer, permit, certificates: None }))
         }
         (AcceptedSocket::Unix(stream), _, ProxyProtocol::Off) => {
             let stream = Stream::Unix(UnixStream::from_std(stream)?);

@@ -23,7 +23,7 @@ mod unix;
 mod web_origin;
 mod websocket;
 
-pub(super) use accept::{Acceptor, Early};
+pub(super) use accept::{Acceptor, Early, Rate, log_refused};
 pub(super) use accepted::{Accepted, Origin};
 pub(super) use admission::{Admission, Permit};
 pub(super) use endpoint::{ClientCertificates, Endpoint};

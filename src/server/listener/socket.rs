@@ -14,6 +14,7 @@ use super::quic::{Arriving, Intake, Listening};
 use super::tcp::canonical;
 use super::{Endpoint, tcp, unix};
 use crate::config::SocketMode;
+use crate::server::tunnel::Tunneled;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(in crate::server) enum AcceptedSocket {
     Unix(UnixStream),
     /// The beginning of a QUIC connection.
     Quic(Box<Arriving>, SocketAddr),
+    /// A client whose socket is on another node.
+    Tunnel(Box<Tunneled>),
 }
 
 /// Where a listening socket listens.
@@ -57,6 +60,7 @@ impl AcceptedSocket {
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(_, address) | Self::Quic(_, address) => Some(*address),
+            Self::Tunnel(tunneled) => tunneled.opening.address,
             Self::Unix(_) => None,
         }
     }

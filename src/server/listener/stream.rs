@@ -13,6 +13,7 @@ use super::quic::QuicStream;
 use super::tls::certificates_of;
 use super::websocket::WebSocket;
 use crate::config::Transport;
+use crate::server::tunnel::TunnelStream;
 
 /// The transport of a Network Connection.
 #[derive(Debug)]
@@ -23,13 +24,15 @@ pub(in crate::server) enum Stream {
     Ws(Box<WebSocket<TcpStream>>),
     Wss(Box<WebSocket<TlsStream<TcpStream>>>),
     Quic(Box<QuicStream>),
+    /// The socket is on another node, which has ended TLS and WebSocket.
+    Tunnel(TunnelStream),
 }
 
 impl Stream {
     /// Whether closing the socket ends it, without a closing message of TLS or WebSocket.
     pub(in crate::server) const fn is_plain(&self) -> bool {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => true,
+            Self::Tcp(_) | Self::Unix(_) | Self::Tunnel(_) => true,
             Self::Tls(_) | Self::Ws(_) | Self::Wss(_) | Self::Quic(_) => false,
         }
     }
@@ -39,7 +42,7 @@ impl Stream {
     /// The kind of its transport.
     pub(in crate::server) const fn transport(&self) -> Transport {
         match self {
-            Self::Tcp(_) => Transport::Tcp,
+            Self::Tcp(_) | Self::Tunnel(_) => Transport::Tcp,
             Self::Unix(_) => Transport::Unix,
             Self::Tls(_) => Transport::Tls,
             Self::Ws(_) => Transport::Ws,
@@ -54,7 +57,7 @@ impl Stream {
             Self::Tls(stream) => Cow::Borrowed(certificates_of(stream)),
             Self::Wss(stream) => Cow::Borrowed(certificates_of(stream.get_ref())),
             Self::Quic(stream) => Cow::Owned(stream.certificates()),
-            Self::Tcp(_) | Self::Unix(_) | Self::Ws(_) => Cow::Borrowed(&[]),
+            Self::Tcp(_) | Self::Unix(_) | Self::Ws(_) | Self::Tunnel(_) => Cow::Borrowed(&[]),
         }
     }
 
@@ -62,7 +65,8 @@ impl Stream {
     pub(in crate::server) fn reset_when_dropped(&self) {
         let stream = match self {
             Self::Tcp(stream) => stream,
-            Self::Unix(_) => return,
+            // The other node closes its socket.
+            Self::Unix(_) | Self::Tunnel(_) => return,
             Self::Tls(stream) => stream.get_ref().0,
             Self::Ws(stream) => stream.get_ref(),
             Self::Wss(stream) => stream.get_ref().get_ref().0,
@@ -81,6 +85,7 @@ impl Stream {
             Self::Ws(stream) => is_closed(stream.get_ref().ready(Interest::READABLE), cx),
             Self::Wss(stream) => is_closed(stream.get_ref().get_ref().0.ready(Interest::READABLE), cx),
             Self::Quic(stream) => stream.is_closed(),
+            Self::Tunnel(stream) => stream.is_read_closed(cx),
         }
     }
 }
@@ -103,6 +108,7 @@ impl AsyncRead for Stream {
             Self::Ws(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Wss(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Quic(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tunnel(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -116,6 +122,7 @@ impl AsyncWrite for Stream {
             Self::Ws(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Wss(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Quic(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tunnel(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -131,13 +138,14 @@ impl AsyncWrite for Stream {
             Self::Ws(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Wss(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Quic(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tunnel(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             // Writes are system calls without a buffer in the process.
-            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tcp(_) | Self::Unix(_) | Self::Tunnel(_) => Poll::Ready(Ok(())),
             Self::Quic(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Ws(stream) => Pin::new(stream).poll_flush(cx),
@@ -153,6 +161,7 @@ impl AsyncWrite for Stream {
             Self::Ws(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Wss(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Quic(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tunnel(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

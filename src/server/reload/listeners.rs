@@ -249,6 +249,7 @@ impl Server {
             );
             report.kept("listeners", reason);
         }
+        self.publish_endpoints();
         let mut names = Vec::new();
         for listener in removed {
             let name = Arc::clone(&listener.endpoint().name);

@@ -25,6 +25,7 @@ use crate::server::log::{Whom, allows, cut_text, log_line};
 use crate::server::shard::driver::{Driver, Parts, Start};
 use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
 use crate::server::status::Status;
+use crate::server::tunnel::Front;
 
 /// A shard thread's handle to the main thread: for its counters, and to report its end.
 #[derive(Debug, Clone)]
@@ -32,6 +33,15 @@ pub(in crate::server) struct MainHandle {
     pub(in crate::server) status: Arc<Status>,
     /// Gets the shard's number when all its connections have ended after [`Mail::ShuttingDown`].
     pub(in crate::server) ended: mpsc::Sender<ShardId>,
+    /// Passes the clients of a standby to the owner.
+    pub(in crate::server) front: Option<Arc<Front>>,
+}
+
+/// Where the connections of a shard go.
+#[derive(Debug, Clone)]
+struct Reception {
+    driver: Rc<RefCell<Driver>>,
+    front: Option<Arc<Front>>,
 }
 
 /// Starts a thread that runs a shard and the tasks of its connections. When this returns, the shard has restored its Sessions. The thread
@@ -126,6 +136,9 @@ impl ShardTask {
         let was_renewing = driver.has_renewals();
         driver.begin_turn();
         for mail in mail.drain(..) {
+            if let (Some(front), Mail::AccessReloaded | Mail::ListenersRemoved(_)) = (&self.main.front, &mail) {
+                front.review();
+            }
             starts.extend(driver.on_mail(mail));
         }
         driver.end_turn();
@@ -143,39 +156,43 @@ impl ShardTask {
         }
         for start in starts {
             match start {
-                Start::Connection(accepted) => receive_connection(&self.driver, accepted),
+                Start::Connection(accepted) => receive_connection(&self.reception(), accepted),
                 Start::Listeners(listen) => self.listen(*listen),
             }
         }
     }
 
+    fn reception(&self) -> Reception {
+        Reception { driver: Rc::clone(&self.driver), front: self.main.front.clone() }
+    }
+
     /// Accepts connections on this thread until the broker stops.
     fn listen(&self, listen: Listen) {
         let Listen { clock, admission, sockets, early, started } = listen;
-        let driver = Rc::clone(&self.driver);
-        let acceptor = || Acceptor::new(clock, admission, move |accepted| receive_connection(&driver, accepted));
+        let reception = self.reception();
+        let acceptor = || Acceptor::new(clock, admission, move |accepted| receive_connection(&reception, accepted));
         // The main thread waits for the answer.
         let _ = started.send(self.acceptor.borrow_mut().get_or_insert_with(acceptor).listen(sockets, early));
     }
 }
 
 /// Starts the task of an accepted connection, or its handshake.
-fn receive_connection(driver: &Rc<RefCell<Driver>>, accepted: Accepted) {
+fn receive_connection(reception: &Reception, accepted: Accepted) {
     let origin = accepted.origin();
     match receive(accepted) {
-        Ok(Arrival::Established(established)) => begin(driver, established, &origin),
+        Ok(Arrival::Established(established)) => begin(reception, established, origin),
         Ok(Arrival::Handshake(handshake)) => {
-            spawn_local(finish_handshake(Rc::clone(driver), origin, handshake));
+            spawn_local(finish_handshake(reception.clone(), origin, handshake));
         }
-        Err(error) => report_failure(driver, &error, &origin),
+        Err(error) => report_failure(&reception.driver, &error, &origin),
     }
 }
 
 /// Completes the handshakes of a connection, then starts its task.
-async fn finish_handshake(driver: Rc<RefCell<Driver>>, origin: Origin, handshake: Handshake) {
+async fn finish_handshake(reception: Reception, origin: Origin, handshake: Handshake) {
     match handshake.await {
-        Ok(established) => begin(&driver, established, &origin),
-        Err(error) => report_failure(&driver, &error, &origin),
+        Ok(established) => begin(&reception, established, origin),
+        Err(error) => report_failure(&reception.driver, &error, &origin),
     }
 }
 
@@ -199,18 +216,31 @@ fn report_failure(driver: &RefCell<Driver>, error: &HandshakeError, origin: &Ori
     }
 }
 
-/// Starts the task of a connection whose handshakes are complete.
-fn begin(driver: &Rc<RefCell<Driver>>, established: Established, origin: &Origin) {
-    let Established { stream, peer, permit, mut certificates } = established;
+/// Starts the task of a connection whose handshakes are complete. At a standby that passes its clients to the owner, that is done if there is one.
+fn begin(reception: &Reception, mut established: Established, origin: Origin) {
+    let Reception { driver, front } = reception;
+    let Established { stream, permit, certificates, .. } = &mut established;
     if permit.is_void() {
-        return report_failure(driver, &HandshakeError::ListenerRemoved, origin);
+        return report_failure(driver, &HandshakeError::ListenerRemoved, &origin);
     }
     // A reload that ended during the handshake has not seen the connection.
     let is_void =
-        |certificates: &mut Box<ClientCertificates>| certificates.are_revoked() || !certificates.verify(&stream);
+        |certificates: &mut Box<ClientCertificates>| certificates.are_revoked() || !certificates.verify(stream);
     if certificates.as_mut().is_some_and(is_void) {
-        return report_failure(driver, &HandshakeError::Revoked, origin);
+        return report_failure(driver, &HandshakeError::Revoked, &origin);
     }
+    let Some(front) = front.clone() else { return serve(driver, established, &origin) };
+    let driver = Rc::clone(driver);
+    spawn_local(async move {
+        if let Some(established) = front.pass(established).await {
+            serve(&driver, established, &origin);
+        }
+    });
+}
+
+/// Starts the task of a connection that this broker answers.
+fn serve(driver: &Rc<RefCell<Driver>>, established: Established, origin: &Origin) {
+    let Established { stream, peer, permit, certificates } = established;
     if let Some(connection) = Connection::open(driver, stream, peer) {
         if let Some(certificates) = certificates {
             driver.borrow_mut().set_certificates(connection.id(), certificates);

@@ -21,34 +21,38 @@ use crate::config::{ClientCertificate, ListenAddress, Transport};
 use crate::server::listener::tests::Authority;
 
 /// A broker on a thread of its own.
-struct Role {
+pub(super) struct Role {
     stopper: Stopper,
-    addresses: Vec<Option<SocketAddr>>,
-    status: Arc<Status>,
+    pub(super) addresses: Vec<Option<SocketAddr>>,
+    pub(super) status: Arc<Status>,
     thread: JoinHandle<Result<Ended, ServerError>>,
 }
 
 impl Role {
     fn start(config: Config, passed: PassedSockets, standby: Option<Arc<Standby>>) -> Self {
-        let (started, start) = mpsc::channel();
+        Self::start_with(config, Start { passed, standby, ..Start::default() })
+    }
+
+    pub(super) fn start_with(config: Config, start: Start) -> Self {
+        let (started, begun) = mpsc::channel();
         let stopper = Stopper::default();
-        let parts = Start { passed, standby, stopper: Some(stopper.clone()), ..Start::default() };
+        let parts = Start { stopper: Some(stopper.clone()), ..start };
         let thread = thread::spawn(move || {
             let server = Server::start_with(config, parts).unwrap();
             let addresses = server.listeners.iter().map(|listener| listener.addresses()[0]).collect();
             started.send((addresses, server.status())).unwrap();
             server.run()
         });
-        let (addresses, status) = start.recv().unwrap();
+        let (addresses, status) = begun.recv().unwrap();
         Self { stopper, addresses, status, thread }
     }
 
     /// Where the first listener listens.
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.addresses[0].unwrap()
     }
 
-    fn stop(self, why: Why) -> (Why, PassedSockets, Config) {
+    pub(super) fn stop(self, why: Why) -> (Why, PassedSockets, Config) {
         self.stopper.stop(why);
         self.ended()
     }
@@ -66,7 +70,7 @@ fn referred(connack: &Connack) -> (ReasonCode, Option<&str>) {
 }
 
 /// The refusal of a client of 5.0, and the end of its connection.
-async fn refused(stream: impl AsyncRead + AsyncWrite + Unpin) -> Connack {
+pub(super) async fn refused(stream: impl AsyncRead + AsyncWrite + Unpin) -> Connack {
     let mut client = Client::new(stream);
     client.send(&ClientPacket::Connect(Box::new(Connect::new(VERSION, "c", true)))).await;
     let Some(ServerPacket::Connack(connack)) = client.receive().await else { panic!("no CONNACK") };
@@ -83,7 +87,7 @@ async fn refused_3_1_1(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Vec<u
 }
 
 /// Opens a WebSocket, and sends CONNECT.
-async fn over_websocket<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocketStream<S> {
+pub(super) async fn over_websocket<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocketStream<S> {
     let mut request = "ws://localhost/mqtt".into_client_request().unwrap();
     request.headers_mut().insert("Sec-WebSocket-Protocol", "mqtt".parse().unwrap());
     let (mut stream, _) = client_async(request, stream).await.unwrap();
@@ -118,7 +122,7 @@ async fn refused_over_websocket(stream: impl AsyncRead + AsyncWrite + Unpin) -> 
 const OTHER: &str = "other.example:1883";
 
 /// A listener for each transport, the first over TCP and the last a Unix socket, and a data directory that does not exist.
-fn with_all_transports(authority: &Authority, directory: &Path) -> Config {
+pub(super) fn with_all_transports(authority: &Authority, directory: &Path) -> Config {
     let mut config = config(2);
     config.server.durability = Durability::PowerLoss;
     config.server.data = directory.join("data");

@@ -1,0 +1,201 @@
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::arrivals::Arrivals;
+use super::bus::TunnelBus;
+use super::front::{self, Front, Open};
+use super::hub::{Hub, Role};
+use super::pipe::Ready;
+use crate::cluster::Bus;
+use crate::server::clock::Clock;
+use crate::server::log::log_cluster;
+use crate::server::status::Status;
+
+/// The thread of the tunnels, and the server's handle to it. When it is dropped, the thread ends.
+#[derive(Debug)]
+pub(in crate::server) struct Tunnels {
+    front: Option<Arc<Front>>,
+    /// Until the thread is started: what carries frames, the pipes, and what a front is.
+    parts: Option<(TunnelBus, Arc<Ready>, Option<Role>)>,
+    end: Option<oneshot::Sender<Answer>>,
+}
+
+/// Is sent when the other nodes know that the thread ends.
+type Answer = oneshot::Sender<()>;
+
+impl Tunnels {
+    /// Those of a standby, of which `owner` names the node that serves, or of the owner.
+    pub(in crate::server) fn new(bus: TunnelBus, owner: Option<watch::Receiver<Option<String>>>, clock: Clock) -> Self {
+        let ready = Arc::default();
+        let (front, role) = owner
+            .map(|owner| {
+                let (front, channels) = front::new(&ready, clock);
+                (Arc::new(front), Role::Front { owner, channels })
+            })
+            .unzip();
+        Self { front, parts: Some((bus, ready, role)), end: None }
+    }
+
+    /// For the shards of a standby.
+    pub(in crate::server) fn front(&self) -> Option<Arc<Front>> {
+        self.front.clone()
+    }
+
+    /// Starts the thread. `arrivals`: for an owner; `terms`: the most tunnels of a link, and a random number.
+    pub(super) fn start(
+        &mut self,
+        arrivals: Arrivals,
+        terms: (usize, u64),
+        (clock, status): (Clock, Arc<Status>),
+    ) -> io::Result<()> {
+        let Some((bus, ready, front)) = self.parts.take() else { return Ok(()) };
+        let hub = Hub::new(front.unwrap_or(Role::Owner(arrivals)), Arc::clone(&ready), terms);
+        let (end, ended) = oneshot::channel();
+        self.end = Some(end);
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let run = move || {
+            runtime.block_on(run(bus, hub, (&ready, ended), (clock, &status)));
+            runtime.shutdown_background();
+        };
+        thread::Builder::new().name("tunnels".to_owned()).spawn(run).map(drop)
+    }
+
+    /// Ends the thread. Before, what the connections have written last is sent, and the other nodes close their ends.
+    pub(in crate::server) async fn end(&mut self) {
+        let (answer, answered) = oneshot::channel();
+        if let Some(end) = self.end.take()
+            && end.send(answer).is_ok()
+        {
+            let _in_time_or_not = timeout(END_TIMEOUT, answered).await;
+        }
+    }
+}
+
+/// Runs until the server ends. Connects anew if the bus ends.
+async fn run(
+    bus: TunnelBus,
+    mut hub: Hub,
+    (ready, mut ended): (&Ready, oneshot::Receiver<Answer>),
+    (clock, status): (Clock, &Status),
+) {
+    let mut last = String::new();
+    loop {
+        let connected = async {
+            let bus = (bus.connect)().await?;
+            let frames = bus.frames().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((bus, frames))
+        };
+        let connected = tokio::select! {
+            connected = connected => connected,
+            answer = &mut ended => return drop(answer),
+        };
+        match connected {
+            Ok((bus, mut frames)) => {
+                last.clear();
+                let left = carry(&mut hub, (&*bus, &mut frames), (ready, &mut ended), (clock, status)).await;
+                hub.close_all(now(clock), "there is no way to other nodes");
+                if let Some(left) = left {
+                    send_all(&mut hub, &*bus, clock).await;
+                    bus.flush().await;
+                    status.publish_tunnels(hub.figures());
+                    // The server may not wait for it.
+                    let _waited_for = left.map(|answer| answer.send(()));
+                    return;
+                }
+            }
+            Err(error) if error == last => {}
+            Err(error) => {
+                log_cluster(true, &format!("clients cannot be passed to other nodes: {error}"));
+                last = error;
+            }
+        }
+        tokio::select! {
+            () = sleep(RECONNECT) => {}
+            answer = &mut ended => return drop(answer),
+        }
+    }
+}
+
+/// Carries frames until the bus or the server ends. `Some`: the server has.
+async fn carry(
+    hub: &mut Hub,
+    (bus, frames): (&dyn Bus, &mut mpsc::Receiver<(String, bytes::Bytes)>),
+    (ready, ended): (&Ready, &mut oneshot::Receiver<Answer>),
+    (clock, status): (Clock, &Status),
+) -> Option<Option<Answer>> {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let wait = if let Role::Owner(arrivals) = &hub.role { arrivals.wait() } else { None };
+        tokio::select! {
+            answer = &mut *ended => {
+                hub.take();
+                send_all(hub, bus, clock).await;
+                return Some(answer.ok());
+            }
+            frame = frames.recv() => {
+                let (node, frame) = frame?;
+                let now = now(clock);
+                hub.receive(now, &node, &frame);
+                for _ in 0..FRAMES_PER_TURN {
+                    let Ok((node, frame)) = frames.try_recv() else { break };
+                    hub.receive(now, &node, &frame);
+                }
+            }
+            () = ready.wait() => {}
+            open = next_open(&mut hub.role) => {
+                hub.follow_owner(now(clock));
+                open.into_iter().for_each(|open| hub.open(open));
+                while let Role::Front { channels, .. } = &mut hub.role
+                    && let Ok(open) = channels.opens.try_recv()
+                {
+                    hub.open(open);
+                }
+            }
+            () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            _ = ticks.tick() => {
+                hub.tick(now(clock));
+                status.publish_tunnels(hub.figures());
+            }
+        }
+        hub.take();
+        send_all(hub, bus, clock).await;
+    }
+}
+
+/// Sends all frames that there are. A link whose frame can't be sent is closed, because the other node misses it.
+async fn send_all(hub: &mut Hub, bus: &dyn Bus, clock: Clock) {
+    while let Some((index, node, frame)) = hub.next_frame(now(clock)) {
+        if bus.send(&node, frame).await.is_err() {
+            hub.close(now(clock), index, "there is no way to the other node");
+        }
+    }
+}
+
+/// The next client of a front. `None`: the owner has changed.
+async fn next_open(role: &mut Role) -> Option<Open> {
+    let Role::Front { owner, channels } = role else { return pending().await };
+    tokio::select! {
+        Some(open) = channels.opens.recv() => Some(open),
+        Ok(()) = owner.changed() => None,
+        else => pending().await,
+    }
+}
+
+fn now(clock: Clock) -> u64 {
+    u64::try_from(clock.read().elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+const TICK: Duration = Duration::from_millis(250);
+const RECONNECT: Duration = Duration::from_secs(1);
+/// After so many frames, what they have caused is sent.
+const FRAMES_PER_TURN: usize = 32;
+/// How long the end of the server waits for the thread: a flush takes a second at most.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
