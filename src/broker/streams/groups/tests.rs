@@ -319,7 +319,7 @@ enum Step {
     BeginRead,
     EndRead,
     /// This shard passes the next of its messages to the group, at most so many.
-    Offer(u64, u64),
+    Offer(usize, usize),
     /// The broker crashes, and goes on with the position.
     Crash,
 }
@@ -338,7 +338,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Read),
         1 => Just(Step::BeginRead),
         2 => Just(Step::EndRead),
-        6 => (0..2_u64, 1..6_u64).prop_map(|(shard, count)| Step::Offer(shard, count)),
+        6 => (0..2_usize, 1..6_usize).prop_map(|(shard, count)| Step::Offer(shard, count)),
         1 => Just(Step::Crash),
     ]
 }
@@ -360,7 +360,7 @@ proptest! {
         let mut now = NOW;
         // By shard: the message from which on it has passed none. Of three messages, the first shard has accepted two.
         let mut offered = [1, 1];
-        let shard_of = |sequence: u64| u64::from(sequence % 3 == 0);
+        let shard_of = |sequence: u64| usize::from(sequence.is_multiple_of(3));
         let begun = Reading::Reads(SHARD, 2);
         for step in steps {
             match step {
@@ -419,8 +419,8 @@ proptest! {
                     if !read(&mut ledger, (1, end), &dispatch) { ledger.set_reading(begun) }
                 },
                 Step::Offer(shard, count) => {
-                    let next = &mut offered[shard as usize];
-                    let of_shard = (*next..end).filter(|sequence| shard_of(*sequence) == shard).take(count as usize);
+                    let next = &mut offered[shard];
+                    let of_shard = (*next..end).filter(|sequence| shard_of(*sequence) == shard).take(count);
                     let messages: Vec<_> = of_shard.map(|sequence| FreshMessage::from_read(&stored(sequence, 5))).collect();
                     *next = messages.last().map_or(*next, |last| last.sequence + 1);
                     ledger.add_fresh(&messages, |_| true, dispatch.clone());
