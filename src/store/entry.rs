@@ -183,6 +183,17 @@ fn encode_parts(entry: &Entry<'_>, numbered: &[Numbered<'_>], to: &mut Tail) -> 
         to.push(0);
         return Ok(numbers);
     }
+    // A message of one stream, most often.
+    if let [Numbered { part, .. }] = numbered
+        && !has_parts
+        && part.len() <= ENTRY_BYTES_MAX
+    {
+        numbers.resize(entry.puts.len(), 0);
+        numbers.push(1);
+        to.push(1);
+        encode_part(part, entry.body.len(), to);
+        return Ok(numbers);
+    }
     let mut parts = DistinctParts::default();
     let of_puts = (0..entry.puts.len()).map(|put| entry.part(put));
     numbers.extend(of_puts.chain(numbered.iter().map(|put| put.part)).map(|part| parts.number(part)));
@@ -191,18 +202,21 @@ fn encode_parts(entry: &Entry<'_>, numbered: &[Numbered<'_>], to: &mut Tail) -> 
         return Err(Refused::TooLarge);
     }
     encode_number(parts.values.len() as u64, to);
-    for value in parts.values {
-        let start = to.len();
-        to.extend_from_slice(&[0; 4]);
-        encode_number((FRONT_BYTES + entry.body.len() + start) as u64, to);
-        encode_number(value.len() as u64, to);
-        to.extend_from_slice(value);
-        let crc = crc32c::crc32c(to.get(start + 4..).unwrap_or_default());
-        for (to, from) in to.iter_mut().skip(start).zip(crc.to_le_bytes()) {
-            *to = from;
-        }
-    }
+    parts.values.into_iter().for_each(|value| encode_part(value, entry.body.len(), to));
     Ok(numbers)
+}
+
+/// Encodes a part of an entry, behind its body of so many bytes.
+fn encode_part(value: &[u8], body: usize, to: &mut Tail) {
+    let start = to.len();
+    to.extend_from_slice(&[0; 4]);
+    encode_number((FRONT_BYTES + body + start) as u64, to);
+    encode_number(value.len() as u64, to);
+    to.extend_from_slice(value);
+    let crc = crc32c::crc32c(to.get(start + 4..).unwrap_or_default());
+    if let Some(place) = to.get_mut(start..).and_then(|part| part.first_chunk_mut()) {
+        *place = crc.to_le_bytes();
+    }
 }
 
 /// Numbers equal parts equally.

@@ -36,8 +36,11 @@ pub(super) fn append(
         return store.append_unannounced(source, ticket, urgency, entry).map(|()| SmallVec::new());
     }
     let part = accepted.get().0.to_le_bytes();
-    let numbered = streams.iter().map(|stream| Numbered { group: stream.group(), part: &part });
-    store.append_numbered((source, ticket, urgency), entry, &numbered.collect::<SmallVec<[_; 2]>>())
+    let (source, numbered) = ((source, ticket, urgency), |stream: &StreamNumber| numbered(*stream, &part));
+    match streams {
+        [only] => store.append_numbered(source, entry, &[numbered(only)]),
+        _ => store.append_numbered(source, entry, &streams.iter().map(numbered).collect::<SmallVec<[_; 2]>>()),
+    }
 }
 
 /// The same for the entries of a group, which is recovered as a whole or not at all; `streams` has those of each entry.
@@ -49,8 +52,12 @@ pub(super) fn append_together<'a>(
     accepted: &TurnTime,
 ) -> Result<Vec<SmallVec<[u64; 2]>>, Refused> {
     let part = accepted.get().0.to_le_bytes();
-    let numbered = |stream: &StreamNumber| Numbered { group: stream.group(), part: &part };
+    let numbered = |stream: &StreamNumber| numbered(*stream, &part);
     let puts: Vec<SmallVec<[_; 2]>> = streams.map(|streams| streams.iter().map(numbered).collect()).collect();
     let puts: Vec<_> = puts.iter().map(|puts| &puts[..]).collect();
     store.append_together((source, ticket, urgency), entries, &puts)
+}
+
+const fn numbered(stream: StreamNumber, part: &[u8]) -> Numbered<'_> {
+    Numbered { group: stream.group(), part }
 }

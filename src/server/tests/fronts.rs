@@ -181,6 +181,9 @@ fn clients_of_a_front_follow_the_owner_and_are_referred_while_there_is_none() {
         assert!(matches!(why, Why::Moved { .. }));
         assert!(matches!(client.receive().await, Some(ServerPacket::Disconnect(_))), "it is told so");
         assert_eq!(client.receive().await, None);
+        while front.status.tunnels().is_some_and(|tunnels| tunnels.links > 0) {
+            sleep(Duration::from_millis(5)).await;
+        }
         // One that comes meanwhile waits for the next owner.
         let mut early = Client::new(connect().await);
         let waits = early.connect(Connect::new(VERSION, "d", true));
