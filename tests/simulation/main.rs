@@ -50,82 +50,82 @@ use world::World;
 
 #[test]
 fn delayed_messages_are_delivered_as_guaranteed() {
-    run("calm", Mix::calm, 75);
+    run("calm", Mix::calm, 40);
 }
 
 #[test]
 fn broken_connections_neither_lose_nor_duplicate_messages() {
-    run("losses", Mix::losses, 125);
+    run("losses", Mix::losses, 80);
 }
 
 #[test]
 fn sessions_move_between_shards_under_load() {
-    run("sessions", Mix::sessions, 125);
+    run("sessions", Mix::sessions, 80);
 }
 
 #[test]
 fn slow_receivers_get_all_messages() {
-    run("slow", Mix::slow, 75);
+    run("slow", Mix::slow, 50);
 }
 
 #[test]
 fn every_client_that_waits_for_a_store_a_shard_or_a_receiver_is_resumed() {
-    run("pressure", Mix::pressure, 75);
+    run("pressure", Mix::pressure, 50);
 }
 
 #[test]
 fn refused_messages_have_no_effect_and_publishers_without_room_are_resumed() {
-    run("refusals", Mix::refusals, 75);
+    run("refusals", Mix::refusals, 50);
 }
 
 #[test]
 fn full_disk_loses_no_message_and_publishers_continue_when_it_has_room() {
-    run("full-disk", Mix::full_disk, 50);
+    run("full-disk", Mix::full_disk, 35);
 }
 
 #[test]
 fn acknowledged_messages_survive_crashes_with_a_full_disk() {
-    run("crash-full", Mix::crash_full, 50);
+    run("crash-full", Mix::crash_full, 35);
 }
 
 #[test]
 fn a_shared_message_goes_to_one_member() {
-    run("shares", Mix::shares, 100);
+    run("shares", Mix::shares, 65);
 }
 
 #[test]
 fn wills_are_published_exactly_when_required() {
-    run("wills", Mix::wills, 125);
+    run("wills", Mix::wills, 80);
 }
 
 #[test]
 fn no_client_gets_a_message_of_another_mount_point() {
-    run("mounts", Mix::mounts, 75);
+    run("mounts", Mix::mounts, 40);
 }
 
 #[test]
 fn everything_at_once() {
-    run("everything", Mix::everything, 125);
+    run("everything", Mix::everything, 80);
 }
 
 #[test]
 fn acknowledged_messages_survive_the_end_of_the_process() {
-    run("crash-process", Mix::crash_process, 62);
+    run("crash-process", Mix::crash_process, 45);
 }
 
 #[test]
 fn acknowledged_messages_survive_power_loss() {
-    run("crash-power", Mix::crash_power, 62);
+    run("crash-power", Mix::crash_power, 45);
 }
 
 #[test]
 fn every_message_survives_according_to_its_durability_level() {
-    run("crash-levels", Mix::crash_levels, 62);
+    run("crash-levels", Mix::crash_levels, 45);
 }
 
 #[test]
 fn wills_and_shared_messages_of_ended_sessions_move_once_in_a_crash() {
-    run("crash-ends", Mix::crash_ends, 62);
+    run("crash-ends", Mix::crash_ends, 45);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn streams_are_read_without_gap_or_repetition() {
 
 #[test]
 fn streams_survive_the_end_of_the_process_and_power_loss() {
-    run("crash-streams", Mix::crash_streams, 75);
+    run("crash-streams", Mix::crash_streams, 55);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_refused_message_is_accepted_later_or_a_dead_letter() {
 
 #[test]
 fn a_refused_message_has_one_fate_through_crashes() {
-    run("crash-redelivery", Mix::crash_redelivery, 75);
+    run("crash-redelivery", Mix::crash_redelivery, 50);
 }
 
 /// The order of hash maps in the broker must not affect its behaviour.
