@@ -21,7 +21,7 @@ pub enum Action {
     Down(&'static str),
     /// A client has connected at the other node.
     Opened(TunnelId, Bytes),
-    /// Bytes for the tunnel's reader, which [`Link::consumed`] counts when it has taken them.
+    /// Bytes for the tunnel's reader, which `Link::consumed` counts when it has taken them.
     Received(TunnelId, Bytes),
     /// So many bytes more can be sent.
     Room(TunnelId, usize),

@@ -10,7 +10,7 @@ pub(super) struct TunnelEnd {
     /// Not sent yet.
     pub(super) opening: Option<Bytes>,
     pub(super) outgoing: BytesMut,
-    /// The bytes that [`Link::push`] may still take.
+    /// The bytes that `Link::push` may still take.
     pub(super) room: usize,
     /// The bytes that the other node may still send.
     pub(super) allowed: usize,
