@@ -145,7 +145,7 @@ fn adopt(table: &mut InterestTable, count: u32, cells: u32) -> (u128, Duration) 
     (time.as_nanos() / filters as u128, longest)
 }
 
-/// Nanoseconds of a match, of which each finds so many cells.
+/// The time of one match in nanoseconds. Each match finds `cells` cells.
 fn matching(table: &InterestTable, cells: usize, topic: impl Fn(u32) -> String) -> u128 {
     let topics: Vec<_> = (0..TOPICS).map(|number| TopicName::try_from(topic(number).as_str()).unwrap()).collect();
     topics.iter().for_each(|topic| assert_eq!(table.matching(topic).iter().count(), cells));

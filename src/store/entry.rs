@@ -206,7 +206,7 @@ fn encode_parts(entry: &Entry<'_>, numbered: &[Numbered<'_>], to: &mut Tail) -> 
     Ok(numbers)
 }
 
-/// Encodes a part of an entry, behind its body of so many bytes.
+/// Encodes a part of an entry. `body`: the length of the body of the entry in bytes.
 fn encode_part(value: &[u8], body: usize, to: &mut Tail) {
     let start = to.len();
     to.extend_from_slice(&[0; 4]);

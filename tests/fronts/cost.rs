@@ -38,7 +38,7 @@ fn what_a_message_costs_at_a_front_and_at_the_owner() {
     }
 }
 
-/// Publishes through so many connections, to one subscriber. Returns the time that it took, the processor time, and how many messages came.
+/// Publishes through `connections` connections, to one subscriber. Returns the time that it took, the processor time, and how many messages came.
 fn run(nodes: &Nodes, node: usize, (connections, messages): (u32, u32)) -> (f64, f64, u32) {
     let address = nodes.address(node);
     let mut subscriber = connected(address, &Connect::new(Version::V5, "cost-subscriber"));

@@ -23,7 +23,7 @@ pub enum Action {
     Opened(TunnelId, Bytes),
     /// Bytes for the tunnel's reader, which `Link::consumed` counts when it has taken them.
     Received(TunnelId, Bytes),
-    /// So many bytes more can be sent.
+    /// The tunnel can take this number of further bytes.
     Room(TunnelId, usize),
     /// The other node sends no more bytes.
     Finished(TunnelId),

@@ -49,7 +49,7 @@ pub enum Item {
     Open(TunnelId, Bytes),
     /// Bytes of the client, or for it.
     Bytes(TunnelId, Bytes),
-    /// So many bytes more may be sent.
+    /// The receiver of this item may send this number of further bytes.
     Room(TunnelId, u32),
     /// The sender sends no more bytes.
     Finished(TunnelId),

@@ -111,7 +111,7 @@ impl Link {
         });
     }
 
-    /// The tunnel's reader has taken so many of the bytes that came.
+    /// The reader of the tunnel has taken `bytes` of those that came.
     pub fn consumed(&mut self, tunnel: TunnelId, bytes: usize) {
         self.change(tunnel, |tunnel| {
             tunnel.consumed += bytes;

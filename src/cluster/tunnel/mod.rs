@@ -37,5 +37,5 @@ pub const FRAMES_MAX: u64 = 64;
 pub const WINDOW_BYTES: usize = 64 << 10;
 /// The most refused tunnels of which the other node has not been told.
 pub const REFUSALS_MAX: usize = 1_024;
-/// After so many milliseconds without a frame of the other node, a link is closed.
+/// A link is closed when no frame of the other node has come for this number of milliseconds.
 pub const SILENCE_MAX: u64 = 5_000;

@@ -1,7 +1,7 @@
 /// Bounds of an [`Announcer`](crate::routing::Announcer).
 #[derive(Debug, Clone, Copy)]
 pub struct AnnouncerLimits {
-    /// The interest of one announcement takes at most so many bytes, unless it is one filter alone.
+    /// The greatest number of bytes of the interest in one announcement. One filter alone may have more.
     pub announcement_bytes_max: usize,
     /// Changes that are kept for nodes that do not have them. A node that is further behind gets all interest.
     pub changes_max: usize,

@@ -245,7 +245,7 @@ const HELD_MAX: Duration = Duration::from_secs(6);
 /// Clients that wait for the thread of the tunnels. Further ones wait for those.
 const OPENS_MAX: usize = 1_024;
 const READ_BYTES: usize = 16 << 10;
-/// After so many bytes, other connections of the thread come first.
+/// The number of bytes after which other connections of the thread come first.
 const TURN_BYTES: usize = 128 << 10;
 /// How long a client may take to read what is left, and to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

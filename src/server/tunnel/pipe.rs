@@ -153,7 +153,7 @@ impl Pipe {
         wake(state.reader.take());
     }
 
-    /// So many bytes more may be written.
+    /// `bytes` more may be written.
     pub(super) fn add_room(&self, bytes: usize) {
         let mut state = self.lock();
         state.room += bytes;
@@ -304,5 +304,5 @@ impl Drop for TunnelStream {
     }
 }
 
-/// So many bytes are read before the other node may send as many again.
+/// The number of bytes that are read before the other node is told that it may send as many again.
 const CONSUMED_MIN: usize = WINDOW_BYTES / 2;

@@ -195,7 +195,7 @@ fn now(clock: Clock) -> u64 {
 
 const TICK: Duration = Duration::from_millis(250);
 const RECONNECT: Duration = Duration::from_secs(1);
-/// After so many frames, what they have caused is sent.
+/// The number of received frames after which the answers to them are sent.
 const FRAMES_PER_TURN: usize = 32;
 /// How long the end of the server waits for the thread: a flush takes a second at most.
 const END_TIMEOUT: Duration = Duration::from_secs(3);

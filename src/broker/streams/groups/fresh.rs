@@ -95,7 +95,7 @@ impl Entering {
     pub(in crate::broker) fn add_to(mut self, streams: &mut FreshOfStreams) {
         // Its record was refused, which ends the broker.
         let (Some(given), Some(accepted)) = (self.sequences.get(), self.sequences.accepted()) else { return };
-        // Nobody else has it, unless it has other receivers.
+        // It is copied only if it has other receivers, too.
         let message = Arc::make_mut(&mut self.message);
         // It may be sent any number of times, so it has no journey.
         (message.is_noted, message.received) = (false, Stamp::NONE);

@@ -318,7 +318,7 @@ enum Step {
     /// A read begins, or the one that is in progress ends.
     BeginRead,
     EndRead,
-    /// This shard passes the next of its messages to the group, at most so many.
+    /// A shard passes its next messages to the group: the number of the shard, and the greatest number of messages.
     Offer(usize, usize),
     /// The broker crashes, and goes on with the position.
     Crash,

@@ -30,7 +30,7 @@ async fn with_one_behind(service: &Arc<Service>) -> Cluster {
     wait("it follows", || cluster.is_following("c")).await;
     cluster.end("c").await;
     let position = service.last();
-    // When the stream is nearly full, the owner also trims commits that dead nodes have not read.
+    // When little room is left in the stream, the owner removes commits from it that a dead node has not read.
     service.bound(service.bytes() + 200_000);
     wait("the owner says that it has trimmed the stream", || service.trimmed() > position + 1).await;
     cluster

@@ -136,7 +136,7 @@ impl World {
     }
 }
 
-/// Mostly the last of so many, or else any of them.
+/// A place among `count`: mostly the last one, otherwise any of them.
 fn mostly_last(index: Index, count: usize) -> usize {
     if index.index(4) > 0 { count - 1 } else { index.index(4 * count) }
 }
