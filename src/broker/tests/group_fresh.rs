@@ -1,6 +1,8 @@
 //! Messages that groups of subscribers get when they are stable, without a read of the stream.
 
-use super::fake_streams::STREAM;
+use std::time::Duration;
+
+use super::fake_streams::{STREAM, stored};
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use super::stream_groups::{GROUP, published, view};
@@ -56,6 +58,20 @@ fn a_message_is_not_sent_before_its_record_is_stable_nor_before_those_with_lower
     assert_eq!(sequences(&mut harness, &members), [1, 2]);
     harness.commit(0);
     assert_eq!(sequences(&mut harness, &members), [3]);
+}
+
+/// It may be on its way from another shard. Only the stream has it here.
+#[test]
+fn a_message_that_no_shard_passes_on_is_read_after_a_pause() {
+    let (mut harness, members) = with_members(1, "");
+    let publisher = harness.connect(transient("p"));
+    harness.run(publisher, [publish("t", "x", Q1, 1)]);
+    assert_eq!(sequences(&mut harness, &members), [1]);
+    harness.store_reads = true;
+    harness.append_to(STREAM, ["1", "2"].map(|payload| stored("t", payload.to_owned(), Q1)));
+    assert_eq!((sequences(&mut harness, &members), harness.stream_reads.len()), (vec![], 0));
+    harness.advance(Duration::from_millis(10));
+    assert_eq!(sequences(&mut harness, &members), [2]);
 }
 
 #[test]

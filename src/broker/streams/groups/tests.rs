@@ -300,6 +300,17 @@ fn a_group_keeps_a_bounded_number_of_stable_messages_and_reads_the_others() {
     assert_eq!(rest.last(), Some(&(1, far - 1)));
 }
 
+#[test]
+fn a_group_that_is_behind_keeps_no_stable_messages() {
+    let mut ledger = Ledger::new(GroupPosition::new(StreamStart::Sequence(2)));
+    ledger.join(member(1), 10);
+    let end = 2 + FRESH_MESSAGES_MAX as u64;
+    offer(&mut ledger, [1, end, end + 1]);
+    assert_eq!(ledger.kept_fresh(), 0);
+    offer(&mut ledger, [end - 1]);
+    assert_eq!(ledger.kept_fresh(), 1);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Join(u64),
