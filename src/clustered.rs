@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 
-use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, StandbyServer};
+use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, Promotion, StandbyServer, Stop};
 use oncemq::cluster::{Bus, ClusterHandle, CreateStream, Engine, Nats, NatsBus, Status};
-use oncemq::config::{Arguments, Cluster, Front, Loaded};
+use oncemq::config::{Arguments, Cluster, Loaded};
 use oncemq::server::{self, CarriedBans, Connecting, Ended, PassedSockets, Standby, Start, Stopper, TunnelBus, Why};
 use oncemq::store::{Home, Replication, streams_in};
 
@@ -26,7 +26,8 @@ pub(crate) fn serve(mut loaded: Loaded, arguments: &Arguments, mut passed: Passe
             Ok(Ended::Told { sockets, loaded, bans, .. }) => (sockets, *loaded, bans),
             ended => return leave(node, ended),
         };
-        let replication = node.replication().ok_or_else(|| anyhow!("the thread of the cluster has ended"))?;
+        let Promotion { replication, .. } =
+            node.promotion().ok_or_else(|| anyhow!("the thread of the cluster has ended"))?;
         let owner = run_owner(&node, (loaded, arguments), (passed, bans), (&handle, replication));
         (passed, loaded, bans) = match owner {
             Ok(Ended::Told { sockets, loaded, bans, .. }) => (sockets, *loaded, bans),
@@ -51,6 +52,7 @@ fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
         ));
     }
     let identity = Identity {
+        cell: 0,
         node: node.clone(),
         advertise: advertise.clone(),
         home: Home::Directory(directory),
@@ -65,7 +67,7 @@ fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
 }
 
 /// Makes a directory that only the user of the process may read, if it is not there.
-fn make_private(directory: &Path) -> io::Result<()> {
+pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
@@ -75,7 +77,7 @@ async fn connect(cluster: &Cluster) -> Result<Arc<dyn Engine>, String> {
 }
 
 /// What carries the clients of other nodes, if they are to be passed.
-fn tunnels(loaded: &Loaded) -> Option<TunnelBus> {
+pub(crate) fn tunnels(loaded: &Loaded) -> Option<TunnelBus> {
     let cluster = loaded.config.cluster.clone();
     let connect = move || -> Connecting {
         let cluster = cluster.clone();
@@ -84,7 +86,7 @@ fn tunnels(loaded: &Loaded) -> Option<TunnelBus> {
             connected.map(|bus| Arc::new(bus) as Arc<dyn Bus>).map_err(|error| error.to_string())
         })
     };
-    (loaded.config.cluster.front == Front::Tunnel).then(|| TunnelBus { connect: Box::new(connect) })
+    loaded.config.cluster.passes_clients().then(|| TunnelBus { connect: Box::new(connect) })
 }
 
 fn run_standby(
@@ -104,7 +106,7 @@ fn run_standby(
     }));
     let tunnels = tunnels(&loaded);
     let start = Start { passed, bans, standby: Some(standby), stopper: Some(stopper), tunnels, ..Start::default() };
-    run(loaded, arguments, start, (Some(handle.clone()), |_| ()))
+    run(loaded, arguments, start, (vec![handle.clone()], |_| ()))
 }
 
 fn run_owner(
@@ -114,13 +116,7 @@ fn run_owner(
     (handle, replication): (&ClusterHandle, Replication),
 ) -> anyhow::Result<Ended> {
     let stopper = Stopper::default();
-    let stopped = stopper.clone();
-    let stop = Arc::new(move |end| {
-        stopped.stop(match end {
-            End::Fenced(reason) => Why::Fenced { reason, owner: None },
-            End::HandsOver(owner) => Why::Moved { owner },
-        });
-    });
+    let stop = stop_of(stopper.clone());
     let (tunnels, replication) = (tunnels(&loaded), Some(replication));
     let start = Start { passed, bans, stopper: Some(stopper), replication, tunnels, ..Start::default() };
     let serving = |server: &server::Server| {
@@ -128,7 +124,17 @@ fn run_owner(
             node.tell(Command::Serving(BrokerServer { store, stop }));
         }
     };
-    run(loaded, arguments, start, (Some(handle.clone()), serving))
+    run(loaded, arguments, start, (vec![handle.clone()], serving))
+}
+
+/// What ends a broker for its node.
+pub(crate) fn stop_of(stopper: Stopper) -> Stop {
+    Arc::new(move |end| {
+        stopper.stop(match end {
+            End::Fenced(reason) => Why::Fenced { reason, owner: None },
+            End::HandsOver(owner) => Why::Moved { owner },
+        });
+    })
 }
 
 /// The process ends: the other nodes need not wait until this one counts as dead.

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod admin_client;
+#[cfg(feature = "cluster")]
+mod celled;
 mod cli;
 #[cfg(feature = "cluster")]
 mod clustered;
@@ -157,7 +159,9 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     let mut loaded = import::load(arguments, Generated::Replaced)?;
     *format = loaded.config.log.format;
     let _written_when_dropped = server::init_logging(&loaded.config.log)?;
-    if loaded.config.cluster.is_enabled() {
+    let cluster = &loaded.config.cluster;
+    server::claim_cells(&loaded.config.server.data, if cluster.has_cells() { cluster.cells } else { 1 })?;
+    if cluster.is_enabled() {
         return serve_cluster(loaded, arguments, activated.unwrap_or_default(), take_over);
     }
     let (take_over, sockets) = if take_over { TakeOver::request(&loaded.config)? } else { (None, None) };
@@ -165,7 +169,7 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     loop {
         let (passed, take_over) = origin;
         let start = Start { passed, take_over, ..Start::default() };
-        match serving::run(loaded, arguments, start, (None, |_| ()))? {
+        match serving::run(loaded, arguments, start, (Vec::new(), |_| ()))? {
             Ended::Stopped | Ended::HandedOver => return Ok(()),
             Ended::TakenBack { sockets, loaded: in_force } | Ended::Told { sockets, loaded: in_force, .. } => {
                 (origin, loaded) = ((sockets, None), *in_force);
@@ -179,7 +183,10 @@ fn serve_cluster(loaded: Loaded, arguments: &Arguments, passed: PassedSockets, t
     if take_over {
         bail!("--take-over is for a broker without [cluster]: use \"oncemq cluster move\", then restart this node");
     }
-    clustered::serve(loaded, arguments, passed)
+    match loaded.config.cluster.has_cells() {
+        true => celled::serve(loaded, arguments, passed),
+        false => clustered::serve(loaded, arguments, passed),
+    }
 }
 
 #[cfg(not(feature = "cluster"))]

@@ -79,6 +79,12 @@ impl ClusterHandle {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).role
     }
 
+    /// Whether the node knows which one serves the clients.
+    pub fn has_owner(&self) -> bool {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.role == Role::Owner || status.owner.is_some()
+    }
+
     /// Asks for a change. Returns the node that is to serve the clients, when the change begins; `None`: the owner stays.
     ///
     /// # Errors

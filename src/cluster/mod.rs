@@ -17,6 +17,7 @@
 //! Operators see a [`Status`], and change what a node does through a [`ClusterHandle`].
 
 mod assembly;
+pub mod balance;
 mod beat;
 mod bus;
 mod copying;

@@ -7,7 +7,7 @@ use super::problem::{Problem, unreadable};
 use super::value::text_list;
 use super::{Durability, NatsAddress, Stream};
 
-/// Several nodes with one log, of which one serves clients: `[cluster]`. `node`, `nats` and `advertise` are enough.
+/// Several nodes with one log, of which one serves clients, or with a log for each cell: `[cluster]`. `node`, `nats` and `advertise` are enough.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
@@ -24,6 +24,8 @@ pub struct Cluster {
     pub name: String,
     /// The stream keeps what is on the disks of fewer nodes, the owner included. All nodes follow, if there are more.
     pub copies: u8,
+    /// The number of cells, from 1 to 256, which never changes: each client belongs to one, and each cell has a log and an owner of its own.
+    pub cells: u16,
     /// The number of servers of NATS that keep what is not yet in the copies of all nodes.
     pub tail_copies: u8,
     /// PEM file with the authorities that may certify the servers of NATS; by default those of the operating system.
@@ -65,6 +67,8 @@ impl Default for Cluster {
             name: "oncemq".to_owned(),
             // One can be lost, and one can be replaced meanwhile.
             copies: 2,
+            // One node serves all clients, as long as one is enough.
+            cells: 1,
             // A majority goes on without one of them.
             tail_copies: 3,
             // All that follows is needed beyond loopback alone.
@@ -99,6 +103,16 @@ impl Cluster {
         self.certificate.as_deref().zip(self.key.as_deref())
     }
 
+    /// Whether clients are spread over several cells.
+    pub fn has_cells(&self) -> bool {
+        self.is_enabled() && self.cells > 1
+    }
+
+    /// Whether clients can use any node. With several cells, a client need not know which node has its own.
+    pub fn passes_clients(&self) -> bool {
+        self.is_enabled() && (self.front == Front::Tunnel || self.has_cells())
+    }
+
     /// Checks what the types do not express, and what a cluster asks of the rest of the configuration.
     pub(super) fn problems(&self, durability: Durability, streams: &[Stream]) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -118,6 +132,7 @@ impl Cluster {
                 "must be like \"mqtt-1.example.com:1883\": where clients reach this node",
             ),
             (!(1..=COPIES_MAX).contains(&self.copies), "copies", "must be from 1 to 16"),
+            (!(1..=CELLS_MAX).contains(&self.cells), "cells", "must be from 1 to 256"),
             (!matches!(self.tail_copies, 1 | 3 | 5), "tail_copies", "must be 1, 3 or 5: so many servers of NATS"),
         ];
         let broken = rules.into_iter().filter(|(is_broken, ..)| *is_broken);
@@ -207,11 +222,13 @@ fn is_name(text: &str) -> bool {
 const NAME: &str = "must have 1 to 64 letters, digits, `-` or `_`";
 const ADDRESSES_MAX: usize = 16;
 const COPIES_MAX: u8 = 16;
+/// A cell has a number of a byte.
+const CELLS_MAX: u16 = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{ClientIdRule, Config, Listener};
 
     fn cluster() -> Cluster {
         Cluster {
@@ -249,6 +266,9 @@ mod tests {
             assert_eq!(keys(Cluster { name: name.to_owned(), ..cluster() }), ["cluster.name"], "{name:?}");
         }
         assert_eq!(keys(Cluster { copies: 0, tail_copies: 2, ..cluster() }), ["cluster.copies", "cluster.tail_copies"]);
+        for (cells, expected) in [(0, true), (1, false), (256, false), (257, true)] {
+            assert_eq!(keys(Cluster { cells, ..cluster() }) == ["cluster.cells"], expected, "{cells}");
+        }
     }
 
     #[test]
@@ -285,6 +305,26 @@ mod tests {
         config.cluster = Cluster::default();
         let keys: Vec<String> = config.problems().into_iter().map(|problem| problem.key).collect();
         assert!(!keys.contains(&"server.durability".to_owned()), "{keys:?}");
+    }
+
+    #[test]
+    fn what_belongs_to_one_broker_is_refused_with_several_cells() {
+        let mut config = Config { cluster: Cluster { cells: 2, ..cluster() }, ..Config::default() };
+        config.bridges.push(crate::config::Bridge::default());
+        let text = "name = \"a\"\ntype = \"webhook\"\nfilters = [\"a\"]\nurl = \"http://localhost\"";
+        config.sinks.push(toml::from_str(text).unwrap());
+        let problems = |config: &Config| -> Vec<String> {
+            let of_cells = |problem: &Problem| problem.text.contains("cluster.cells");
+            config.problems().into_iter().filter(of_cells).map(|problem| problem.key).collect()
+        };
+        config.listeners = vec![Listener::new("127.0.0.1:0".parse().unwrap()); 2];
+        config.listeners[1].client_id = ClientIdRule::UserName;
+        assert_eq!(problems(&config), ["bridges[0]", "sinks[0]", "listeners[1].client_id"]);
+        assert!(config.cluster.has_cells() && config.cluster.passes_clients());
+        config.cluster.cells = 1;
+        assert_eq!(problems(&config), [""; 0]);
+        assert!(!config.cluster.has_cells() && !config.cluster.passes_clients());
+        assert!(!Cluster { cells: 2, ..Cluster::default() }.has_cells(), "no cluster");
     }
 
     #[test]

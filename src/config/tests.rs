@@ -162,6 +162,7 @@ fn assert_cluster_is_default(cluster: crate::config::Cluster) {
     let without_examples = crate::config::Cluster {
         name: cluster.name,
         copies: cluster.copies,
+        cells: cluster.cells,
         tail_copies: cluster.tail_copies,
         ..default.clone()
     };

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::nearest::nearest;
-use super::{Config, ListenAddress, Listener, Problem, ProviderKind, sinks, topics};
+use super::{ClientIdRule, Config, ListenAddress, Listener, Problem, ProviderKind, sinks, topics};
 
 impl Config {
     /// All contradictions, and all files that can't be read; empty if the configuration can be used.
@@ -32,6 +32,7 @@ impl Config {
         problems.extend(super::redelivery::problems(&self.redelivery, &self.mqtt));
         problems.extend(self.receipts.problems());
         problems.extend(self.cluster.problems(self.server.durability, &self.streams));
+        problems.extend(self.problems_of_cells());
         problems.extend(sinks::problems(&self.sinks));
         problems.extend(self.auth_problems());
         problems.extend(self.addresses_used_twice());
@@ -42,6 +43,20 @@ impl Config {
         problems
             .extend(used_twice(rules.map(|(index, rule)| (format!("durability_rules[{index}].topic"), &rule.topic))));
         problems
+    }
+
+    /// What belongs to one broker has no place among cells.
+    fn problems_of_cells(&self) -> Vec<Problem> {
+        let used = [("bridges[0]", !self.bridges.is_empty()), ("sinks[0]", !self.sinks.is_empty())];
+        let used = used.into_iter().filter(|(_, is_used)| *is_used && self.cluster.has_cells());
+        let used = used.map(|(key, _)| Problem::new(key, "can't be used yet with cluster.cells of 2 or more"));
+        let is_by_user = |listener: &Listener| listener.client_id == ClientIdRule::UserName && self.cluster.has_cells();
+        let by_user = self.listeners.iter().enumerate().filter(|(_, listener)| is_by_user(listener));
+        let by_user = by_user.map(|(index, _)| {
+            let text = "can't be \"user-name\" with cluster.cells of 2 or more: a client belongs to the cell of the Client Identifier that it sends";
+            Problem::new(&format!("listeners[{index}].client_id"), text)
+        });
+        used.chain(by_user).collect()
     }
 
     /// Checks the providers, and what listeners say about them.

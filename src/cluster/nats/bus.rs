@@ -29,7 +29,7 @@ impl NatsBus {
     /// No server answers, or not as it must. The caller tries again later.
     pub async fn connect(config: &Cluster) -> Result<Self, EngineError> {
         let connection = Connection::new(config).await?;
-        Ok(Self(Arc::new(Shared { connection, names: Names::of(config) })))
+        Ok(Self(Arc::new(Shared { connection, names: Names::of(config, 0) })))
     }
 }
 

@@ -37,7 +37,7 @@ use names::Names;
 use read::Batch;
 use state::End;
 pub use terms::CreateStream;
-use terms::{Kind, Terms, id_of};
+use terms::{Kind, Terms, id_of, new_id};
 
 /// A node's access to the tail and to the other nodes.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ struct Shared {
     /// What the tail must be.
     terms: Terms,
     id: u128,
+    /// That of the tail of cell 0.
+    first_id: u128,
     /// The number of reads that ask the copy that leads.
     careful: AtomicU32,
     /// The place of the last sign of life of this node.
@@ -66,23 +68,36 @@ impl Nats {
     /// # Errors
     /// No server answers, or not as it must. The caller tries again later: nothing of it is permanent but settings that contradict each other.
     pub async fn connect(config: &Cluster, create: CreateStream) -> Result<Self, EngineError> {
+        Self::connect_cell(config, 0, create).await
+    }
+
+    /// The same for a cell. The cluster must have been made with `cluster.cells` cells, which the tail of cell 0 says.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect).
+    pub async fn connect_cell(config: &Cluster, cell: u8, create: CreateStream) -> Result<Self, EngineError> {
         let connection = Connection::new(config).await?;
-        let names = Names::of(config);
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| EngineError::Files(error.to_string()))?;
-        let new_id = u128::from_le_bytes(random);
-        let copies = config.tail_copies;
-        let subjects = vec![names.commits.clone(), names.epochs.clone()];
-        let terms = Terms { name: names.tail.clone(), subjects, copies, kind: Kind::Tail };
+        let first = Terms::of_tail(config, &Names::of(config, 0)).ensure(&connection, create, new_id()?).await?;
+        let first_id = id_of(&first).ok_or(EngineError::Malformed("a tail without its number"))?;
+        let names = Names::of(config, cell);
+        let terms = Terms::of_tail(config, &names);
+        let new_id = new_id()?;
         let settings = terms.ensure(&connection, create, new_id).await?;
         let id = id_of(&settings).ok_or(EngineError::Malformed("a tail without its number"))?;
         let subjects = vec![format!("{}*", names.node_prefix)];
-        let nodes = Terms { name: names.nodes.clone(), subjects, copies, kind: Kind::Latest };
+        let nodes = Terms { name: names.nodes.clone(), subjects, kind: Kind::Latest, ..terms };
         // It has nothing that can be lost.
         nodes.ensure(&connection, CreateStream::IfMissing, new_id).await?;
         let (careful, failures) = (AtomicU32::new(0), AtomicU32::new(0));
         let (place, end, follow) = (AtomicU64::new(0), End::default(), Mutex::new(None));
-        Ok(Self(Arc::new(Shared { connection, names, terms, id, careful, place, end, failures, follow })))
+        Ok(Self(Arc::new(Shared { connection, names, terms, id, first_id, careful, place, end, failures, follow })))
+    }
+}
+
+impl Nats {
+    /// A random number that was made with the cluster: that of the tail of cell 0. All nodes know it, and clients don't.
+    pub fn secret(&self) -> [u8; 16] {
+        self.0.first_id.to_le_bytes()
     }
 }
 

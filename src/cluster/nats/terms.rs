@@ -1,11 +1,13 @@
 //! What the streams of a cluster must be, so that what they acknowledge is kept.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::assembly::PART_BYTES;
 use super::super::engine::EngineError;
 use super::api::{self, NAME_IN_USE, STREAM_NOT_FOUND, TOO_FEW_SERVERS};
 use super::connection::Connection;
+use super::names::Names;
+use crate::config::Cluster;
 use crate::store::ENTRY_BYTES_MAX;
 
 /// A stream.
@@ -14,6 +16,8 @@ pub(super) struct Terms {
     pub(super) name: String,
     pub(super) subjects: Vec<String>,
     pub(super) copies: u8,
+    /// The number of cells of the cluster.
+    pub(super) cells: u16,
     pub(super) kind: Kind,
 }
 
@@ -36,6 +40,13 @@ pub enum CreateStream {
 }
 
 impl Terms {
+    /// The tail with these names.
+    pub(super) fn of_tail(config: &Cluster, names: &Names) -> Self {
+        let subjects = vec![names.commits.clone(), names.epochs.clone()];
+        let (copies, cells) = (config.tail_copies, config.cells);
+        Self { name: names.tail.clone(), subjects, copies, cells, kind: Kind::Tail }
+    }
+
     /// Returns the settings of the stream, which is made if it has to be. `id` is for a new one.
     pub(super) async fn ensure(
         &self,
@@ -86,6 +97,10 @@ impl Terms {
             Kind::Tail => ("new", -1, TAIL_BYTES_MAX),
             Kind::Latest => ("old", 1, LATEST_BYTES_MAX),
         };
+        let mut metadata = Map::from_iter([(ID.to_owned(), json!(format!("{id:032x}")))]);
+        if self.cells > 1 {
+            metadata.insert(CELLS.to_owned(), json!(self.cells.to_string()));
+        }
         json!({
             "name": self.name,
             "description": "OnceMQ",
@@ -104,7 +119,7 @@ impl Terms {
             "allow_direct": true,
             // No message has an identifier, so nothing is remembered for them.
             "duplicate_window": 100_000_000_u64,
-            "metadata": { ID: format!("{id:032x}") },
+            "metadata": metadata,
         })
     }
 
@@ -119,7 +134,15 @@ impl Terms {
         let discard = if is_tail { "new" } else { "old" };
         let of_subject = if is_tail { number("max_msgs_per_subject") > 0 } else { number("max_msgs_per_subject") != 1 };
         let bytes_min = if is_tail { TAIL_BYTES_MIN } else { LATEST_BYTES_MIN };
+        let cells = cells_of(settings);
         let faults = [
+            (
+                cells != self.cells,
+                format!(
+                    "the cluster was made with {cells} cells, which can't be changed, and cluster.cells is {}",
+                    self.cells
+                ),
+            ),
             (
                 copies != i64::from(self.copies),
                 format!("it has {copies} copies, and cluster.tail_copies is {}", self.copies),
@@ -151,12 +174,26 @@ impl Terms {
     }
 }
 
+/// A random number for a new stream.
+pub(super) fn new_id() -> Result<u128, EngineError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| EngineError::Files(error.to_string()))?;
+    Ok(u128::from_le_bytes(random))
+}
+
 /// The random number that was made with the stream.
 pub(super) fn id_of(settings: &Value) -> Option<u128> {
     let text = settings.get("metadata")?.get(ID)?.as_str()?;
     u128::from_str_radix(text, 16).ok()
 }
 
+/// The number of cells of the cluster that made the stream.
+fn cells_of(settings: &Value) -> u16 {
+    let number = || settings.get("metadata")?.get(CELLS)?.as_str()?.parse().ok();
+    number().unwrap_or(1)
+}
+
+const CELLS: &str = "oncemq-cells";
 const ID: &str = "oncemq-cluster-id";
 /// The slowest node must copy anew beyond it.
 const TAIL_BYTES_MAX: i64 = 1 << 30;
@@ -176,7 +213,8 @@ mod tests {
     use super::*;
 
     fn terms(kind: Kind) -> Terms {
-        Terms { name: "S".to_owned(), subjects: vec!["a.c".to_owned(), "a.epoch".to_owned()], copies: 3, kind }
+        let subjects = vec!["a.c".to_owned(), "a.epoch".to_owned()];
+        Terms { name: "S".to_owned(), subjects, copies: 3, cells: 1, kind }
     }
 
     #[test]
@@ -214,6 +252,12 @@ mod tests {
             let mut other = terms(Kind::Tail).settings(7);
             other.as_object_mut().unwrap().remove(name);
             assert!(terms(Kind::Tail).fault(&other).is_some(), "{name}");
+        }
+        let of = |cells: u16| Terms { cells, ..terms(Kind::Tail) };
+        assert!(!of(1).settings(7)["metadata"].as_object().unwrap().contains_key(CELLS), "as it always was");
+        for (made, wanted) in [(1, 1), (1, 6), (6, 1), (6, 6), (6, 5)] {
+            let fault = of(wanted).fault(&of(made).settings(7));
+            assert_eq!(fault.is_none(), made == wanted, "{made} {wanted}");
         }
         let mut unbounded = terms(Kind::Tail).settings(7);
         unbounded["max_bytes"] = json!(-1);

@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep};
 use super::attending::{Commands, Ended, Followed, attending};
 use super::clock::now;
 use super::heartbeat::beat_once;
-use super::interface::CELL;
 use super::texts::describe;
 use super::view::View;
 use crate::cluster::assembly::{Assembly, Batch, ENTRY_BYTES_MAX};
@@ -212,7 +211,7 @@ impl Copy {
         (batches, whole): (&mut Batches, &mut (Reader, u64)),
     ) -> Result<(), Broken> {
         let mut sequence = whole.1;
-        match self.reader.step(CELL, found).map_err(Broken::Trouble)? {
+        match self.reader.step(view.identity.cell, found).map_err(Broken::Trouble)? {
             Step::Epoch(epoch) => {
                 self.assembly.clear();
                 view.named(epoch.epoch, &epoch.node);

@@ -3,12 +3,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::cluster::{ClusterRequest, Owner};
-use crate::store::{Home, Options, Store};
+use crate::store::{Home, Options, Replication, Store};
 
 /// What a node is.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Its name, which no other node has.
+    /// The cell whose log it has; 0 if there is one.
+    pub cell: u16,
+    /// Its name, which no other node of the cell has.
     pub node: String,
     /// Where clients reach it: host and port.
     pub advertise: String,
@@ -45,6 +47,15 @@ pub struct StandbyServer {
 /// Ends a broker. Of several calls the first counts, but [`End::Fenced`] counts before all else.
 pub type Stop = Arc<dyn Fn(End) + Send + Sync>;
 
+/// What the broker of an owner begins with.
+#[derive(Debug)]
+pub struct Promotion {
+    /// The number of this ownership.
+    pub epoch: u64,
+    /// What its store needs.
+    pub replication: Replication,
+}
+
 /// A broker.
 pub struct BrokerServer {
     /// Its store.
@@ -72,6 +83,3 @@ pub enum Note {
 }
 
 pub(super) type Log = Box<dyn Fn(Note, &str)>;
-
-/// The number of the only log.
-pub(super) const CELL: u16 = 0;

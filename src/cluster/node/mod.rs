@@ -31,18 +31,17 @@ use tokio::task::LocalSet;
 
 use super::engine::Engine;
 use super::{ClusterControl, ClusterRequest, Command as Wish, Refusal};
-use crate::store::Replication;
 use attending::Followed;
 use follow::follow;
 use interface::Log;
-pub use interface::{BrokerServer, Command, End, Identity, Note, StandbyServer, Stop};
+pub use interface::{BrokerServer, Command, End, Identity, Note, Promotion, StandbyServer, Stop};
 use own::own;
 use view::View;
 
 /// A running node.
 pub struct Node {
     commands: mpsc::Sender<Command>,
-    owner: blocking::Receiver<Replication>,
+    owner: blocking::Receiver<Promotion>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -77,7 +76,7 @@ impl Node {
     }
 
     /// What the broker needs when the node is the owner. Waits for it.
-    pub fn replication(&self) -> Option<Replication> {
+    pub fn promotion(&self) -> Option<Promotion> {
         self.owner.recv().ok()
     }
 
@@ -102,7 +101,7 @@ fn wait(mut answered: oneshot::Receiver<()>) {
     }
 }
 
-type Channels = (mpsc::Sender<Command>, mpsc::Receiver<Command>, blocking::SyncSender<Replication>);
+type Channels = (mpsc::Sender<Command>, mpsc::Receiver<Command>, blocking::SyncSender<Promotion>);
 
 async fn run(
     identity: Identity,

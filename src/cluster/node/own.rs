@@ -3,19 +3,18 @@ use std::sync::mpsc as blocking;
 use tokio::sync::oneshot;
 
 use super::attending::{Begin, Commands, Followed};
-use super::interface::End;
+use super::interface::{End, Promotion};
 use super::ownership::{Ended, Ownership};
 use super::view::View;
 use crate::cluster::Role;
 use crate::cluster::engine::Engine;
-use crate::store::Replication;
 
 /// Is the owner until another node is, the node hands over, or the process ends. Returns whom to tell about the last.
 pub(super) async fn own(
     engine: &dyn Engine,
     view: &View,
     commands: &mut Commands,
-    (begin, owner): (Begin, &blocking::SyncSender<Replication>),
+    (begin, owner): (Begin, &blocking::SyncSender<Promotion>),
 ) -> Option<oneshot::Sender<()>> {
     let epoch = begin.epoch;
     view.says(|beat| (beat.epoch, beat.hands_over_to) = (epoch, None));

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::attending::{Begin, Commands, Followed, attending};
 use super::clock::{now, wall_millis};
-use super::interface::{CELL, Command, End, Stop};
+use super::interface::{Command, End, Promotion, Stop};
 use super::shipping::{Queue, Shipped, Shipper};
 use super::texts::{describe, explain};
 use super::upkeep::Upkeep;
@@ -65,7 +65,7 @@ pub(super) struct Ownership<'a> {
 impl<'a> Ownership<'a> {
     pub(super) fn new(view: &'a View, begin: &Begin) -> Self {
         let Begin { epoch, place, sequence, .. } = *begin;
-        let mut replicator = Replicator::new(CELL, epoch, place.reader, WINDOW);
+        let mut replicator = Replicator::new(view.identity.cell, epoch, place.reader, WINDOW);
         // It serves no client before a commit of its own is in the stream, because another node may have become the owner already.
         replicator.ship((sequence, 0), (0, 1), Bytes::new());
         let under_way = VecDeque::from([(replicator.next_number() - 1, sequence)]);
@@ -113,10 +113,10 @@ impl<'a> Ownership<'a> {
         &mut self,
         engine: &dyn Engine,
         commands: &mut Commands,
-        (begin, owner): (&Begin, &blocking::SyncSender<Replication>),
+        (begin, owner): (&Begin, &blocking::SyncSender<Promotion>),
     ) -> Ended {
         let replication = Replication { replica: Box::new(Shipper(Arc::clone(&self.queue))), mark: self.mark.clone() };
-        let _ = owner.try_send(replication); // the process takes it before there is another one
+        let _ = owner.try_send(Promotion { epoch: self.epoch, replication }); // the process takes it before there is another one
         if let Some(standby) = self.view.state.borrow_mut().standby.take() {
             (standby.promote)();
         }

@@ -7,7 +7,6 @@ use tokio::time::sleep;
 use super::attending::{Begin, Commands, Ended, attending};
 use super::clock::now;
 use super::copying_log::{Broken, Copy, PAUSE, no_copy};
-use super::interface::CELL;
 use super::texts::{describe, explain};
 use super::view::View;
 use crate::cluster::engine::Engine;
@@ -47,7 +46,7 @@ impl Copy {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
         let nonce = u128::from_le_bytes(nonce);
-        let mut takeover = Takeover::new(CELL, view.identity.node.clone(), nonce, self.reader);
+        let mut takeover = Takeover::new(view.identity.cell, view.identity.node.clone(), nonce, self.reader);
         let epoch = loop {
             match (takeover.epoch(), takeover.lost()) {
                 (Some(epoch), _) => break epoch,

@@ -291,7 +291,7 @@ impl Server {
         let sync = setup.sync_interval.as_deref().unwrap_or("always");
         let text = format!(
             "server_name: n{index}\nlisten: \"{address}\"\nhttp: \"{monitor}\"\n\
-            jetstream {{ store_dir: {store:?}, sync_interval: {sync}, max_file_store: 4GB, max_memory_store: 64MB }}\n{cluster}{}\n",
+            jetstream {{ store_dir: {store:?}, sync_interval: {sync}, max_file_store: 16GB, max_memory_store: 64MB }}\n{cluster}{}\n",
             setup.more
         );
         let configuration = own.join("nats.conf");

@@ -16,11 +16,11 @@ use super::ledger::{Appended, Ledger, note};
 use super::service::{Connection, Service};
 use super::wait;
 use crate::cluster::engine::Engine;
-use crate::cluster::node::{BrokerServer, COMMANDS_MAX, Command, End, Identity, Note, StandbyServer};
+use crate::cluster::node::{BrokerServer, COMMANDS_MAX, Command, End, Identity, Note, Promotion, StandbyServer};
 use crate::cluster::place::Place;
 use crate::cluster::{ClusterHandle, Command as Wish, Role, Status};
 use crate::store::sim::{Loss, SimDisk};
-use crate::store::{Committer, Disk as _, Home, Hooks, Options, Progress, Replication, Store};
+use crate::store::{Committer, Disk as _, Home, Hooks, Options, Progress, Store};
 
 /// Some nodes.
 pub(super) struct Cluster {
@@ -112,6 +112,7 @@ impl Cluster {
     pub(super) fn add(&mut self, node: &str) {
         let disk = self.disk(node);
         let identity = Identity {
+            cell: 0,
             node: node.to_owned(),
             advertise: format!("{node}:1883"),
             home: Home::Simulated(disk.clone()),
@@ -261,7 +262,7 @@ fn options() -> Options {
 /// The broker of a process.
 struct Broker {
     commands: mpsc::Sender<Command>,
-    replications: blocking::Receiver<Replication>,
+    replications: blocking::Receiver<Promotion>,
     disk: SimDisk,
     ends: Rc<Cell<bool>>,
     ledger: Ledger,
@@ -302,8 +303,8 @@ impl Broker {
 
     /// Serves until the node is not the owner any more. Returns whether the process is to end.
     async fn serve(&self) -> bool {
-        let replication = self.replications.try_recv().unwrap();
-        let epoch = Place::decode(&replication.mark.state).unwrap().reader.epoch;
+        let Promotion { epoch, replication } = self.replications.try_recv().unwrap();
+        assert_eq!(Place::decode(&replication.mark.state).unwrap().reader.epoch, epoch);
         let (ledger, appended) = (self.ledger.clone(), Arc::<Mutex<Appended>>::default());
         let waiting = Arc::clone(&appended);
         let hooks = Hooks {
