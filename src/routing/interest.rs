@@ -11,17 +11,12 @@
 //! Announcements and answers may be lost, late, repeated, and out of order. The numbers of changes follow each other in the term of an owner, so a
 //! table takes no change twice and none that follows one it does not have. A table that lacks one gets all interest anew, in parts.
 //!
-//! What a node must do besides, so that no message passes by a Session whose SUBACK was sent:
+//! Each owner of a cell is a *node* here, with a table of its own, and its epoch is its life: so messages are accepted by owners alone. What an owner must do
+//! besides, so that no message passes by a Session whose SUBACK was sent (`broker/cells`):
 //!
-//! - its owners tell the node itself, too: when another node takes a cell, this one goes on with its interest until the new owner has told it;
-//! - it ends its ownership of a cell when it hears of a later owner;
-//! - it accepts messages when it has joined at the owners of all cells, and its sign of life went in before it looked who they are. The new owner of a cell
-//!   looks which nodes there are after it has become the owner;
-//! - when it has stood still for so long that others may have judged it dead, a new life of it begins, and it joins again. Until it has noticed that, it
-//!   acknowledges nothing without a record;
-//! - an owner does not wait for a dead node when all cells of that have other owners, not before;
-//! - it tells its operators when one of its cells begins to [want everything](Announcer::wants_everything);
-//! - it sends on links, and takes answers, only to and from cells at whose owner it has joined.
+//! - it waits for the owners of all other cells, also if it does not know who they are;
+//! - it accepts clients when it has joined at the owners of all other cells;
+//! - one that has a successor acknowledges nothing, because its records do not become stable.
 
 mod announcement;
 mod announcer;

@@ -71,6 +71,12 @@ impl Receiver {
         Self { subscriber: Arc::clone(subscriber), others, own: OwnMessages::LikeOthers }
     }
 
+    /// The receiver of messages for another cell, which get there once and with the RETAIN flag that they have.
+    pub fn of_link(subscriber: Arc<Subscriber>) -> Self {
+        let others = Delivery { qos: Qos::ExactlyOnce, retain_as_published: true, matched: None };
+        Self { subscriber, others, own: OwnMessages::LikeOthers }
+    }
+
     /// How the Session receives a message of `publisher`; `None` for its own message with No Local. [MQTT-3.8.3-3]
     pub fn delivery(&self, publisher: Option<SessionKey>) -> Option<&Delivery> {
         match &self.own {

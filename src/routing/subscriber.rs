@@ -39,11 +39,13 @@ impl LimitsClass {
     /// The limits of all Sessions.
     pub const GENERAL: Self = Self(0);
     /// The greatest number of exceptions.
-    pub const EXCEPTIONS_MAX: usize = CLASSES as usize - 1;
+    pub const EXCEPTIONS_MAX: usize = CLASSES as usize - 2;
+    /// The class of the Sessions whose queues have the messages for other cells.
+    pub const LINK: Self = Self(CLASSES - 1);
 
     /// The exception with this index, from 0; one beyond [`EXCEPTIONS_MAX`](Self::EXCEPTIONS_MAX) is none.
     pub fn exception(index: usize) -> Self {
-        let number = u16::try_from(index + 1).ok().filter(|number| *number < CLASSES);
+        let number = u16::try_from(index + 1).ok().filter(|number| *number < Self::LINK.0);
         number.map_or(Self::GENERAL, Self)
     }
 
@@ -77,6 +79,11 @@ pub struct QueueBounds {
     pub messages: usize,
     /// Maximum number of bytes.
     pub bytes: usize,
+}
+
+impl QueueBounds {
+    /// Those of the messages for another cell. A message beyond them is refused, or its publisher waits, whatever the settings say of queues that are full.
+    pub const LINK: Self = Self { messages: 16 << 20, bytes: 1 << 30 };
 }
 
 impl Subscriber {
@@ -140,6 +147,11 @@ impl Subscriber {
         let number = u64::from(class.0) << (48 + CLASS_SHIFT);
         let changed = |state: u64| (state & CLASS != number).then_some(state & !CLASS | number);
         let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
+    }
+
+    /// Whether its queue has the messages for another cell.
+    pub fn is_link(&self) -> bool {
+        self.limits_class() == LimitsClass::LINK
     }
 
     /// Takes the next sequence of the Session's queue of QoS 1 and 2 messages, from 1. A message must be delivered with

@@ -1,8 +1,19 @@
+use siphasher::sip::SipHasher13;
+
 use crate::routing::of_filter::OfFilter;
 
 /// The number of a cell; a cluster has at most 256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellId(pub u8);
+
+impl CellId {
+    /// The one of `cells` cells, of 1 to 256, that has the Session of this Client Identifier. It is the same in all builds and on all platforms, and with the
+    /// logs of the cells for ever.
+    pub fn of_client(client_id: &str, cells: u16) -> Self {
+        let hash = SipHasher13::new_with_key(b"OnceMQ cell of a").hash(client_id.as_bytes());
+        Self(u8::try_from(hash % u64::from(cells.clamp(1, 256))).unwrap_or_default())
+    }
+}
 
 /// Some of the cells of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -16,6 +16,12 @@ impl InterestKey {
         Self(SipHasher13::new_with_key(key))
     }
 
+    /// A value by which nodes notice that they have different keys.
+    pub fn check(&self) -> u64 {
+        // No Topic Filter has this character. [MQTT-4.7.3-2]
+        self.0.hash(b"\0")
+    }
+
     pub(super) fn fingerprint(&self, text: &str) -> Fingerprint {
         let [a, b, c, d, .., x, y] = self.0.hash(text.as_bytes()).to_le_bytes();
         let x = u64::from(u16::from_le_bytes([x, y]));
@@ -46,6 +52,21 @@ impl Fingerprint {
     pub(super) const PARTS: u16 = 1 << PARTS_BITS;
 
     pub(super) const FIRST: Self = Self { part: 0, rest: 0 };
+
+    /// The length of [`to_bytes`](Self::to_bytes).
+    pub const BYTES: usize = 6;
+
+    /// For an announcement.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let ([a, b], [c, d, e, f]) = (self.part.to_le_bytes(), self.rest.to_le_bytes());
+        [a, b, c, d, e, f]
+    }
+
+    /// From an announcement. `None`: it is none.
+    pub fn from_bytes([a, b, c, d, e, f]: [u8; Self::BYTES]) -> Option<Self> {
+        let fingerprint = Self { part: u16::from_le_bytes([a, b]), rest: u32::from_le_bytes([c, d, e, f]) };
+        (fingerprint.part < Self::PARTS).then_some(fingerprint)
+    }
 
     /// Above all of them.
     pub(super) const END: Self = Self { part: Self::PARTS, rest: 0 };
