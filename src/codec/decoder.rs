@@ -1,13 +1,16 @@
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
 use super::frame::{FixedHeader, Sender, check_first_byte};
 use super::last_topic::LastTopic;
 use super::primitives::Reader;
+use super::property::SUBSCRIPTION_IDENTIFIER;
 use super::publish::PublishHeader;
 use super::{
-    Ack, AnswerTerms, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish,
-    Subscribe, Unsubscribe,
+    Ack, AnswerTerms, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish, Qos,
+    Subscribe, SubscriptionId, Unsubscribe,
 };
 
 /// Decodes the packets of a Client.
@@ -21,6 +24,8 @@ pub struct Decoder {
     has_connected: bool,
     has_failed: bool,
     last_topic: LastTopic,
+    /// Whether the packets are those of another cell, which says with which QoS a message was published.
+    is_of_cell: bool,
 }
 
 impl Decoder {
@@ -28,7 +33,19 @@ impl Decoder {
     /// header.
     pub fn new(maximum_packet_size: u32) -> Self {
         let last_topic = LastTopic::default();
-        Self { version: None, maximum_packet_size, has_connected: false, has_failed: false, last_topic }
+        Self {
+            version: None,
+            maximum_packet_size,
+            has_connected: false,
+            has_failed: false,
+            last_topic,
+            is_of_cell: false,
+        }
+    }
+
+    /// A decoder for the packets of another cell: those of 5.0, without CONNECT, and of any size.
+    pub fn of_cell() -> Self {
+        Self { is_of_cell: true, ..Self::connected(ProtocolVersion::V5) }
     }
 
     /// A decoder for the packets that follow a CONNECT of this version, of any size.
@@ -138,8 +155,13 @@ impl Decoder {
         Ok(Some(match packet_type {
             PacketType::Publish => {
                 let mut none = SmallVec::new();
-                let header = PublishHeader { first_byte: header.first_byte, version, sender: Sender::Client };
-                ClientPacket::Publish(Publish::decode(header, reader, &mut self.last_topic, &mut none)?)
+                let sender = if self.is_of_cell { Sender::Server } else { Sender::Client };
+                let header = PublishHeader { first_byte: header.first_byte, version, sender };
+                let mut publish = Publish::decode(header, reader, &mut self.last_topic, &mut none)?;
+                if self.is_of_cell {
+                    Arc::make_mut(&mut publish.message).qos = published(&none)?;
+                }
+                ClientPacket::Publish(publish)
             }
             PacketType::Puback => ClientPacket::Puback(Ack::decode(packet_type, version, reader)?),
             PacketType::Pubrec => ClientPacket::Pubrec(Ack::decode(packet_type, version, reader)?),
@@ -178,4 +200,11 @@ const fn is_kept(packet_type: PacketType) -> bool {
             | PacketType::Disconnect
             | PacketType::Auth
     )
+}
+
+/// The QoS with which another cell has accepted a message: see [`Matched::published`](super::Matched::published).
+fn published(ids: &[SubscriptionId]) -> Result<Qos, DecodeError> {
+    let [id] = ids else { return Ok(Qos::AtMostOnce) };
+    let level = id.get().checked_sub(1).and_then(|level| u8::try_from(level).ok()).and_then(Qos::new);
+    level.ok_or(DecodeError::PropertyValue(SUBSCRIPTION_IDENTIFIER))
 }

@@ -60,7 +60,7 @@ pub struct Message {
     pub payload: Bytes,
     /// The properties that are forwarded unaltered.
     pub properties: MessageProperties,
-    /// The QoS at which the broker accepted it; not meaningful before that.
+    /// The QoS at which the broker accepted it. Before that, it has a meaning in a message of another cell only: the QoS at which that has accepted it.
     pub qos: Qos,
     /// Its identity, if it was accepted at QoS 1 or 2 with an identity.
     pub id: Option<MessageId>,
@@ -222,6 +222,11 @@ impl Publish {
 }
 
 impl Matched {
+    /// Tells another cell with which QoS a message was published: in a Subscription Identifier, which no cell needs of another.
+    pub fn published(qos: Qos) -> Option<Arc<Self>> {
+        Self::new(SubscriptionId::new(u32::from(qos.level()) + 1).into_iter().collect(), None)
+    }
+
     /// `None` if there are neither identifiers nor a share.
     pub fn new(subscription_ids: SmallVec<[SubscriptionId; 2]>, share: Option<Arc<Filter>>) -> Option<Arc<Self>> {
         let says_anything = share.is_some() || !subscription_ids.is_empty();

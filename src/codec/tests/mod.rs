@@ -10,6 +10,7 @@ mod client;
 mod connect;
 mod differential;
 mod encode;
+mod find_client_id;
 mod frame;
 mod publish;
 mod random;

@@ -150,7 +150,7 @@ fn control_before_5(version: ProtocolVersion) -> impl Strategy<Value = ServerPac
 }
 
 prop_compose! {
-    fn connect(version: ProtocolVersion)(
+    pub(super) fn connect(version: ProtocolVersion)(
         client_id in "[a-z]{1,5}",
         clean_start in any::<bool>(),
         keep_alive in any::<u16>(),
