@@ -1,9 +1,13 @@
 use bytes::{Bytes, BytesMut};
 use oncemq::codec::client::{ServerDecoder, encode_client};
-use oncemq::codec::{ClientPacket, Connack, Connect, Decoder, ProtocolVersion, ServerPacket, encode};
+use oncemq::codec::{
+    CLIENT_ID_WITHIN, ClientPacket, Connack, Connect, Decoder, FoundClientId, ProtocolVersion, ServerPacket, encode,
+    find_client_id,
+};
 
 /// Arbitrary bytes, decoded in each version and direction, decode or fail; encoding and decoding a result reproduces it.
 pub(crate) fn decode(input: &[u8]) {
+    find(input);
     decode_all(&mut Decoder::new(MAXIMUM_PACKET_SIZE), input);
     for version in VERSIONS {
         decode_all(&mut connected(version), input);
@@ -18,6 +22,20 @@ fn connected(version: ProtocolVersion) -> Decoder {
     encode_client(&ClientPacket::Connect(Box::new(Connect::new(version, "c", true))), version, &mut connect);
     decoder.decode(&mut connect.freeze()).expect("a legal CONNECT");
     decoder
+}
+
+/// The Client Identifier that is found at the beginning of a connection is the one that a decoder finds, and stays the same when more bytes come.
+fn find(input: &[u8]) {
+    let found = find_client_id(input);
+    assert!(found != FoundClientId::NeedMore || input.len() < CLIENT_ID_WITHIN);
+    for length in 0..input.len().min(64) {
+        let earlier = find_client_id(&input[..length]);
+        assert!(earlier == FoundClientId::NeedMore || earlier == found);
+    }
+    if let Ok(Some(ClientPacket::Connect(connect))) = Decoder::new(u32::MAX).decode(&mut Bytes::copy_from_slice(input))
+    {
+        assert!(found == FoundClientId::Found(&connect.client_id) || input.len() > 64 << 10);
+    }
 }
 
 fn decode_all(decoder: &mut Decoder, input: &[u8]) {

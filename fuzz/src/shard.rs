@@ -239,6 +239,7 @@ impl World {
             client_ids: Default::default(),
             is_local: true,
             maximum_packet_size: PACKET_MAX,
+            link: None,
         };
         self.handle(shard, Event::Opened { connection: id, peer: Box::new(peer) });
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::broker::cells::LinkPeer;
 use crate::broker::client_ids::ClientIds;
 use crate::broker::delayed::batch::DelayedBatch;
 use crate::broker::detail::Detail;
@@ -250,6 +251,8 @@ pub struct Peer {
     pub client_ids: ClientIds,
     /// Maximum Packet Size of this listener, in bytes: announced in CONNACK; the decoder enforces it.
     pub maximum_packet_size: u32,
+    /// It is no client, but the owner of another cell.
+    pub link: Option<LinkPeer>,
 }
 
 /// The outcome of an authentication step.

@@ -10,6 +10,8 @@ use crate::session::Limits;
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::broker) struct LimitTable {
     general: Arc<Limits>,
+    /// Those of the Sessions of links to other cells.
+    link: Arc<Limits>,
     /// By the index of the class.
     exceptions: Vec<Arc<Limits>>,
 }
@@ -19,11 +21,14 @@ impl LimitTable {
     pub(in crate::broker) fn new(settings: &Settings, adapt: impl Fn(Limits) -> Limits) -> Self {
         let limits = |class| Arc::new(adapt(settings.session_limits(class)));
         let exceptions = settings.user_limits.classes().map(limits).collect();
-        Self { general: limits(LimitsClass::GENERAL), exceptions }
+        Self { general: limits(LimitsClass::GENERAL), link: limits(LimitsClass::LINK), exceptions }
     }
 
     /// The limits of a class.
     pub(in crate::broker) fn of(&self, class: LimitsClass) -> &Arc<Limits> {
+        if class == LimitsClass::LINK {
+            return &self.link;
+        }
         class.index().and_then(|index| self.exceptions.get(index)).unwrap_or(&self.general)
     }
 }

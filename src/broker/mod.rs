@@ -4,6 +4,7 @@ mod action;
 mod announce;
 mod auto_subscribe;
 mod batch;
+mod cells;
 mod client_events;
 mod client_filter;
 mod client_history;
@@ -22,7 +23,6 @@ mod inspect;
 mod journey;
 mod lifecycle;
 mod limit_table;
-mod link;
 mod listener_terms;
 mod load;
 mod memory;
@@ -53,6 +53,7 @@ mod user_limits;
 mod tests;
 
 pub use action::Action;
+pub use cells::{CellTerms, LinkPeer, LinkRole};
 pub use client_ids::ClientIds;
 pub use connection::last_end::DisconnectKind;
 pub use counters::{Counters, DropReason};
@@ -72,7 +73,6 @@ pub use journey::query::{
     QueuePlace, RECEIVERS_ASKED_MAX, StableView, StepView,
 };
 pub use journey::tail_query::{ACCEPTED_ASKED_MAX, TailPart, TailPlace, TailRequest};
-pub use link::{LinkAnswer, LinkPosition, LinkReceiver, LinkSender, LinkState};
 pub use listener_terms::ListenerTerms;
 pub use memory_level::MemoryLevel;
 pub use operator::outcomes::{Outcome, OutcomeKind, Outcomes};

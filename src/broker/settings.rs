@@ -162,7 +162,8 @@ impl Settings {
         let own = self.user_limits.of(class);
         let bounds = self.queue_bounds(class);
         let inflight_bytes_max = own.and_then(|own| own.inflight_bytes_max).or(self.inflight_bytes_max);
-        Limits {
+        let of_all = |limits: Limits| if class == LimitsClass::LINK { limits.of_link() } else { limits };
+        of_all(Limits {
             receive_maximum: own.and_then(|own| own.receive_maximum).unwrap_or(self.receive_maximum).get(),
             validate_payload_format: self.validate_payload_format,
             queued_messages_max: bounds.messages,
@@ -174,11 +175,14 @@ impl Settings {
             has_dead_letters: self.dead_letter_topic.is_some(),
             refused: self.redelivery.refused_messages(),
             is_memory_short: false,
-        }
+        })
     }
 
     /// The bounds of the queue of each Session of a class.
     pub(in crate::broker) fn queue_bounds(&self, class: LimitsClass) -> QueueBounds {
+        if class == LimitsClass::LINK {
+            return QueueBounds::LINK;
+        }
         let own = self.user_limits.of(class);
         QueueBounds {
             messages: own.and_then(|own| own.queued_messages_max).unwrap_or(self.queued_messages_max),
@@ -194,6 +198,9 @@ impl Settings {
 
     /// What is read per second from one client of a class.
     pub(in crate::broker) fn rate_limits(&self, class: LimitsClass) -> RateLimits {
+        if class == LimitsClass::LINK {
+            return RateLimits::default();
+        }
         let own = self.user_limits.of(class);
         RateLimits {
             messages: own.and_then(|own| own.messages_per_second_max).or(self.client_messages_per_second_max),
@@ -203,6 +210,9 @@ impl Settings {
 
     /// The greatest number of unacknowledged QoS 1 and 2 messages to one client of a class.
     pub(in crate::broker) fn send_window(&self, class: LimitsClass) -> NonZeroU16 {
+        if class == LimitsClass::LINK {
+            return NonZeroU16::MAX;
+        }
         let own = self.user_limits.of(class).and_then(|own| own.inflight_messages_max);
         own.unwrap_or(self.inflight_messages_max)
     }

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::broker::action::Action;
+use crate::broker::cells::Links;
 use crate::broker::client_events::ClientEvents;
 use crate::broker::connection::backlog::PauseBudget;
 use crate::broker::connection::packet_effect::PacketEffect;
@@ -91,6 +92,8 @@ pub struct Shard {
     pub(super) retained: Retained,
     /// Subscriptions to streams.
     pub(super) streams: Streams,
+    /// To other cells.
+    pub(super) links: Links,
     pub(super) schedule: Schedule,
     /// Kept dead letters whose records are not stable yet, in the order of their tickets.
     pub(super) unstable_letters: VecDeque<(Ticket, u64)>,
@@ -151,6 +154,7 @@ impl Shard {
             dead_letters: PendingDeadLetters::default(),
             retained: Retained::new(id),
             streams: Streams::default(),
+            links: Links::default(),
             schedule: Schedule::default(),
             unstable_letters: VecDeque::new(),
             delayed_limit: "",
@@ -224,7 +228,7 @@ impl Shard {
 
     /// When [`Event::DeadlinePassed`] is due; `None`: never. Each event may change it.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.timers.next()
+        self.timers.next().map(|due| due.max(self.links.held_until))
     }
 
     /// The counters and gauges of this shard.
@@ -262,6 +266,7 @@ impl Shard {
             Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
             Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
             // The connection is paused in these phases, so the caller should not have read a packet.
+            Phase::Control => self.on_control(id, packet, turn),
             Phase::Authenticating(_) | Phase::Claiming => self.break_off(id, "packet before CONNACK", turn),
         }
     }
@@ -290,10 +295,21 @@ impl Shard {
                 self.flow.push_ready(publisher, ReadyTask::Retry(Some(to)))
             }
             ShardMessageKind::StreamsReady(places) => self.on_streams_ready(places, turn),
+            ShardMessageKind::InterestChanged => self.announce_interest(turn),
+            ShardMessageKind::InterestNoted => {
+                if let Some(cell) = self.shared.cell.clone() {
+                    self.answer_noted(&cell, turn);
+                }
+            }
         }
     }
 
     fn on_deadline_passed(&mut self, turn: &mut Turn<'_>) {
+        if !self.shared.knows_cells() {
+            // A Will or a delayed message would not get to them.
+            self.links.held_until = turn.now + CELLS_PAUSE;
+            return;
+        }
         let (mut has_replays, mut has_filters) = (false, false);
         while let Some(due) = self.timers.pop(turn.now) {
             match due {
@@ -345,6 +361,7 @@ impl Shard {
             self.publish_sys_topics(turn);
         }
         self.publish_receipts(turn);
+        self.announce_interest(turn);
         self.timers.set(turn.now + TICK, Timer::Tick);
     }
 
@@ -369,5 +386,7 @@ pub(super) struct Turn<'a> {
     pub(super) actions: &'a mut Vec<Action>,
 }
 
+/// How often it is looked whether the other cells are known, while something is due.
+const CELLS_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// The interval at which a shard publishes its counters and removes expired entries.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);

@@ -85,6 +85,12 @@ impl Shard {
 
     /// Sends SUBACK or UNSUBACK when the records of all parts are stable.
     fn answer_filters(&mut self, slot: usize, request: FilterRequest, turn: &mut Turn<'_>) {
+        let Some(request) = self.hold_for_cells(request, turn) else { return };
+        self.answer_told(slot, request, turn);
+    }
+
+    /// The same when all other cells know the filters.
+    pub(super) fn answer_told(&mut self, slot: usize, request: FilterRequest, turn: &mut Turn<'_>) {
         let FilterRequest { connection: id, packet, reason_codes, wait } = request;
         let packet = match packet {
             FilterPacket::Subscribe(subscribe) => {
@@ -134,6 +140,7 @@ impl Shard {
             answers.push(answer);
         }
         self.subscribe(slot, &mut answers, subscribe.subscription_id);
+        self.interest_changed(turn);
         for (subscription, _) in requested.iter().zip(&answers).filter(|(_, answer)| is_beyond_quota(answer)) {
             self.note_quota(id, subscription, turn);
         }
@@ -222,6 +229,10 @@ impl Shard {
         if filter.is_exclusive && !self.settings.exclusive_subscriptions {
             let refusal = Refusal::by_limit("exclusive subscriptions are switched off");
             return Err(Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..refusal });
+        }
+        if filter.share.is_some() && self.shared.cell.is_some() {
+            let refusal = Refusal::by_limit("shared subscriptions are not available with several cells");
+            return Err(Refusal { reason_code: ReasonCode::SharedSubscriptionsNotSupported, ..refusal });
         }
         if !self.within_limits(text) {
             let refusal = Refusal::by_limit(self.topic_fault(text).unwrap_or_default());

@@ -84,6 +84,7 @@ impl UserLimits {
     /// The class of the Sessions of an owner.
     pub(in crate::broker) fn class_of(&self, owner: &Owner) -> LimitsClass {
         match owner {
+            Owner::User(_) if owner.is_link() => LimitsClass::LINK,
             Owner::User(user) if !self.entries.is_empty() => self.class_of_user(user),
             Owner::User(_) | Owner::Anonymous | Owner::AnonymousBelow(_) | Owner::Unknown => LimitsClass::GENERAL,
         }

@@ -96,7 +96,7 @@ impl Delivery {
             packet_id,
             topic_alias: None,
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
-            matched: self.matched.clone(),
+            matched: link.named(self.matched.as_ref(), self.message.qos),
             message_id: link.message_ids && packet_id.is_some() && self.message.id.is_some(),
             topic_start,
         };

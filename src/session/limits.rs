@@ -26,6 +26,22 @@ pub struct Limits {
     pub is_memory_short: bool,
 }
 
+impl Limits {
+    /// The same for a link to another cell: no message is dropped, or refused for a reason that its publisher does not know, and as many as there are
+    /// Packet Identifiers are in flight.
+    #[must_use]
+    pub fn of_link(self) -> Self {
+        Self {
+            receive_maximum: u16::MAX,
+            validate_payload_format: false,
+            inflight_bytes_max: LINK_INFLIGHT_BYTES_MAX,
+            drops_oldest: false,
+            refused: RefusedMessages::Discarded,
+            ..self
+        }
+    }
+}
+
 /// What becomes of messages that a client refuses with a Reason Code of 0x80 or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RefusedMessages {
@@ -55,6 +71,9 @@ pub(super) const SHORT_MESSAGES_MAX: usize = 16;
 pub(super) const SHORT_BYTES_MAX: usize = 64 * 1024;
 /// The longest Topic Name that gets an alias while memory is short, in bytes.
 pub(super) const SHORT_ALIAS_MAX: usize = 256;
+
+/// The bytes of messages that another cell has not acknowledged, from which on it gets no further one.
+const LINK_INFLIGHT_BYTES_MAX: usize = 16 << 20;
 
 /// The head of a queue, which is in memory; the rest is only in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use super::alias::{InboundAliases, OutboundAliases};
 use super::limits::Limits;
-use crate::codec::{AnswerTerms, ProtocolVersion, Qos, ServerPacket};
+use crate::codec::{AnswerTerms, Matched, ProtocolVersion, Qos, ServerPacket};
 use crate::topic::MountPoint;
 
 /// A Session's view of its Network Connection: negotiated values, and state that ends with it.
@@ -27,6 +28,8 @@ pub struct Link {
     pub(super) receive_maximum: u16,
     /// Whether the client requested the identity of each message.
     pub(super) message_ids: bool,
+    /// If it is to another cell: what tells that with which QoS a message was published, by QoS.
+    pub(super) published: Option<Box<[Option<Arc<Matched>>; 3]>>,
     /// Whether CONNACK was sent, before which no other packet may be sent. [MQTT-3.2.0-1]
     pub(super) open: bool,
     /// Space for queued messages in the transport's buffer, in bytes.
@@ -50,6 +53,7 @@ impl Link {
             retain_available: true,
             receive_maximum: u16::MAX,
             message_ids: false,
+            published: None,
             open: false,
             room: 0,
             inbound_aliases: InboundAliases::new(0),
@@ -62,6 +66,20 @@ impl Link {
         self.inbound_aliases = InboundAliases::new(inbound);
         self.outbound_aliases = OutboundAliases::new(outbound);
         self
+    }
+
+    /// Makes it one to another cell, which is told with which QoS each message was published.
+    pub fn to_cell(mut self) -> Self {
+        self.published = Some(Box::new([Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].map(Matched::published)));
+        self
+    }
+
+    /// What a PUBLISH names as its subscriptions, for a message that matched these and was published with this QoS.
+    pub(super) fn named(&self, matched: Option<&Arc<Matched>>, published: Qos) -> Option<Arc<Matched>> {
+        match &self.published {
+            None => matched.cloned(),
+            Some(by_qos) => by_qos.get(usize::from(published.level())).cloned().flatten(),
+        }
     }
 
     /// Notes what CONNACK announces.

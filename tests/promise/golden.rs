@@ -89,9 +89,16 @@ impl Writer {
     fn connect(&mut self, slot: u32, connect: Connect) {
         let listener = "tcp".into();
         let (address, certificate_identity, maximum_packet_size) = (None, None, 100_000);
-        let client_ids = Default::default();
-        let peer =
-            Box::new(Peer { address, is_local: true, listener, certificate_identity, client_ids, maximum_packet_size });
+        let (client_ids, link) = (Default::default(), None);
+        let peer = Box::new(Peer {
+            address,
+            is_local: true,
+            listener,
+            certificate_identity,
+            client_ids,
+            maximum_packet_size,
+            link,
+        });
         self.event(Event::Opened { connection: ConnectionId { slot, generation: 1 }, peer });
         self.send(slot, ClientPacket::Connect(Box::new(connect)));
     }

@@ -413,6 +413,7 @@ impl Lab {
             certificate_identity: None,
             client_ids: Default::default(),
             maximum_packet_size: 100_000,
+            link: None,
         });
         let opened = self.handle(self.shard_of(connection), Event::Opened { connection, peer });
         if opened.is_some() {

@@ -62,6 +62,7 @@ impl World {
             certificate_identity: None,
             client_ids: Default::default(),
             maximum_packet_size: PACKET_SIZE_MAX,
+            link: None,
         };
         let (shard, event) = (connection.shard, Event::Opened { connection: connection.id, peer: Box::new(peer) });
         self.handle(shard, event);

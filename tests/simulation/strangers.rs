@@ -35,6 +35,7 @@ impl World {
             client_ids: Default::default(),
             is_local: true,
             maximum_packet_size: 1_000,
+            link: None,
         };
         let connect = Connect::new(ProtocolVersion::V5, name, clean_start);
         let outcome = AuthenticationOutcome::Granted {

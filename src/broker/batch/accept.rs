@@ -123,6 +123,7 @@ impl Publisher {
             deduplicated: None,
             instead_of: None,
             receipt: None,
+            is_link: false,
         }
     }
 }

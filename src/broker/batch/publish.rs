@@ -102,6 +102,7 @@ impl Shard {
             deduplicated: None,
             instead_of: None,
             receipt: None,
+            is_link: false,
         })
     }
 

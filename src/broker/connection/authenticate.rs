@@ -146,7 +146,9 @@ impl Shard {
                 connection.phase = Phase::Connected(slot);
                 self.on_reauthenticated(id, slot, outcome, turn);
             }
-            other @ (Phase::AwaitingConnect | Phase::AwaitingAuth(_) | Phase::Claiming) => connection.phase = other,
+            other @ (Phase::AwaitingConnect | Phase::AwaitingAuth(_) | Phase::Claiming | Phase::Control) => {
+                connection.phase = other
+            }
         }
     }
 
@@ -188,7 +190,10 @@ impl Shard {
 
     /// Replaces the access rules of a connected client. Its mount point stays.
     pub(in crate::broker) fn on_access_changed(&mut self, id: ConnectionId, access: &Arc<Access>, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id).filter(|connection| connection.identity.peer.link.is_none())
+        else {
+            return;
+        };
         let access = Arc::clone(access).below(connection.identity.owner.mount_point());
         connection.access = Arc::clone(&access);
         if let Some(slot) = connection.session() {

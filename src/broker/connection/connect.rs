@@ -13,14 +13,18 @@ use crate::broker::memory::MEMORY_SHORT;
 use crate::broker::owner::Owner;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ReasonCode};
-use crate::routing::Access;
+use crate::routing::{Access, CellId};
 
 impl Shard {
     pub(in crate::broker) fn on_opened(&mut self, id: ConnectionId, peer: Peer, turn: &mut Turn<'_>) {
+        let link = peer.link;
         self.connections.open(Connection::new(id, peer, turn.now, Arc::clone(&self.no_access)));
         self.counters.connections += 1;
         if self.lifecycle.is_shutting_down() {
             return self.break_off(id, "shutting down", turn);
+        }
+        if let Some(link) = link {
+            return self.on_link_opened(id, link, turn);
         }
         self.set_due(id, turn.now + self.settings.connect_timeout);
     }
@@ -46,7 +50,7 @@ impl Shard {
         let assigned = connect.client_id.is_empty();
         let client_id = if assigned {
             let own = self.listener_terms(id).and_then(|terms| terms.assigned_client_id_prefix.clone());
-            self.identifiers.next_client_id(&own.unwrap_or_else(|| self.settings.assigned_client_id_prefix.clone()))
+            self.assigned_client_id(&own.unwrap_or_else(|| self.settings.assigned_client_id_prefix.clone()))
         } else {
             ClientId::from(&*connect.client_id)
         };
@@ -70,6 +74,17 @@ impl Shard {
         let connecting =
             Box::new(Connecting { connect, client_id, assigned, owner: Owner::Anonymous, authentication_data: None });
         self.authenticate(id, connecting, request, turn);
+    }
+
+    /// A new Client Identifier, whose Session is in this cell.
+    fn assigned_client_id(&mut self, prefix: &str) -> ClientId {
+        loop {
+            let client_id = self.identifiers.next_client_id(prefix);
+            let Some(cell) = &self.shared.cell else { return client_id };
+            if CellId::of_client(client_id.as_str(), cell.terms.cells) == cell.terms.cell {
+                return client_id;
+            }
+        }
     }
 
     /// Checks a CONNECT against the settings before authentication.

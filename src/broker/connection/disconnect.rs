@@ -196,6 +196,9 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let Some(connection) = self.connection(id) else { return };
+        if connection.identity.peer.link.is_some() {
+            return self.break_off_with(id, reason_code, cause, turn);
+        }
         // 3.1.1 forbids a CONNACK to a malformed CONNECT. [MQTT-3.1.4-1] Any other refusal has a Return Code. [MQTT-3.2.2-6]
         let malformed = matches!(reason_code, ReasonCode::MalformedPacket | ReasonCode::ProtocolError);
         if connection.version == ProtocolVersion::V5 || !malformed {
@@ -237,7 +240,10 @@ impl Shard {
         self.release_publishers(publishers, turn);
         self.drop_blocked(&mut connection, turn);
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));
-        let open = session.and_then(|slot| self.sessions.get(slot)).map(|entry| entry.session.is_open());
+        // Another cell expects no DISCONNECT.
+        let is_client = connection.identity.peer.link.is_none();
+        let open =
+            session.filter(|_| is_client).and_then(|slot| self.sessions.get(slot)).map(|entry| entry.session.is_open());
         if let (Some(reason_code), Some(is_open)) = (ending.disconnect, open)
             && let Some(packet) = self.last_packet(&connection, is_open, (reason_code, ending.cause.for_client()))
         {
@@ -252,7 +258,11 @@ impl Shard {
         if !lost && !discards_will {
             turn.actions.push(Action::Close { connection: id });
         }
-        self.report_end(&connection, ending, turn);
+        if is_client || ending.kind == DisconnectKind::ProtocolError {
+            self.report_end(&connection, ending, turn);
+        }
+        self.control_ended(id);
+        self.forget_waiting(id);
         if let Some(slot) = session {
             self.detach(slot, will, resumed, turn);
         }
@@ -291,6 +301,7 @@ impl Shard {
                 });
                 Report::Disconnected { client, reason_code, cause, lost }
             }
+            Phase::Control => Report::Disconnected { client, reason_code, cause, lost: None },
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 self.counters.connects_refused += 1;
                 self.note(&client, EventKind::Refused, (Some(reason_code), Some(text)), turn.now);

@@ -92,9 +92,10 @@ impl Shard {
     ) {
         let GrantedClaim { claim, mut connecting, after } = granted;
         let session_present = resumed.is_some();
+        let link = self.link_of(id);
         let slot = match resumed {
             Some(slot) => slot,
-            None if self.shared.admit_session(self.settings.sessions_max) => {
+            None if self.shared.admit_session(if link.is_some() { usize::MAX } else { self.settings.sessions_max }) => {
                 self.new_session(claim, connecting.client_id.clone(), id)
             }
             None => {
@@ -103,7 +104,7 @@ impl Shard {
                 return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
         };
-        let keep_alive = self.keep_alive(id, &connecting.connect);
+        let keep_alive = if link.is_some() { 0 } else { self.keep_alive(id, &connecting.connect) };
         let Some(connection) = self.connection_mut(id) else { return };
         connection.phase = Phase::Connected(slot);
         connection.keep_alive = keep_alive;
@@ -114,6 +115,7 @@ impl Shard {
         self.arm(id, turn);
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
+        self.note_link(slot);
         let opened = self.attach(slot, id, &mut connecting.connect, turn);
         let wait = opened.or_else(|| self.fence(slot, turn)).or_else(|| self.wait_until(slot, after));
         let connack = Connack {
@@ -121,7 +123,9 @@ impl Shard {
             reason_code: ReasonCode::Success,
             properties: self.connack_properties(id, slot, &connecting, keep_alive),
         };
-        self.report_connected(id, &connecting.connect, session_present, turn);
+        if link.is_none() {
+            self.report_connected(id, &connecting.connect, session_present, turn);
+        }
         let queued = self.sessions.get(slot).map_or(0, |entry| entry.session.queued().0);
         let change = if session_present { SessionChange::Resumed { queued } } else { SessionChange::Created };
         self.report_session(slot, change, turn);
@@ -137,7 +141,10 @@ impl Shard {
 
     /// Attaches the Session in `slot` to its connection. Returns the ticket that CONNACK waits for, if any.
     fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
-        let session_expiry_interval = self.session_expiry_interval(connect);
+        let session_expiry_interval = match self.link_of(id) {
+            Some(_) => u32::MAX,
+            None => self.session_expiry_interval(connect),
+        };
         let connection = self.connection(id)?;
         let access = Arc::clone(&connection.access);
         let sys_will = connect.will.as_ref().filter(|will| is_sys(&will.topic));
@@ -235,7 +242,10 @@ impl Shard {
         link.maximum_packet_size = properties.maximum_packet_size;
         link.request_problem_information = properties.request_problem_information;
         link.mount_point = self.connection(id).and_then(|connection| connection.access.mount_point().cloned());
-        link
+        match self.link_of(id) {
+            Some(_) => link.to_cell(),
+            None => link,
+        }
     }
 
     /// What the client must know, as far as it differs from the standard's defaults: some clients have small fixed buffers.
@@ -266,6 +276,7 @@ impl Shard {
             maximum_packet_size: packet_size.filter(|maximum| (maximum.get() as usize) < PACKET_SIZE_MAX),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
             topic_alias_maximum: offer.topic_alias_maximum,
+            shared_subscription_available: self.shared.cell.is_none(),
             reason_string: is_replaced.then(|| REPLACED.into()),
             user_properties: self.explanation(id, slot, connect),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),

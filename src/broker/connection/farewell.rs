@@ -68,7 +68,7 @@ impl Shard {
             (Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming, _) => {
                 self.refuse(id, ReasonCode::ServerUnavailable, cause.into(), turn);
             }
-            (Phase::AwaitingConnect | Phase::Connected(_), _) => {
+            (Phase::AwaitingConnect | Phase::Connected(_) | Phase::Control, _) => {
                 self.end_connection(id, Ending::with_disconnect(reason_code, cause), turn);
             }
         }
@@ -78,7 +78,7 @@ impl Shard {
     fn leave(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection(id) else { return };
         match connection.phase {
-            Phase::Connected(_) => self.end_connection(id, Ending::fenced(FENCED), turn),
+            Phase::Connected(_) | Phase::Control => self.end_connection(id, Ending::fenced(FENCED), turn),
             Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming | Phase::AwaitingConnect => {
                 self.end_or_refuse(id, (ReasonCode::UseAnotherServer, FENCED), turn);
             }

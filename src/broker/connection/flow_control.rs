@@ -15,6 +15,7 @@
 //! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | freed room in the queue, the end of the Session, `Event::StoreRoom` |
 //! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard | that commit | a timer, every 20 ms |
 //! | `RateLimited` | a client beyond `client_messages_per_second_max` or `client_bytes_per_second_max` | time | a minute, see [`rate_limits`](super::rate_limits) | `Timer::RateAllows` |
+//! | `CellsToBeTold` | a client after SUBSCRIBE | the owners of all other cells, and their successors | `PAUSE_MAX`, with Keep Alive | the last of their answers |
 //! | `ManyFilters` | a client after SUBSCRIBE or UNSUBSCRIBE | the turns of the shard, a millisecond for 1,024 filters | its packet | `Timer::Filters` |
 //!
 //! Responses and deliveries both count as unsent bytes of a connection. From half of `outgoing_bytes_max` on, QoS 1 and 2 messages stay

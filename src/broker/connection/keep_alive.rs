@@ -53,6 +53,7 @@ impl Shard {
                     Ending::with_disconnect(ReasonCode::NotAuthorized, "the credentials of the client have expired");
                 self.end_connection(id, ending, turn);
             }
+            Phase::Control => self.set_due(id, Timestamp::NEVER),
             Phase::Connected(_) if connection.keep_alive == 0 => self.set_due(id, Timestamp::NEVER),
             Phase::Connected(_) => {
                 let silence_max = connection.silence_max();

@@ -23,6 +23,8 @@ pub(in crate::broker) enum PauseReason {
     RateLimited,
     /// A part of a SUBSCRIBE or UNSUBSCRIBE packet with many filters is handled in each turn.
     ManyFilters,
+    /// The other cells do not know the filters of its SUBSCRIBE packet yet.
+    CellsToBeTold,
     /// A receiver does not read its messages as fast as the client publishes them. Counted: one reason for each such receiver.
     SlowReceiver,
 }
@@ -30,8 +32,8 @@ pub(in crate::broker) enum PauseReason {
 /// The reasons for which one connection is not read. It is paused while the set is not empty.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct PauseReasons {
-    /// In the lowest 10 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
-    /// (`SlowReceiver`), up to 4,194,303.
+    /// In the lowest 11 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
+    /// (`SlowReceiver`), up to 2,097,151.
     bits: u32,
 }
 
@@ -39,7 +41,7 @@ pub(in crate::broker) struct PauseReasons {
 const ONE_RECEIVER: u32 = 1 << PauseReason::SlowReceiver as u8;
 
 impl PauseReason {
-    pub(in crate::broker) const ALL: [Self; 11] = [
+    pub(in crate::broker) const ALL: [Self; 12] = [
         Self::Authenticating,
         Self::Claiming,
         Self::ResponsesUnsent,
@@ -50,6 +52,7 @@ impl PauseReason {
         Self::DeduplicationPending,
         Self::RateLimited,
         Self::ManyFilters,
+        Self::CellsToBeTold,
         Self::SlowReceiver,
     ];
 
@@ -66,6 +69,7 @@ impl PauseReason {
             Self::DeduplicationPending => "first message with its dedup-id not committed",
             Self::RateLimited => "rate limit of the client",
             Self::ManyFilters => "packet with many filters",
+            Self::CellsToBeTold => "other cells not told of its filters",
             Self::SlowReceiver => "receiver slow",
         }
     }

@@ -111,6 +111,8 @@ pub(in crate::broker) enum Phase {
     Claiming,
     /// CONNECT was accepted; the Session is in this slot.
     Connected(usize),
+    /// It is to the owner of another cell, and has no Session.
+    Control,
 }
 
 /// A CONNECT that is not answered yet.
@@ -383,7 +385,11 @@ impl Connection {
     pub(in crate::broker) const fn session(&self) -> Option<usize> {
         match self.phase {
             Phase::Connected(slot) => Some(slot),
-            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => None,
+            Phase::AwaitingConnect
+            | Phase::Authenticating(_)
+            | Phase::AwaitingAuth(_)
+            | Phase::Claiming
+            | Phase::Control => None,
         }
     }
 }

@@ -142,6 +142,7 @@ impl FlowControl {
                 | PauseReason::DeduplicationPending
                 | PauseReason::RateLimited
                 | PauseReason::ManyFilters
+                | PauseReason::CellsToBeTold
                 | PauseReason::SlowReceiver => false,
             }
     }

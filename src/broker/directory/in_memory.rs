@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use foldhash::quality::RandomState;
 
+use crate::broker::cells::CellState;
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Held, Holder};
 use crate::broker::directory::exclusive::ExclusiveSubscriptions;
 use crate::broker::directory::{Directory, SubscriptionTerms};
@@ -29,6 +30,8 @@ pub(in crate::broker) struct InMemoryDirectory {
     /// Locked after `index`, and changed while that is locked for changes.
     exclusive: Mutex<ExclusiveSubscriptions>,
     generations: Arc<RouteGenerations>,
+    /// Is told of subscriptions, so that other cells are.
+    cell: Option<Arc<CellState>>,
 }
 
 /// Who holds which Client Identifier: maps with a lock each, so that shards seldom wait for each other.
@@ -64,6 +67,26 @@ impl InMemoryDirectory {
             index: RwLock::new(SubscriptionIndex::new()),
             exclusive: Mutex::default(),
             generations,
+            cell: None,
+        }
+    }
+
+    /// The same for a cell, which tells others what its Sessions want.
+    pub(in crate::broker) fn of_cell(self, cell: Arc<CellState>) -> Self {
+        Self { cell: Some(cell), ..self }
+    }
+
+    /// A Session has got a subscription.
+    fn subscribed(&self, Filter { share, topic_filter, .. }: &Filter, outcome: SubscribeOutcome) {
+        if let Some(cell) = self.cell.as_ref().filter(|_| share.is_none() && outcome == SubscribeOutcome::New) {
+            cell.subscribed(topic_filter);
+        }
+    }
+
+    /// A Session has lost a subscription.
+    fn unsubscribed(&self, Filter { share, topic_filter, .. }: &Filter) {
+        if let Some(cell) = self.cell.as_ref().filter(|_| share.is_none()) {
+            cell.unsubscribed(topic_filter);
         }
     }
 
@@ -159,7 +182,9 @@ impl Directory for InMemoryDirectory {
             }
             exclusive.subscribed(&subscription.filter, key);
             self.generations.change(&subscription.filter.topic_filter);
-            Some(index.subscribe(subscriber, subscription, id, terms.strategy))
+            let outcome = index.subscribe(subscriber, subscription, id, terms.strategy);
+            self.subscribed(&subscription.filter, outcome);
+            Some(outcome)
         };
         let outcomes: Vec<_> = subscriptions.iter().map(|(subscription, id)| subscribe(subscription, *id)).collect();
         if outcomes.iter().any(Option::is_some) {
@@ -178,6 +203,7 @@ impl Directory for InMemoryDirectory {
                     exclusive.release(&filter.topic_filter, key);
                 }
                 self.generations.change(&filter.topic_filter);
+                self.unsubscribed(filter);
             }
             existed
         };
@@ -199,6 +225,9 @@ impl Directory for InMemoryDirectory {
             for (subscription, _) in index.subscriptions_of(key) {
                 exclusive.release(&subscription.filter.topic_filter, key);
             }
+        }
+        if self.cell.is_some() {
+            index.subscriptions_of(key).for_each(|(subscription, _)| self.unsubscribed(&subscription.filter));
         }
         index.remove(key);
         self.generations.publish(); // before the lock is released

@@ -17,7 +17,7 @@
 //! | `DeliverGroup` | the message once, and the other fields for each Session |
 //! | `Claimed` | as it is: both claims, the shard of the claimant and Clean Start |
 //! | `Surrendered` | the claim, and the Session as stored: state, received Packet Identifiers, queue, Will, subscriptions |
-//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed`, `StreamsReady` | as they are |
+//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed`, `StreamsReady`, `InterestChanged`, `InterestNoted` | as they are |
 //!
 //! The shard that routes a message assigns its sequence, from a counter in `Subscriber` that all shards of a process share. Between nodes,
 //! the shard that has the Session would assign it.
@@ -56,7 +56,9 @@ impl ShardMessage {
             | ShardMessageKind::Pause(_)
             | ShardMessageKind::Resume(_)
             | ShardMessageKind::RoomFreed { .. }
-            | ShardMessageKind::StreamsReady(_) => None,
+            | ShardMessageKind::StreamsReady(_)
+            | ShardMessageKind::InterestChanged
+            | ShardMessageKind::InterestNoted => None,
         }
     }
 
@@ -72,7 +74,9 @@ impl ShardMessage {
             | ShardMessageKind::Pause(_)
             | ShardMessageKind::Resume(_)
             | ShardMessageKind::RoomFreed { .. }
-            | ShardMessageKind::StreamsReady(_) => 1,
+            | ShardMessageKind::StreamsReady(_)
+            | ShardMessageKind::InterestChanged
+            | ShardMessageKind::InterestNoted => 1,
         }
     }
 }
@@ -112,4 +116,8 @@ pub(in crate::broker) enum ShardMessageKind {
     RoomFreed { to: SessionKey, publisher: ConnectionId },
     /// Messages of streams were given to these Sessions, as members of groups.
     StreamsReady(Vec<Place>),
+    /// Subscriptions have changed: the receiving shard has connections at which other cells are to be told.
+    InterestChanged,
+    /// The other cells know more of the subscriptions than before: answers of the receiving shard wait for that.
+    InterestNoted,
 }

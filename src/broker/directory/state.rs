@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 
 use bytestring::ByteString;
 
+use crate::broker::cells::{CellState, CellTerms};
 use crate::broker::counters::Counters;
 use crate::broker::delayed::quota::{Amount, DelayedQuota};
 use crate::broker::directory::Directory;
@@ -67,6 +68,8 @@ pub struct Shared {
     process: Mutex<ProcessFigures>,
     /// How this broker calls itself among brokers that bridges connect; not set: it has no bridges.
     bridge_id: OnceLock<ByteString>,
+    /// The other cells, if it is one of several.
+    pub(in crate::broker) cell: Option<Arc<CellState>>,
 }
 
 /// What the shards can't know by themselves about the process they run in.
@@ -109,7 +112,20 @@ impl Shared {
             connected_max: AtomicU64::new(0),
             process: Mutex::default(),
             bridge_id: OnceLock::new(),
+            cell: None,
         }
+    }
+
+    /// Makes the broker one of the cells of a cluster. For a new one, before it is shared.
+    pub fn of_cell(self, terms: CellTerms) -> Self {
+        let cell = Arc::new(CellState::new(terms, self.stable.len()));
+        let directory = InMemoryDirectory::new(Arc::clone(&self.route_generations)).of_cell(Arc::clone(&cell));
+        Self { directory: Arc::new(directory), cell: Some(cell), ..self }
+    }
+
+    /// Whether the broker knows what all other cells want, so that it can accept clients. That stays so. Without other cells, it is so from the beginning.
+    pub fn knows_cells(&self) -> bool {
+        self.cell.as_ref().is_none_or(|cell| cell.is_joined())
     }
 
     /// Verifies what the directory guarantees at each use, and panics if it is broken: for tests.

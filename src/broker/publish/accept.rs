@@ -3,6 +3,7 @@
 use std::mem;
 use std::sync::{Arc, RwLockWriteGuard};
 
+use crate::broker::cells::CellReceivers;
 use crate::broker::directory::state::Shared;
 use crate::broker::event::StoreRoom;
 use crate::broker::ids::Origin;
@@ -43,7 +44,8 @@ impl Shard {
         let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);
         let has_shares = !resolved.route.shares.is_empty();
         let mut views = if has_shares { mem::take(&mut self.share_views) } else { ShareViews::default() };
-        let verdict = self.accept_for((resolved, retained, &mut views), publisher, application, turn);
+        let cells = self.other_cells(publisher, &application.message.topic);
+        let verdict = self.accept_for((resolved, retained, &mut views), (publisher, cells), application, turn);
         self.routes = Some(routes);
         if has_shares {
             self.share_views = views;
@@ -54,7 +56,7 @@ impl Shard {
     fn accept_for(
         &mut self,
         (resolved, retained, views): (&Resolved, Option<RwLockWriteGuard<'_, RetainedStore>>, &mut ShareViews),
-        publisher: &Publisher,
+        (publisher, cells): (&Publisher, CellReceivers),
         application: Application,
         turn: &mut Turn<'_>,
     ) -> Verdict {
@@ -64,14 +66,14 @@ impl Shard {
         let (streams, is_in_stream) = self.streams_entered(resolved, publisher, application.qos);
         let level = topic_level.of_record(&application, route, is_in_stream);
         let waits = topic_level > Durability::None || application.retain || is_in_stream;
-        let needs_store =
-            || level > Durability::None && (is_in_stream || self.needs_store(publisher, &application, route));
+        let is_owed = is_in_stream || !cells.is_empty() && application.qos > Qos::AtMostOnce;
+        let needs_store = || level > Durability::None && (is_owed || self.needs_store(publisher, &application, route));
         // A message that is stored already needs no further room on the disk.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
         if self.store_room == StoreRoom::None && needs_room() {
             return Verdict::full(application, WaitsFor::Disk);
         }
-        let chosen = choose_members(views, route, publisher, &application.message.topic);
+        let chosen = choose_members(views, (route, cells), publisher, &application.message.topic);
         let room = match self.room_for(publisher, &application, route, &chosen) {
             Ok(room) => room,
             Err((room, taken)) => {
@@ -149,7 +151,11 @@ impl Shard {
         Self::forward_groups(&mut distribution, route, &accepted, publisher, turn);
         for receiver in chosen {
             if let Some(granted) = receiver.delivery(None) {
-                self.distribute(&mut distribution, &receiver.subscriber, accepted.delivery(granted), turn);
+                let mut delivery = accepted.delivery(granted);
+                if delivery.qos > Qos::AtMostOnce && receiver.subscriber.is_link() {
+                    delivery.qos = Qos::ExactlyOnce; // once, whatever its subscribers there get
+                }
+                self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
             }
         }
         self.note_receivers(noted, distribution.receivers);
@@ -225,7 +231,7 @@ impl Shard {
     /// Whether copies that are not part of the record wait for its commit. If a crash lost the record, the publisher would send the message
     /// again and it would be accepted twice, so no receiver may get it before. Later messages must not overtake it. [MQTT-4.6.0-6]
     fn copies_must_wait(&self, publisher: &Publisher, qos: Qos) -> bool {
-        let is_resent = qos == Qos::ExactlyOnce && self.stores_received_ids(publisher);
+        let is_resent = publisher.resends(qos) && self.stores_received_ids(publisher);
         is_resent
             || publisher.deduplicated.is_some()
             || publisher.instead_of.is_some()
@@ -376,7 +382,7 @@ impl Shard {
 
     /// The Session of a durable publisher of a QoS 2 message and the Packet Identifier, which is stored with the message.
     pub(in crate::broker) fn received_id(&self, publisher: &Publisher, qos: Qos) -> Option<(SessionKey, PacketId)> {
-        let (slot, packet_id) = publisher.received.filter(|_| qos == Qos::ExactlyOnce)?;
+        let (slot, packet_id) = publisher.received.filter(|_| publisher.resends(qos))?;
         let entry = self.sessions.get(slot).filter(|entry| entry.is_durable())?;
         Some((entry.subscriber.key, packet_id))
     }

@@ -15,7 +15,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::settings::QueueOverflow;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::Qos;
-use crate::routing::{Location, Route, SessionKey, Subscriber};
+use crate::routing::{Location, QueueBounds, Route, SessionKey, Subscriber};
 use crate::session::{self, Application, Delivery};
 
 impl Shard {
@@ -32,6 +32,9 @@ impl Shard {
         let is_dead_letter = publisher.key.is_none()
             && (self.settings.dead_letter_topic.as_ref() == Some(topic)
                 || self.settings.redelivery.has_dead_letters(topic));
+        if let Some(room) = full_link(application, chosen) {
+            return Err((room, 0));
+        }
         match self.settings.queue_overflow {
             _ if is_dead_letter => return Ok(Admission::BestEffort),
             QueueOverflow::DropOldest => return Ok(Admission::Unchecked),
@@ -82,4 +85,15 @@ impl Shard {
     pub(in crate::broker) fn on_dropped_newest(&mut self, to: SessionKey, slot: u32, turn: &mut Turn<'_>) {
         self.count_dropped(slot as usize, to, DropReason::QueueFull, turn);
     }
+}
+
+/// The queue for another cell that has no room for a message. Such a message is never dropped.
+fn full_link(application: &Application, chosen: &Chosen<'_>) -> Option<AwaitedRoom> {
+    if chosen.is_empty() || application.qos == Qos::AtMostOnce {
+        return None;
+    }
+    let bytes = session::queued_bytes(application.message.content_len());
+    let mut links = chosen.iter().map(|chosen| &chosen.subscriber).filter(|subscriber| subscriber.is_link());
+    let full = links.find(|link| !link.has_room(1, bytes, QueueBounds::LINK))?;
+    Some(AwaitedRoom { to: Arc::clone(full), messages: 1, bytes, is_shared: false })
 }

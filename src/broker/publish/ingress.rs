@@ -49,7 +49,14 @@ impl Shard {
     /// Handles PUBLISH of the client in `slot`.
     pub(in crate::broker) fn on_publish(&mut self, slot: usize, mut application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.message.payload.len());
-        let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let Some(id) = entry.connection else { return };
+        if entry.subscriber.is_link() {
+            if let Some(blocked) = self.publish_of_cell((slot, id), application, turn) {
+                self.block(id, blocked, Position::Back, turn);
+            }
+            return;
+        }
         if self.is_for_batches(&application.message.topic) {
             if let Some(blocked) = self.publish_batch(slot, application, turn) {
                 self.block(id, blocked, Position::Back, turn);
@@ -113,6 +120,7 @@ impl Shard {
             deduplicated: None,
             instead_of: None,
             receipt: None,
+            is_link: false,
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
         let published = if self.detail.is_on() { self.describe(id, &application) } else { None };

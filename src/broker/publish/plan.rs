@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::broker::cells::CellReceivers;
 use crate::broker::ids::Origin;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::pipeline::HeldCopies;
@@ -94,8 +95,7 @@ impl Verdict {
 
 /// Whether an accepted message may need a record although no receiver is durable.
 pub(in crate::broker) fn may_need_record(publisher: &Publisher, accepted: &AcceptedMessage) -> bool {
-    let is_received = accepted.qos == Qos::ExactlyOnce && publisher.received.is_some();
-    is_received
+    publisher.resends(accepted.qos)
         || publisher.deduplicated.is_some()
         || publisher.receipt.is_some()
         || publisher.instead_of.is_some()
@@ -115,10 +115,10 @@ pub(in crate::broker) fn only_receiver<'a>(
     }
 }
 
-/// Chooses the member of each share that gets a message.
+/// Chooses the member of each share that gets a message. The other cells that get it, too, come behind them.
 pub(in crate::broker) fn choose_members<'a>(
     views: &'a mut ShareViews,
-    route: &Route,
+    (route, cells): (&Route, CellReceivers),
     publisher: &Publisher,
     topic: &TopicName,
 ) -> Chosen<'a> {
@@ -126,7 +126,8 @@ pub(in crate::broker) fn choose_members<'a>(
         views.refresh(share);
     }
     let views = &*views;
-    route.shares.iter().filter_map(|share| views.choose(share, publisher.key, topic)).collect()
+    let members = route.shares.iter().filter_map(|share| views.choose(share, publisher.key, topic));
+    members.chain(cells.into_iter().map(ChosenMember::Locked)).collect()
 }
 
 /// How a message gets room in the queues of its receivers.

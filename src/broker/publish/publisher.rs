@@ -2,7 +2,7 @@ use crate::broker::ids::Origin;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::record::{Deduplicated, InsteadOf};
 use crate::broker::receipts::request::ReceiptRequest;
-use crate::codec::{ClientId, PacketId};
+use crate::codec::{ClientId, PacketId, Qos};
 use crate::routing::SessionKey;
 
 /// The publisher of a message.
@@ -25,6 +25,8 @@ pub(in crate::broker) struct Publisher {
     pub(in crate::broker) instead_of: Option<InsteadOf>,
     /// The receipt that the message asks for.
     pub(in crate::broker) receipt: Option<Box<ReceiptRequest>>,
+    /// It is another cell, which sends the message until it is acknowledged, whatever its QoS.
+    pub(in crate::broker) is_link: bool,
 }
 
 impl Publisher {
@@ -40,7 +42,13 @@ impl Publisher {
             deduplicated: None,
             instead_of: None,
             receipt: None,
+            is_link: false,
         }
+    }
+
+    /// Whether it sends a message with this QoS again after a crash that has lost its record, and the message is recognized by its Packet Identifier.
+    pub(in crate::broker) fn resends(&self, qos: Qos) -> bool {
+        self.received.is_some() && (qos == Qos::ExactlyOnce || self.is_link)
     }
 
     /// An operator. It has the key of no Session, because its retained messages are stored as those of clients are.

@@ -35,11 +35,16 @@ impl QueueRoom {
     pub(in crate::broker) fn take(&self, admission: &Admission, to: &Subscriber, delivery: &Delivery) -> bool {
         match admission {
             Admission::Reserved { .. } => true,
+            // Whether there is room was looked up before.
+            Admission::BestEffort if to.is_link() => {
+                to.charge(delivery.queued_bytes());
+                true
+            }
             Admission::BestEffort => self.reserve(to, delivery.queued_bytes()),
             Admission::Whole(batch) if batch.full.contains(&to.key) => false,
             Admission::Whole(batch) if batch.is_reserved => true,
             Admission::Unchecked | Admission::Whole(_) => {
-                if self.is_counted {
+                if self.is_counted || to.is_link() {
                     to.charge(delivery.queued_bytes());
                 }
                 true
@@ -50,7 +55,7 @@ impl QueueRoom {
     /// Credits messages and bytes that left the queue of a Session. Returns `true` if that freed room.
     #[inline]
     pub(in crate::broker) fn credit(&self, of: &Subscriber, (messages, bytes): (usize, usize)) -> bool {
-        let frees = self.is_counted && (messages, bytes) != (0, 0);
+        let frees = (messages, bytes) != (0, 0) && (self.is_counted || of.is_link());
         if frees {
             of.free(messages, bytes);
         }
@@ -59,6 +64,9 @@ impl QueueRoom {
 
     /// The bounds of the queue of a Session.
     pub(in crate::broker) fn bounds_of(&self, session: &Subscriber) -> QueueBounds {
+        if session.is_link() {
+            return QueueBounds::LINK;
+        }
         if self.exceptions.is_empty() {
             return self.bounds;
         }

@@ -69,9 +69,12 @@ impl Shard {
         self.leave_queue(id, &blocked.waits_for);
         let (queue, reason) = (blocked.waits_for.queue(), blocked.waits_for.reason());
         let before = self.pipeline.last();
-        let again = match self.is_for_batches(&blocked.application.message.topic) {
-            false => self.publish(slot, blocked.application, turn),
-            true => self.publish_batch(slot, blocked.application, turn),
+        let again = if self.link_of(id).is_some() {
+            self.publish_of_cell((slot, id), blocked.application, turn)
+        } else if self.is_for_batches(&blocked.application.message.topic) {
+            self.publish_batch(slot, blocked.application, turn)
+        } else {
+            self.publish(slot, blocked.application, turn)
         };
         let Some(again) = again else {
             self.bound_responses(slot, turn);

@@ -146,6 +146,9 @@ impl Shard {
         entry.dropping &= !is_publish;
         if let ServerPacket::Connack(_) = packet {
             self.resume(connection, PauseReason::Claiming, turn);
+            if self.link_of(connection).is_some() {
+                return; // the other cell expects none
+            }
         }
         let bytes = self.counters.sending(&packet);
         self.add_unsent(connection, bytes, u32::from(is_publish));

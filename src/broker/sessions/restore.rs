@@ -63,7 +63,7 @@ impl Shard {
     ) {
         let turn = &mut Turn { now, actions };
         let RecoveredSession { key, client_id, owner, session_expiry_interval, detached_at, will, .. } = recovered;
-        let access = access.below(owner.mount_point());
+        let access = if owner.is_link() { Arc::new(Access::everything()) } else { access.below(owner.mount_point()) };
         // Restored Sessions are admitted even if `sessions_max` is lower now.
         self.shared.admit_session(usize::MAX);
         let claim = self.shared.directory.restore(&client_id, self.id, &owner);
@@ -122,6 +122,7 @@ impl Shard {
         };
         let will = WillState::of(entry.will_at());
         let slot = self.insert_session(entry);
+        self.note_link(slot);
         if let Some(entry) = self.sessions.get_mut(slot).filter(|_| !memberships.is_empty()) {
             *entry.incidents.need_groups() = memberships;
         }

@@ -19,6 +19,7 @@ use crate::broker::operator::drops::Lost;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::receipt::CopyOutcome;
 use crate::broker::publish::delivery::SequencedDelivery;
+use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
@@ -64,7 +65,8 @@ impl Shard {
 
     /// The access rules of the Session in `slot`, which has no connection, were read again.
     pub(in crate::broker) fn on_away_access_changed(&mut self, slot: usize, access: &Arc<Access>, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
+        let is_away = |entry: &&SessionSlot| entry.connection.is_none() && !entry.owner.is_link();
+        let Some(entry) = self.sessions.get(slot).filter(is_away) else { return };
         let access = Arc::clone(access).below(entry.owner.mount_point());
         if entry.has_shares && access.has_rules() && *entry.subscriber.access() == *access {
             // After a restart: the members of its shares are known now.

@@ -45,6 +45,7 @@ impl Shard {
             received: None,
             deduplicated: None,
             instead_of: entry.stored.then_some(InsteadOf::Will(entry.subscriber.key)),
+            is_link: false,
             receipt: None, // a Will is not a PUBLISH of a client, which could take the receipt
         };
         let reported = self.detail.is_on().then(|| will.clone());

@@ -21,10 +21,10 @@ use crate::broker::streams::cursors::StreamCursors;
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::timers::Timer;
 use crate::broker::{
-    Action, Answer, AuthenticationOutcome, AuthenticationRequest, ClientIds, ConnectionId, CurrentRights, DelayedBatch,
-    Durability, Event, Fetch, GroupDispatch, Peer, QueryId, ReadFailure, Record, RecordBytes, RecordKey, Recovered,
-    Recovery, Report, SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord, StreamRequest, Ticket, User,
-    VerifiedUser,
+    Action, Answer, AuthenticationOutcome, AuthenticationRequest, CellTerms, ClientIds, ConnectionId, CurrentRights,
+    DelayedBatch, Durability, Event, Fetch, GroupDispatch, LinkPeer, Peer, QueryId, ReadFailure, Record, RecordBytes,
+    RecordKey, Recovered, Recovery, Report, SampledMessage, Settings, Shard, ShardMessage, Shared, StoredRecord,
+    StreamRequest, Ticket, User, VerifiedUser,
 };
 use crate::codec::{
     AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket,
@@ -58,6 +58,7 @@ pub(super) struct Harness {
     /// The durability of each of these groups.
     pub(super) durabilities: Vec<Durability>,
     retained_limits: RetainedLimits,
+    cell: Option<CellTerms>,
     pub(super) sampled: Vec<SampledMessage>,
     /// The connections that were reset.
     pub(super) resets: Vec<Client>,
@@ -151,9 +152,15 @@ impl Harness {
     }
 
     pub(super) fn with_retained(shards: usize, settings: Settings, limits: RetainedLimits) -> Self {
+        Self::of_cell(None, shards, settings, limits)
+    }
+
+    /// One of several cells.
+    pub(super) fn of_cell(cell: Option<CellTerms>, shards: usize, settings: Settings, limits: RetainedLimits) -> Self {
         let rights = Arc::new(PublisherRights::default());
-        let shared =
-            Shared::new(shards, limits).with_checked_directory().with_rights(Arc::<PublisherRights>::clone(&rights));
+        let shared = Shared::new(shards, limits);
+        let shared = cell.iter().cloned().fold(shared, Shared::of_cell);
+        let shared = shared.with_checked_directory().with_rights(Arc::<PublisherRights>::clone(&rights));
         let shared = Arc::new(shared);
         let settings = Arc::new(settings);
         let shard = |number| {
@@ -182,6 +189,7 @@ impl Harness {
             requests: VecDeque::new(),
             clients: BTreeMap::new(),
             retained_limits: limits,
+            cell,
             between: BTreeMap::new(),
             unstable: BTreeMap::new(),
             fetches: VecDeque::new(),
@@ -210,7 +218,8 @@ impl Harness {
     }
 
     fn restarted(&self, records: usize, settings: Settings, prepare: fn(&mut Recovered)) -> Self {
-        let mut next = Self::with_retained(self.shards.len(), settings, self.retained_limits);
+        let cell = self.cell.clone().map(|terms| CellTerms { epoch: terms.epoch + 1, ..terms });
+        let mut next = Self::of_cell(cell, self.shards.len(), settings, self.retained_limits);
         next.now = self.now;
         next.verifies = self.verifies;
         next.records = self.records[..records].to_vec();
@@ -254,13 +263,24 @@ impl Harness {
 
     /// Opens a connection at a listener with this Maximum Packet Size.
     pub(super) fn open_with(&mut self, shard: usize, maximum_packet_size: u32) -> Client {
+        self.open_to(shard, maximum_packet_size, None)
+    }
+
+    /// Opens a connection to another cell, for which there is no CONNACK.
+    pub(super) fn open_link(&mut self, shard: usize, link: LinkPeer) -> Client {
+        self.open_to(shard, u32::MAX, Some(link))
+    }
+
+    fn open_to(&mut self, shard: usize, maximum_packet_size: u32, link: Option<LinkPeer>) -> Client {
         self.generations += 1;
         let taken = |slot| {
             self.clients.iter().any(|(client, seen)| client.shard == shard && client.id.slot == slot && !seen.closed)
         };
         let slot = (0..).find(|slot| !taken(*slot)).unwrap();
         let client = Client { shard, id: ConnectionId { slot, generation: self.generations } };
-        self.clients.insert(client, ClientState { maximum_packet_size: usize::MAX, ..ClientState::default() });
+        let connacked = link.is_some();
+        self.clients
+            .insert(client, ClientState { maximum_packet_size: usize::MAX, connacked, ..ClientState::default() });
         let peer = Peer {
             address: self.address,
             is_local: true,
@@ -268,6 +288,7 @@ impl Harness {
             certificate_identity: None,
             client_ids: self.client_ids,
             maximum_packet_size,
+            link,
         };
         self.event(shard, Event::Opened { connection: client.id, peer: Box::new(peer) });
         client
@@ -616,6 +637,7 @@ impl Harness {
                     let waits = filter_requests.iter().any(|request| request.connection == id);
                     waits && self.shards[shard].timers.is_set(Timer::Filters)
                 }
+                PauseReason::CellsToBeTold => self.shards[shard].links.waiting.has(id),
                 PauseReason::SlowReceiver => {
                     let ends = |shard: &Shard, other: &Connection| {
                         other.backlog.pauses(origin) && shard.timers.is_set(Timer::PauseEnds(other.id))

@@ -1,0 +1,185 @@
+//! What the owners of two cells say to each other on a control connection: PUBLISH packets at QoS 0, whose payloads are these messages.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+
+use crate::routing::{Announced, Announcement, CellId, Fingerprint, Interest, InterestAnswer};
+use crate::topic::{TopicFilter, TopicName};
+
+/// A message of the owner of a cell to that of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Control {
+    /// The first message of each side.
+    Hello(Hello),
+    /// What the cell wants.
+    Announcement(Announcement),
+    /// What it has noted of that which the other cell wants.
+    Answer(InterestAnswer),
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hello {
+    pub(super) cell: CellId,
+    pub(super) cells: u16,
+    pub(super) epoch: u64,
+    /// A check value of the key of fingerprints: with another key, each side would pass by what the other wants.
+    pub(super) key_check: u64,
+}
+
+impl Control {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut bytes = BytesMut::new();
+        match self {
+            Self::Hello(Hello { cell, cells, epoch, key_check }) => {
+                bytes.put_u8(HELLO);
+                bytes.put_u8(VERSION);
+                bytes.put_u8(cell.0);
+                bytes.put_u16_le(*cells);
+                bytes.put_u64_le(*epoch);
+                bytes.put_u64_le(*key_check);
+            }
+            Self::Announcement(Announcement { cell, epoch, last, what }) => {
+                bytes.put_u8(match what {
+                    Announced::Changes { .. } => CHANGES,
+                    Announced::Whole { .. } => WHOLE,
+                });
+                bytes.put_u8(cell.0);
+                bytes.put_u64_le(*epoch);
+                bytes.put_u64_le(*last);
+                match what {
+                    Announced::Changes { first, changes } => {
+                        bytes.put_u64_le(*first);
+                        for (interest, is_wanted) in changes {
+                            bytes.put_u8(u8::from(*is_wanted));
+                            put_interest(interest, &mut bytes);
+                        }
+                    }
+                    Announced::Whole { number, place, interest, is_last } => {
+                        bytes.put_u64_le(*number);
+                        bytes.put_u64_le(*place as u64);
+                        bytes.put_u8(u8::from(*is_last));
+                        interest.iter().for_each(|interest| put_interest(interest, &mut bytes));
+                    }
+                }
+            }
+            Self::Answer(InterestAnswer { cell, epoch, number, incoming, is_joined }) => {
+                bytes.put_u8(ANSWER);
+                bytes.put_u8(cell.0);
+                bytes.put_u64_le(*epoch);
+                bytes.put_u8(u8::from(number.is_some()));
+                bytes.put_u64_le(number.unwrap_or_default());
+                let (whole, place) = incoming.unwrap_or_default();
+                bytes.put_u8(u8::from(incoming.is_some()));
+                bytes.put_u64_le(whole);
+                bytes.put_u64_le(place as u64);
+                bytes.put_u8(u8::from(*is_joined));
+            }
+        }
+        bytes.freeze()
+    }
+
+    /// `None`: the bytes are no message that this version knows.
+    pub(super) fn decode(mut bytes: Bytes) -> Option<Self> {
+        let bytes = &mut bytes;
+        let message = match bytes.try_get_u8().ok()? {
+            HELLO => {
+                let VERSION = bytes.try_get_u8().ok()? else { return None };
+                let cell = CellId(bytes.try_get_u8().ok()?);
+                let cells = bytes.try_get_u16_le().ok()?;
+                let (epoch, key_check) = (number(bytes)?, number(bytes)?);
+                Self::Hello(Hello { cell, cells, epoch, key_check })
+            }
+            CHANGES => {
+                let (cell, epoch, last) = (CellId(bytes.try_get_u8().ok()?), number(bytes)?, number(bytes)?);
+                let (first, mut changes) = (number(bytes)?, Vec::new());
+                while bytes.has_remaining() {
+                    let is_wanted = flag(bytes)?;
+                    changes.push((interest(bytes)?, is_wanted));
+                }
+                Self::Announcement(Announcement { cell, epoch, last, what: Announced::Changes { first, changes } })
+            }
+            WHOLE => {
+                let (cell, epoch, last) = (CellId(bytes.try_get_u8().ok()?), number(bytes)?, number(bytes)?);
+                let (number, place) = (number(bytes)?, usize::try_from(number(bytes)?).ok()?);
+                let (is_last, mut all) = (flag(bytes)?, Vec::new());
+                while bytes.has_remaining() {
+                    all.push(interest(bytes)?);
+                }
+                let what = Announced::Whole { number, place, interest: all, is_last };
+                Self::Announcement(Announcement { cell, epoch, last, what })
+            }
+            ANSWER => {
+                let (cell, epoch) = (CellId(bytes.try_get_u8().ok()?), number(bytes)?);
+                let (has_number, known) = (flag(bytes)?, number(bytes)?);
+                let (has_incoming, whole) = (flag(bytes)?, number(bytes)?);
+                let place = usize::try_from(number(bytes)?).ok()?;
+                let is_joined = flag(bytes)?;
+                let (number, incoming) = (has_number.then_some(known), has_incoming.then_some((whole, place)));
+                Self::Answer(InterestAnswer { cell, epoch, number, incoming, is_joined })
+            }
+            _ => return None,
+        };
+        bytes.is_empty().then_some(message)
+    }
+}
+
+/// The Topic Name of all of them, which has no meaning.
+pub(super) fn topic() -> TopicName {
+    TopicName::new("$link".into()).unwrap_or_else(|_| TopicName::unresolved())
+}
+
+fn put_interest(interest: &Interest, bytes: &mut BytesMut) {
+    match interest {
+        Interest::Exact(fingerprint) => {
+            bytes.put_u8(EXACT);
+            bytes.put_slice(&fingerprint.to_bytes());
+        }
+        Interest::Wildcard(filter) => {
+            bytes.put_u8(WILDCARD);
+            let text = filter.as_str().as_bytes();
+            // A Topic Filter has at most 65,535 bytes. [MQTT-4.7.3-3]
+            bytes.put_u16_le(u16::try_from(text.len()).unwrap_or(u16::MAX));
+            bytes.put_slice(text);
+        }
+        Interest::Everything => bytes.put_u8(EVERYTHING),
+    }
+}
+
+fn interest(bytes: &mut Bytes) -> Option<Interest> {
+    match bytes.try_get_u8().ok()? {
+        EXACT => {
+            let mut fingerprint = [0; Fingerprint::BYTES];
+            bytes.try_copy_to_slice(&mut fingerprint).ok()?;
+            Some(Interest::Exact(Fingerprint::from_bytes(fingerprint)?))
+        }
+        WILDCARD => {
+            let length = usize::from(bytes.try_get_u16_le().ok()?);
+            let text = (length <= bytes.len()).then(|| bytes.split_to(length))?;
+            Some(Interest::Wildcard(TopicFilter::new(text.try_into().ok()?).ok()?.detached()))
+        }
+        EVERYTHING => Some(Interest::Everything),
+        _ => None,
+    }
+}
+
+fn number(bytes: &mut Bytes) -> Option<u64> {
+    bytes.try_get_u64_le().ok()
+}
+
+fn flag(bytes: &mut Bytes) -> Option<bool> {
+    match bytes.try_get_u8().ok()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+const VERSION: u8 = 1;
+const HELLO: u8 = 1;
+const CHANGES: u8 = 2;
+const WHOLE: u8 = 3;
+const ANSWER: u8 = 4;
+
+const EXACT: u8 = 0;
+const WILDCARD: u8 = 1;
+const EVERYTHING: u8 = 2;
