@@ -10,12 +10,15 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::{sleep, timeout};
 
 use super::test_client::{Client, VERSION, encoded, publish};
+use super::watchdog::Watchdog;
 use super::*;
 use crate::auth::{Existing, set_password};
 use crate::codec::{ClientPacket, Connect, PacketId, Publish, Qos, ReasonCode, ServerPacket};
 use crate::config::{AllowAnonymous, Durability, Listener};
 use crate::topic::TopicName;
 
+mod cell_fronts;
+mod cells;
 mod fronts;
 mod roles;
 

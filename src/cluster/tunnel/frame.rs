@@ -69,6 +69,9 @@ pub enum Refusal {
     /// What it began with makes no sense to the owner.
     #[error("the owner does not understand it")]
     Malformed,
+    /// The cell for which it is is not at this node.
+    #[error("its cell is not at the other node any more")]
+    NotHere,
 }
 
 /// Why bytes are not a frame.
@@ -250,6 +253,7 @@ const fn refusal_code(refusal: Option<Refusal>) -> u8 {
         Some(Refusal::NoListener) => 1,
         Some(Refusal::Limit) => 2,
         Some(Refusal::Malformed) => 3,
+        Some(Refusal::NotHere) => 4,
     }
 }
 
@@ -259,6 +263,7 @@ const fn refusal_of(code: u8) -> Result<Option<Refusal>, FrameError> {
         1 => Ok(Some(Refusal::NoListener)),
         2 => Ok(Some(Refusal::Limit)),
         3 => Ok(Some(Refusal::Malformed)),
+        4 => Ok(Some(Refusal::NotHere)),
         _ => Err(FrameError::Kind),
     }
 }
@@ -298,6 +303,7 @@ mod tests {
             Item::Room(8, 70_000),
             Item::Finished(u32::MAX),
             Item::Closed(9, Some(Refusal::Limit)),
+            Item::Closed(10, Some(Refusal::NotHere)),
             Item::Closed(9, None),
         ];
         let mut builder = Builder::new(head(), 0);

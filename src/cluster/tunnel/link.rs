@@ -51,9 +51,29 @@ impl Link {
         self.up().map_or(0, |up| up.tunnels.len())
     }
 
+    /// Which end of it this node has.
+    pub const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Whether a frame of the other node is for this link, and for none that was before.
+    pub fn expects(&self, frame: &Frame) -> bool {
+        match frame {
+            Frame::Hello { .. } => self.side == Side::Owner,
+            Frame::Welcome { to, .. } | Frame::Gone { to } => self.life() == Some(*to),
+            Frame::Data(Head { to, .. }, _) | Frame::Idle(Head { to, .. }) => self.life() == Some(*to),
+        }
+    }
+
     /// Takes the bytes of a frame of the other node. What is no frame is ignored: if it was one, the next one shows that it is missing.
     pub fn receive(&mut self, now: u64, bytes: &Bytes, actions: &mut Vec<Action>) {
-        let Ok(frame) = Frame::decode(bytes) else { return };
+        if let Ok(frame) = Frame::decode(bytes) {
+            self.take(now, frame, actions);
+        }
+    }
+
+    /// Takes a frame of the other node.
+    pub fn take(&mut self, now: u64, frame: Frame, actions: &mut Vec<Action>) {
         match (frame, self.side) {
             (Frame::Hello { from }, Side::Owner) => self.on_hello(now, from, actions),
             (Frame::Welcome { from, to }, Side::Front) => self.on_welcome(now, from, to, actions),

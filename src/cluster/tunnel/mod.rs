@@ -24,7 +24,7 @@ mod up;
 pub use action::{Action, Side};
 pub use frame::{Frame, FrameError, Item, Items, Refusal};
 pub use link::Link;
-pub use opening::Opening;
+pub use opening::{Destination, Opening};
 
 /// The number of a tunnel in its link. They rise, and none is used twice.
 pub type TunnelId = u32;

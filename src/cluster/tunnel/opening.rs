@@ -2,8 +2,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// What the owner is told about a client whose socket is on another node. That node has carried out the handshakes before MQTT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the owner is told about a tunnel: about a client whose socket is on another node, which has carried out the handshakes before MQTT, or that it is a
+/// link between two cells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Opening {
     /// The name of the listener that accepted it, which the owner must have too.
     pub listener: String,
@@ -13,13 +14,50 @@ pub struct Opening {
     pub is_local: bool,
     /// The identity in its verified certificate, if the listener uses it.
     pub certificate_identity: Option<String>,
+    /// Whom it is for.
+    pub to: Destination,
+}
+
+/// Which broker of a node a tunnel is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Destination {
+    /// The only one.
+    #[default]
+    Broker,
+    /// That of this cell, because the client's Session is there.
+    Cell(u8),
+    /// That of the cell `to`. It is no client, but the cell `from`.
+    Link {
+        /// The cell that opens the link.
+        from: u8,
+        /// The cell at this node.
+        to: u8,
+        /// Which of the links between the two cells it is.
+        kind: u8,
+    },
+}
+
+impl Destination {
+    /// The cell that it is for, if there are several.
+    pub const fn cell(self) -> Option<u8> {
+        match self {
+            Self::Broker => None,
+            Self::Cell(cell) | Self::Link { to: cell, .. } => Some(cell),
+        }
+    }
 }
 
 impl Opening {
     /// The bytes for a frame. `None`: a text is longer than 4 KiB.
     pub fn encode(&self) -> Option<Bytes> {
         let mut bytes = BytesMut::new();
-        bytes.put_u8(u8::from(self.is_local));
+        let local = u8::from(self.is_local);
+        // A node that knows no cells refuses what is for one.
+        match self.to {
+            Destination::Broker => bytes.put_u8(local),
+            Destination::Cell(cell) => bytes.put_slice(&[local | FOR_CELL, cell]),
+            Destination::Link { from, to, kind } => bytes.put_slice(&[local | FOR_LINK, from, to, kind]),
+        }
         put_text(&mut bytes, &self.listener)?;
         match self.address {
             None => bytes.put_u8(0),
@@ -49,7 +87,17 @@ impl Opening {
 
     /// Decodes what another node has encoded. `None`: it is something else.
     pub fn decode(mut bytes: Bytes) -> Option<Self> {
-        let is_local = flag(&mut bytes)?;
+        let kind = bytes.try_get_u8().ok()?;
+        let is_local = kind & LOCAL != 0;
+        let to = match kind & !LOCAL {
+            0 => Destination::Broker,
+            FOR_CELL => Destination::Cell(bytes.try_get_u8().ok()?),
+            FOR_LINK => {
+                let [from, to, kind] = octets(&mut bytes)?;
+                Destination::Link { from, to, kind }
+            }
+            _ => return None,
+        };
         let listener = text(&mut bytes)?;
         let address = match bytes.try_get_u8().ok()? {
             0 => None,
@@ -58,7 +106,7 @@ impl Opening {
             _ => return None,
         };
         let certificate_identity = if flag(&mut bytes)? { Some(text(&mut bytes)?) } else { None };
-        bytes.is_empty().then_some(Self { listener, address, is_local, certificate_identity })
+        bytes.is_empty().then_some(Self { listener, address, is_local, certificate_identity, to })
     }
 }
 
@@ -91,6 +139,9 @@ fn flag(bytes: &mut Bytes) -> Option<bool> {
     }
 }
 
+const LOCAL: u8 = 1;
+const FOR_CELL: u8 = 2;
+const FOR_LINK: u8 = 4;
 /// More than the subject of a certificate has.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
@@ -105,11 +156,14 @@ mod tests {
             address: address.map(|address| address.parse().unwrap()),
             is_local: address.is_none(),
             certificate_identity: identity.map(str::to_owned),
+            to: Destination::Broker,
         };
         for opening in [
             opening(Some("192.0.2.1:4711"), None),
             opening(Some("[2001:db8::1]:1"), Some("sensor")),
             opening(None, Some("")),
+            Opening { to: Destination::Cell(255), ..opening(None, None) },
+            Opening { to: Destination::Link { from: 7, to: 0, kind: 2 }, ..Opening::default() },
         ] {
             let bytes = opening.encode().unwrap();
             assert_eq!(Opening::decode(bytes.clone()), Some(opening));

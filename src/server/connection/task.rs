@@ -53,9 +53,18 @@ impl End {
 impl Connection {
     /// Starts a connection that waits for CONNECT. `None` if the shard has no slot for it.
     pub(in crate::server) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
-        let decoder = Decoder::new(peer.maximum_packet_size);
+        let decoder = match peer.link {
+            Some(_) => Decoder::of_cell(),
+            None => Decoder::new(peer.maximum_packet_size),
+        };
         let id = driver.borrow_mut().open(peer)?;
         Some(Self { id, stream, decoder, input: Input::default() })
+    }
+
+    /// The same, with these bytes before those of its transport.
+    pub(in crate::server) fn after(mut self, read: Bytes) -> Self {
+        self.input.keep_undecoded(read);
+        self
     }
 
     /// Its identifier.

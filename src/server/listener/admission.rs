@@ -36,8 +36,17 @@ pub(in crate::server) struct Permit {
     admission: Arc<Admission>,
     endpoint: Arc<Endpoint>,
     address: Option<IpAddr>,
-    /// Whether the connection counts against the limits.
-    is_counted: bool,
+    counted: Counted,
+}
+
+/// Against which limits a connection counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    No,
+    /// Those of the broker.
+    ByBroker,
+    /// Also that of its listener.
+    ByBoth,
 }
 
 /// The limit that refused a connection.
@@ -107,23 +116,37 @@ impl Admission {
     /// Counts one more connection of a listener, or refuses it. [`Permit::of_address`] counts its address.
     pub(in crate::server) fn admit(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Permit, Refused> {
         let listener_max = endpoint.settings.connections_max.unwrap_or(usize::MAX);
+        let mut permit = self.admit_passed(endpoint)?;
+        if !count_up(&endpoint.state.connections, listener_max) {
+            self.accepted.fetch_sub(1, Ordering::Relaxed);
+            return Err(self.refuse(Refused::Listener));
+        }
+        permit.counted = Counted::ByBoth;
+        Ok(permit)
+    }
+
+    /// Counts one more connection of a listener of another server in this process, which counts it for its listener.
+    pub(in crate::server) fn admit_passed(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Permit, Refused> {
+        self.count()?;
+        let (admission, endpoint) = (Arc::clone(self), Arc::clone(endpoint));
+        Ok(Permit { admission, endpoint, address: None, counted: Counted::ByBroker })
+    }
+
+    /// Counts one more connection of the broker.
+    fn count(&self) -> Result<(), Refused> {
         if self.memory.as_ref().is_some_and(|memory| memory.level() == MemoryLevel::Critical) {
             return Err(self.refuse(Refused::Memory));
         }
         if !count_up(&self.connections, self.connections_max.load(Ordering::Relaxed)) {
             return Err(self.refuse(Refused::Total));
         }
-        if !count_up(&endpoint.state.connections, listener_max) {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-            return Err(self.refuse(Refused::Listener));
-        }
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(Permit { admission: Arc::clone(self), endpoint: Arc::clone(endpoint), address: None, is_counted: true })
+        Ok(())
     }
 
     /// Admits a client of the broker's own, which counts against no limit.
     pub(in crate::server) fn admit_own(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Permit {
-        Permit { admission: Arc::clone(self), endpoint: Arc::clone(endpoint), address: None, is_counted: false }
+        Permit { admission: Arc::clone(self), endpoint: Arc::clone(endpoint), address: None, counted: Counted::No }
     }
 
     /// Counts a call of accept(2) that failed.
@@ -172,6 +195,31 @@ impl Permit {
         self.endpoint.is_removed()
     }
 
+    /// The listener of the connection.
+    pub(in crate::server) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// The permit of another server of this process, which counts the connection, from this address, in place of this one. The listener counts it all the
+    /// time.
+    ///
+    /// # Errors
+    /// The other server refuses it, and nobody counts it any more.
+    pub(in crate::server) fn moved(
+        mut self,
+        to: &Arc<Admission>,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, Refused> {
+        let mut moved = to.admit_passed(&self.endpoint)?;
+        if let Some(address) = address {
+            moved = moved.of_address(address)?;
+        }
+        if self.counted == Counted::ByBoth {
+            (self.counted, moved.counted) = (Counted::ByBroker, Counted::ByBoth);
+        }
+        Ok(moved)
+    }
+
     /// Counts the connection for its remote address, which comes from the socket or from the PROXY header. Refuses a banned one.
     pub(in crate::server) fn of_address(mut self, address: SocketAddr) -> Result<Self, Refused> {
         let admission = Arc::clone(&self.admission);
@@ -196,11 +244,13 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.is_counted {
+        if self.counted == Counted::No {
             return;
         }
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
-        self.endpoint.state.connections.fetch_sub(1, Ordering::Relaxed);
+        if self.counted == Counted::ByBoth {
+            self.endpoint.state.connections.fetch_sub(1, Ordering::Relaxed);
+        }
         let Some(address) = self.address else { return };
         if let hash_map::Entry::Occupied(mut count) = self.admission.by_address().entry(address) {
             *count.get_mut() -= 1;
@@ -240,6 +290,26 @@ mod tests {
         assert_eq!(admission.admit(&endpoint(None, &limits)).unwrap_err(), Refused::Memory);
         assert_eq!((admission.counts().refused_memory, admission.counts().connections), (1, 0));
         assert!(Arc::new(Admission::new(&limits).within(large)).admit(&endpoint(None, &limits)).is_ok());
+    }
+
+    #[test]
+    fn a_connection_that_is_moved_to_another_server_counts_there_and_once_for_its_listener() {
+        let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
+        let [front, cell] = [(); 2].map(|()| Arc::new(Admission::new(&limits)));
+        let listener = endpoint(Some(1), &limits);
+        let connections = |admission: &Admission| admission.counts().connections;
+        let open = || front.admit(&listener)?.of_address(address(1));
+        let moved = open().unwrap().moved(&cell, Some(address(1))).unwrap();
+        assert_eq!((connections(&front), connections(&cell)), (0, 1));
+        assert_eq!(open().unwrap_err(), Refused::Listener);
+        drop(moved);
+        let first = open().unwrap().moved(&cell, Some(address(1))).unwrap();
+        let other = endpoint(None, &limits);
+        let second = front.admit(&other).unwrap();
+        assert_eq!(second.moved(&cell, Some(address(1))).unwrap_err(), Refused::Address);
+        drop(first);
+        assert_eq!([connections(&front), connections(&cell)], [0, 0]);
+        assert_eq!([&listener, &other].map(|endpoint| endpoint.state.connections.load(Ordering::Relaxed)), [0, 0]);
     }
 
     #[test]

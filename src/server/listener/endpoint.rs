@@ -7,8 +7,9 @@ use rustls_pki_types::CertificateDer;
 
 use super::Stream;
 use super::tls::{Certificates, Presented, TlsError};
-use crate::broker::VerifiedUser;
+use crate::broker::{LinkPeer, VerifiedUser};
 use crate::config::{self, Transport};
+use crate::routing::CellId;
 
 /// One listener: its settings and certificates. A reload of other settings replaces it; connections keep the one that accepted them.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(in crate::server) struct Endpoint {
     pub(super) state: Arc<ListenerState>,
     /// Who its clients are, if it has no socket and only the broker's own clients reach it.
     own: Option<Arc<VerifiedUser>>,
+    /// The cell at its other end, if its only connection is a link between two cells.
+    pub(super) link: Option<LinkPeer>,
 }
 
 /// What a listener has in common with its predecessors of other settings.
@@ -121,6 +124,16 @@ impl Endpoint {
         Self { own: Some(Arc::new(user)), ..Self::with(settings, limits, None, Arc::default()) }
     }
 
+    /// The endpoint of a link to another cell. It is no listener of the configuration, and no limits hold for it.
+    pub(in crate::server) fn link(other: LinkPeer) -> Self {
+        let CellId(number) = other.cell;
+        let name = format!("link to cell {number}");
+        let mut settings = config::Listener::new(config::ListenAddress::Unix(name.as_str().into()));
+        (settings.name, settings.transport) = (Some(name), Transport::Unix);
+        settings.maximum_packet_size = Some(u32::MAX);
+        Self { link: Some(other), ..Self::with(settings, &config::Limits::default(), None, Arc::default()) }
+    }
+
     /// Who its clients are without an authentication; `None`: a provider decides.
     pub(super) fn own_user(&self) -> Option<&Arc<VerifiedUser>> {
         self.own.as_ref()
@@ -140,6 +153,7 @@ impl Endpoint {
             write_timeout: limits.write_timeout,
             state,
             own: None,
+            link: None,
             settings,
         }
     }
@@ -155,6 +169,11 @@ impl Endpoint {
     /// Whether the listener was removed. Then none of its connections stays.
     pub(in crate::server) fn is_removed(&self) -> bool {
         self.state.is_removed.load(Ordering::Acquire)
+    }
+
+    /// How long a client may take until its CONNECT has come.
+    pub(in crate::server) const fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
     }
 
     /// Its configuration.

@@ -373,5 +373,6 @@ fn peer(endpoint: &Endpoint, address: Option<SocketAddr>) -> Box<Peer> {
         certificate_identity: None,
         client_ids: client_ids(endpoint.settings().client_id),
         maximum_packet_size: endpoint.maximum_packet_size,
+        link: endpoint.link,
     })
 }

@@ -25,7 +25,7 @@ mod websocket;
 
 pub(super) use accept::{Acceptor, Early, Rate, log_refused};
 pub(super) use accepted::{Accepted, Origin};
-pub(super) use admission::{Admission, Permit};
+pub(super) use admission::{Admission, Permit, Refused};
 pub(super) use endpoint::{ClientCertificates, Endpoint};
 pub(super) use foreign::{Expected, Foreign, is_peer_gone};
 pub(super) use handshake::{Arrival, Established, Handshake, HandshakeError, receive};

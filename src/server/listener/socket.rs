@@ -57,7 +57,7 @@ pub(in crate::server) enum Place {
 
 impl AcceptedSocket {
     /// The remote address; a Unix socket has none.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    pub(in crate::server) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(_, address) | Self::Quic(_, address) => Some(*address),
             Self::Tunnel(tunneled) => tunneled.opening.address,

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::{spawn_local, yield_now};
@@ -25,7 +26,7 @@ use crate::server::log::{Whom, allows, cut_text, log_line};
 use crate::server::shard::driver::{Driver, Parts, Start};
 use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
 use crate::server::status::Status;
-use crate::server::tunnel::Front;
+use crate::server::tunnel::{Front, Passed};
 
 /// A shard thread's handle to the main thread: for its counters, and to report its end.
 #[derive(Debug, Clone)]
@@ -229,19 +230,22 @@ fn begin(reception: &Reception, mut established: Established, origin: Origin) {
     if certificates.as_mut().is_some_and(is_void) {
         return report_failure(driver, &HandshakeError::Revoked, &origin);
     }
-    let Some(front) = front.clone() else { return serve(driver, established, &origin) };
+    let Some(front) = front.clone() else { return serve(driver, established, Bytes::new(), &origin) };
     let driver = Rc::clone(driver);
     spawn_local(async move {
-        if let Some(established) = front.pass(established).await {
-            serve(&driver, established, &origin);
+        match front.pass(established).await {
+            Passed::Over => {}
+            Passed::Back(established, read) => serve(&driver, established, read, &origin),
+            Passed::Failed(error) => report_failure(&driver, &error, &origin),
         }
     });
 }
 
-/// Starts the task of a connection that this broker answers.
-fn serve(driver: &Rc<RefCell<Driver>>, established: Established, origin: &Origin) {
+/// Starts the task of a connection that this broker answers. `read`: what was read of it before.
+fn serve(driver: &Rc<RefCell<Driver>>, established: Established, read: Bytes, origin: &Origin) {
     let Established { stream, peer, permit, certificates } = established;
     if let Some(connection) = Connection::open(driver, stream, peer) {
+        let connection = connection.after(read);
         if let Some(certificates) = certificates {
             driver.borrow_mut().set_certificates(connection.id(), certificates);
         }

@@ -19,7 +19,7 @@ use crate::server::listener::tests::Authority;
 
 /// The wires between nodes, by the name of the receiver.
 #[derive(Debug, Default)]
-struct Wires(Mutex<HashMap<String, mpsc::Sender<(String, Bytes)>>>);
+pub(super) struct Wires(Mutex<HashMap<String, mpsc::Sender<(String, Bytes)>>>);
 
 /// The end of one node.
 struct End {
@@ -51,18 +51,23 @@ impl Bus for End {
     }
 }
 
-fn node(node: &'static str, wires: &Arc<Wires>, config: &Config, standby: Option<&Arc<Standby>>) -> Role {
+/// What connects a node to the others.
+pub(super) fn bus(node: &'static str, wires: &Arc<Wires>) -> TunnelBus {
     let wires = Arc::clone(wires);
     let connect = move || -> Connecting {
         let end: Arc<dyn Bus> = Arc::new(End { node, wires: Arc::clone(&wires) });
         Box::pin(async move { Ok(end) })
     };
-    let tunnels = Some(TunnelBus { connect: Box::new(connect) });
-    Role::start_with(config.clone(), Start { standby: standby.cloned(), tunnels, ..Start::default() })
+    TunnelBus { connect: Box::new(connect) }
+}
+
+fn node(name: &'static str, wires: &Arc<Wires>, config: &Config, standby: Option<&Arc<Standby>>) -> Role {
+    let (standby, tunnels) = (standby.cloned(), Some(bus(name, wires)));
+    Role::start_with(config.clone(), Start { standby, tunnels, ..Start::default() })
 }
 
 /// The same listeners at other addresses, with the names that they have in common.
-fn listeners(authority: &Authority, directory: &Path) -> Config {
+pub(super) fn listeners(authority: &Authority, directory: &Path) -> Config {
     std::fs::create_dir_all(directory).unwrap();
     let mut config = with_all_transports(authority, directory);
     for (listener, name) in config.listeners.iter_mut().zip(["tcp", "tls", "ws", "wss", "unix"]) {
@@ -73,7 +78,7 @@ fn listeners(authority: &Authority, directory: &Path) -> Config {
     config
 }
 
-async fn accepted(stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub(super) async fn accepted(stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut client = Client::new(stream);
     assert_eq!(client.connect(Connect::new(VERSION, "c", true)).await, Ok(()));
     client.subscribe("t", Qos::AtMostOnce).await;
@@ -82,7 +87,7 @@ async fn accepted(stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 /// The first message has CONNACK.
-async fn accepted_over_websocket(stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub(super) async fn accepted_over_websocket(stream: impl AsyncRead + AsyncWrite + Unpin) {
     let Some(Ok(Message::Binary(connack))) = over_websocket(stream).await.next().await else { panic!("no CONNACK") };
     assert_eq!(connack[..1], [0x20]);
     assert_eq!(connack[3], 0, "accepted");

@@ -18,6 +18,7 @@ use super::*;
 use crate::codec::client::ServerDecoder;
 use crate::codec::{Connack, Disconnect};
 use crate::config::{ClientCertificate, ListenAddress, Transport};
+use crate::server::cells::Gate;
 use crate::server::listener::tests::Authority;
 
 /// A broker on a thread of its own.
@@ -25,6 +26,9 @@ pub(super) struct Role {
     stopper: Stopper,
     pub(super) addresses: Vec<Option<SocketAddr>>,
     pub(super) status: Arc<Status>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) gate: Gate,
+    pub(super) names: Vec<Arc<str>>,
     thread: JoinHandle<Result<Ended, ServerError>>,
 }
 
@@ -40,11 +44,14 @@ impl Role {
         let thread = thread::spawn(move || {
             let server = Server::start_with(config, parts).unwrap();
             let addresses = server.listeners.iter().map(|listener| listener.addresses()[0]).collect();
-            started.send((addresses, server.status())).unwrap();
+            let admission = Arc::clone(&server.admission);
+            let gate = Gate::new(server.clock, Arc::clone(&admission), Arc::clone(&server.mailboxes));
+            let names = server.listeners.iter().map(|listener| Arc::clone(&listener.endpoint().name)).collect();
+            started.send((addresses, server.status(), (admission, gate, names))).unwrap();
             server.run()
         });
-        let (addresses, status) = begun.recv().unwrap();
-        Self { stopper, addresses, status, thread }
+        let (addresses, status, (admission, gate, names)) = begun.recv().unwrap();
+        Self { stopper, addresses, status, admission, gate, names, thread }
     }
 
     /// Where the first listener listens.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 
-use super::pipe::{TunnelStream, Tunneled};
-use crate::cluster::tunnel::{Opening, Refusal, TunnelId};
+use super::stream::{TunnelStream, Tunneled};
+use crate::broker::{LinkPeer, LinkRole};
+use crate::cluster::tunnel::{Destination, Opening, Refusal, TunnelId};
+use crate::routing::CellId;
+use crate::server::cells::{Cells, Gate, Place};
 use crate::server::clock::Clock;
-use crate::server::listener::{Accepted, AcceptedSocket, Admission, Endpoint, Rate, log_refused};
+use crate::server::listener::{Admission, Endpoint, Rate, log_refused};
 use crate::server::log::log_cluster;
-use crate::server::shard::mailbox::{Mailbox, round_robin};
 
 /// The listeners in force.
 pub(in crate::server) type Endpoints = Arc<ArcSwap<Vec<Arc<Endpoint>>>>;
@@ -22,14 +23,22 @@ pub(super) struct Arrivals {
     clock: Clock,
     admission: Arc<Admission>,
     endpoints: Endpoints,
-    deliver: Box<dyn Fn(Accepted) + Send>,
+    receiver: Receiver,
     /// Those that wait for the rates. The links bound their number.
-    waiting: VecDeque<(Key, Bytes, TunnelStream)>,
+    waiting: VecDeque<(Key, Opening, TunnelStream)>,
     rate: Rate,
     /// Those of listeners with a rate of their own.
     rates: HashMap<Arc<str>, Rate>,
     /// The last refusal that was logged.
     logged: Option<String>,
+}
+
+/// Who gets them.
+pub(super) enum Receiver {
+    /// The shards of this server.
+    Shards(Gate),
+    /// Each the server of its cell.
+    Cells(Arc<Cells>),
 }
 
 /// A link and a tunnel.
@@ -42,18 +51,44 @@ impl fmt::Debug for Arrivals {
 }
 
 impl Arrivals {
-    pub(super) fn new(
-        (clock, admission): (Clock, Arc<Admission>),
-        endpoints: Endpoints,
-        mailboxes: Arc<[Mailbox]>,
-    ) -> Self {
-        let deliver = Box::new(round_robin(mailboxes));
+    pub(super) fn new((clock, admission): (Clock, Arc<Admission>), endpoints: Endpoints, receiver: Receiver) -> Self {
         let (waiting, rate, rates) = (VecDeque::new(), Rate::default(), HashMap::new());
-        Self { clock, admission, endpoints, deliver, waiting, rate, rates, logged: None }
+        Self { clock, admission, endpoints, receiver, waiting, rate, rates, logged: None }
     }
 
-    pub(super) fn add(&mut self, key: Key, opening: Bytes, stream: TunnelStream) {
-        self.waiting.push_back((key, opening, stream));
+    /// Takes what has come. A link between cells is let in at once, and a client by [`admit`](Self::admit).
+    ///
+    /// # Errors
+    /// The cell of a link is not here.
+    pub(super) fn add(&mut self, key: Key, opening: Opening, stream: TunnelStream) -> Result<(), Refusal> {
+        let Destination::Link { from, kind, .. } = opening.to else {
+            self.waiting.push_back((key, opening, stream));
+            return Ok(());
+        };
+        let role = LinkRole::of_number(kind).ok_or(Refusal::Malformed)?;
+        let gate = self.gate(opening.to)?;
+        // The other node waits for it before it begins, too.
+        stream.put(ACCEPTED);
+        if gate.admit_link(stream, LinkPeer { cell: CellId(from), role: role.reversed() }) {
+            Ok(())
+        } else {
+            Err(Refusal::NotHere)
+        }
+    }
+
+    /// The gate of the server for which a tunnel is.
+    fn gate(&self, to: Destination) -> Result<Gate, Refusal> {
+        match (&self.receiver, to.cell()) {
+            (Receiver::Shards(gate), None) => Ok(gate.clone()),
+            (Receiver::Cells(cells), Some(cell)) => match cells.place(CellId(cell)) {
+                Place::Here(gate) => Ok(gate),
+                Place::Joining(gate) if matches!(to, Destination::Link { .. }) => Ok(gate),
+                Place::Unknown | Place::Node(_) | Place::Joining(_) => Err(Refusal::NotHere),
+            },
+            (Receiver::Shards(_), Some(_)) => Err(Refusal::NotHere),
+            // The other node spreads its clients over no cells.
+            (Receiver::Cells(_), None) => Err(Refusal::Malformed),
+        }
     }
 
     /// How long the first one waits; `None`: there is none.
@@ -82,8 +117,8 @@ impl Arrivals {
         refused
     }
 
-    fn accept(&mut self, opening: Bytes, stream: TunnelStream) -> Result<(), Refusal> {
-        let opening = Opening::decode(opening).ok_or(Refusal::Malformed)?;
+    fn accept(&mut self, opening: Opening, stream: TunnelStream) -> Result<(), Refusal> {
+        let gate = self.gate(opening.to)?;
         let endpoints = self.endpoints.load();
         let endpoint = endpoints.iter().find(|endpoint| *endpoint.name == *opening.listener && !endpoint.is_removed());
         let Some(endpoint) = endpoint else {
@@ -94,20 +129,12 @@ impl Arrivals {
         if let Some(most) = endpoint.settings().connections_per_second_max {
             self.within_rate(endpoint, most, reading)?;
         }
-        let permit = self.admission.admit(endpoint);
-        let permit = permit.and_then(|permit| match opening.address {
-            Some(address) => permit.of_address(address),
-            None => Ok(permit),
-        });
-        match permit {
-            Ok(permit) => {
-                let socket = AcceptedSocket::Tunnel(Box::new(Tunneled { stream, opening }));
-                let endpoint = Arc::clone(endpoint);
-                (self.deliver)(Accepted { socket, endpoint, permit, accepted_at: reading.elapsed });
-                Ok(())
-            }
-            Err(reason) => {
-                log_refused(&endpoint.name, opening.address, &reason.to_string(), reading.now);
+        let address = opening.address;
+        match gate.admit_other(Tunneled { stream, opening }, endpoint) {
+            Ok(()) => Ok(()),
+            Err(None) => Err(Refusal::NotHere),
+            Err(Some(reason)) => {
+                log_refused(&endpoint.name, address, &reason.to_string(), reading.now);
                 Err(Refusal::Limit)
             }
         }
@@ -142,3 +169,5 @@ impl Arrivals {
 /// How often the rate of all connections is looked at while some wait.
 const RATE_PERIOD: Duration = Duration::from_millis(10);
 const RATES_MAX: usize = 1_024;
+/// What the node of the other cell sends first through a link: it has taken it.
+pub(super) const ACCEPTED: u8 = 1;

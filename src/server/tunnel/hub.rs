@@ -2,37 +2,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::arrivals::Arrivals;
+use super::closed::Closed;
 use super::figures::TunnelFigures;
-use super::front::{Channels, Open};
-use super::pipe::{Closed, Pipe, Ready};
-use crate::cluster::tunnel::{Action, Link, Side, TunnelId};
+use super::front::{Linked, Open};
+use super::pipe::{Pipe, Ready};
+use super::roles::{FrontRole, Roles, Targets};
+use super::stream::TunnelStream;
+use crate::cluster::tunnel::{Action, Destination, Frame, Link, Opening, Refusal, Side, TunnelId};
+use crate::server::cells::Place;
 use crate::server::log::log_cluster;
-
-/// What this node is for the clients of tunnels.
-#[derive(Debug)]
-pub(super) enum Role {
-    /// Their sockets are here.
-    Front { owner: watch::Receiver<Option<String>>, channels: Channels },
-    /// They are served here.
-    Owner(Arrivals),
-}
 
 /// The links to other nodes, and their tunnels.
 #[derive(Debug)]
 pub(super) struct Hub {
-    pub(super) role: Role,
+    pub(super) roles: Roles,
     ready: Arc<Ready>,
     tunnels_max: usize,
     seed: u64,
-    /// Of nodes that have sent something, or that were the owner: at most [`LINKS_MAX`].
+    /// Of nodes that have sent something, or to which clients are passed: at most [`LINKS_MAX`].
     links: Vec<Entry>,
-    /// The link of a front to the owner.
-    target: Option<usize>,
-    /// Since when it was not up; `None`: that was logged.
-    down_since: Option<u64>,
     figures: TunnelFigures,
 }
 
@@ -40,101 +30,189 @@ pub(super) struct Hub {
 struct Entry {
     node: String,
     link: Link,
-    pipes: HashMap<TunnelId, Arc<Pipe>>,
+    /// Whether it is one of a front that is in use.
+    is_target: bool,
+    /// Since when a target was not up; `None`: that was logged.
+    down_since: Option<u64>,
+    tunnels: HashMap<TunnelId, Tunnel>,
+}
+
+#[derive(Debug)]
+struct Tunnel {
+    pipe: Arc<Pipe>,
+    to: Destination,
+}
+
+impl Tunnel {
+    const fn is_client(&self) -> bool {
+        !matches!(self.to, Destination::Link { .. })
+    }
 }
 
 impl Hub {
-    pub(super) fn new(role: Role, ready: Arc<Ready>, (tunnels_max, seed): (usize, u64)) -> Self {
-        let (links, figures) = (Vec::new(), TunnelFigures::default());
-        Self { role, ready, tunnels_max, seed, links, target: None, down_since: Some(0), figures }
+    pub(super) fn new(roles: Roles, ready: Arc<Ready>, (tunnels_max, seed): (usize, u64)) -> Self {
+        Self { roles, ready, tunnels_max, seed, links: Vec::new(), figures: TunnelFigures::default() }
     }
 
     pub(super) fn figures(&self) -> TunnelFigures {
-        let open = self.links.iter().map(|entry| entry.pipes.len() as u64).sum();
+        let tunnels = self.links.iter().flat_map(|entry| entry.tunnels.values());
+        let open = tunnels.filter(|tunnel| tunnel.is_client()).count() as u64;
         let links = self.links.iter().filter(|entry| entry.link.is_up()).count() as u64;
         TunnelFigures { open, links, ..self.figures }
     }
 
-    /// A frame of another node. Those of more nodes at a time than a cluster has are ignored.
+    /// A frame of another node. What is no frame is ignored, and those of more nodes at a time than a cluster has.
     pub(super) fn receive(&mut self, now: u64, node: &str, frame: &Bytes) {
-        let Some(index) = self.index_of(node) else { return };
+        let Ok(frame) = Frame::decode(frame) else { return };
+        let Some(index) = self.index_for(node, &frame) else { return };
         let mut actions = Vec::new();
         if let Some(entry) = self.links.get_mut(index) {
-            entry.link.receive(now, frame, &mut actions);
+            entry.link.take(now, frame, &mut actions);
         }
-        self.perform(index, actions);
+        self.perform(now, index, actions);
     }
 
-    /// Lets time pass, and follows the owner.
+    /// The link that a frame is for. A frame of no link of this node goes to any, which says so to the other node.
+    fn index_for(&mut self, node: &str, frame: &Frame) -> Option<usize> {
+        let of_node = |entry: &Entry| entry.node == node;
+        if let Some(index) = self.links.iter().position(|entry| of_node(entry) && entry.link.expects(frame)) {
+            return Some(index);
+        }
+        let side = match frame {
+            Frame::Hello { .. } => Side::Owner,
+            Frame::Welcome { .. } | Frame::Gone { .. } => return None,
+            Frame::Data(..) | Frame::Idle(_) => match self.links.iter().position(of_node) {
+                Some(index) => return Some(index),
+                None if self.roles.arrivals.is_some() => Side::Owner,
+                None => Side::Front,
+            },
+        };
+        self.index_of(node, side)
+    }
+
+    /// Lets time pass, and follows the owner, or the cells.
     pub(super) fn tick(&mut self, now: u64) {
-        self.follow_owner(now);
+        self.follow(now);
         self.log_unanswered(now);
-        let is_owner = matches!(self.role, Role::Owner(_));
         for index in 0..self.links.len() {
             let mut actions = Vec::new();
             if let Some(entry) = self.links.get_mut(index)
-                && (is_owner || self.target == Some(index))
+                && (entry.is_target || entry.link.side() == Side::Owner)
             {
                 entry.link.tick(now, &mut actions);
             }
-            self.perform(index, actions);
+            self.perform(now, index, actions);
         }
     }
 
-    /// Says so, once, if the owner does not answer for long.
+    /// Says so, once, if a node does not answer for long.
     fn log_unanswered(&mut self, now: u64) {
-        let Some(entry) = self.target.and_then(|index| self.links.get(index)) else { return };
-        if entry.link.is_up() {
-            self.down_since = Some(now);
-        } else if self.down_since.is_some_and(|since| now.saturating_sub(since) >= UNANSWERED_MIN) {
-            self.down_since = None;
-            let text = format!(
-                "node {} does not take the clients of this node, which are referred to it: it needs cluster.front = \"tunnel\", too",
-                entry.node
-            );
-            log_cluster(true, &text);
+        for entry in self.links.iter_mut().filter(|entry| entry.is_target) {
+            if entry.link.is_up() {
+                entry.down_since = Some(now);
+            } else if entry.down_since.is_some_and(|since| now.saturating_sub(since) >= UNANSWERED_MIN) {
+                entry.down_since = None;
+                let text = format!(
+                    "node {} does not take the clients of this node, which are referred to it: it needs cluster.front = \"tunnel\", too",
+                    entry.node
+                );
+                log_cluster(true, &text);
+            }
         }
     }
 
-    /// If another node is the owner, closes the link to the one before, whose clients connect again.
-    pub(super) fn follow_owner(&mut self, now: u64) {
-        let Role::Front { owner, .. } = &mut self.role else { return };
-        let Some(node) = owner.borrow_and_update().clone() else { return };
-        let before = self.target;
-        let Some(index) = self.index_of(&node).filter(|index| before != Some(*index)) else { return };
-        (self.target, self.down_since) = (Some(index), Some(now));
+    /// Follows the owner, or the cells, to other nodes. What was open to the one before is closed, and its clients connect again.
+    pub(super) fn follow(&mut self, now: u64) {
+        let Some(FrontRole { targets, .. }) = &mut self.roles.front else { return };
+        match targets {
+            Targets::Owner(owner) => {
+                let owner = owner.borrow_and_update().clone();
+                if let Some(owner) = owner {
+                    self.follow_owner(now, &owner);
+                }
+            }
+            Targets::Cells { places, followed } => {
+                let places = Arc::clone(&places.borrow_and_update());
+                if !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &places)) {
+                    *followed = Some(Arc::clone(&places));
+                    self.follow_cells(now, &places);
+                }
+            }
+        }
+    }
+
+    fn follow_owner(&mut self, now: u64, node: &str) {
+        let before = self.links.iter().position(|entry| entry.is_target);
+        let Some(index) = self.index_of(node, Side::Front).filter(|index| before != Some(*index)) else { return };
+        self.set_target(now, index);
+        if let Some(before) = before.and_then(|before| self.links.get_mut(before)) {
+            before.is_target = false;
+        }
         if let Some(before) = before {
             self.close(now, before, "another node is the owner");
         }
     }
 
-    /// Opens a tunnel to the owner.
+    fn follow_cells(&mut self, now: u64, places: &[Place]) {
+        for place in places {
+            if let Place::Node(node) = place
+                && let Some(index) = self.index_of(node, Side::Front)
+            {
+                self.set_target(now, index);
+            }
+        }
+        for index in 0..self.links.len() {
+            let Some(entry) = self.links.get_mut(index).filter(|entry| entry.is_target) else { continue };
+            let Entry { node, link, tunnels, .. } = entry;
+            let is_node = |place: &Place| matches!(place, Place::Node(name) if **name == **node);
+            tunnels.retain(|id, tunnel| {
+                // While nobody knows where a cell is, it may still be there.
+                let stays =
+                    place_of(places, tunnel.to).is_some_and(|place| is_node(place) || matches!(place, Place::Unknown));
+                if !stays {
+                    link.end(*id, None);
+                    tunnel.pipe.close(Closed::Lost);
+                }
+                stays
+            });
+            if tunnels.is_empty() && !places.iter().any(is_node) {
+                entry.is_target = false;
+                self.close(now, index, "it serves no cell");
+            }
+        }
+    }
+
+    fn set_target(&mut self, now: u64, index: usize) {
+        if let Some(entry) = self.links.get_mut(index)
+            && !std::mem::replace(&mut entry.is_target, true)
+        {
+            entry.down_since = Some(now);
+        }
+    }
+
+    /// Opens a tunnel to the owner, or to the node of a cell.
     pub(super) fn open(&mut self, open: Open) {
-        let Open { opening, pipe } = open;
-        let entry = self.target.and_then(|index| Some((index, self.links.get_mut(index)?)));
+        let Open { opening, to, node, pipe } = open;
+        let is_wanted = |entry: &Entry| entry.is_target && node.as_ref().is_none_or(|node| **node == *entry.node);
+        let entry = self.links.iter_mut().enumerate().find(|(_, entry)| is_wanted(entry));
         let tunnel = entry.and_then(|(index, entry)| {
             let id = entry.link.open(opening)?;
-            entry.pipes.insert(id, Arc::clone(&pipe));
+            entry.tunnels.insert(id, Tunnel { pipe: Arc::clone(&pipe), to });
             Some((index, id))
         });
         match tunnel {
             Some(tunnel) => {
-                self.figures.opened += 1;
+                self.figures.opened += u64::from(!matches!(to, Destination::Link { .. }));
                 pipe.opened(tunnel);
             }
             None => pipe.close(Closed::Lost),
         }
     }
 
-    /// Takes what the pipes have, for the next frames. For an owner, also lets those in that have come.
+    /// Takes what the pipes have, for the next frames. Also lets those in that have come.
     pub(super) fn take(&mut self) {
-        if let Role::Owner(arrivals) = &mut self.role {
-            for ((index, id), refusal) in arrivals.admit() {
-                if let Some(entry) = self.links.get_mut(index) {
-                    entry.link.end(id, Some(refusal));
-                    entry.pipes.remove(&id);
-                }
-            }
+        for ((index, id), refusal) in self.roles.arrivals.as_mut().map(Arrivals::admit).unwrap_or_default() {
+            self.refuse(index, id, refusal);
         }
         for pipe in self.ready.take() {
             let Some(taken) = pipe.take() else { continue };
@@ -149,10 +227,17 @@ impl Hub {
             }
             if taken.is_dropped {
                 entry.link.end(id, None);
-                entry.pipes.remove(&id);
+                entry.tunnels.remove(&id);
             } else if taken.is_finished {
                 entry.link.finish(id);
             }
+        }
+    }
+
+    fn refuse(&mut self, index: usize, id: TunnelId, refusal: Refusal) {
+        if let Some(entry) = self.links.get_mut(index) {
+            entry.link.end(id, Some(refusal));
+            entry.tunnels.remove(&id);
         }
     }
 
@@ -172,7 +257,7 @@ impl Hub {
         if let Some(entry) = self.links.get_mut(index) {
             entry.link.close(now, reason, &mut actions);
         }
-        self.perform(index, actions);
+        self.perform(now, index, actions);
     }
 
     /// Closes all links.
@@ -180,55 +265,55 @@ impl Hub {
         (0..self.links.len()).for_each(|index| self.close(now, index, reason));
     }
 
-    fn index_of(&mut self, node: &str) -> Option<usize> {
-        if let Some(index) = self.links.iter().position(|entry| entry.node == node) {
+    fn index_of(&mut self, node: &str, side: Side) -> Option<usize> {
+        let has_role = match side {
+            Side::Front => self.roles.front.is_some(),
+            Side::Owner => self.roles.arrivals.is_some(),
+        };
+        let is_it = |entry: &Entry| entry.node == node && entry.link.side() == side;
+        if let Some(index) = self.links.iter().position(is_it).filter(|_| has_role) {
             return Some(index);
         }
-        let side = if matches!(self.role, Role::Owner(_)) { Side::Owner } else { Side::Front };
+        if !has_role {
+            return None;
+        }
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let link = Link::new(side, self.tunnels_max, self.seed);
-        let entry = Entry { node: node.to_owned(), link, pipes: HashMap::new() };
+        let (node, tunnels) = (node.to_owned(), HashMap::new());
+        let entry = Entry { node, link, is_target: false, down_since: None, tunnels };
         if self.links.len() < LINKS_MAX {
             self.links.push(entry);
             return Some(self.links.len() - 1);
         }
         // One that carries nothing, of a node that is gone.
-        let target = self.target;
-        let unused = |(index, entry): &(usize, &mut Entry)| target != Some(*index) && !entry.link.is_up();
+        let unused = |(_, entry): &(usize, &mut Entry)| !entry.is_target && !entry.link.is_up();
         let (index, place) = self.links.iter_mut().enumerate().find(unused)?;
         *place = entry;
         Some(index)
     }
 
-    fn perform(&mut self, index: usize, actions: Vec<Action>) {
+    fn perform(&mut self, now: u64, index: usize, actions: Vec<Action>) {
         for action in actions {
             let Some(entry) = self.links.get_mut(index) else { return };
-            let pipe = |id: &TunnelId| entry.pipes.get(id);
+            let pipe = |id: &TunnelId| entry.tunnels.get(id).map(|tunnel| &tunnel.pipe);
             match &action {
                 Action::Up => {
                     log_cluster(false, &format!("clients can be passed through the link to node {}", entry.node));
-                    self.publish_up(true);
+                    self.publish_up();
                 }
                 Action::Down(reason) => {
                     let text = format!(
                         "the link to node {} is closed with its {} clients: {reason}",
                         entry.node,
-                        entry.pipes.len()
+                        entry.tunnels.values().filter(|tunnel| tunnel.is_client()).count()
                     );
                     log_cluster(false, &text);
-                    entry.pipes.drain().for_each(|(_, pipe)| pipe.close(Closed::Lost));
+                    entry.tunnels.drain().for_each(|(_, tunnel)| tunnel.pipe.close(Closed::Lost));
+                    entry.down_since = Some(now);
                     self.figures.links_closed += 1;
-                    self.publish_up(false);
+                    self.publish_up();
                 }
-                Action::Opened(id, opening) => {
-                    let (pipe, stream) = Pipe::new(&self.ready);
-                    pipe.opened((index, *id));
-                    entry.pipes.insert(*id, pipe);
-                    self.figures.opened += 1;
-                    if let Role::Owner(arrivals) = &mut self.role {
-                        arrivals.add((index, *id), opening.clone(), stream);
-                    }
-                }
+                Action::Opened(id, opening) => self.arrive((index, *id), opening),
                 Action::Received(id, bytes) => {
                     if let Some(pipe) = pipe(id) {
                         pipe.received(bytes);
@@ -246,23 +331,49 @@ impl Hub {
                     }
                 }
                 Action::Closed(id, refusal) => {
-                    if let Some(pipe) = entry.pipes.remove(id) {
-                        pipe.close(Closed::ByOther(*refusal));
+                    if let Some(tunnel) = entry.tunnels.remove(id) {
+                        tunnel.pipe.close(Closed::ByOther(*refusal));
                     }
                 }
             }
         }
     }
 
-    /// Tells a front's shards whether clients can be passed.
-    fn publish_up(&self, is_up: bool) {
-        if let Role::Front { channels, .. } = &self.role {
-            channels.up.send_replace(is_up);
+    /// A client of another node has come, or a link from another cell.
+    fn arrive(&mut self, (index, id): (usize, TunnelId), opening: &Bytes) {
+        let Some(arrivals) = &mut self.roles.arrivals else { return };
+        let Some(opening) = Opening::decode(opening.clone()) else {
+            return self.refuse(index, id, Refusal::Malformed);
+        };
+        let pipe = Pipe::new(&self.ready);
+        let stream = TunnelStream::of(&pipe);
+        pipe.opened((index, id));
+        let tunnel = Tunnel { pipe, to: opening.to };
+        self.figures.opened += u64::from(tunnel.is_client());
+        if let Some(entry) = self.links.get_mut(index) {
+            entry.tunnels.insert(id, tunnel);
+        }
+        if let Err(refusal) = arrivals.add((index, id), opening, stream) {
+            self.refuse(index, id, refusal);
         }
     }
+
+    /// Tells a front's shards to which nodes clients can be passed.
+    fn publish_up(&self) {
+        let Some(FrontRole { channels, targets }) = &self.roles.front else { return };
+        let up = self.links.iter().filter(|entry| entry.is_target && entry.link.is_up());
+        let nodes: Vec<String> = up.map(|entry| entry.node.clone()).collect();
+        let has_owner = matches!(targets, Targets::Owner(_)) && !nodes.is_empty();
+        channels.up.send_replace(Linked { has_owner, nodes });
+    }
+}
+
+/// Where the cell is for which a tunnel is.
+fn place_of(places: &[Place], to: Destination) -> Option<&Place> {
+    places.get(usize::from(to.cell()?))
 }
 
 /// Longer than a fail-over.
 const UNANSWERED_MIN: u64 = 20_000;
-/// More nodes than a cluster has.
-const LINKS_MAX: usize = 64;
+/// More than twice the nodes that a cluster has.
+const LINKS_MAX: usize = 128;

@@ -1,44 +1,56 @@
-//! Clients whose sockets are on another node of the cluster than the owner: their connections go through tunnels.
+//! Clients whose sockets are not with the server that has their Sessions: that is another node of the cluster, to which their connections go through tunnels,
+//! or the server of a cell in this process.
 //!
 //! | where | what | file |
 //! | --- | --- | --- |
-//! | a standby, which is the *front* | copies bytes between the socket of a client and a tunnel; PROXY header, TLS and WebSocket end here | `front.rs` |
-//! | both | the thread of the tunnels: the links to other nodes, and the bus that carries their frames | `thread.rs`, `hub.rs` |
-//! | the owner | finds the listener, counts the connection, and gives it to a shard as one of its own | `arrivals.rs` |
+//! | a standby, which is the *front* | passes each client to the owner, or to its cell; PROXY header, TLS and WebSocket end here | `front.rs` |
+//! | the front of a node with cells | finds the Client Identifier, and with it the cell: `finding.rs`. If the cell is here, gives the socket to it, or one end of a pipe | `to_cell.rs` |
+//! | a front | copies bytes between the socket of a client and a tunnel or a pipe | `pump.rs` |
+//! | all | the thread of the tunnels: the links to other nodes, and the bus that carries their frames | `thread.rs`, `hub.rs` |
+//! | the owner, a node with cells | finds the listener, counts the connection, and gives it to a shard as one of its own | `arrivals.rs` |
+//! | a node with cells | keeps a byte stream open between the servers of each two cells | `links.rs` |
 //!
-//! A tunnel is a transport as others are (`pipe.rs`). Who the client is, what it may do and its limits are decided by the owner, for the true address of the
-//! client. A client that is slow is one for the owner, because a tunnel takes only what its reader has room for.
+//! A tunnel is a transport as others are (`stream.rs`, `pipe.rs`), and so is a pipe within the process (`local.rs`). Who the client is, what it may do and its limits are
+//! decided by the owner, for the true address of the client. A client that is slow is one for the owner, because a tunnel takes only what its reader has room
+//! for.
 
 mod arrivals;
 mod bus;
+mod closed;
 mod figures;
+mod finding;
 mod front;
 mod hub;
+mod links;
+mod local;
 mod pipe;
+mod pump;
+mod roles;
+mod stream;
 mod thread;
+mod to_cell;
 
 use std::sync::Arc;
 
 pub(in crate::server) use arrivals::Endpoints;
 pub use bus::{Connecting, TunnelBus};
 pub use figures::TunnelFigures;
-pub(in crate::server) use front::Front;
-pub(in crate::server) use pipe::{TunnelStream, Tunneled};
+pub(in crate::server) use front::{Front, Passed};
+pub(in crate::server) use stream::{TunnelStream, Tunneled};
 pub(in crate::server) use thread::Tunnels;
 
 use super::Server;
 use super::listener::OpenListener;
-use arrivals::Arrivals;
 
 impl Server {
     /// Starts the thread of the tunnels, if there are any.
     pub(super) fn start_tunnels(&mut self) -> std::io::Result<()> {
         self.publish_endpoints();
         let Some(tunnels) = &mut self.tunnels else { return Ok(()) };
-        let (clock, admission) = (self.clock, Arc::clone(&self.admission));
-        let arrivals = Arrivals::new((clock, admission), Arc::clone(&self.endpoints), Arc::clone(&self.mailboxes));
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
-        tunnels.start(arrivals, (self.config.limits.connections_max, seed), (clock, Arc::clone(&self.status)))
+        let terms = (self.config.limits.connections_max, seed);
+        let receivers = (Arc::clone(&self.endpoints), Arc::clone(&self.mailboxes));
+        tunnels.start((self.clock, Arc::clone(&self.admission)), receivers, terms, Arc::clone(&self.status))
     }
 
     /// Ends the thread of the tunnels, after the connections.

@@ -1,27 +1,15 @@
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::sync::Notify;
 
-use crate::cluster::tunnel::{Opening, Refusal, TunnelId, WINDOW_BYTES};
+use super::closed::Closed;
+use crate::cluster::tunnel::{TunnelId, WINDOW_BYTES};
 
-/// A tunnel, as a transport: what is written goes to the other node, and what that sends is read. At the owner, it is that of a Network
-/// Connection; at a front, the other end of the client's socket. Dropping it ends the tunnel, after what was written.
-#[derive(Debug)]
-pub(in crate::server) struct TunnelStream(Arc<Pipe>);
-
-/// A client of another node, as an accepted connection.
-#[derive(Debug)]
-pub(in crate::server) struct Tunneled {
-    pub(in crate::server) stream: TunnelStream,
-    pub(in crate::server) opening: Opening,
-}
-
-/// What the thread of the tunnels and a [`TunnelStream`], which is on the thread of a shard, share. For each direction, it has at most
+/// What the thread of the tunnels and the end of a tunnel, which is on the thread of a shard, share. For each direction, it has at most
 /// [`WINDOW_BYTES`].
 #[derive(Debug)]
 pub(super) struct Pipe {
@@ -60,15 +48,6 @@ struct State {
     is_listed: bool,
 }
 
-/// Why a tunnel is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Closed {
-    /// The other node has ended it, perhaps because it does not accept it.
-    ByOther(Option<Refusal>),
-    /// The link is gone, or there is none.
-    Lost,
-}
-
 /// What a pipe has for the thread of the tunnels.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -102,8 +81,8 @@ impl Ready {
 }
 
 impl Pipe {
-    /// A pipe and its end for a shard.
-    pub(super) fn new(ready: &Arc<Ready>) -> (Arc<Self>, TunnelStream) {
+    /// A pipe whose tunnel is not open yet.
+    pub(super) fn new(ready: &Arc<Ready>) -> Arc<Self> {
         let state = State {
             tunnel: None,
             inbound: BytesMut::new(),
@@ -118,8 +97,7 @@ impl Pipe {
             closed: None,
             is_listed: false,
         };
-        let pipe = Arc::new(Self { state: Mutex::new(state), ready: Arc::clone(ready) });
-        (Arc::clone(&pipe), TunnelStream(pipe))
+        Arc::new(Self { state: Mutex::new(state), ready: Arc::clone(ready) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -177,6 +155,35 @@ impl Pipe {
         wake(state.writer.take());
     }
 
+    /// Writes what there is room for of these slices, in their order.
+    pub(super) fn poll_write<'a>(
+        self: &Arc<Self>,
+        cx: &Context<'_>,
+        slices: impl Iterator<Item = &'a [u8]>,
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.lock();
+        if state.closed.is_some() || state.is_finished {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let (mut written, mut is_empty) = (0, true);
+        for slice in slices {
+            is_empty &= slice.is_empty();
+            let taken = slice.get(..slice.len().min(state.room)).unwrap_or_default();
+            state.outbound.extend_from_slice(taken);
+            state.room -= taken.len();
+            written += taken.len();
+            if taken.len() < slice.len() {
+                break;
+            }
+        }
+        if written == 0 && !is_empty {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.list(state);
+        Poll::Ready(Ok(written))
+    }
+
     /// Tells the thread of the tunnels that there is something, once.
     fn list(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.tunnel.is_some() && state.closed.is_none() && !std::mem::replace(&mut state.is_listed, true) {
@@ -184,18 +191,10 @@ impl Pipe {
             self.ready.put(self);
         }
     }
-}
 
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
-impl TunnelStream {
-    /// Whether the other node sends no more, or the tunnel is closed. Bytes that came before may be unread.
-    pub(in crate::server) fn is_read_closed(&self, cx: &mut Context<'_>) -> bool {
-        let mut state = self.0.lock();
+    /// Whether the other end sends no more, or the tunnel is closed. Bytes that came before may be unread.
+    pub(super) fn is_read_closed(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
         if !state.is_inbound_over {
             state.reader = Some(cx.waker().clone());
         }
@@ -204,12 +203,11 @@ impl TunnelStream {
 
     /// Why the tunnel is closed, if it is.
     pub(super) fn closed(&self) -> Option<Closed> {
-        self.0.lock().closed
+        self.lock().closed
     }
 
-    /// Waits until the tunnel is closed, also while nothing is read or written because the client takes nothing.
-    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<Closed> {
-        let mut state = self.0.lock();
+    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<Closed> {
+        let mut state = self.lock();
         if let Some(closed) = state.closed {
             return Poll::Ready(closed);
         }
@@ -220,8 +218,8 @@ impl TunnelStream {
     }
 
     /// Waits until bytes can be written, and says how many; 0: no more, because the tunnel is closed.
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<usize> {
-        let mut state = self.0.lock();
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<usize> {
+        let mut state = self.lock();
         match (state.closed, state.room) {
             (Some(_), _) => Poll::Ready(0),
             (None, 0) => {
@@ -231,12 +229,9 @@ impl TunnelStream {
             (None, room) => Poll::Ready(room),
         }
     }
-}
 
-impl AsyncRead for TunnelStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let pipe = &self.0;
-        let mut state = pipe.lock();
+    pub(super) fn poll_read(self: &Arc<Self>, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
         let length = state.inbound.len().min(buffer.remaining());
         if length == 0 {
             return match (state.is_inbound_over, state.closed) {
@@ -256,51 +251,39 @@ impl AsyncRead for TunnelStream {
         }
         state.consumed += length;
         if state.consumed >= CONSUMED_MIN {
-            pipe.list(state);
+            self.list(state);
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl AsyncWrite for TunnelStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let pipe = &self.0;
-        let mut state = pipe.lock();
-        if state.closed.is_some() || state.is_finished {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let length = bytes.len().min(state.room);
-        if length == 0 && !bytes.is_empty() {
-            state.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        state.outbound.extend_from_slice(bytes.get(..length).unwrap_or_default());
-        state.room -= length;
-        pipe.list(state);
-        Poll::Ready(Ok(length))
+    /// Writes a byte, before anything else is written.
+    pub(super) fn put(self: &Arc<Self>, byte: u8) {
+        let mut state = self.lock();
+        state.room -= 1;
+        state.outbound.extend_from_slice(&[byte]);
+        self.list(state);
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let pipe = &self.0;
-        let mut state = pipe.lock();
+    /// This end writes no more.
+    pub(super) fn finish(self: &Arc<Self>) {
+        let mut state = self.lock();
         state.is_finished = true;
-        pipe.list(state);
-        Poll::Ready(Ok(()))
+        self.list(state);
     }
-}
 
-impl Drop for TunnelStream {
-    fn drop(&mut self) {
-        let pipe = &self.0;
-        let mut state = pipe.lock();
+    /// This end is gone.
+    pub(super) fn drop_end(self: &Arc<Self>) {
+        let mut state = self.lock();
         state.is_dropped = true;
         state.inbound = BytesMut::new();
         (state.reader, state.writer) = (None, None);
-        pipe.list(state);
+        self.list(state);
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 

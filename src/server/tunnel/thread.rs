@@ -8,22 +8,29 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::arrivals::Arrivals;
+use super::arrivals::{Arrivals, Endpoints, Receiver};
 use super::bus::TunnelBus;
 use super::front::{self, Front, Open};
-use super::hub::{Hub, Role};
+use super::hub::Hub;
+use super::links::keep_links;
 use super::pipe::Ready;
+use super::roles::{FrontRole, Roles, Targets};
 use crate::cluster::Bus;
+use crate::server::cells::{Cells, Gate};
 use crate::server::clock::Clock;
+use crate::server::listener::Admission;
 use crate::server::log::log_cluster;
+use crate::server::shard::mailbox::Mailbox;
 use crate::server::status::Status;
 
 /// The thread of the tunnels, and the server's handle to it. When it is dropped, the thread ends.
 #[derive(Debug)]
 pub(in crate::server) struct Tunnels {
     front: Option<Arc<Front>>,
+    /// Where the Sessions of clients are, if they are spread over cells.
+    cells: Option<Arc<Cells>>,
     /// Until the thread is started: what carries frames, the pipes, and what a front is.
-    parts: Option<(TunnelBus, Arc<Ready>, Option<Role>)>,
+    parts: Option<(TunnelBus, Arc<Ready>, Option<FrontRole>)>,
     end: Option<oneshot::Sender<Answer>>,
 }
 
@@ -31,16 +38,25 @@ pub(in crate::server) struct Tunnels {
 type Answer = oneshot::Sender<()>;
 
 impl Tunnels {
-    /// Those of a standby, of which `owner` names the node that serves, or of the owner.
-    pub(in crate::server) fn new(bus: TunnelBus, owner: Option<watch::Receiver<Option<String>>>, clock: Clock) -> Self {
+    /// Those of a standby, of which `owner` names the node that serves, or of the owner, or of the front of the servers of `cells`.
+    pub(in crate::server) fn new(
+        bus: TunnelBus,
+        owner: Option<watch::Receiver<Option<String>>>,
+        cells: Option<Arc<Cells>>,
+        clock: Clock,
+    ) -> Self {
         let ready = Arc::default();
-        let (front, role) = owner
-            .map(|owner| {
-                let (front, channels) = front::new(&ready, clock);
-                (Arc::new(front), Role::Front { owner, channels })
+        let targets = match &cells {
+            Some(cells) => Some(Targets::Cells { places: cells.watch(), followed: None }),
+            None => owner.map(Targets::Owner),
+        };
+        let (front, role) = targets
+            .map(|targets| {
+                let (front, channels) = front::new(cells.clone(), &ready, clock);
+                (Arc::new(front), FrontRole { targets, channels })
             })
             .unzip();
-        Self { front, parts: Some((bus, ready, role)), end: None }
+        Self { front, cells, parts: Some((bus, ready, role)), end: None }
     }
 
     /// For the shards of a standby.
@@ -48,20 +64,34 @@ impl Tunnels {
         self.front.clone()
     }
 
-    /// Starts the thread. `arrivals`: for an owner; `terms`: the most tunnels of a link, and a random number.
+    /// Starts the thread of the server with this clock, admission, listeners and mailboxes. `terms`: the most tunnels of a link, and a random number.
     pub(super) fn start(
         &mut self,
-        arrivals: Arrivals,
+        (clock, admission): (Clock, Arc<Admission>),
+        (endpoints, mailboxes): (Endpoints, Arc<[Mailbox]>),
         terms: (usize, u64),
-        (clock, status): (Clock, Arc<Status>),
+        status: Arc<Status>,
     ) -> io::Result<()> {
         let Some((bus, ready, front)) = self.parts.take() else { return Ok(()) };
-        let hub = Hub::new(front.unwrap_or(Role::Owner(arrivals)), Arc::clone(&ready), terms);
+        let receiver = match &self.cells {
+            Some(cells) => Some(Receiver::Cells(Arc::clone(cells))),
+            // A standby takes no clients of others.
+            None if front.is_some() => None,
+            None => Some(Receiver::Shards(Gate::new(clock, Arc::clone(&admission), mailboxes))),
+        };
+        let arrivals = receiver.map(|receiver| Arrivals::new((clock, admission), endpoints, receiver));
+        let links = self.front.clone().zip(self.cells.clone());
+        let hub = Hub::new(Roles { front, arrivals }, Arc::clone(&ready), terms);
         let (end, ended) = oneshot::channel();
         self.end = Some(end);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let run = move || {
-            runtime.block_on(run(bus, hub, (&ready, ended), (clock, &status)));
+            runtime.block_on(async {
+                if let Some((front, cells)) = links {
+                    tokio::spawn(keep_links(front, cells));
+                }
+                run(bus, hub, (&ready, ended), (clock, &status)).await;
+            });
             runtime.shutdown_background();
         };
         thread::Builder::new().name("tunnels".to_owned()).spawn(run).map(drop)
@@ -133,7 +163,7 @@ async fn carry(
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let wait = if let Role::Owner(arrivals) = &hub.role { arrivals.wait() } else { None };
+        let wait = hub.roles.arrivals.as_ref().and_then(Arrivals::wait);
         tokio::select! {
             answer = &mut *ended => {
                 hub.take();
@@ -150,10 +180,10 @@ async fn carry(
                 }
             }
             () = ready.wait() => {}
-            open = next_open(&mut hub.role) => {
-                hub.follow_owner(now(clock));
+            open = next_open(hub.roles.front.as_mut()) => {
+                hub.follow(now(clock));
                 open.into_iter().for_each(|open| hub.open(open));
-                while let Role::Front { channels, .. } = &mut hub.role
+                while let Some(FrontRole { channels, .. }) = &mut hub.roles.front
                     && let Ok(open) = channels.opens.try_recv()
                 {
                     hub.open(open);
@@ -179,12 +209,18 @@ async fn send_all(hub: &mut Hub, bus: &dyn Bus, clock: Clock) {
     }
 }
 
-/// The next client of a front. `None`: the owner has changed.
-async fn next_open(role: &mut Role) -> Option<Open> {
-    let Role::Front { owner, channels } = role else { return pending().await };
+/// The next client of a front. `None`: the owner, or the place of a cell, has changed.
+async fn next_open(front: Option<&mut FrontRole>) -> Option<Open> {
+    let Some(FrontRole { targets, channels }) = front else { return pending().await };
+    let changed = async {
+        match targets {
+            Targets::Owner(owner) => owner.changed().await,
+            Targets::Cells { places, .. } => places.changed().await,
+        }
+    };
     tokio::select! {
         Some(open) = channels.opens.recv() => Some(open),
-        Ok(()) = owner.changed() => None,
+        Ok(()) = changed => None,
         else => pending().await,
     }
 }

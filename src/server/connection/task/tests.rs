@@ -71,6 +71,7 @@ impl Broker {
             certificate_identity: None,
             client_ids: Default::default(),
             maximum_packet_size: 1 << 20,
+            link: None,
         });
         let driver = Rc::clone(&self.driver);
         let task = spawn_local(async move {

@@ -32,6 +32,9 @@ impl Driver {
         let connection = self.connections.open(self.reading)?;
         self.tasks += 1;
         self.traffic.connections_opened += 1;
+        if peer.link.is_some() {
+            self.set_version(connection, Some(ProtocolVersion::V5)); // there is no CONNECT
+        }
         self.handle(Event::Opened { connection, peer });
         self.end_turn();
         Some(connection)
