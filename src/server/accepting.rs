@@ -15,6 +15,9 @@ use super::shard::mailbox::{Listen, Mail, round_robin};
 impl Server {
     /// Writes the addresses of the listeners.
     pub(super) fn announce(&self) {
+        if self.cell.is_some() {
+            return;
+        }
         let mut listening = Vec::new();
         for listener in &self.listeners {
             let name = &*listener.endpoint().name;
@@ -23,7 +26,7 @@ impl Server {
             listening.extend(addresses.map(|address| (listener.endpoint().settings().clone(), *address)));
         }
         // Standard output may be closed: the broker runs without it.
-        let serves = if self.is_standby() { Serves::Nobody } else { Serves::Clients };
+        let serves = if self.is_standby() && self.front_of.is_none() { Serves::Nobody } else { Serves::Clients };
         let _ = announce::announce(&listening, serves, self.config.log.format, &mut io::stdout().lock());
     }
 

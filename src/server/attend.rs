@@ -3,9 +3,9 @@
 use super::Server;
 
 impl Server {
-    /// Starts, ends or replaces them, as the configuration says. A standby has none.
+    /// Starts, ends or replaces them, as the configuration says. A standby has none, and the server of a cell neither.
     pub(super) async fn apply_attendants(&mut self) {
-        if self.is_standby() {
+        if self.is_standby() || self.cell.is_some() {
             return;
         }
         self.apply_sinks().await;

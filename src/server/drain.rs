@@ -9,7 +9,6 @@ use super::handover::ended::Ended;
 use super::log::{self, log_line};
 use super::shard::mailbox::Mail;
 use super::shutdown::{Signals, closed};
-use super::systemd::notify;
 use super::watchdog::Watchdog;
 use crate::timestamp::Timestamp;
 
@@ -20,14 +19,16 @@ impl Server {
         failure: Option<String>,
         listening: impl Sized,
         mut signals: Signals,
-        watchdog: Watchdog,
+        mut watchdog: Watchdog,
     ) -> Result<Ended, ServerError> {
+        self.close_gate();
         self.begin_stop().await;
-        notify(&[sd_notify::NotifyState::Stopping]);
+        self.notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
         drop(listening);
         // Their other descriptors too: a client that connects now is to be refused.
         self.listeners.clear();
+        self.end_cells(&mut signals, &mut watchdog).await?;
         let stopped = self.stop(&mut signals, watchdog).await;
         self.end_tunnels().await;
         // A failure of the store is the cause of the end, whatever ended the drain.

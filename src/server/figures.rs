@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::listener::OpenListener;
 use super::status::{AdmissionCounts, CertificateExpiry};
-use super::{Server, log, process};
-use crate::broker::ProcessFigures;
+use super::{Server, log, process, report};
+use crate::broker::{MemoryLevel, ProcessFigures};
 
 impl Server {
     /// Stores the time if it is due, and publishes the counters of the listeners and what the shards need for the `$SYS` topics.
@@ -25,6 +25,19 @@ impl Server {
             let figures = ProcessFigures { resident_bytes: resident, resident_bytes_max: resident_max, sockets_opened };
             self.shared.publish_process(figures);
         }
+    }
+
+    /// Measures the memory of the process, which is the business of the front if there is one.
+    pub(super) fn measure(&self) {
+        if self.cell.is_none() {
+            self.memory.tick();
+        }
+        self.messages.set_bytes_max(self.memory.messages_max());
+    }
+
+    /// Logs how short the memory is, if that has changed. Returns the level.
+    pub(super) fn report_memory(&self, before: MemoryLevel) -> MemoryLevel {
+        if self.cell.is_none() { report::write_memory(&self.memory, before) } else { before }
     }
 
     /// Publishes when the certificates in use expire.

@@ -29,6 +29,7 @@ impl Server {
         mut watchdog: Watchdog,
     ) -> Result<Ended, ServerError> {
         log_leaving(&why);
+        self.close_gate();
         // Before the listeners of this broker end, which would remove the files of Unix sockets.
         let sockets = self.own_sockets().and_then(OwnSockets::into_passed).map_err(ServerError::Start)?;
         drop(accepting);

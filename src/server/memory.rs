@@ -24,6 +24,8 @@ pub(crate) struct MemoryBudget {
     /// `/proc/self/statm`; `None`: the system doesn't have it, and the level is always normal.
     source: Option<File>,
     page: u64,
+    /// The number of servers that share it.
+    servers: u64,
     /// Read by each turn of a shard, so it has a cache line of its own.
     level: Separate<AtomicU8>,
     measured: Separate<Measured>,
@@ -100,10 +102,24 @@ pub struct MemoryFigures {
 impl MemoryBudget {
     /// A budget of `max` bytes.
     pub(crate) fn new(max: u64) -> Self {
+        Self::shared(max, 1)
+    }
+
+    /// The same for several servers of one process: each may keep a part of what one may keep.
+    pub(in crate::server) fn shared(max: u64, servers: u64) -> Self {
         let source = File::open("/proc/self/statm").ok();
         let page = fs::read("/proc/self/auxv").ok().and_then(|auxv| parse_page(&auxv)).unwrap_or(PAGE);
         let max = AtomicU64::new(max);
-        Self { max, source, page, level: Separate::default(), measured: Separate::default(), trial: Mutex::default() }
+        let servers = servers.max(1);
+        Self {
+            max,
+            source,
+            page,
+            servers,
+            level: Separate::default(),
+            measured: Separate::default(),
+            trial: Mutex::default(),
+        }
     }
 
     /// The level of the last measurement.
@@ -139,7 +155,10 @@ impl MemoryBudget {
     /// How many bytes of stored messages may be kept in memory for Sessions that have not read them yet.
     pub(in crate::server) fn messages_max(&self) -> usize {
         match self.level() {
-            MemoryLevel::Normal => usize::try_from(self.max() / 64).unwrap_or(usize::MAX).min(MESSAGES_MAX),
+            MemoryLevel::Normal => {
+                let most = usize::try_from(self.max() / 64).unwrap_or(usize::MAX).min(MESSAGES_MAX);
+                most / usize::try_from(self.servers).unwrap_or(1)
+            }
             MemoryLevel::Elevated | MemoryLevel::High | MemoryLevel::Critical => 0,
         }
     }
@@ -190,8 +209,13 @@ impl MemoryBudget {
 
     /// The maximum number of bytes that each shard may keep in unused buffers, if there are `shards` of them.
     pub(in crate::server) fn spare_max(&self, shards: usize) -> usize {
-        let share = usize::try_from(self.max() / SPARE_SHARE).unwrap_or(usize::MAX);
+        let share = usize::try_from(self.share() / SPARE_SHARE).unwrap_or(usize::MAX);
         (share / shards.max(1)).min(SPARE_MAX)
+    }
+
+    /// The part of the budget that one server may use for what it keeps for ever, in bytes.
+    pub(in crate::server) fn share(&self) -> u64 {
+        self.max() / self.servers
     }
 
     /// The budget in bytes.
@@ -355,6 +379,9 @@ mod tests {
     fn unused_buffers_of_all_shards_have_a_part_of_the_budget() {
         assert_eq!(MemoryBudget::new(64 << 20).spare_max(4), 1 << 20);
         assert_eq!(MemoryBudget::new(u64::MAX).spare_max(1), SPARE_MAX);
+        let (one, four) = (MemoryBudget::new(64 << 20), MemoryBudget::shared(64 << 20, 4));
+        assert_eq!((four.spare_max(1), four.messages_max()), (one.spare_max(4), one.messages_max() / 4));
+        assert_eq!((four.share(), four.max()), (16 << 20, one.max()));
     }
 
     #[test]

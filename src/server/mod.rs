@@ -14,6 +14,7 @@ mod bans;
 mod bind;
 mod bridge_figures;
 mod bridges;
+mod cells;
 mod client_ids;
 mod clock;
 mod connection;
@@ -72,6 +73,7 @@ pub use crate::auth::RemoteCounts;
 pub use bans::{Ban, Bans, BansFull, CarriedBans, Subject};
 pub use bind::check_certificates;
 pub use bridge_figures::{BridgeFigures, BridgeState};
+pub use cells::{CellTerms, Cells, CellsError, Working, claim_cells};
 pub use clock::is_synchronized;
 pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};
@@ -122,14 +124,12 @@ use listener::{Admission, ListeningSocket, OpenListener};
 use memory::MemoryBudget;
 use reload::{Scope, Stamps};
 use shard::mailbox::Mailbox;
-use shutdown::{Request, Signals};
+use shutdown::Request;
 use standby::{Owner, owner_changed};
 use stopper::told;
 use store::anchors::Anchors;
 use store::streams::Streams;
-use systemd::notify;
 use tunnel::{Endpoints, Tunnels};
-use watchdog::Watchdog;
 
 /// A broker with running shards and listening sockets. It accepts connections during [`run`](Self::run).
 #[derive(Debug)]
@@ -170,6 +170,10 @@ pub struct Server {
     take_over: Option<TakeOver>,
     /// The server that serves the clients in place of this one, which is a standby.
     standby: Option<Owner>,
+    /// The cell that it serves, if there are several.
+    cell: Option<CellTerms>,
+    /// The cells whose front it is.
+    front_of: Option<Arc<Cells>>,
     /// Ends it while the process goes on.
     stopper: Option<Stopper>,
     /// The shards that have ended, of those that `ended` has named.
@@ -190,15 +194,13 @@ impl Server {
     }
 
     /// The same, with what `start` has. If a running broker is taken over from, it is told to hand over when all but the store is ready.
-    pub fn start_with(mut config: Config, start: Start) -> Result<Self, ServerError> {
-        let Start { mut passed, mut take_over, standby, stopper, bans: carried, replication, tunnels } = start;
+    pub fn start_with(config: Config, start: Start) -> Result<Self, ServerError> {
+        let Start { mut passed, mut take_over, standby, stopper, bans: carried, replication, cell, front_of, tunnels } =
+            start;
         let standby = standby.map(|standby| standby.watch());
-        announce::log_exposures(&config);
-        let shards = start::shards(&config);
-        let loaded = Loaded::of(config.clone());
-        resources::fit(&mut config, shards);
+        let (config, loaded, shards) = start::adapt(config, cell.as_ref());
         let stamps = Stamps::of(&config);
-        let (listeners, sockets) = bind(&config, &mut passed)?;
+        let (listeners, sockets) = if cell.is_none() { bind(&config, &mut passed)? } else { Default::default() };
         let mut passed_admin = passed.take_admin(&config).map_err(ServerError::Start)?;
         let of_broker = passed.are_of_a_broker();
         passed.finish()?;
@@ -206,7 +208,7 @@ impl Server {
         report::write_notes(&authenticator.notes());
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
-        let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
+        let memory = start::memory(&config, cell.as_ref(), front_of.as_ref());
         let (failures_sender, failures) = mpsc::channel(1);
         let early = start::begin_take_over(&config, take_over.as_mut(), (&mut passed_admin, of_broker, &sockets))?;
         let (lock_patience, progress) = (if of_broker { LOCK_PATIENCE } else { Duration::ZERO }, Arc::default());
@@ -220,6 +222,7 @@ impl Server {
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
+        let of_run = (memory.share(), shards, run);
         let (bans, authentication) = (Arc::new(Bans::new(&config.bans)), auth_services::pool(authenticator)?);
         bans.carry(carried, clock.read().now);
         let (reloader, requests) = Reloader::new(loaded.clone());
@@ -227,11 +230,9 @@ impl Server {
             clock,
             anchors,
             streams: Streams::start(&config, (store.clone(), progress), &mut recovered, shards)?,
-            shared: settings::new_shared(&config, &recovered, memory.max(), (shards, run), &authentication),
+            shared: settings::new_shared((&config, cell.as_ref()), &recovered, of_run, &authentication),
             status: Arc::new(Status::new(shards, clock)),
-            admission: Arc::new(
-                Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock).within(Arc::clone(&memory)),
-            ),
+            admission: start::admission(&config, (&bans, clock), &memory),
             bans,
             messages: Arc::new(MessageCache::new(memory.messages_max())),
             memory,
@@ -251,9 +252,11 @@ impl Server {
             passed_admin,
             admin_sockets: Vec::new(),
             take_over,
-            tunnels: tunnels.map(|bus| Tunnels::new(bus, standby.as_ref().map(Owner::node), clock)),
+            tunnels: tunnels.map(|bus| Tunnels::new(bus, standby.as_ref().map(Owner::node), front_of.clone(), clock)),
             endpoints: Endpoints::default(),
             standby,
+            cell,
+            front_of,
             stopper,
             shards_ended: 0,
             early,
@@ -265,7 +268,10 @@ impl Server {
 
     /// Loads the configuration again at a reload, from the same files and arguments, which have given `loaded`.
     pub fn reloading(self, arguments: Arguments, loaded: Loaded) -> Self {
-        announce::log_notes(loaded.notes(), &[]);
+        let loaded = self.own_part(loaded);
+        if self.cell.is_none() {
+            announce::log_notes(loaded.notes(), &[]);
+        }
         let server = Self { arguments: Some(arguments), loaded, ..self };
         server.publish_configuration();
         server
@@ -290,20 +296,21 @@ impl Server {
     }
 
     async fn serve(mut self, admin: impl Sized) -> Result<Ended, ServerError> {
-        let mut signals = Signals::listen().map_err(ServerError::Start)?;
+        let mut signals = self.signals().map_err(ServerError::Start)?;
         self.announce();
         let mut accepting = self.start_accepting().map_err(ServerError::Start)?;
         self.start_tunnels().map_err(ServerError::Start)?;
         self.publish_certificates();
         self.status.set_ready(self.is_standby());
-        notify(&[sd_notify::NotifyState::Ready]);
+        self.admit_cells();
+        self.notify(&[sd_notify::NotifyState::Ready]);
         if let Some(take_over) = self.take_over.take() {
             take_over.ready();
         }
         self.apply_attendants().await;
         let mut predecessor = self.predecessor();
 
-        let mut watchdog = Watchdog::start(self.status(), self.store());
+        let (mut watchdog, front_of, cells) = (self.watchdog(), self.front_of.clone(), self.cells());
         let mut seconds = interval(Duration::from_secs(1));
         let mut days = interval(DAY);
         // The first tick is at once, and the start has said it already.
@@ -312,9 +319,10 @@ impl Server {
         let mut reported = MemoryLevel::Normal;
         let mut failure = None;
         let mut looks = interval(WATCH_INTERVAL);
+        let (mut joins, mut has_joined) = (interval(JOIN_INTERVAL), false);
         loop {
             select! {
-                request = signals.next() => match request {
+                request = signals.next_or_end(front_of.as_deref()) => match request {
                     Request::Stop => break,
                     Request::Reload => drop(self.reload(&Scope::Everything, &mut accepting).await),
                 },
@@ -330,16 +338,14 @@ impl Server {
                 }
                 _ = seconds.tick() => {
                     self.publish_figures();
-                    reported = report::write_memory(&self.memory, reported);
+                    reported = self.report_memory(reported);
                 }
                 _ = days.tick() => self.listeners.iter().for_each(|listener| listener.endpoint().log_expiry()),
-                _ = measurements.tick() => {
-                    self.memory.tick();
-                    self.messages.set_bytes_max(self.memory.messages_max());
-                }
+                _ = measurements.tick() => self.measure(),
+                _ = joins.tick(), if !has_joined => has_joined = self.admit_clients(),
                 () = watchdog.wait() => watchdog.check(),
                 () = owner_changed(&mut self.standby) => self.refer_clients(),
-                why = told(self.stopper.as_ref()) => {
+                why = told(self.stopper.as_ref(), cells.as_deref()) => {
                     return self.leave(why, (accepting, admin), signals, watchdog).await;
                 }
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
@@ -367,6 +373,8 @@ impl Server {
 const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 /// How often the log says that a certificate expires soon.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the server of a cell looks whether it knows all others.
+const JOIN_INTERVAL: Duration = Duration::from_millis(10);
 /// How often files are looked at with `server.watch_files`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the memory is measured, beside the measurements of the shards.

@@ -29,7 +29,7 @@ pub(super) use stamps::Stamps;
 
 use super::listener::Acceptor;
 use super::log::log_line;
-use super::{Server, notify, resources};
+use super::{Server, resources};
 use crate::config::{self, Config, Limits, Loaded, Log, Mqtt};
 use crate::import::{self, Generated};
 
@@ -40,7 +40,7 @@ impl Server {
             return self.remove_stream(name);
         }
         if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
-            notify(&[sd_notify::NotifyState::Reloading, now]);
+            self.notify(&[sd_notify::NotifyState::Reloading, now]);
         }
         let mut report = ReloadReport::default();
         match scope {
@@ -56,7 +56,8 @@ impl Server {
                 }
             }
         }
-        notify(&[sd_notify::NotifyState::Ready]);
+        self.reload_cells(scope, &mut report).await;
+        self.notify(&[sd_notify::NotifyState::Ready]);
         report
     }
 
@@ -65,8 +66,11 @@ impl Server {
         let Some(arguments) = &self.arguments else { return self.loaded.clone() };
         match import::load(arguments, Generated::Added) {
             Ok(loaded) => {
+                let loaded = self.own_part(loaded);
                 report.add("configuration", PartResult::of(loaded.config != self.loaded.config));
-                super::announce::log_notes(loaded.notes(), self.loaded.notes());
+                if self.cell.is_none() {
+                    super::announce::log_notes(loaded.notes(), self.loaded.notes());
+                }
                 loaded
             }
             Err(error) => {
@@ -85,7 +89,7 @@ impl Server {
         let mut target = applicable(&self.loaded.config, &loaded.config);
         report.restart_needed = loaded.config.differences(&target);
         let needed = report.restart_needed.join(", ");
-        if !needed.is_empty() {
+        if !needed.is_empty() && self.cell.is_none() {
             log_line!(
                 RestartNeeded { settings = &*needed },
                 "the configuration has new values that need a restart: {needed}"
@@ -94,7 +98,7 @@ impl Server {
         let mut effective = target.clone();
         match target == self.loaded.config {
             true => effective.clone_from(&self.config),
-            false => resources::fit(&mut effective, self.mailboxes.len()),
+            false => resources::fit(&mut effective, self.mailboxes.len(), self.cell.is_some()),
         }
         let prepared = self.prepare_listeners(&effective, report).await;
         let has_certificates = self.reload_certificates(&prepared, report);
@@ -115,7 +119,7 @@ impl Server {
             self.judge_clients();
         }
         target.listeners = sources.iter().filter_map(|source| self.configured(source, &loaded)).collect();
-        if effective != self.config {
+        if effective != self.config && self.cell.is_none() {
             super::announce::log_exposures(&effective);
         }
         self.loaded = loaded.in_force(&self.loaded, target, &sources);

@@ -6,15 +6,21 @@ use crate::server::process;
 use crate::server::store::options::segment_bytes;
 
 /// Raises the limit of file descriptors, and lowers the limits of `config` that the process could not keep; the log says which.
-pub(super) fn fit(config: &mut Config, shards: usize) {
-    fit_connections(config, process::raise_open_files_max(), shards);
+/// The server of a cell has no sockets of clients: the front of the process has them.
+pub(super) fn fit(config: &mut Config, shards: usize, is_cell: bool) {
+    if !is_cell {
+        fit_connections(config, process::raise_open_files_max(), shards);
+    }
     if config.strongest_durability() != Durability::None {
         fit_packets(config);
     }
 }
 
 fn fit_connections(config: &mut Config, files: Option<u64>, shards: usize) {
-    let others = FILES_PER_BRIDGE * config.bridges.len() as u64 + FILES_PER_STREAM * config.streams.len() as u64;
+    let cells = if config.cluster.has_cells() { u64::from(config.cluster.cells) } else { 0 };
+    let others = FILES_PER_CELL * cells
+        + FILES_PER_BRIDGE * config.bridges.len() as u64
+        + FILES_PER_STREAM * config.streams.len() as u64;
     let Some(files) = files.map(|files| files.saturating_sub(others)) else { return };
     let configured = config.limits.connections_max;
     let effective = configured.min(connections_for(files, shards, config.listeners.len()));
@@ -60,6 +66,8 @@ const FILES_RESERVED: usize = 112;
 const FILES_PER_BRIDGE: u64 = 4;
 /// Descriptors for the lock, the directory and the last segment of a stream, the next segment and index while they are made, and up to 8 segments that are read.
 const FILES_PER_STREAM: u64 = 13;
+/// Descriptors for the store of a cell (25), copies of it that other nodes make, the runtimes of its node and its server, and its connection to NATS.
+const FILES_PER_CELL: u64 = 64;
 /// Descriptors for the runtime of a shard.
 const FILES_PER_SHARD: usize = 4;
 /// A listening socket has a second descriptor for a process that takes over, and a third while it is passed.
@@ -82,6 +90,12 @@ mod tests {
         assert_eq!(config.limits.connections_max, Config::default().limits.connections_max);
         fit_connections(&mut config, Some(1_000), 1);
         assert_eq!(config.limits.connections_max, 1_000 - 112 - 4 - 3 * config.listeners.len());
+        (config.cluster.node, config.cluster.cells) = (Some("a".to_owned()), 3);
+        config.limits.connections_max = 1_000;
+        fit_connections(&mut config, Some(1_000), 1);
+        assert_eq!(config.limits.connections_max, 1_000 - 3 * 64 - 112 - 4 - 3 * config.listeners.len());
+        config.cluster.cells = 1;
+        config.limits.connections_max = 1_000;
         config.streams = vec![toml::from_str("name = \"a\"\ntopic = \"a/#\"").unwrap(); 2];
         fit_connections(&mut config, Some(1_000), 1);
         assert_eq!(config.limits.connections_max, 1_000 - 2 * 13 - 112 - 4 - 3 * config.listeners.len());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authentication::PublisherRights;
+use super::cells::CellTerms;
 use super::own_client::Kind;
 use crate::auth;
 use crate::broker::{
@@ -20,16 +21,16 @@ use crate::topic::{TopicFilter, TopicName};
 
 /// What all shards share in this run.
 pub(super) fn new_shared(
-    config: &Config,
+    (config, cell): (&Config, Option<&CellTerms>),
     recovered: &Recovered,
-    memory_max: u64,
-    (shards, run): (usize, u64),
+    (memory_max, shards, run): (u64, usize, u64),
     authentication: &Arc<auth::Pool>,
 ) -> Arc<Shared> {
     let stored = recovered.retained.iter().map(|message| message.memory()).sum();
     let limits = retained_limits(config, memory_max, stored);
     let rights = Arc::new(PublisherRights(Arc::clone(authentication)));
-    Arc::new(Shared::new(shards, limits).of_run(run).with_rights(rights))
+    let shared = Shared::new(shards, limits).of_run(run).with_rights(rights);
+    Arc::new(cell.map(CellTerms::of_broker).into_iter().fold(shared, Shared::of_cell))
 }
 
 /// The settings of every shard.

@@ -1,3 +1,4 @@
+use std::future::pending;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,8 +8,10 @@ use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::cells::Cells;
 use super::error::ServerError;
 use super::log::log_line;
+use super::stopper::all_told;
 use crate::store::Store;
 
 /// What a signal requests of the process.
@@ -35,41 +38,55 @@ pub fn hold_hang_up() -> io::Result<()> {
 /// SIGHUP, from [`hold_hang_up`] to [`Signals::listen`]. Signals belong to the process.
 static HELD: Mutex<Option<Signal>> = Mutex::new(None);
 /// All signals, between two brokers of this process.
-static HELD_SIGNALS: Mutex<Option<Signals>> = Mutex::new(None);
+static HELD_SIGNALS: Mutex<Option<Received>> = Mutex::new(None);
 
 /// The signals of this process. A signal that arrives after [`Signals::listen`] is not lost.
+#[derive(Debug, Default)]
+pub(super) struct Signals(Option<Received>);
+
 #[derive(Debug)]
-pub(super) struct Signals {
+struct Received {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    /// Replaces the default action of these signals, which would end the process.
+    /// Replaces the default action of these signals, which would end the process. The default is to get none, because another server of the process does.
     pub(super) fn listen() -> io::Result<Self> {
         if let Some(signals) = HELD_SIGNALS.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Ok(signals);
+            return Ok(Self(Some(signals)));
         }
         let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(Self {
+        Ok(Self(Some(Received {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: held.map_or_else(|| signal(SignalKind::hangup()), Ok)?,
-        })
+        })))
     }
 
     /// Keeps them for the next broker of this process, which carries out those that arrive meanwhile.
     pub(super) fn hold(self) {
-        *HELD_SIGNALS.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+        if let Some(received) = self.0 {
+            *HELD_SIGNALS.lock().unwrap_or_else(PoisonError::into_inner) = Some(received);
+        }
     }
 
     /// The next request. Cancel safe.
     pub(super) async fn next(&mut self) -> Request {
+        let Self(Some(Received { terminate, interrupt, hang_up })) = self else { return pending().await };
         select! {
-            _ = self.terminate.recv() => Request::Stop,
-            _ = self.interrupt.recv() => Request::Stop,
-            _ = self.hang_up.recv() => Request::Reload,
+            _ = terminate.recv() => Request::Stop,
+            _ = interrupt.recv() => Request::Stop,
+            _ = hang_up.recv() => Request::Reload,
+        }
+    }
+
+    /// The next request, also that of the server of a cell that ends the process. Cancel safe.
+    pub(super) async fn next_or_end(&mut self, cells: Option<&Cells>) -> Request {
+        select! {
+            request = self.next() => request,
+            () = all_told(cells) => Request::Stop,
         }
     }
 

@@ -2,17 +2,22 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
 
-use super::bans::CarriedBans;
+use super::announce;
+use super::bans::{Bans, CarriedBans};
 use super::bind::tcp_options;
+use super::cells::{CellTerms, Cells};
+use super::clock::Clock;
 use super::error::ServerError;
 use super::handover::early::EarlyAcceptor;
 use super::handover::passed::{AdminSockets, PassedSockets};
 use super::handover::successor::TakeOver;
-use super::listener::ListeningSocket;
+use super::listener::{Admission, ListeningSocket};
+use super::memory::{self, MemoryBudget};
+use super::resources;
 use super::standby::Standby;
 use super::stopper::Stopper;
 use super::tunnel::TunnelBus;
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::store::Replication;
 
 /// What a broker starts with beside its configuration. By default it is one of its own.
@@ -30,16 +35,54 @@ pub struct Start {
     pub bans: CarriedBans,
     /// Its log is replicated: it is the owner of that of a cluster.
     pub replication: Option<Replication>,
+    /// It serves one cell of several, for the front of this process.
+    pub cell: Option<CellTerms>,
+    /// It is the front of the servers of these cells, and a standby for ever. It also ends them.
+    pub front_of: Option<Arc<Cells>>,
     /// Clients can be on another node than the owner: a standby passes its own there, and the owner serves those of standbys.
     pub tunnels: Option<TunnelBus>,
 }
 
 /// The number of shards.
-pub(super) fn shards(config: &Config) -> usize {
+fn shards(config: &Config) -> usize {
     match usize::from(config.server.shards) {
         0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
         shards => shards,
     }
+}
+
+/// The configuration as it is for this server, what was loaded of it, and the number of shards. Says what is open to others, and which limits are lower.
+pub(super) fn adapt(mut config: Config, cell: Option<&CellTerms>) -> (Config, Loaded, usize) {
+    match cell {
+        Some(terms) => config = terms.fit(config),
+        None => announce::log_exposures(&config),
+    }
+    let (loaded, shards) = (Loaded::of(config.clone()), shards(&config));
+    resources::fit(&mut config, shards, cell.is_some());
+    (config, loaded, shards)
+}
+
+/// The budget of the memory of the process.
+pub(super) fn memory(config: &Config, cell: Option<&CellTerms>, front_of: Option<&Arc<Cells>>) -> Arc<MemoryBudget> {
+    let max = config.limits.memory_max.unwrap_or_else(memory::default_max);
+    match (cell, front_of) {
+        (Some(terms), _) => terms.cells.memory(),
+        (None, Some(cells)) => {
+            let memory = cells.memory();
+            memory.set_max(max);
+            memory
+        }
+        (None, None) => Arc::new(MemoryBudget::new(max)),
+    }
+}
+
+/// The limits of connections, and the bans.
+pub(super) fn admission(
+    config: &Config,
+    (bans, clock): (&Arc<Bans>, Clock),
+    memory: &Arc<MemoryBudget>,
+) -> Arc<Admission> {
+    Arc::new(Admission::new(&config.limits).with_bans(Arc::clone(bans), clock).within(Arc::clone(memory)))
 }
 
 /// Tells the broker that is taken over from to hand over, and waits until it has unlocked its store. Returns what accepts connections meanwhile, if the

@@ -4,7 +4,10 @@ use std::future::pending;
 use std::sync::Arc;
 
 use bytestring::ByteString;
+use tokio::select;
 use tokio::sync::watch;
+
+use super::cells::Cells;
 
 /// Why a broker is to end, while its process goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,10 +89,24 @@ impl Stopper {
     }
 }
 
-/// Waits until a broker is to end; for ever if nobody can say so. Cancel safe.
-pub(super) async fn told(stopper: Option<&Stopper>) -> Why {
-    match stopper {
-        Some(stopper) => stopper.wait_for(|_| true).await,
+/// Waits until a broker is to end, or that of one of these cells with all others; for ever if nobody can say so. Cancel safe.
+pub(super) async fn told(stopper: Option<&Stopper>, cells: Option<&Cells>) -> Why {
+    let told = async {
+        match stopper {
+            Some(stopper) => stopper.wait_for(|_| true).await,
+            None => pending().await,
+        }
+    };
+    select! {
+        why = told => why,
+        () = all_told(cells) => Why::Moved { owner: None },
+    }
+}
+
+/// Waits until all servers of the process are to end; for ever if there are no cells. Cancel safe.
+pub(super) async fn all_told(cells: Option<&Cells>) {
+    match cells {
+        Some(cells) => cells.ended().await,
         None => pending().await,
     }
 }

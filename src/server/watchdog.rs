@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::cells::Cells;
 use super::log::log_line;
 use super::status::Status;
 use super::systemd::notify;
@@ -26,6 +27,8 @@ pub(super) struct Watchdog {
     was_alive: bool,
     status: Arc<Status>,
     store: Option<Arc<Store>>,
+    /// Those that are served by other servers of the process.
+    cells: Option<Arc<Cells>>,
 }
 
 impl Watchdog {
@@ -35,6 +38,16 @@ impl Watchdog {
         let timeout =
             sd_notify::watchdog_enabled(false, &mut microseconds).then(|| Duration::from_micros(microseconds));
         Self::with_timeout(timeout.filter(|timeout| !timeout.is_zero()), status, store)
+    }
+
+    /// The same, and the shards of these cells must make progress, too.
+    pub(super) fn of_front(self, cells: Option<Arc<Cells>>) -> Self {
+        Self { cells, ..self }
+    }
+
+    /// One that does nothing.
+    pub(super) fn none(status: Arc<Status>, store: Option<Arc<Store>>) -> Self {
+        Self::with_timeout(None, status, store)
     }
 
     fn with_timeout(timeout: Option<Duration>, status: Arc<Status>, store: Option<Arc<Store>>) -> Self {
@@ -52,7 +65,7 @@ impl Watchdog {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         });
-        Self { interval, sent: Timestamp::default(), was_alive: true, status, store }
+        Self { interval, sent: Timestamp::default(), was_alive: true, status, store, cells: None }
     }
 
     /// Waits until the next check; for ever if systemd does not watch this process.
@@ -83,7 +96,8 @@ impl Watchdog {
 
     fn is_alive(&self) -> bool {
         let has_ended = self.store.as_ref().is_some_and(|store| store.has_ended());
-        !has_ended && self.status.shards().iter().all(|shard| shard.published > self.sent)
+        let is_stuck = self.cells.as_ref().is_some_and(|cells| cells.longest_silence() > SILENCE_MAX);
+        !has_ended && !is_stuck && self.status.shards().iter().all(|shard| shard.published > self.sent)
     }
 
     fn sent_before(&self, silence: Duration) -> bool {
@@ -101,6 +115,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::CellId;
+    use crate::server::Reloader;
     use crate::server::clock::Clock;
     use crate::server::status::ShardSnapshot;
 
@@ -128,6 +144,22 @@ mod tests {
         assert!(watchdog.is_alive());
         watchdog.check();
         assert!(!watchdog.is_alive() || watchdog.sent < later);
+    }
+
+    #[test]
+    fn a_cell_whose_shard_is_stuck_is_no_sign_of_life() {
+        let (watchdog, _) = watchdog();
+        let (cells, clock) = (Cells::new(2), Clock::start(Timestamp(60_000)));
+        let watchdog = watchdog.of_front(Some(Arc::clone(&cells)));
+        let status = Arc::new(Status::new(1, clock));
+        let (reloader, _requests) = Reloader::new(crate::config::Loaded::of(crate::config::Config::default()));
+        cells.set_server(CellId(1), Some((reloader, Arc::clone(&status))));
+        answer(&status, 0, Timestamp(58_000));
+        assert!(watchdog.is_alive());
+        answer(&status, 0, Timestamp(50_000));
+        assert!(!watchdog.is_alive());
+        cells.set_server(CellId(1), None);
+        assert!(watchdog.is_alive(), "it has ended");
     }
 
     #[test]

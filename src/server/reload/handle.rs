@@ -91,7 +91,7 @@ impl Reloader {
         self.in_force.store(Arc::new(loaded));
     }
 
-    pub(super) async fn request(&self, scope: Scope) -> Result<ReloadReport, ReloadError> {
+    pub(in crate::server) async fn request(&self, scope: Scope) -> Result<ReloadReport, ReloadError> {
         let (answer, result) = oneshot::channel();
         let answered = async {
             self.requests.send(Request { scope, answer }).await.map_err(|_| ReloadError::Stopping)?;

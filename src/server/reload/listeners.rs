@@ -87,6 +87,14 @@ impl Prepared {
 impl Server {
     /// Reads the certificates of listeners that are new or have others, and binds the new addresses.
     pub(super) async fn prepare_listeners(&mut self, config: &Config, report: &mut ReloadReport) -> Prepared {
+        if self.cell.is_some() {
+            let of_front =
+                |(number, listener): (usize, &Listener)| (Next::Skipped(listener.clone()), Source::Loaded(number));
+            return Prepared {
+                entries: config.listeners.iter().enumerate().map(of_front).collect(),
+                removed: Vec::new(),
+            };
+        }
         let open = mem::take(&mut self.listeners);
         let settings: Vec<_> = open.iter().map(|listener| listener.endpoint().settings().clone()).collect();
         let matches = matches(&settings, &config.listeners);
@@ -263,6 +271,9 @@ impl Server {
         if !names.is_empty() {
             let mail = || Mail::ListenersRemoved(names.iter().cloned().collect());
             self.mailboxes.iter().for_each(|mailbox| mailbox.put(mail()));
+            if let Some(cells) = &self.front_of {
+                cells.listeners_removed(&names);
+            }
         }
         (has_changed, sources)
     }

@@ -51,7 +51,7 @@ impl ReloadReport {
         self.parts.push(ReloadedPart { name: name.into(), result, error: None });
     }
 
-    pub(super) fn kept(&mut self, name: impl Into<String>, error: String) {
+    pub(in crate::server) fn kept(&mut self, name: impl Into<String>, error: String) {
         self.parts.push(ReloadedPart { name: name.into(), result: PartResult::Kept, error: Some(error) });
     }
 

@@ -18,9 +18,10 @@ impl Server {
         self.apply_log(&before.log, &config.log);
         if config.limits != before.limits {
             self.admission.set_limits(&config.limits);
+            // The same for all servers of the process.
             self.memory.set_max(config.limits.memory_max.unwrap_or_else(memory::default_max));
             let (_, bytes) = self.shared.retained_len();
-            self.shared.set_retained_limits(settings::retained_limits(config, self.memory.max(), bytes));
+            self.shared.set_retained_limits(settings::retained_limits(config, self.memory.share(), bytes));
         }
         if config.bans != before.bans {
             self.bans.set_settings(&config.bans);
@@ -51,7 +52,7 @@ impl Server {
         }
         let mut changed = before.differences(config);
         changed.retain(|key| key != "listeners" && !key.starts_with("log."));
-        if !changed.is_empty() {
+        if !changed.is_empty() && self.cell.is_none() {
             let changed = changed.join(", ");
             log_line!(SettingsReloaded { settings = &*changed }, "these settings have new values: {changed}");
         }
@@ -106,6 +107,12 @@ impl Server {
         if before == new {
             return;
         }
+        let detail = log::detail(new);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::LogReloaded(Box::new(detail.clone()))));
+        // The front of the process does the rest.
+        if self.cell.is_some() {
+            return;
+        }
         // The line has the more talkative of both levels, so that it is seen.
         if new.level >= before.level {
             log::apply(new);
@@ -114,8 +121,6 @@ impl Server {
             log_reloaded(new);
             log::apply(new);
         }
-        let detail = log::detail(new);
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::LogReloaded(Box::new(detail.clone()))));
     }
 
     /// Publishes the settings in force, with the origin of each.

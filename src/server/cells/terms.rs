@@ -1,0 +1,74 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Cells;
+use crate::broker;
+use crate::config::{Config, Probe, Telemetry};
+use crate::routing::CellId;
+
+/// What the server of a cell is told about its cell. It has no listeners, no admin listener, no signals, no bridges, no sinks and no probe.
+#[derive(Debug, Clone)]
+pub struct CellTerms {
+    /// The cell that it serves.
+    pub cell: CellId,
+    /// The number of this ownership: it is higher than that of each owner before.
+    pub epoch: u64,
+    /// Is the same at all nodes, and not known to clients.
+    pub secret: [u8; 16],
+    /// Where all cells are served.
+    pub cells: Arc<Cells>,
+}
+
+impl CellTerms {
+    /// The data directory of a cell in that of its process.
+    pub fn data(data: &Path, CellId(cell): CellId) -> PathBuf {
+        data.join(CELLS_DIRECTORY).join(cell.to_string())
+    }
+
+    /// The same for the shards.
+    pub(in crate::server) fn of_broker(&self) -> broker::CellTerms {
+        let (cell, cells, epoch) = (self.cell, self.cells.count(), self.epoch);
+        broker::CellTerms { cell, cells, epoch, interest_key: self.secret }
+    }
+
+    /// The configuration of the server of the cell, made of that of the process. The front has the listeners; they stay in it for what they say about
+    /// authentication.
+    pub(in crate::server) fn fit(&self, mut config: Config) -> Config {
+        config.server.data = Self::data(&config.server.data, self.cell);
+        // Several cells share the processors.
+        config.server.shards = config.server.shards.max(1);
+        // The front does.
+        config.server.watch_files = false;
+        (config.admin.enabled, config.admin.socket) = (false, false);
+        (config.bridges, config.sinks) = (Vec::new(), Vec::new());
+        (config.probe, config.telemetry) = (Probe::default(), Telemetry::default());
+        // What is not there for several cells.
+        (config.mqtt.exclusive_subscriptions, config.mqtt.batch_messages_max) = (false, 0);
+        config.receipts.open_max = 0;
+        config
+    }
+}
+
+/// The directory in a data directory that has those of the cells.
+pub(super) const CELLS_DIRECTORY: &str = "cells";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_the_settings_of_the_process_but_for_what_the_front_does() {
+        let terms = CellTerms { cell: CellId(5), epoch: 1, secret: [0; 16], cells: Cells::new(6) };
+        let mut config = Config::default();
+        config.server.data = "/data".into();
+        config.server.watch_files = true;
+        config.limits.connections_max = 7;
+        let fitted = terms.fit(config.clone());
+        assert_eq!(fitted.server.data, Path::new("/data/cells/5"));
+        assert_eq!((fitted.server.shards, fitted.server.watch_files), (1, false));
+        assert_eq!((&fitted.limits, &fitted.listeners), (&config.limits, &config.listeners));
+        assert!(!fitted.admin.enabled && !fitted.admin.socket);
+        config.server.shards = 3;
+        assert_eq!(terms.fit(config).server.shards, 3);
+    }
+}
