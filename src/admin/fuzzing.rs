@@ -22,6 +22,7 @@ pub fn handles() -> BrokerHandles {
         traces: Traces::silent(),
         reloader: Reloader::stopped(config::Config::default()),
         cluster: None,
+        cells: Vec::new(),
         data: "nowhere".into(),
     }
 }

@@ -31,6 +31,9 @@ struct Readers {
 /// What makes backups, and where they are recorded.
 type Recorded = (Arc<Backups>, Arc<Audit>);
 
+/// What the readiness of a node depends on.
+type Nodes = (Arc<Status>, Option<ClusterHandle>, Vec<ClusterHandle>);
+
 /// The routes of the admin listener.
 pub(super) fn router(
     exporter: Arc<Exporter>,
@@ -42,7 +45,7 @@ pub(super) fn router(
     let readers = Readers { access: access.clone(), metrics_open };
     let metrics = get(metrics).layer(from_fn_with_state(readers, check_reader)).with_state(exporter);
     let live = get(live).with_state(Arc::clone(&status));
-    let ready = get(ready).with_state((status, state.cluster.clone()));
+    let ready = get(ready).with_state((status, state.cluster.clone(), state.cells.clone()));
     let recorded = (backups, Arc::clone(&state.audit));
     let backup = get(backup_progress)
         .post(backup)
@@ -74,7 +77,11 @@ async fn live(State(status): State<Arc<Status>>) -> Response {
 }
 
 /// Readiness: clients can connect. A node of a cluster that does not serve them says what it does.
-async fn ready(State((status, cluster)): State<(Arc<Status>, Option<ClusterHandle>)>) -> Response {
+/// One that spreads clients over cells passes each to another node or serves it, if the owner of any cell is known.
+async fn ready(State((status, cluster, cells)): State<Nodes>) -> Response {
+    if cells.iter().any(|cell| cell.has_owner()) && !status.is_stopping() {
+        return health(StatusCode::OK, "ready");
+    }
     if status.is_standby() && !status.is_stopping() {
         let role = cluster.map_or(Role::Standby, |cluster| cluster.role());
         return health(StatusCode::SERVICE_UNAVAILABLE, role.name());

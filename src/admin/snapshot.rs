@@ -43,6 +43,8 @@ pub struct BrokerHandles {
     pub reloader: Reloader,
     /// The node, if this broker is part of a cluster.
     pub cluster: Option<ClusterHandle>,
+    /// Instead: the nodes of all cells, if there are several.
+    pub cells: Vec<ClusterHandle>,
     /// The data directory.
     pub data: PathBuf,
 }

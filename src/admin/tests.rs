@@ -47,6 +47,7 @@ pub(super) fn handles() -> BrokerHandles {
         traces: Traces::silent(),
         reloader: Reloader::stopped(crate::config::Config::default()),
         cluster: None,
+        cells: Vec::new(),
         data: "nowhere".into(),
     }
 }

@@ -43,6 +43,7 @@ pub(crate) struct ClusterStatus {
 #[command(after_help = "Examples:
   oncemq cluster move                   give the clients to the node that follows closest
   oncemq cluster move --to b            give them to node b
+  oncemq cluster move --cell 3 --to b   give those of cell 3 to it, if the clients are spread over cells (cluster.cells)
 
 All clients are disconnected with 0x9C Use another server and the address of that node.
 The exit code is 1 if the other node does not serve them in time.")]
@@ -50,6 +51,9 @@ pub(crate) struct Move {
     /// The node that is to serve the clients
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
+    /// The cell whose clients they are, if there are several
+    #[arg(long, value_name = "CELL")]
+    cell: Option<u8>,
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
@@ -99,10 +103,12 @@ struct Wait {
 pub(super) fn run(command: Cluster) -> Result<(), CliError> {
     match command {
         Cluster::Status(command) => status(command),
-        Cluster::Move(Move { to, wait, form, target }) => {
+        Cluster::Move(Move { to, cell, wait, form, target }) => {
             let api = Api::new(target)?;
-            let answer = api.send("POST", "/cluster/move", &[("to", to.as_deref())], None)?;
-            finish(&api, (form, wait), &answer, (Successor::Named, ""))
+            let number = cell.map(|cell| cell.to_string());
+            let parameters = [("to", to.as_deref()), ("cell", number.as_deref())];
+            let answer = api.send("POST", "/cluster/move", &parameters, None)?;
+            finish(&api, (form, wait), &answer, (Successor::Named(cell.unwrap_or(0)), ""))
         }
         Cluster::Drain(Drain { undo, wait, form, target }) => {
             let api = Api::new(target)?;
@@ -136,11 +142,28 @@ fn status(ClusterStatus { form, target }: ClusterStatus) -> Result<(), CliError>
     let mut table = Table::new(&NODES, terminal::size().map(|(columns, _)| columns));
     table.write(&nodes(&answer), &mut output)?;
     table.finish(&mut output)?;
+    let cells = cells(&answer);
+    if !cells.is_empty() {
+        writeln!(output)?;
+        let mut table = Table::new(&CELLS, terminal::size().map(|(columns, _)| columns));
+        table.write(cells, &mut output)?;
+        table.finish(&mut output)?;
+    }
+    for cell in cells {
+        for trouble in cell.get("troubles").and_then(Value::as_array).into_iter().flatten() {
+            writeln!(output, "! cell {}: {}", text(cell, "/cell"), printable(&text(trouble, "")))?;
+        }
+    }
     let troubles = answer.get("troubles").and_then(Value::as_array);
     for trouble in troubles.into_iter().flatten() {
         writeln!(output, "! {}", printable(&text(trouble, "")))?;
     }
     Ok(output.flush()?)
+}
+
+/// The cells over which the clients are spread, if they are.
+fn cells(answer: &Value) -> &[Value] {
+    answer.get("cells").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// This node and the others, in the order of their names.
@@ -167,6 +190,10 @@ fn nodes(answer: &Value) -> Vec<Value> {
         }
         nodes.push(member);
     }
+    if !cells(answer).is_empty() {
+        // Each cell has its own.
+        nodes.iter_mut().filter_map(Value::as_object_mut).for_each(|node| drop(node.remove("sequence")));
+    }
     nodes.sort_by_key(|node| text(node, "/node"));
     nodes
 }
@@ -174,8 +201,8 @@ fn nodes(answer: &Value) -> Vec<Value> {
 /// Which node serves the clients after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Successor {
-    /// The one that the answer names.
-    Named,
+    /// The one that the answer names, for this cell.
+    Named(u8),
     /// Perhaps another one than the answer names: the others decide.
     Any,
 }
@@ -183,12 +210,21 @@ enum Successor {
 impl Successor {
     /// The node that serves the clients, if the change is done. `to` is what the answer names.
     fn found(self, to: &str, cluster: &Value) -> Option<String> {
-        let owner = cluster.pointer("/owner/node").and_then(Value::as_str)?;
-        let is_done = match self {
-            Self::Named => owner == to,
-            Self::Any => owner != text(cluster, "/node"),
+        let cells = cells(cluster);
+        let owners: Vec<Option<&str>> = match (cells, self) {
+            ([], _) => vec![cluster.pointer("/owner/node").and_then(Value::as_str)],
+            (_, Self::Named(cell)) => vec![cells.get(usize::from(cell))?.get("owner").and_then(Value::as_str)],
+            (_, Self::Any) => cells.iter().map(|cell| cell.get("owner").and_then(Value::as_str)).collect(),
         };
-        is_done.then(|| owner.to_owned())
+        let node = text(cluster, "/node");
+        let is_done = |owner: &Option<&str>| match self {
+            Self::Named(_) => *owner == Some(to),
+            Self::Any => owner.is_some_and(|owner| owner != node),
+        };
+        let mut owners: Vec<&str> = owners.iter().all(is_done).then(|| owners.into_iter().flatten().collect())?;
+        owners.sort_unstable();
+        owners.dedup();
+        Some(owners.join(", "))
     }
 }
 
@@ -227,18 +263,21 @@ type HeadLine = (&'static str, fn(&Value) -> Option<String>);
 const HEAD: [HeadLine; 7] = [
     ("cluster", |answer| Some(text(answer, "/cluster"))),
     ("owner", |answer| match answer.pointer("/owner/node") {
+        _ if !cells(answer).is_empty() => None,
         Some(Value::String(node)) => Some(format!("{node} ({})", text(answer, "/owner/advertise"))),
         _ => Some("none that this node knows of".to_owned()),
     }),
-    ("epoch", |answer| Some(text(answer, "/epoch"))),
+    ("epoch", |answer| cells(answer).is_empty().then(|| text(answer, "/epoch"))),
     // Only the owner knows what a majority has.
     ("replicated", |answer| {
         let is_owner = answer.get("role").is_some_and(|role| role == "owner");
-        is_owner.then(|| format!("{} of {}", text(answer, "/replicated"), text(answer, "/sequence")))
+        (is_owner && cells(answer).is_empty())
+            .then(|| format!("{} of {}", text(answer, "/replicated"), text(answer, "/sequence")))
     }),
     ("stream", |answer| {
         let bytes = answer.get("tail_bytes").filter(|bytes| !bytes.is_null())?;
-        Some(format!("{bytes} bytes, position {}", text(answer, "/position")))
+        let position = cells(answer).is_empty().then(|| format!(", position {}", text(answer, "/position")));
+        Some(format!("{bytes} bytes{}", position.unwrap_or_default()))
     }),
     ("tunnels", |answer| {
         let tunnels = answer.get("tunnels").filter(|tunnels| !tunnels.is_null())?;
@@ -252,6 +291,20 @@ const HEAD: [HeadLine; 7] = [
         let (seconds, cause) = (text(change, "/seconds"), text(change, "/cause"));
         Some(format!("{at}: {node} in epoch {epoch}, after {seconds} s: {cause}"))
     }),
+];
+
+const CELLS: [Column; 8] = [
+    Column::right("CELL", |cell| text(cell, "/cell")),
+    Column::left("OWNER", |cell| match cell.get("owner") {
+        Some(Value::String(node)) => node.clone(),
+        _ => "-".to_owned(),
+    }),
+    Column::right("EPOCH", |cell| text(cell, "/epoch")),
+    Column::left("HERE", |cell| text(cell, "/role")),
+    Column::right("COPIES", |cell| text(cell, "/copies")),
+    Column::right("SEQUENCE", |cell| text(cell, "/sequence")),
+    Column::right("LAG", |cell| text(cell, "/lag")),
+    Column::right("STREAM", |cell| text(cell, "/tail_bytes")),
 ];
 
 const NODES: [Column; 7] = [
@@ -303,10 +356,24 @@ mod tests {
         let owned_by = |owner: Value| json!({ "node": "b", "epoch": 3, "owner": owner });
         let found = |successor: Successor, owner: Value| successor.found("a", &owned_by(owner));
         let node = |name: &str| json!({ "node": name });
-        assert_eq!(found(Successor::Named, node("c")), None);
-        assert_eq!(found(Successor::Named, node("a")), Some("a".to_owned()));
+        assert_eq!(found(Successor::Named(0), node("c")), None);
+        assert_eq!(found(Successor::Named(0), node("a")), Some("a".to_owned()));
         assert_eq!(found(Successor::Any, node("c")), Some("c".to_owned()));
         assert_eq!(found(Successor::Any, node("b")), None, "it serves still");
         assert_eq!(found(Successor::Any, Value::Null), None);
+    }
+
+    #[test]
+    fn a_node_is_drained_when_it_owns_no_cell_and_each_has_an_owner() {
+        let found = |successor: Successor, owners: [Option<&str>; 3]| {
+            let cells: Vec<Value> = owners.map(|owner| json!({ "owner": owner })).to_vec();
+            successor.found("a", &json!({ "node": "b", "owner": null, "cells": cells }))
+        };
+        assert_eq!(found(Successor::Any, [Some("a"), Some("c"), Some("a")]), Some("a, c".to_owned()));
+        assert_eq!(found(Successor::Any, [Some("a"), Some("b"), Some("a")]), None);
+        assert_eq!(found(Successor::Any, [Some("a"), None, Some("a")]), None);
+        assert_eq!(found(Successor::Named(1), [Some("b"), Some("a"), None]), Some("a".to_owned()));
+        assert_eq!(found(Successor::Named(2), [Some("b"), Some("a"), None]), None);
+        assert_eq!(found(Successor::Named(3), [Some("a"); 3]), None);
     }
 }

@@ -6,16 +6,15 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::cluster_cells::{ask, of_cells};
+use super::cluster_json::{ClusterJson, TunnelsJson};
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
 use super::parameters::Parameters;
 use super::state::ApiState;
 use super::table::Routes;
 use crate::admin::caller::Caller;
-use crate::admin::time::rfc_3339;
-use crate::cluster::{ClusterHandle, Command, CommandError, Failover, Member, Owner, Status};
-use crate::server::TunnelFigures;
-use crate::timestamp::WallTime;
+use crate::cluster::{Command, CommandError};
 
 pub(super) fn viewer_routes() -> Routes {
     Routes::new().add(__path_show, show)
@@ -27,125 +26,6 @@ pub(super) fn admin_routes() -> Routes {
         .add(__path_drain, drain)
         .add(__path_undrain, undrain)
         .add(__path_forget, forget)
-}
-
-/// The cluster, as this node sees it.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Cluster)]
-struct ClusterJson {
-    /// The name of the cluster.
-    cluster: String,
-    /// The name of this node.
-    node: String,
-    /// The address of this node that clients are referred to.
-    advertise: String,
-    /// starting, standby, taking-over, owner, fenced or stopped.
-    role: &'static str,
-    /// Whether this node does not take over by itself, because a person said so.
-    drained: bool,
-    /// The number of the term of the present owner; 0: there has been none.
-    epoch: u64,
-    /// Who serves the clients; `null`: not known.
-    owner: Option<OwnerJson>,
-    /// The position of the last entry of the stream that this node has.
-    position: u64,
-    /// The sequence behind the last entry of the log of this node.
-    sequence: u64,
-    /// All entries below this sequence are on the disks of a majority.
-    replicated: u64,
-    /// Bytes in the stream; `null`: not known.
-    tail_bytes: Option<u64>,
-    /// The other nodes.
-    members: Vec<MemberJson>,
-    engine_latency: EngineLatencyJson,
-    /// How often this node has taken over since its start.
-    takeovers: u64,
-    /// How often this node was fenced since its start.
-    fences: u64,
-    /// The last change of the owner that this node has seen; `null`: none since its start.
-    last_failover: Option<FailoverJson>,
-    /// What is wrong, for people; empty if nothing is.
-    troubles: Vec<String>,
-    /// Clients whose sockets are on another node than the one that serves them; `null`: `cluster.front` is not "tunnel".
-    tunnels: Option<TunnelsJson>,
-}
-
-/// The tunnels of this node: of clients whose sockets are here, or that it serves.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ClusterTunnels)]
-struct TunnelsJson {
-    /// Open tunnels.
-    open: u64,
-    /// Tunnels since the node has its role, as all that follows.
-    opened: u64,
-    /// Links to other nodes that can carry tunnels.
-    links: u64,
-    /// Links that were closed, with all their tunnels.
-    links_closed: u64,
-    /// Bytes of clients that were sent to other nodes.
-    bytes_sent: u64,
-    /// Bytes of clients that came from other nodes.
-    bytes_received: u64,
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = ClusterOwner)]
-struct OwnerJson {
-    node: String,
-    /// The address that clients are referred to; `null`: not known.
-    advertise: Option<String>,
-}
-
-/// Another node.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ClusterMember)]
-struct MemberJson {
-    node: String,
-    advertise: String,
-    /// As it said last; `null`: it has said nothing yet.
-    role: Option<&'static str>,
-    /// Whether it can take over.
-    able: bool,
-    /// Whether it counts as alive.
-    alive: bool,
-    /// The position of the last entry of the stream that it has.
-    position: u64,
-    /// The entries below this sequence are on its disk.
-    sequence: u64,
-    /// The entries of the log of this node that it does not have on its disk.
-    lag: u64,
-    /// The time since it was heard of.
-    silent_seconds: f64,
-}
-
-impl From<TunnelFigures> for TunnelsJson {
-    fn from(figures: TunnelFigures) -> Self {
-        let TunnelFigures { open, opened, links, links_closed, bytes_sent, bytes_received, .. } = figures;
-        Self { open, opened, links, links_closed, bytes_sent, bytes_received }
-    }
-}
-
-/// How long the engine took to acknowledge commits since the start of the node.
-#[derive(Serialize, ToSchema)]
-#[schema(as = EngineLatency)]
-struct EngineLatencyJson {
-    commits: u64,
-    /// `null`: there was none.
-    mean_seconds: Option<f64>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = Failover)]
-struct FailoverJson {
-    /// RFC 3339, UTC.
-    at: String,
-    /// The epoch that began.
-    epoch: u64,
-    /// The new owner.
-    node: String,
-    cause: String,
-    /// From the decision until clients could connect.
-    seconds: f64,
 }
 
 /// A change that has begun.
@@ -165,15 +45,20 @@ struct ChangeJson {
     )
 )]
 async fn show(State(state): State<ApiState>) -> Result<Json<ClusterJson>, Failure> {
-    let tunnels = state.status.tunnels().map(TunnelsJson::from);
-    Ok(Json(ClusterJson { tunnels, ..ClusterJson::from(of(&state)?.status()) }))
+    let cluster = of_cells(&state.cells).or_else(|| Some(state.cluster.as_ref()?.status().into()));
+    let mut cluster = cluster.ok_or_else(|| Failure::not_found(NO_CLUSTER))?;
+    cluster.tunnels = state.status.tunnels().map(TunnelsJson::from);
+    Ok(Json(cluster))
 }
 
 /// Gives the clients to another node. All are disconnected with 0x9C and the address of that node. The answer comes when that begins: `GET /cluster`
 /// shows when it is done.
 #[utoipa::path(
     post, path = "/cluster/move",
-    params(("to" = Option<String>, Query, description = "The name of the node; by default, that which has most of the log")),
+    params(
+        ("to" = Option<String>, Query, description = "The name of the node; by default, that which has most of the log"),
+        ("cell" = Option<u64>, Query, description = "The number of the cell whose clients they are, if there are several"),
+    ),
     responses(
         (status = 202, description = "It has begun", body = ChangeJson),
         (status = 404, description = "This broker is not part of a cluster", body = ErrorJson),
@@ -186,7 +71,8 @@ async fn move_to(
     parameters: Parameters,
 ) -> Result<Response, Failure> {
     let to = parameters.text("to").map(str::to_owned);
-    change(&state, &caller, ("move cluster", Command::Move { to })).await
+    let cell = parameters.number("cell", 0..=255)?.and_then(|cell| usize::try_from(cell).ok());
+    change(&state, &caller, ("move cluster", Command::Move { to }, cell)).await
 }
 
 /// This node serves no clients until it is told so or starts again, for work on it: as the owner it gives them to another node, and as a standby it does
@@ -200,7 +86,7 @@ async fn move_to(
     )
 )]
 async fn drain(State(state): State<ApiState>, Extension(caller): Extension<Caller>) -> Result<Response, Failure> {
-    change(&state, &caller, ("drain node", Command::Drain)).await
+    change(&state, &caller, ("drain node", Command::Drain, None)).await
 }
 
 /// This node takes over again if it has to.
@@ -213,7 +99,7 @@ async fn drain(State(state): State<ApiState>, Extension(caller): Extension<Calle
     )
 )]
 async fn undrain(State(state): State<ApiState>, Extension(caller): Extension<Caller>) -> Result<Response, Failure> {
-    change(&state, &caller, ("undrain node", Command::Undrain)).await
+    change(&state, &caller, ("undrain node", Command::Undrain, None)).await
 }
 
 /// Forgets a node that is gone for good: nothing waits for it any more. One that comes back is known again.
@@ -231,18 +117,24 @@ async fn forget(
     Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
 ) -> Result<Response, Failure> {
-    change(&state, &caller, ("forget node", Command::Forget { node })).await
+    change(&state, &caller, ("forget node", Command::Forget { node }, None)).await
 }
 
-async fn change(state: &ApiState, caller: &Caller, (what, command): (&str, Command)) -> Result<Response, Failure> {
+async fn change(
+    state: &ApiState,
+    caller: &Caller,
+    (what, command, cell): (&str, Command, Option<usize>),
+) -> Result<Response, Failure> {
     let mut target = match &command {
         Command::Move { to } => to.clone().unwrap_or_default(),
         Command::Forget { node } => node.clone(),
         Command::Drain | Command::Undrain => String::new(),
     };
-    let outcome = match of(state) {
-        Ok(cluster) => cluster.ask(command).await.map_err(Failure::from),
-        Err(failure) => Err(failure),
+    let outcome = match &state.cluster {
+        Some(_) if cell.is_some_and(|cell| cell > 0) => Err(Failure::conflict("this cluster has one cell".to_owned())),
+        Some(cluster) => cluster.ask(command).await.map_err(Failure::from),
+        None if state.cells.is_empty() => Err(Failure::not_found(NO_CLUSTER)),
+        None => ask(&state.cells, cell, command).await.map_err(Failure::from),
     };
     if let Ok(Some(to)) = &outcome {
         target.clone_from(to);
@@ -251,9 +143,7 @@ async fn change(state: &ApiState, caller: &Caller, (what, command): (&str, Comma
     outcome.map(|to| (StatusCode::ACCEPTED, Json(ChangeJson { to })).into_response())
 }
 
-fn of(state: &ApiState) -> Result<&ClusterHandle, Failure> {
-    state.cluster.as_ref().ok_or_else(|| Failure::not_found("this broker is not part of a cluster"))
-}
+const NO_CLUSTER: &str = "this broker is not part of a cluster";
 
 impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
@@ -261,55 +151,6 @@ impl From<CommandError> for Failure {
             CommandError::Refused(refusal) => Self::conflict(refusal.to_string()),
             CommandError::Busy => Self::unavailable(error.to_string()),
         }
-    }
-}
-
-impl From<Status> for ClusterJson {
-    fn from(status: Status) -> Self {
-        let commits = status.engine_latency.count();
-        let mean_seconds = (commits > 0).then(|| status.engine_latency.sum.as_secs_f64() / commits as f64);
-        Self {
-            tunnels: None,
-            members: status.members.iter().map(|member| MemberJson::new(member, status.lag(member))).collect(),
-            troubles: status.troubles().map(str::to_owned).collect(),
-            engine_latency: EngineLatencyJson { commits, mean_seconds },
-            role: status.role.name(),
-            drained: status.is_drained,
-            epoch: status.epoch,
-            owner: status.owner.map(|Owner { node, advertise }| OwnerJson { node, advertise }),
-            position: status.position,
-            sequence: status.sequence,
-            replicated: status.replicated,
-            tail_bytes: status.tail_bytes,
-            takeovers: status.takeovers,
-            fences: status.fences,
-            last_failover: status.last_failover.map(FailoverJson::from),
-            cluster: status.cluster,
-            node: status.node,
-            advertise: status.advertise,
-        }
-    }
-}
-
-impl MemberJson {
-    fn new(member: &Member, lag: u64) -> Self {
-        Self {
-            node: member.node.clone(),
-            advertise: member.advertise.clone(),
-            role: member.role.map(|role| role.name()),
-            able: member.is_able,
-            alive: member.is_alive,
-            position: member.position,
-            sequence: member.sequence,
-            lag,
-            silent_seconds: member.silence.as_secs_f64(),
-        }
-    }
-}
-
-impl From<Failover> for FailoverJson {
-    fn from(Failover { at, epoch, node, cause, duration }: Failover) -> Self {
-        Self { at: rfc_3339(WallTime(at)), epoch, node, cause, seconds: duration.as_secs_f64() }
     }
 }
 

@@ -16,6 +16,8 @@ mod client_history;
 mod client_json;
 mod clients;
 mod cluster;
+mod cluster_cells;
+mod cluster_json;
 mod config;
 mod dead_letters;
 mod document;

@@ -33,6 +33,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) reloader: Reloader,
     /// The node, if this broker is part of a cluster.
     pub(in crate::admin) cluster: Option<ClusterHandle>,
+    /// Instead: the nodes of all cells, if there are several.
+    pub(in crate::admin) cells: Vec<ClusterHandle>,
     /// What an acknowledged message survives by default.
     pub(in crate::admin) durability: Durability,
     /// Bounds the deletions of retained messages that are under way.
@@ -62,6 +64,7 @@ impl ApiState {
             store: handles.store.clone(),
             reloader: handles.reloader.clone(),
             cluster: handles.cluster.clone(),
+            cells: handles.cells.clone(),
             durability: handles.durability,
             deletions: Arc::new(Semaphore::new(DELETIONS_MAX)),
             stream_reads: Arc::new(Semaphore::new(STREAM_READS_MAX)),

@@ -1,0 +1,144 @@
+//! The part of `/cluster` about several cells.
+
+use std::collections::BTreeMap;
+
+use super::cluster_json::{CellJson, ClusterJson, MemberJson};
+use crate::cluster::{ClusterHandle, Command, CommandError, Member, Refusal, Role, Status};
+
+/// The cluster in terms of nodes, with its cells. `None`: there are none.
+pub(super) fn of_cells(handles: &[ClusterHandle]) -> Option<ClusterJson> {
+    let cells: Vec<Status> = handles.iter().map(ClusterHandle::status).collect();
+    let mut all = cells.first()?.clone();
+    all.role = cells.iter().map(|cell| cell.role).find(|role| *role == Role::Owner).unwrap_or(all.role);
+    all.is_drained = cells.iter().all(|cell| cell.is_drained);
+    (all.owner, all.epoch, all.last_failover) = (None, 0, None);
+    (all.position, all.sequence, all.replicated) = (0, 0, 0);
+    all.tail_bytes = cells.iter().map(|cell| cell.tail_bytes).sum();
+    (all.takeovers, all.fences) =
+        (cells.iter().map(|cell| cell.takeovers).sum(), cells.iter().map(|cell| cell.fences).sum());
+    all.engine_latency = Default::default();
+    all.members.clear();
+    let mut answer = ClusterJson::from(all);
+    (answer.members, answer.troubles) = (members(&cells), Vec::new());
+    answer.cells = cells.iter().enumerate().map(|(cell, status)| CellJson::new(cell, status)).collect();
+    Some(answer)
+}
+
+/// Each node once: alive if it is for any cell, able if it is for each that it does not own.
+fn members(cells: &[Status]) -> Vec<MemberJson> {
+    let mut nodes: BTreeMap<&str, (Member, u64)> = BTreeMap::new();
+    for cell in cells {
+        for member in &cell.members {
+            let is_able = member.is_able || member.role == Some(Role::Owner);
+            let (merged, lag) = nodes.entry(&member.node).or_insert_with(|| {
+                let silence = member.silence;
+                (Member { is_able: true, is_alive: false, position: 0, sequence: 0, silence, ..member.clone() }, 0)
+            });
+            *lag += cell.lag(member);
+            merged.is_able &= is_able;
+            merged.is_alive |= member.is_alive;
+            merged.silence = merged.silence.min(member.silence);
+            if member.role == Some(Role::Owner) {
+                merged.role = member.role;
+            }
+        }
+    }
+    nodes.into_values().map(|(member, lag)| MemberJson::new(&member, lag)).collect()
+}
+
+/// Asks the node of one cell, or those of all. Returns the nodes that are to serve the clients.
+pub(super) async fn ask(
+    handles: &[ClusterHandle],
+    cell: Option<usize>,
+    command: Command,
+) -> Result<Option<String>, CommandError> {
+    let refuse = |text: &str| Err(CommandError::Refused(Refusal::Other(text.to_owned())));
+    if let Command::Move { .. } = command {
+        return match cell.map(|cell| handles.get(cell)) {
+            Some(Some(handle)) => handle.ask(command).await,
+            Some(None) => refuse("there is no such cell"),
+            None => refuse("name the cell that is to be moved"),
+        };
+    }
+    let asked = futures_util::future::join_all(handles.iter().map(|handle| handle.ask(command.clone()))).await;
+    let is_forgotten = matches!(command, Command::Forget { .. }) && asked.iter().any(Result::is_ok);
+    let mut nodes = Vec::new();
+    for answer in asked {
+        match answer {
+            // It has not come as far in this cell.
+            Err(CommandError::Refused(Refusal::Unknown(_))) if is_forgotten => {}
+            answer => nodes.extend(answer?),
+        }
+    }
+    nodes.sort();
+    nodes.dedup();
+    Ok((!nodes.is_empty()).then(|| nodes.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::api::tests::Api;
+    use crate::cluster::{ClusterControl, Owner};
+
+    fn status(role: Role, owner: &str) -> Status {
+        let mut status = Status::new("c".to_owned(), "a".to_owned(), "a.example:1883".to_owned());
+        (status.role, status.sequence, status.epoch) = (role, 100, 3);
+        status.owner = Some(Owner { node: owner.to_owned(), advertise: None });
+        let member = |node: &str, sequence| Member {
+            node: node.to_owned(),
+            role: Some(if node == owner { Role::Owner } else { Role::Standby }),
+            is_able: node != owner,
+            is_alive: true,
+            sequence,
+            ..Member::default()
+        };
+        status.members = vec![member("b", 90), member("c", 70)];
+        status
+    }
+
+    fn api() -> (Api, Vec<ClusterControl>) {
+        let cells = [status(Role::Owner, "a"), status(Role::Standby, "b")].map(ClusterHandle::new);
+        let (handles, controls): (Vec<_>, Vec<_>) = cells.into_iter().unzip();
+        (Api::with(|_| (), |parts| parts.cells = handles), controls)
+    }
+
+    #[test]
+    fn each_cell_has_its_owner_and_each_node_is_there_once() {
+        let (api, _controls) = api();
+        let answer = api.local("GET /api/v1/cluster", "").json();
+        let cells = answer["cells"].as_array().unwrap();
+        let owners: Vec<_> = cells.iter().map(|cell| (cell["owner"].as_str(), cell["role"].as_str())).collect();
+        assert_eq!(owners, [(Some("a"), Some("owner")), (Some("b"), Some("standby"))]);
+        assert_eq!((&cells[0]["copies"], &cells[0]["lag"], &cells[0]["epoch"]), (&3.into(), &30.into(), &3.into()));
+        let nodes: Vec<_> = answer["members"].as_array().unwrap().iter().map(|node| node["node"].as_str()).collect();
+        assert_eq!(nodes, [Some("b"), Some("c")]);
+        assert_eq!((&answer["members"][0]["role"], &answer["members"][0]["able"]), (&"owner".into(), &true.into()));
+        assert_eq!(answer["role"], "owner");
+    }
+
+    #[test]
+    fn one_cell_is_moved_and_a_node_is_drained_of_all() {
+        let (api, controls) = api();
+        let node = |mut control: ClusterControl, count: usize| {
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let next = || runtime.block_on(control.next()).unwrap().accept();
+                std::iter::repeat_with(next).take(count).collect::<Vec<_>>()
+            })
+        };
+        let threads: Vec<_> = controls.into_iter().zip([2, 1]).map(|(control, count)| node(control, count)).collect();
+        for (question, words) in [
+            ("POST /api/v1/cluster/move?to=b", "name the cell that is to be moved"),
+            ("POST /api/v1/cluster/move?to=b&cell=2", "there is no such cell"),
+            ("POST /api/v1/cluster/move?to=c&cell=1", "this node is standby, not the owner: that is b"),
+        ] {
+            let answer = api.local(question, "");
+            assert_eq!((answer.code, &answer.json()["error"]), (409, &words.into()), "{question}");
+        }
+        assert_eq!(api.local("POST /api/v1/cluster/move?to=b&cell=0", "").json()["to"], "b");
+        assert_eq!(api.local("POST /api/v1/cluster/drain", "").json()["to"], "b");
+        let commands: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(commands, [vec![Command::Move { to: Some("b".to_owned()) }, Command::Drain], vec![Command::Drain]]);
+    }
+}
