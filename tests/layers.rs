@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place. A part of a module can have one of its own.
-const LAYERS: [Layer; 44] = [
+const LAYERS: [Layer; 45] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("histogram", &[], &[]),
     Layer::pure("dense_map", &[], &["hashbrown", "slab"]),
@@ -77,6 +77,7 @@ const LAYERS: [Layer; 44] = [
     Layer::shell("session_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("health_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("token_command", Ours::Any, &["mqttbytes"]),
+    Layer::shell("celled", Ours::Any, &["mqttbytes"]),
     Layer::shell("clustered", Ours::Any, &["mqttbytes"]),
     Layer::shell("serving", Ours::Any, &["mqttbytes"]),
     Layer::shell("cli", Ours::Only(&["admin_client", "tls_client", "output"]), &["mqttbytes"]),

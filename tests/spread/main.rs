@@ -1,0 +1,82 @@
+//! A cluster with six cells: three real nodes with three servers of NATS. Each node owns two cells, also after one was killed and has come back.
+
+#![cfg(test)]
+
+mod clients;
+mod nodes;
+
+use std::fs;
+use std::process::ExitStatus;
+
+use nodes::{CELLS, Nodes};
+
+#[test]
+fn cells_spread_evenly_over_the_nodes_that_are_alive() {
+    if nats_servers::is_missing() {
+        return;
+    }
+    let mut nodes = Nodes::start(3);
+    nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
+    each_node_has_a_log_of_each_cell(&nodes);
+    clients::sessions_are_found_from_each_node(&nodes);
+    another_number_of_cells_is_refused_by_the_cluster(&mut nodes);
+
+    nodes.kill(1);
+    nodes.wait_for_shares(&[(0, 3), (2, 3)]);
+    another_number_of_cells_is_refused_by_the_data_directory(&mut nodes);
+    nodes.start_node(1, CELLS);
+    nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
+
+    an_operator_takes_a_node_out_of_service(&nodes);
+    // A node that ends hands its cells over, so that nobody waits until it counts as dead.
+    assert_eq!(nodes.terminate(2).code(), Some(0), "{}", nodes.log(2));
+    let log = nodes.log(2);
+    let end = log.rsplit_once("stopping: ").unwrap().1;
+    assert_eq!(end.matches("handed over: ").count(), 2, "{end}");
+    nodes.wait_for_shares(&[(0, 3), (1, 3)]);
+}
+
+fn each_node_has_a_log_of_each_cell(nodes: &Nodes) {
+    for node in 0..3 {
+        let data = nodes.data(node);
+        assert_eq!(fs::read_to_string(data.join("cells/number")).unwrap(), "6\n");
+        assert!(!data.join("log").exists(), "a log of no cell");
+        for cell in 0..CELLS {
+            let log = data.join(format!("cells/{cell}/log"));
+            assert!(fs::read_dir(&log).unwrap().count() > 0, "{} is empty", log.display());
+        }
+    }
+}
+
+/// The node is new, and does not know better.
+fn another_number_of_cells_is_refused_by_the_cluster(nodes: &mut Nodes) {
+    for cells in [5, 1] {
+        nodes.start_node(3, cells);
+        let words = format!("the cluster was made with 6 cells, which can't be changed, and cluster.cells is {cells}");
+        nodes.wait("a refusal", |nodes| nodes.log(3).contains(&words).then_some(()));
+        assert_eq!(nodes.ask(3, "/cluster")["role"], "starting");
+        nodes.kill(3);
+        fs::remove_dir_all(nodes.data(3)).unwrap();
+    }
+}
+
+fn another_number_of_cells_is_refused_by_the_data_directory(nodes: &mut Nodes) {
+    for cells in [5, 1] {
+        nodes.start_node(1, cells);
+        assert_eq!(nodes.wait_for_end(1).code(), Some(2));
+        let words = format!("has the logs of 6 cells, and cluster.cells is {cells}");
+        assert!(nodes.log(1).contains(&words), "{}", nodes.log(1));
+    }
+}
+
+fn an_operator_takes_a_node_out_of_service(nodes: &Nodes) {
+    let is_done = |ended: ExitStatus| assert!(ended.success(), "{ended}");
+    is_done(nodes.command(0, &["cluster", "drain"]));
+    nodes.wait_for_shares(&[(0, 0), (1, 3), (2, 3)]);
+    is_done(nodes.command(0, &["cluster", "drain", "--undo"]));
+    nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
+    let cell = nodes.owners(1).iter().position(|owner| owner.as_deref() == Some("n1")).unwrap();
+    is_done(nodes.command(1, &["cluster", "move", "--cell", &cell.to_string(), "--to", "n0"]));
+    // n0 owns two more than n1 now, so one goes back.
+    nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
+}
