@@ -154,19 +154,20 @@ fn own_hello(cell: &CellState) -> Hello {
 }
 
 impl Owner {
+    /// Stands for the provider that verifies links to other cells. The Client Identifiers of their Sessions begin with it and `/`.
+    pub const LINK: &str = "$link";
+
     /// That of the Sessions of links to other cells.
     pub fn link() -> Self {
-        Self::of(Some(VerifiedUser { provider: PROVIDER.into(), name: PROVIDER.into() }))
+        Self::of(Some(VerifiedUser { provider: Self::LINK.into(), name: Self::LINK.into() }))
     }
 
     /// Whether it is that of links to other cells. No configuration can name its provider.
     pub fn is_link(&self) -> bool {
-        matches!(self, Self::User(user) if user.provider.as_deref() == Some(PROVIDER))
+        matches!(self, Self::User(user) if user.provider.as_deref() == Some(Self::LINK))
     }
 }
 
-/// Stands for the provider that verifies links.
-const PROVIDER: &str = "$link";
 /// What the Client Identifiers of their Sessions begin with: none of a client does. The number of the other cell follows.
 const OUT: &str = "$link/to-";
 const IN: &str = "$link/from-";

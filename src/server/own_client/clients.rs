@@ -112,11 +112,10 @@ impl OwnClients {
     }
 }
 
-/// Whether only a client of the broker's own may have this Client Identifier.
+/// Whether only a client of the broker's own, or a link to another cell, may have this Client Identifier.
 pub(in crate::server) fn is_reserved(client_id: &ClientId) -> bool {
-    let begins =
-        |kind: Kind| client_id.as_str().strip_prefix(kind.provider()).is_some_and(|rest| rest.starts_with('/'));
-    [Kind::Bridge, Kind::Sink].into_iter().any(begins)
+    let begins = |provider: &str| client_id.as_str().strip_prefix(provider).is_some_and(|rest| rest.starts_with('/'));
+    [Kind::Bridge.provider(), Kind::Sink.provider(), Owner::LINK].into_iter().any(begins)
 }
 
 /// What a client of the broker's own, who is `user`, gets for its CONNECT.

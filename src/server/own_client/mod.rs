@@ -5,7 +5,7 @@
 //! | what | how |
 //! | --- | --- |
 //! | transport | a pair of Unix sockets; [`OwnClients::connect`] gives one of them to a shard, as an accepted connection of an endpoint that no listener has |
-//! | Client Identifier | `$bridge/NAME` or `$sink/NAME`: a CONNECT from outside with such a name is refused |
+//! | Client Identifier | `$bridge/NAME` or `$sink/NAME`: a CONNECT from outside with such a name is refused, and one with that of a link to another cell |
 //! | user | verified by the provider `$bridge` or `$sink`, which no configuration can name, so no client from outside gets its Session |
 //! | rights | those of its user in the ACL file; without one, everything |
 //! | limits | those of Sessions, queues and messages; not those of connections and listeners, no bans and no delays |

@@ -69,7 +69,7 @@ fn an_own_client_connects_without_password_where_nobody_else_can_and_resumes_its
         let address = server.listeners[0].addresses()[0].unwrap();
         let clients = server.own_clients();
 
-        for client_id in ["$bridge/b", "$sink/x", "$bridge/"] {
+        for client_id in ["$bridge/b", "$sink/x", "$bridge/", "$link/to-1"] {
             let mut connect = Connect::new(VERSION, client_id, false);
             (connect.user_name, connect.password) = (Some("cloud".into()), Some("secret".into()));
             let mut client = Client::new(TcpStream::connect(address).await.unwrap());
