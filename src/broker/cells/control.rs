@@ -183,3 +183,60 @@ const ANSWER: u8 = 4;
 const EXACT: u8 = 0;
 const WILDCARD: u8 = 1;
 const EVERYTHING: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::routing::InterestKey;
+
+    fn interest() -> impl Strategy<Value = Interest> {
+        let filter = |text: &str| TopicFilter::new(text.to_owned().into()).unwrap();
+        let of = move |text: &str| Interest::new(&filter(text), &InterestKey::new(&[1; 16]));
+        let text = prop::sample::select(vec!["a", "a/+", "#", "ä/b/+/#", "c/d/e"]);
+        prop_oneof![9 => text.prop_map(of), 1 => Just(Interest::Everything)]
+    }
+
+    fn control() -> impl Strategy<Value = Control> {
+        let hello = (any::<u8>(), any::<u16>(), any::<(u64, u64)>()).prop_map(|(cell, cells, (epoch, key_check))| {
+            Control::Hello(Hello { cell: CellId(cell), cells, epoch, key_check })
+        });
+        let changes = prop::collection::vec((interest(), any::<bool>()), 0..5);
+        let changes = (any::<u64>(), changes).prop_map(|(first, changes)| Announced::Changes { first, changes });
+        let whole = (any::<u64>(), 0..1_000_usize, prop::collection::vec(interest(), 0..5), any::<bool>());
+        let whole =
+            whole.prop_map(|(number, place, interest, is_last)| Announced::Whole { number, place, interest, is_last });
+        let what = prop_oneof![changes, whole];
+        let announcement = (any::<u8>(), any::<(u64, u64)>(), what).prop_map(|(cell, (epoch, last), what)| {
+            Control::Announcement(Announcement { cell: CellId(cell), epoch, last, what })
+        });
+        let answer = (any::<(u8, u64, bool)>(), any::<Option<u64>>(), any::<Option<(u64, u16)>>());
+        let answer = answer.prop_map(|((cell, epoch, is_joined), number, incoming)| {
+            let incoming = incoming.map(|(number, place)| (number, place.into()));
+            Control::Answer(InterestAnswer { cell: CellId(cell), epoch, number, incoming, is_joined })
+        });
+        prop_oneof![hello, announcement, answer]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded_and_with_more_bytes_it_is_another_message_or_none(
+            control in control(),
+            more in prop::collection::vec(any::<u8>(), 1..9),
+        ) {
+            let bytes = control.encode();
+            prop_assert_eq!(Control::decode(bytes.clone()), Some(control.clone()));
+            let longer = Control::decode([&bytes[..], &more].concat().into());
+            prop_assert_ne!(longer, Some(control));
+        }
+
+        #[test]
+        fn any_bytes_are_a_message_with_these_bytes_or_none(kind in 0..6_u8, bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let bytes = Bytes::from([&[kind][..], &bytes].concat());
+            if let Some(control) = Control::decode(bytes.clone()) {
+                prop_assert_eq!(Control::decode(control.encode()), Some(control));
+            }
+        }
+    }
+}

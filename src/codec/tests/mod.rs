@@ -12,6 +12,7 @@ mod differential;
 mod encode;
 mod find_client_id;
 mod frame;
+mod of_cell;
 mod publish;
 mod random;
 mod second_opinion;
