@@ -1,51 +1,77 @@
 //! A client that knows one address.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use wire::{
     CONNACK, Connect, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PUBREL_KIND, Packet, Publish, Received,
-    SUBACK, Version, Wire, acknowledge, packet,
+    SUBACK, Wire, acknowledge, packet,
 };
 
 pub(crate) struct Client {
+    connect: Connect,
     wire: Wire,
-    version: Version,
     /// Messages that came while it waited for something else.
     came: Vec<Publish>,
+    /// Of messages at QoS 2 that came: one that comes again with such a Packet Identifier is no other.
+    unreleased: BTreeSet<u16>,
     is_gone: bool,
 }
 
 /// Connects until it is accepted, as clients do.
 #[track_caller]
 pub(crate) fn connected(address: SocketAddr, connect: &Connect) -> Client {
+    let (wire, _) = accepted(&[address], connect);
+    Client { connect: connect.clone(), wire, came: Vec::new(), unreleased: BTreeSet::new(), is_gone: false }
+}
+
+/// Connects to each of these addresses in turn until it is accepted. Returns whether it has a Session, too.
+#[track_caller]
+fn accepted(addresses: &[SocketAddr], connect: &Connect) -> (Wire, bool) {
     let deadline = now() + PATIENCE;
+    let mut turn = addresses.iter().cycle();
     loop {
-        if let Ok(wire) = Wire::open(address, Duration::from_secs(10)) {
-            let mut client = Client { wire, version: connect.version, came: Vec::new(), is_gone: false };
-            client.wire.send(&connect.bytes());
-            let answer = client.wire.receive(Duration::from_secs(10));
-            if let Received::Packet(packet) = &answer
-                && packet.kind() == CONNACK
-                && packet.body[1] == 0
+        if let Ok(mut wire) = Wire::open(*turn.next().unwrap(), Duration::from_secs(10)) {
+            wire.send(&connect.bytes());
+            if let Received::Packet(answer) = wire.receive(Duration::from_secs(10))
+                && answer.kind() == CONNACK
+                && answer.reason_code() == 0
             {
-                return client;
+                return (wire, answer.body[0] == 1);
             }
         }
-        assert!(now() < deadline, "{} is not accepted at {address}", connect.client_id);
+        assert!(now() < deadline, "{} is not accepted at {addresses:?}", connect.client_id);
         thread::sleep(Duration::from_millis(200));
     }
 }
 
 impl Client {
+    /// Connects to one of these addresses, and finds its Session.
+    #[track_caller]
+    pub(crate) fn connect_again(&mut self, addresses: &[SocketAddr]) {
+        let (wire, is_present) = accepted(addresses, &self.connect);
+        assert!(is_present, "the Session of {} is lost", self.connect.client_id);
+        (self.wire, self.is_gone) = (wire, false);
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.wire.send(bytes);
+    }
+
+    /// Ends the connection without DISCONNECT.
+    pub(crate) fn cut(&mut self) {
+        self.wire.cut();
+    }
+
     pub(crate) fn local_address(&mut self) -> SocketAddr {
         self.wire.stream().local_addr().unwrap()
     }
 
     #[track_caller]
     pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) {
-        self.wire.send(&self.version.subscribe(9, filter, qos));
+        self.wire.send(&self.connect.version.subscribe(9, filter, qos));
         assert!(self.wait_for(SUBACK, PATIENCE).is_some(), "no SUBACK for {filter}");
     }
 
@@ -57,7 +83,7 @@ impl Client {
     /// Publishes, and waits for what acknowledges it. Returns whether it came.
     pub(crate) fn try_publish(&mut self, publish: &Publish) -> bool {
         let packet_id = if publish.qos > 0 { 7 } else { 0 };
-        self.wire.send(&Publish { packet_id, ..publish.clone() }.bytes(self.version));
+        self.wire.send(&Publish { packet_id, ..publish.clone() }.bytes(self.connect.version));
         match publish.qos {
             0 => !self.is_gone,
             1 => self.wait_for(PUBACK, PATIENCE).is_some(),
@@ -76,8 +102,9 @@ impl Client {
     }
 
     pub(crate) fn next_message(&mut self, within: Duration) -> Option<Publish> {
-        if self.came.is_empty() {
-            self.wait_for(PUBLISH, within)?;
+        let deadline = now() + within;
+        while self.came.is_empty() {
+            self.receive(deadline.saturating_duration_since(now()))?;
         }
         Some(self.came.remove(0))
     }
@@ -105,17 +132,26 @@ impl Client {
     /// Waits for a packet of this kind; acknowledges and keeps messages that come before.
     fn wait_for(&mut self, kind: u8, within: Duration) -> Option<Packet> {
         let deadline = now() + within;
-        while !self.is_gone {
-            match self.wire.receive(deadline.saturating_duration_since(now())) {
-                Received::Packet(packet) => {
-                    self.on_packet(&packet);
-                    if packet.kind() == kind {
-                        return Some(packet);
-                    }
-                }
-                Received::Nothing => return None,
-                Received::Closed => self.is_gone = true,
+        loop {
+            let packet = self.receive(deadline.saturating_duration_since(now()))?;
+            if packet.kind() == kind {
+                return Some(packet);
             }
+        }
+    }
+
+    /// The next packet. Acknowledges a message, and keeps it.
+    pub(crate) fn receive(&mut self, within: Duration) -> Option<Packet> {
+        if self.is_gone {
+            return None;
+        }
+        match self.wire.receive(within) {
+            Received::Packet(packet) => {
+                self.on_packet(&packet);
+                return Some(packet);
+            }
+            Received::Nothing => {}
+            Received::Closed => self.is_gone = true,
         }
         None
     }
@@ -123,15 +159,20 @@ impl Client {
     fn on_packet(&mut self, packet: &Packet) {
         match packet.kind() {
             PUBLISH => {
-                let publish = Publish::parse(self.version, packet).expect("a whole message");
+                let publish = Publish::parse(self.connect.version, packet).expect("a whole message");
                 match publish.qos {
                     0 => {}
                     1 => self.wire.send(&acknowledge(PUBACK, publish.packet_id)),
                     _ => self.wire.send(&acknowledge(PUBREC, publish.packet_id)),
                 }
-                self.came.push(publish);
+                if publish.qos < 2 || self.unreleased.insert(publish.packet_id) {
+                    self.came.push(publish);
+                }
             }
-            PUBREL_KIND => self.wire.send(&acknowledge(PUBCOMP, packet.packet_id())),
+            PUBREL_KIND => {
+                self.unreleased.remove(&packet.packet_id());
+                self.wire.send(&acknowledge(PUBCOMP, packet.packet_id()));
+            }
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Clients of a cluster with cells.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::nodes::Nodes;
@@ -20,7 +20,7 @@ pub(crate) fn sessions_are_found_from_each_node(nodes: &Nodes) {
 
 /// Sends CONNECT of 3.1.1, without Clean Session, and returns the answer.
 fn connect(nodes: &Nodes, node: usize, id: &str) -> Option<[u8; 4]> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, nodes.port(node))).ok()?;
+    let mut stream = TcpStream::connect(nodes.address(node)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     let length = u8::try_from(id.len()).unwrap();
     let head = [&[0x10, 12 + length], &b"\0\x04MQTT\x04\0\0\x3C\0"[..], &[length]].concat();

@@ -2,7 +2,11 @@
 
 #![cfg(test)]
 
+#[path = "../fronts/client.rs"]
+#[expect(dead_code, reason = "the test of fronts uses more of it")]
+mod client;
 mod clients;
+mod messages;
 mod nodes;
 
 use std::fs;
@@ -34,6 +38,18 @@ fn cells_spread_evenly_over_the_nodes_that_are_alive() {
     let end = log.rsplit_once("stopping: ").unwrap().1;
     assert_eq!(end.matches("handed over: ").count(), 2, "{end}");
     nodes.wait_for_shares(&[(0, 3), (1, 3)]);
+}
+
+#[test]
+fn messages_between_cells_come_once_and_in_order_while_a_node_dies() {
+    if nats_servers::is_missing() {
+        return;
+    }
+    let mut nodes = Nodes::start(3);
+    nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
+    messages::a_subscription_is_soon_known_to_all_cells(&nodes);
+    messages::none_is_lost_doubled_or_overtaken(&mut nodes);
+    messages::a_will_gets_to_another_cell(&nodes);
 }
 
 fn each_node_has_a_log_of_each_cell(nodes: &Nodes) {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -36,8 +36,7 @@ impl Nodes {
     /// Starts one that believes in this number of cells.
     pub(crate) fn start_node(&mut self, node: usize, cells: usize) {
         let urls: Vec<String> = self.servers.urls().iter().map(|url| format!("{url:?}")).collect();
-        let address = (Ipv4Addr::LOCALHOST, self.nodes[node].0);
-        let address = format!("{}:{}", address.0, address.1);
+        let address = self.address(node);
         fs::create_dir_all(self.place(node)).unwrap();
         let config = format!(
             "[server]\nshards = 1\ndata = {:?}\n[security]\nallow_anonymous = true\n[admin]\nenabled = false\n\
@@ -68,8 +67,8 @@ impl Nodes {
     }
 
     /// Where a node listens.
-    pub(crate) fn port(&self, node: usize) -> u16 {
-        self.nodes[node].0
+    pub(crate) fn address(&self, node: usize) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.nodes[node].0).into()
     }
 
     /// What a node has logged.
