@@ -34,6 +34,10 @@ impl Shard {
     /// Handles a SUBSCRIBE or UNSUBSCRIBE packet. If it has many filters, the rest follows in later events, and its client is paused meanwhile.
     pub(super) fn on_filters(&mut self, slot: usize, packet: FilterPacket, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        if packet.has_shared() && self.announced_no_shares(id) {
+            let error = session::ProtocolError::SharedSubscriptionsNotSupported;
+            return self.on_ended(slot, session::Ended::ByError(error), turn);
+        }
         let mut request = FilterRequest::new(id, packet);
         self.handle_part(slot, &mut request, turn);
         if request.is_complete() {
@@ -42,6 +46,12 @@ impl Shard {
         self.pause(id, PauseReason::ManyFilters, turn);
         self.filter_requests.push_back(request);
         self.timers.set(turn.now + FILTERS_PAUSE, Timer::Filters);
+    }
+
+    /// Whether the client was told that there are no Shared Subscriptions.
+    fn announced_no_shares(&self, id: ConnectionId) -> bool {
+        let has_properties = self.connection(id).is_some_and(|connection| connection.version.has_properties());
+        self.shared.cell.is_some() && has_properties
     }
 
     /// Handles the next part of the packet that waits longest, and answers the packet if it was the last one.
