@@ -143,8 +143,8 @@ pub(crate) fn a_will_gets_to_another_cell(nodes: &Nodes) {
 
 /// A Client Identifier that begins like this, and belongs to this cell.
 fn id_of(cell: usize, begin: &str) -> String {
-    let ids = (0..).map(|number| format!("{begin}-{number}"));
-    ids.filter(|id| usize::from(CellId::of_client(id, 6).0) == cell).next().unwrap()
+    let mut ids = (0..).map(|number| format!("{begin}-{number}"));
+    ids.find(|id| usize::from(CellId::of_client(id, 6).0) == cell).unwrap()
 }
 
 /// Of each publisher.
