@@ -254,7 +254,12 @@ fn reconnect_after_restarts(library: &Library, broker: &mut Broker, version: u8)
         println!("{}, reconnect after {signal}", library.name);
         restart(broker);
         publish(broker, &["-t", "again", "-m", signal, "-q", "1"]);
-        assert_eq!(client.next(), library.as_told(message("again", signal, 1)));
+        let mut next = client.next();
+        // The broker may have ended before it had the PUBACK of the message before.
+        if signal == "SIGTERM" && next == library.as_told(message("again", "kill -9", 1)) {
+            next = client.next();
+        }
+        assert_eq!(next, library.as_told(message("again", signal, 1)));
     }
 }
 

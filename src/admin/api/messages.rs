@@ -113,15 +113,17 @@ impl MessageJson {
             Some(PublisherView::Broker) => (None, Some("broker")),
             None => (None, None),
         };
-        let received = accepted.map(|accepted| StepJson {
-            at: at(accepted.at),
+        // Once for each: another look at the clock could give another millisecond.
+        let (received_at, stable_text) = (accepted.map(|accepted| at(accepted.at)), stable_at.map(at));
+        let received = received_at.clone().map(|at| StepJson {
+            at,
             step: "received",
             client_id: publisher.clone(),
             reason,
             dup: None,
         });
         let stable_step =
-            stable_at.map(|time| StepJson { at: at(time), step: "stable", client_id: None, reason: None, dup: None });
+            stable_text.clone().map(|at| StepJson { at, step: "stable", client_id: None, reason: None, dup: None });
         // What came before the message was stable is listed before that.
         let before = journey.steps.partition_point(|step| stable_at.is_some_and(|stable| step.at < stable));
         let (early, late) = journey.steps.split_at(before);
@@ -132,8 +134,8 @@ impl MessageJson {
             message_id: id.to_string(),
             topic: journey.topic.clone(),
             qos: journey.qos.map(|qos| qos as u8),
-            received_at: accepted.map(|accepted| at(accepted.at)),
-            stable_at: stable_at.map(at),
+            received_at,
+            stable_at: stable_text,
             stored: stable.map(|stable| stable != StableView::NoRecord),
             matched: accepted.map(|accepted| accepted.matched),
             steps: steps.chain(late.iter().map(step)).collect(),
