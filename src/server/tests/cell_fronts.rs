@@ -240,7 +240,7 @@ fn a_cell_that_moves_ends_its_clients_alone_and_those_that_come_meanwhile_wait_f
         let mut lost = nodes[0].connect().await;
         lost.send(&ClientPacket::Connect(Box::new(connect(&id_of(3))))).await;
         assert_eq!(lost.receive().await, None);
-        // One whose server has ended lets nobody in, and nobody serves it.
+        // A cell whose server has ended accepts no client, and no other server has the cell.
         cells[2].gate.close();
         let mut gated = nodes[0].connect().await;
         gated.send(&ClientPacket::Connect(Box::new(connect(&id_of(2))))).await;
@@ -281,7 +281,7 @@ fn a_removed_listener_ends_its_clients_at_each_cell() {
 struct Stub {
     gate: Gate,
     mailboxes: Arc<[Mailbox]>,
-    /// Links that have come and nobody has asked for.
+    /// Links that have come, and that the test has not taken yet.
     links: RefCell<Vec<Established>>,
 }
 
@@ -327,7 +327,9 @@ async fn joined(one: &mut Established, other: &mut Established) {
 
 #[test]
 fn each_two_cells_have_one_stream_between_their_servers_and_get_another_when_it_ends() {
-    let (wires, config) = (Arc::default(), with_a_name());
+    let (wires, mut config) = (Arc::default(), with_a_name());
+    // It is that of clients.
+    config.limits.connections_max = 1;
     let nodes = [Node::start("a", &wires, &config, 3), Node::start("b", &wires, &config, 3)];
     let stubs = [(); 3].map(|()| Stub::new());
     run(async {

@@ -30,6 +30,12 @@ pub(super) async fn keep_links(front: Arc<Front>, cells: Arc<Cells>) {
     while links.join_next().await.is_some() {}
 }
 
+/// The most streams that all nodes have between these cells.
+pub(super) fn links_max(cells: &Cells) -> usize {
+    let cells = usize::from(cells.count());
+    LinkRole::ALL.len() * cells * cells.saturating_sub(1) / 2
+}
+
 /// Keeps a stream between two cells, of which the one with the lower number may be here, and for which it has this role.
 async fn keep_link(front: Arc<Front>, cells: Arc<Cells>, (from, to, role): (CellId, CellId, LinkRole)) {
     let mut places = cells.watch();

@@ -39,6 +39,8 @@ pub(in crate::server) use front::{Front, Passed};
 pub(in crate::server) use stream::{TunnelStream, Tunneled};
 pub(in crate::server) use thread::Tunnels;
 
+use links::links_max;
+
 use super::Server;
 use super::listener::OpenListener;
 
@@ -48,7 +50,9 @@ impl Server {
         self.publish_endpoints();
         let Some(tunnels) = &mut self.tunnels else { return Ok(()) };
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
-        let terms = (self.config.limits.connections_max, seed);
+        // Clients do not keep the streams between cells out.
+        let of_cells = self.front_of.as_deref().map_or(0, links_max);
+        let terms = (self.config.limits.connections_max.saturating_add(of_cells), seed);
         let receivers = (Arc::clone(&self.endpoints), Arc::clone(&self.mailboxes));
         tunnels.start((self.clock, Arc::clone(&self.admission)), receivers, terms, Arc::clone(&self.status))
     }
