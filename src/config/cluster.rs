@@ -319,7 +319,12 @@ mod tests {
         };
         config.listeners = vec![Listener::new("127.0.0.1:0".parse().unwrap()); 2];
         config.listeners[1].client_id = ClientIdRule::UserName;
-        assert_eq!(problems(&config), ["bridges[0]", "sinks[0]", "listeners[1].client_id"]);
+        config.probe.enabled = true;
+        config.telemetry.endpoint = Some("http://localhost:4318".to_owned());
+        config.mqtt.exclusive_subscriptions = true;
+        let of_one_broker =
+            ["bridges[0]", "sinks[0]", "probe.enabled", "telemetry.endpoint", "mqtt.exclusive_subscriptions"];
+        assert_eq!(problems(&config), [&of_one_broker[..], &["listeners[1].client_id"]].concat());
         assert!(config.cluster.has_cells() && config.cluster.passes_clients());
         config.cluster.cells = 1;
         assert_eq!(problems(&config), [""; 0]);

@@ -47,7 +47,13 @@ impl Config {
 
     /// What belongs to one broker has no place among cells.
     fn problems_of_cells(&self) -> Vec<Problem> {
-        let used = [("bridges[0]", !self.bridges.is_empty()), ("sinks[0]", !self.sinks.is_empty())];
+        let used = [
+            ("bridges[0]", !self.bridges.is_empty()),
+            ("sinks[0]", !self.sinks.is_empty()),
+            ("probe.enabled", self.probe.enabled),
+            ("telemetry.endpoint", self.telemetry.endpoint.is_some()),
+            ("mqtt.exclusive_subscriptions", self.mqtt.exclusive_subscriptions),
+        ];
         let used = used.into_iter().filter(|(_, is_used)| *is_used && self.cluster.has_cells());
         let used = used.map(|(key, _)| Problem::new(key, "can't be used yet with cluster.cells of 2 or more"));
         let is_by_user = |listener: &Listener| listener.client_id == ClientIdRule::UserName && self.cluster.has_cells();

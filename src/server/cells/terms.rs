@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use super::Cells;
 use crate::broker;
-use crate::config::{Config, Probe, Telemetry};
+use crate::config::Config;
 use crate::routing::CellId;
 
-/// What the server of a cell is told about its cell. It has no listeners, no admin listener, no signals, no bridges, no sinks and no probe.
+/// What the server of a cell is told about its cell. It has no listeners, no admin listener and no signals.
 #[derive(Debug, Clone)]
 pub struct CellTerms {
     /// The cell that it serves.
@@ -40,11 +40,8 @@ impl CellTerms {
         // The front does.
         config.server.watch_files = false;
         (config.admin.enabled, config.admin.socket) = (false, false);
-        (config.bridges, config.sinks) = (Vec::new(), Vec::new());
-        (config.probe, config.telemetry) = (Probe::default(), Telemetry::default());
-        // What is not there for several cells.
-        (config.mqtt.exclusive_subscriptions, config.mqtt.batch_messages_max) = (false, 0);
-        config.receipts.open_max = 0;
+        // What is not there for several cells, and on by default.
+        (config.mqtt.batch_messages_max, config.receipts.open_max) = (0, 0);
         config
     }
 }
