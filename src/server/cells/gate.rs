@@ -1,5 +1,4 @@
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::clock::Clock;
@@ -79,9 +78,7 @@ impl Gate {
         tunneled: Tunneled,
         endpoint: &Arc<Endpoint>,
     ) -> Result<(), Option<Refused>> {
-        let address = tunneled.opening.address;
-        let permit = || self.0.admission.admit_passed(endpoint);
-        self.admit_with(permit, AcceptedSocket::Tunnel(Box::new(tunneled)), address)
+        self.admit_tunneled(tunneled, || self.0.admission.admit_passed(endpoint))
     }
 
     /// Gives a client of another node, at the listener `endpoint`, to a shard.
@@ -93,9 +90,7 @@ impl Gate {
         tunneled: Tunneled,
         endpoint: &Arc<Endpoint>,
     ) -> Result<(), Option<Refused>> {
-        let address = tunneled.opening.address;
-        let permit = || self.0.admission.admit(endpoint);
-        self.admit_with(permit, AcceptedSocket::Tunnel(Box::new(tunneled)), address)
+        self.admit_tunneled(tunneled, || self.0.admission.admit(endpoint))
     }
 
     /// Gives a stream to and from another cell to a shard, always the same one for this cell. Its peer says so in [`Peer::link`](crate::broker::Peer::link).
@@ -120,22 +115,21 @@ impl Gate {
         self.0.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ListenersRemoved(names.into())));
     }
 
-    fn admit_with(
+    fn admit_tunneled(
         &self,
+        tunneled: Tunneled,
         permit: impl FnOnce() -> Result<Permit, Refused>,
-        socket: AcceptedSocket,
-        address: Option<SocketAddr>,
     ) -> Result<(), Option<Refused>> {
         let mut state = self.state();
         if *state == State::Closed {
             return Err(None);
         }
         let permit = permit()?;
-        let permit = match address {
+        let permit = match tunneled.opening.address {
             Some(address) => permit.of_address(address)?,
             None => permit,
         };
-        self.deliver(&mut state, socket, permit);
+        self.deliver(&mut state, AcceptedSocket::Tunnel(Box::new(tunneled)), permit);
         Ok(())
     }
 
