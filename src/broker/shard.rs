@@ -265,8 +265,8 @@ impl Shard {
             }
             Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
             Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
-            // The connection is paused in these phases, so the caller should not have read a packet.
             Phase::Control => self.on_control(id, packet, turn),
+            // The connection is paused in these phases, so the caller should not have read a packet.
             Phase::Authenticating(_) | Phase::Claiming => self.break_off(id, "packet before CONNACK", turn),
         }
     }

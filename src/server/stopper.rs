@@ -89,7 +89,7 @@ impl Stopper {
     }
 }
 
-/// Waits until a broker is to end, or that of one of these cells with all others; for ever if nobody can say so. Cancel safe.
+/// Waits until `stopper` or `cells` say that the broker is to end. Without both, it waits for ever. Cancel safe.
 pub(super) async fn told(stopper: Option<&Stopper>, cells: Option<&Cells>) -> Why {
     let told = async {
         match stopper {

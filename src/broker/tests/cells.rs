@@ -33,7 +33,7 @@ struct End {
 }
 
 impl World {
-    /// Cells of so many shards, which have no connections yet.
+    /// Cells, each with this number of shards. They have no connections yet.
     fn new(shards: usize) -> Self {
         let limits = RetainedLimits { retained_messages_max: 50, retained_bytes_max: 100_000 };
         let cell = |cell| {

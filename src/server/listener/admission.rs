@@ -204,7 +204,7 @@ impl Permit {
     /// time.
     ///
     /// # Errors
-    /// The other server refuses it, and nobody counts it any more.
+    /// The other server refuses it. Then neither server counts it.
     pub(in crate::server) fn moved(
         mut self,
         to: &Arc<Admission>,

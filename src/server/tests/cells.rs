@@ -36,7 +36,7 @@ fn a_front_reloads_and_ends_the_servers_of_its_cells() {
     let working = cells.work();
     run(async {
         let mut places = cells.watch();
-        // Nobody passes links, so it does not know the other cell.
+        // There are no links, so it does not know what the other cell wants.
         places.wait_for(|places| matches!(places[1], Place::Joining(_))).await.unwrap();
         assert!(matches!(cells.place(CellId(0)), Place::Unknown));
 

@@ -115,6 +115,6 @@ async fn look(socket: &Socket<'_>) -> Result<Seen, HandshakeError> {
     }
 }
 
-/// More than nearly all clients send before their Client Identifier.
+/// The bytes of a socket that are looked at. The Client Identifiers of nearly all clients end within them.
 const LOOK_BYTES: usize = 2 << 10;
 const READ_BYTES_MIN: usize = 1 << 10;

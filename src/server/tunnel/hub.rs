@@ -166,7 +166,7 @@ impl Hub {
             let Entry { node, link, tunnels, .. } = entry;
             let is_node = |place: &Place| matches!(place, Place::Node(name) if **name == **node);
             tunnels.retain(|id, tunnel| {
-                // While nobody knows where a cell is, it may still be there.
+                // A cell whose place is unknown may still be at the same node.
                 let stays =
                     place_of(places, tunnel.to).is_some_and(|place| is_node(place) || matches!(place, Place::Unknown));
                 if !stays {
