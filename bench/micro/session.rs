@@ -96,6 +96,7 @@ impl Client {
             has_dead_letters: false,
             refused: Default::default(),
             is_memory_short: false,
+            keeps_expired: false,
         };
         let topic = TopicName::new("bench/site7/device123/temperature".into()).unwrap();
         let payload = bytes::Bytes::from(vec![0; 64]);

@@ -113,12 +113,21 @@ impl World {
 
     fn restore(&mut self, recovered: Recovered, shared: &Shared) -> usize {
         let Recovered {
-            sessions, retained, retained_gone, orphans, deduplicated, delayed, dead_letters, receipts, ..
+            sessions,
+            retained,
+            retained_cleared,
+            retained_gone,
+            orphans,
+            deduplicated,
+            delayed,
+            dead_letters,
+            receipts,
+            ..
         } = recovered;
         let count = sessions.len();
         shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
-        let _ = shared.restore(retained, retained_gone, keys);
+        let _ = shared.restore(Timestamp(self.now), (retained, retained_cleared), retained_gone, keys);
         shared.restore_dead_letters(dead_letters);
         shared.restore_receipts(receipts);
         self.shards[0].restore_delayed(delayed);

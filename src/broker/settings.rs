@@ -175,6 +175,7 @@ impl Settings {
             has_dead_letters: self.dead_letter_topic.is_some(),
             refused: self.redelivery.refused_messages(),
             is_memory_short: false,
+            keeps_expired: false,
         })
     }
 

@@ -152,7 +152,7 @@ impl Shard {
             share_views: ShareViews::default(),
             queue_room: QueueRoom::new(&settings),
             dead_letters: PendingDeadLetters::default(),
-            retained: Retained::new(id),
+            retained: Retained::new(id, shared.cell.is_some()),
             streams: Streams::default(),
             links: Links::default(),
             schedule: Schedule::default(),
@@ -299,6 +299,11 @@ impl Shard {
             ShardMessageKind::InterestNoted => {
                 if let Some(cell) = self.shared.cell.clone() {
                     self.answer_noted(&cell, turn);
+                }
+            }
+            ShardMessageKind::CellsReceived => {
+                if let Some(cell) = self.shared.cell.clone() {
+                    self.release_owed(&cell, turn);
                 }
             }
         }

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 /// The identity of a message accepted at QoS 1 or 2. It is the same in every delivery and retransmission, also after a
 /// restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
     /// A random number of the broker's run that accepted the message.
     pub run: u64,

@@ -96,12 +96,14 @@ pub struct OutgoingPublish {
 }
 
 /// The subscriptions for which a Client receives a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matched {
     /// Their Subscription Identifiers. [MQTT-3.3.4-3]
     pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
     /// The Shared Subscription, so that the message can move to another member if this Session ends.
     pub share: Option<Arc<Filter>>,
+    /// For another cell, who has published the message, in properties that are sent before its own; else empty.
+    pub source: MessageProperties,
 }
 
 /// How a PUBLISH uses a Topic Alias.
@@ -230,7 +232,8 @@ impl Matched {
     /// `None` if there are neither identifiers nor a share.
     pub fn new(subscription_ids: SmallVec<[SubscriptionId; 2]>, share: Option<Arc<Filter>>) -> Option<Arc<Self>> {
         let says_anything = share.is_some() || !subscription_ids.is_empty();
-        says_anything.then(|| Arc::new(Self { subscription_ids, share }))
+        let source = MessageProperties::default();
+        says_anything.then(|| Arc::new(Self { subscription_ids, share, source }))
     }
 }
 
@@ -339,6 +342,9 @@ impl OutgoingPublish {
         if let Some(id) = self.identity() {
             put_user_property(output, MESSAGE_ID, &id.to_string());
         }
+        if let Some(matched) = &self.matched {
+            output.put_slice(matched.source.as_bytes());
+        }
         output.put_slice(self.message.properties.as_bytes());
     }
 
@@ -371,7 +377,8 @@ impl OutgoingPublish {
         let alias = if self.topic_alias.is_some() { 3 } else { 0 };
         let subscriptions: usize = self.subscription_ids().iter().map(|id| subscription_id_len(id.get())).sum();
         let message_id = if self.identity().is_some() { 5 + MESSAGE_ID.len() + MESSAGE_ID_LENGTH } else { 0 };
-        expiry + alias + subscriptions + message_id + self.message.properties.encoded_len()
+        let source = self.matched.as_ref().map_or(0, |matched| matched.source.encoded_len());
+        expiry + alias + subscriptions + message_id + source + self.message.properties.encoded_len()
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) use overlap::{covers, intersection};
 pub use receiver::{Delivery, Receiver};
 pub(crate) use retained::RetainedUsers;
 pub use retained::{
-    Current, PublishRight, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore,
+    Cleared, Current, PublishRight, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore,
     StreamSequences,
 };
 pub use route::{Receivers, Route};

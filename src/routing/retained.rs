@@ -7,6 +7,8 @@ use crate::routing::edges::{Edges, split_level};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
+mod changes;
+mod cleared;
 mod cursor;
 mod fits;
 mod message;
@@ -17,9 +19,11 @@ mod right;
 mod sequences;
 mod users;
 
+use cleared::ClearedTopics;
 use names::Names;
 use node::{Content, Node};
 
+pub use cleared::Cleared;
 pub use cursor::RetainedCursor;
 pub use message::{Current, RetainedMessage};
 pub use right::PublishRight;
@@ -66,6 +70,8 @@ pub struct RetainedStore {
     users: RetainedUsers,
     /// The expiring messages, the earliest first.
     expiries: BTreeSet<(Timestamp, TopicName)>,
+    /// Of a broker that is one of several.
+    cleared: ClearedTopics,
     limits: RetainedLimits,
     messages: usize,
     bytes: usize,
@@ -85,6 +91,7 @@ impl RetainedStore {
             depths: Vec::new(),
             users: RetainedUsers::default(),
             expiries: BTreeSet::new(),
+            cleared: ClearedTopics::default(),
             limits,
             messages: 0,
             bytes: 0,
@@ -94,7 +101,20 @@ impl RetainedStore {
     }
 
     /// Retains a message in place of the one that its topic has, which is returned; without a payload, none from now on. [MQTT-3.3.1-7]
-    pub fn set(&mut self, mut retained: RetainedMessage) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
+    pub fn set(&mut self, retained: RetainedMessage) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
+        self.put(retained, true)
+    }
+
+    /// The same, whatever the limits are: another broker has checked them.
+    pub fn set_beyond_limits(&mut self, retained: RetainedMessage) -> Option<Arc<RetainedMessage>> {
+        self.put(retained, false).ok().flatten()
+    }
+
+    fn put(
+        &mut self,
+        mut retained: RetainedMessage,
+        is_limited: bool,
+    ) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
         let message = Arc::clone(&retained.message);
         let (mut id, mut missing) = self.descend(&message.topic);
         if message.payload.is_empty() {
@@ -103,7 +123,9 @@ impl RetainedStore {
         let replaced = self.nodes.node(id).message().filter(|_| missing.is_none());
         let replaced = replaced.map(Arc::as_ref);
         let (old, new) = (replaced.map(RetainedMessage::memory), retained.memory());
-        self.check_limits(old, new)?;
+        if is_limited {
+            self.check_limits(old, new)?;
+        }
         if let Some(expires_at) = replaced.and_then(|replaced| replaced.expires_at) {
             self.expiries.remove(&(expires_at, message.topic.clone()));
         }

@@ -160,6 +160,11 @@ impl Subscriber {
         self.next_sequence.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The sequence that is taken next.
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence.load(Ordering::Relaxed)
+    }
+
     /// Sets the next sequence of a restored Session, before any message is delivered to it.
     pub fn set_next_sequence(&self, sequence: u64) {
         self.next_sequence.store(sequence, Ordering::Relaxed);

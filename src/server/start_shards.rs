@@ -25,6 +25,7 @@ impl Server {
         let Recovered {
             sessions,
             retained,
+            retained_cleared,
             retained_gone,
             deduplicated,
             mut delayed,
@@ -40,7 +41,8 @@ impl Server {
         self.shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let keys = keys.chain(dead_letters.iter().map(|(_, letter)| letter.session));
-        let too_many = self.shared.restore(retained, retained_gone, keys);
+        let now = self.clock.read().now;
+        let too_many = self.shared.restore(now, (retained, retained_cleared), retained_gone, keys);
         self.shared.restore_dead_letters(dead_letters);
         self.shared.restore_receipts(receipts);
         if !too_many.is_empty() {

@@ -41,6 +41,9 @@ pub enum Action {
     Send(ServerPacket),
     /// Route the message. At QoS 1 and 2, report the result with [`Event::Answered`](super::Event::Answered).
     Publish(Application),
+    /// A QoS 2 message with RETAIN was sent again. PUBREC waits behind other responses: begin a hold with [`Event::HoldLast`](super::Event::HoldLast), and
+    /// end it with [`Event::HoldEnded`](super::Event::HoldEnded).
+    Repeated,
     /// A received Packet Identifier is released: record that, and send PUBCOMP with
     /// [`Event::Respond`](super::Event::Respond).
     Release(PacketId),

@@ -15,10 +15,22 @@ pub(super) struct Connection {
 /// Responses in the order in which they are sent. Boxed, because few Sessions have any.
 #[derive(Debug, Default)]
 struct HeldResponses {
-    /// The ticket that each waits for, and its encoded bytes.
-    queue: VecDeque<(Ticket, usize, ServerPacket)>,
+    queue: VecDeque<HeldResponse>,
     /// The encoded bytes of all of them.
     bytes: usize,
+    /// The last hold that has ended.
+    ended: u64,
+}
+
+#[derive(Debug)]
+struct HeldResponse {
+    /// The ticket that it waits for.
+    ticket: Ticket,
+    /// The hold whose end it waits for; 0: none.
+    hold: u64,
+    /// Its encoded bytes.
+    bytes: usize,
+    packet: ServerPacket,
 }
 
 impl Connection {
@@ -35,7 +47,7 @@ impl Connection {
     /// The ticket that the last of them waits for.
     #[inline]
     pub(super) fn last_held(&self) -> Option<Ticket> {
-        self.held.as_ref().and_then(|held| Some(held.queue.back()?.0))
+        self.held.as_ref().and_then(|held| Some(held.queue.back()?.ticket))
     }
 
     /// Holds a response back until `ticket` is stable.
@@ -44,7 +56,22 @@ impl Connection {
         let bytes = encoded_len(&packet, link.version);
         let held = self.held.get_or_insert_default();
         held.bytes += bytes;
-        held.queue.push_back((ticket, bytes, packet));
+        let hold = held.queue.back().map_or(0, |last| last.hold);
+        held.queue.push_back(HeldResponse { ticket, hold, bytes, packet });
+    }
+
+    /// Holds the last waiting response, and those behind it, back until the hold with this number ends. Holds begin and end in the order of their numbers.
+    pub(super) fn hold_last(&mut self, hold: u64) {
+        if let Some(last) = self.held.as_mut().and_then(|held| held.queue.back_mut()) {
+            last.hold = hold;
+        }
+    }
+
+    /// The hold with this number, and all before it, have ended.
+    pub(super) fn end_hold(&mut self, hold: u64) {
+        if let Some(held) = &mut self.held {
+            held.ended = hold;
+        }
     }
 
     /// Removes the next response, if everything that it waits for is stable.
@@ -54,10 +81,10 @@ impl Connection {
             self.held = None; // most Sessions need it only for CONNACK
             return None;
         };
-        held.queue.front().filter(|(ticket, ..)| *ticket <= stable)?;
-        let (_, bytes, packet) = held.queue.pop_front()?;
-        held.bytes -= bytes;
-        Some(packet)
+        held.queue.front().filter(|first| first.ticket <= stable && first.hold <= held.ended)?;
+        let first = held.queue.pop_front()?;
+        held.bytes -= first.bytes;
+        Some(first.packet)
     }
 }
 

@@ -97,7 +97,7 @@ impl Delivery {
             topic_alias: None,
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             matched: link.named(self.matched.as_ref(), self.message.qos),
-            message_id: link.message_ids && packet_id.is_some() && self.message.id.is_some(),
+            message_id: link.tells_identity(self.retain) && packet_id.is_some() && self.message.id.is_some(),
             topic_start,
         };
         let fits = |publish: &OutgoingPublish| {
@@ -128,7 +128,7 @@ impl Delivery {
             packet_id: has_packet_id.then_some(PacketId(NonZeroU16::MAX)),
             message_expiry_interval: (self.expires_at != Timestamp::NEVER).then_some(u32::MAX),
             matched: self.matched.clone(),
-            message_id: link.message_ids && has_packet_id && self.message.id.is_some(),
+            message_id: link.tells_identity(self.retain) && has_packet_id && self.message.id.is_some(),
             topic_start: u16::try_from(mount_point).unwrap_or_default(),
             ..OutgoingPublish::new(Arc::clone(&self.message))
         };

@@ -135,15 +135,15 @@ impl Entry {
         Self { sequence, content, bytes, state: State::Queued, recorded, noting: Noting::Off }
     }
 
-    /// The PUBLISH of this entry, or why it must not be sent. An expired message that was sent before is sent again.
+    /// The PUBLISH of this entry, or why it must not be sent. It is not sent if it has [expired by](Limits::expired_by) a time, unless it was sent before.
     /// [MQTT-4.3.3-7]
     pub(super) fn publish(
         &mut self,
-        now: Timestamp,
+        (now, expired_by): (Timestamp, Timestamp),
         packet_id: PacketId,
         link: &mut Link,
     ) -> Result<OutgoingPublish, DropCause> {
-        if self.is_expired(now) {
+        if self.is_expired(expired_by) {
             return Err(DropCause::Expired); // [MQTT-3.3.2-5]
         }
         let Content::Loaded(delivery) = &self.content else { return Err(DropCause::Expired) };
@@ -181,9 +181,9 @@ impl Entry {
         }
     }
 
-    /// Whether it has expired without having been sent.
-    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        self.state == State::Queued && self.expires_at() <= now
+    /// Whether it has expired by a time without having been sent.
+    pub(super) fn is_expired(&self, time: Timestamp) -> bool {
+        self.state == State::Queued && self.expires_at() <= time
     }
 
     /// When its Message Expiry Interval ends, or [`Timestamp::NEVER`].

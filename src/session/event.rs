@@ -72,6 +72,10 @@ pub enum Event {
         /// The ticket that must be stable before.
         wait: Option<Ticket>,
     },
+    /// The last response that waits for a stable ticket, and those behind it, wait also until the hold with this number ends. Numbers ascend, from 1.
+    HoldLast(u64),
+    /// The hold with this number has ended, and all before it.
+    HoldEnded(u64),
     /// A QoS 0 message for this Session: sent or dropped at once.
     DeliverQos0(Delivery),
     /// A QoS 1 or 2 message for this Session, with its sequence in the queue. Sequences may arrive out of order, but

@@ -1,3 +1,5 @@
+use crate::timestamp::Timestamp;
+
 /// Limits and features that apply to every client, or to those of some users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -24,10 +26,17 @@ pub struct Limits {
     /// Whether memory is so short that a queue takes no more messages that only memory has, beyond `SHORT_MESSAGES_MAX` messages or
     /// `SHORT_BYTES_MAX`.
     pub is_memory_short: bool,
+    /// Whether messages are sent after their Message Expiry Interval, too: the receiver decides what that means.
+    pub keeps_expired: bool,
 }
 
 impl Limits {
-    /// The same for a link to another cell: no message is dropped, or refused for a reason that its publisher does not know, and as many as there are
+    /// Messages whose Message Expiry Interval has ended at this time or before are not sent any more at `now`.
+    pub(super) const fn expired_by(&self, now: Timestamp) -> Timestamp {
+        if self.keeps_expired { Timestamp(0) } else { now }
+    }
+
+    /// The same for a link to another cell: no message is dropped, also not one that has expired, or refused for a reason that its publisher does not know, and as many as there are
     /// Packet Identifiers are in flight.
     #[must_use]
     pub fn of_link(self) -> Self {
@@ -37,6 +46,7 @@ impl Limits {
             inflight_bytes_max: LINK_INFLIGHT_BYTES_MAX,
             drops_oldest: false,
             refused: RefusedMessages::Discarded,
+            keeps_expired: true,
             ..self
         }
     }

@@ -30,6 +30,8 @@ pub struct Link {
     pub(super) message_ids: bool,
     /// If it is to another cell: what tells that with which QoS a message was published, by QoS.
     pub(super) published: Option<Box<[Option<Arc<Matched>>; 3]>>,
+    /// Whether the owner decides when a message with RETAIN that the client sends again is answered: see [`Action::Repeated`](super::Action::Repeated).
+    pub tells_repeats: bool,
     /// Whether CONNACK was sent, before which no other packet may be sent. [MQTT-3.2.0-1]
     pub(super) open: bool,
     /// Space for queued messages in the transport's buffer, in bytes.
@@ -54,6 +56,7 @@ impl Link {
             receive_maximum: u16::MAX,
             message_ids: false,
             published: None,
+            tells_repeats: false,
             open: false,
             room: 0,
             inbound_aliases: InboundAliases::new(0),
@@ -68,7 +71,7 @@ impl Link {
         self
     }
 
-    /// Makes it one to another cell, which is told with which QoS each message was published.
+    /// Makes it one to another cell, which is told with which QoS each message was published, and the identity of those with RETAIN.
     pub fn to_cell(mut self) -> Self {
         self.published = Some(Box::new([Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].map(Matched::published)));
         self
@@ -78,8 +81,22 @@ impl Link {
     pub(super) fn named(&self, matched: Option<&Arc<Matched>>, published: Qos) -> Option<Arc<Matched>> {
         match &self.published {
             None => matched.cloned(),
-            Some(by_qos) => by_qos.get(usize::from(published.level())).cloned().flatten(),
+            Some(by_qos) => {
+                let named = by_qos.get(usize::from(published.level())).cloned().flatten();
+                let source = matched.map(|matched| &matched.source).filter(|source| !source.is_empty());
+                match (named, source) {
+                    (Some(named), Some(source)) => {
+                        Some(Arc::new(Matched { source: source.clone(), ..Matched::clone(&named) }))
+                    }
+                    (named, _) => named,
+                }
+            }
         }
+    }
+
+    /// Whether the identity of a message is sent, if it has one. `retain`: with RETAIN.
+    pub(super) const fn tells_identity(&self, retain: bool) -> bool {
+        self.message_ids || (retain && self.published.is_some())
     }
 
     /// Notes what CONNACK announces.

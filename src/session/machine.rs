@@ -1,6 +1,7 @@
 mod end;
 mod figures;
 mod redelivery;
+mod responses;
 mod told;
 
 use std::collections::BTreeMap;
@@ -125,6 +126,8 @@ impl Session {
             }
             Event::Withdrawn(packet_id) => self.inbound.refused(packet_id),
             Event::Respond { packet, wait } => self.respond(packet, wait, actions),
+            Event::HoldLast(hold) => self.connection.hold_last(hold),
+            Event::HoldEnded(hold) => self.on_hold_ended(hold, actions),
             Event::DeliverQos0(delivery) => self.on_deliver_qos0(now, &delivery, actions),
             Event::Deliver(sequence, delivery) => {
                 let queue = self.outgoing.need_queue();
@@ -144,12 +147,7 @@ impl Session {
             }
             Event::Parking(parking) => self.on_parking(now, parking, actions),
             Event::Persisted(ticket) => self.on_persisted(now, ticket, actions),
-            Event::Room(bytes) => {
-                if let Some(link) = &mut self.connection.link {
-                    link.room = bytes;
-                }
-                self.send(now, actions);
-            }
+            Event::Room(bytes) => self.on_room(now, bytes, actions),
             Event::RightsChanged(rights) => {
                 if let Some(queue) = self.outgoing.queue_mut() {
                     queue.recheck(queue.end(), rights);
@@ -243,7 +241,12 @@ impl Session {
             if publish.qos == Qos::ExactlyOnce {
                 if let Arrival::Repeat(wait) = self.inbound.on_publish_qos2(id, receive_maximum)? {
                     let pubrec = ServerPacket::Pubrec(Ack::new(id, ReasonCode::Success));
-                    self.respond(pubrec, wait, actions);
+                    if publish.retain && link.tells_repeats {
+                        self.connection.hold(wait.max(self.connection.last_held()).unwrap_or_default(), pubrec);
+                        actions.push(Action::Repeated);
+                    } else {
+                        self.respond(pubrec, wait, actions);
+                    }
                     return Ok(());
                 }
             } else {
@@ -330,59 +333,8 @@ impl Session {
         }
     }
 
-    /// Sends a response after those that wait, or at once if none waits.
-    fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
-        if self.connection.link.is_none() {
-            return;
-        }
-        let last = self.connection.last_held();
-        match wait.filter(|ticket| *ticket > self.stable).max(last) {
-            Some(ticket) => self.connection.hold(ticket, packet),
-            None => self.send_response(packet, actions),
-        }
-    }
-
-    fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut impl Actions) {
-        self.stable = self.stable.max(stable);
-        while let Some(packet) = self.connection.pop_held(stable) {
-            self.send_response(packet, actions);
-        }
-        self.send(now, actions);
-    }
-
-    /// Sends a response, or omits it if it is too large for the client.
-    fn send_response(&mut self, mut packet: ServerPacket, actions: &mut impl Actions) {
-        if let ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack) = &packet
-            && ack.details.is_some()
-            && let Some(link) = &self.connection.link
-        {
-            link.complete(&mut packet);
-        }
-        let fits = self.connection.link.as_ref().is_some_and(|link| link.takes(&packet));
-        match &packet {
-            ServerPacket::Connack(_) if !fits => {
-                return actions.push(Action::End(Ended::ByError(ProtocolError::MaximumPacketSizeTooSmall)));
-            }
-            ServerPacket::Connack(_) => self.connection.link.iter_mut().for_each(|link| link.open = true),
-            ServerPacket::Puback(_) => self.inbound.acknowledged(),
-            ServerPacket::Pubrec(ack) if ack.reason_code.is_error() => self.inbound.acknowledged(),
-            ServerPacket::Pubrec(_)
-            | ServerPacket::Publish(_)
-            | ServerPacket::Pubrel(_)
-            | ServerPacket::Pubcomp(_)
-            | ServerPacket::Suback(_)
-            | ServerPacket::Unsuback(_)
-            | ServerPacket::Pingresp
-            | ServerPacket::Disconnect(_)
-            | ServerPacket::Auth(_) => {}
-        }
-        if fits {
-            actions.send(packet); // [MQTT-3.1.2-25]
-        }
-    }
-
     #[inline(always)]
-    fn send(&mut self, now: Timestamp, actions: &mut impl Actions) {
+    pub(super) fn send(&mut self, now: Timestamp, actions: &mut impl Actions) {
         if self.outgoing.queue().is_some_and(|queue| !queue.is_all_sent()) {
             self.send_queued(now, actions);
         }

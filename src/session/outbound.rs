@@ -2,6 +2,7 @@ mod dropping;
 mod empty;
 mod end;
 mod group;
+mod received;
 mod refused;
 mod restored;
 mod room;
@@ -94,11 +95,6 @@ impl Outbound {
         (self.queue.len() - self.place_from(self.sent_until)) as u64
     }
 
-    /// The number of messages that this connection has not sent.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.len() - self.place_from(self.cursor)
-    }
-
     /// The number of messages sent on this connection and not acknowledged.
     pub(super) const fn in_flight(&self) -> u32 {
         self.in_flight
@@ -182,7 +178,7 @@ impl Outbound {
     /// Sends as many messages as the client's Receive Maximum and `room` permit: first retransmissions, then new
     /// messages. Fetches those that are not in memory.
     pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut impl Actions) {
-        let front = self.front();
+        let (front, times) = (self.front(), (now, self.limits.expired_by(now)));
         let mut place = self.place_from(self.cursor);
         let mut has_dropped = false;
         while let Some(entry) = self.queue.get_mut(place) {
@@ -205,7 +201,7 @@ impl Outbound {
                         Some(refused) => refused.waits_behind(entry),
                         None => None,
                     };
-                    if full || (entry.is_stored() && (self.limits.has_dead_letters || !entry.is_expired(now))) {
+                    if full || (entry.is_stored() && (self.limits.has_dead_letters || !entry.is_expired(times.1))) {
                         break;
                     }
                     if let Some(topic) = topic {
@@ -219,7 +215,7 @@ impl Outbound {
                     let step = if entry.state == State::Queued { QueueStep::Sent } else { QueueStep::Resent };
                     let denied = self.recheck.as_ref().is_some_and(|recheck| recheck.denies(entry));
                     let publish =
-                        if denied { Err(DropCause::NotAuthorized) } else { entry.publish(now, packet_id, link) };
+                        if denied { Err(DropCause::NotAuthorized) } else { entry.publish(times, packet_id, link) };
                     match publish {
                         Ok(publish) => {
                             *room = room.saturating_sub(publish_bytes(&publish));

@@ -472,6 +472,7 @@ impl Lab {
         let Recovered {
             sessions,
             retained,
+            retained_cleared,
             retained_gone,
             orphans,
             deduplicated,
@@ -483,7 +484,7 @@ impl Lab {
         } = recovered;
         shared.restore_deduplication(&deduplicated);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
-        let too_many = shared.restore(retained, retained_gone, keys);
+        let too_many = shared.restore(Timestamp(self.now), (retained, retained_cleared), retained_gone, keys);
         assert!(too_many.is_empty());
         shared.set_streams(self.streams.clone());
         if let Some(range) = self.log.stream_range() {

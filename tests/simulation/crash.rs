@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oncemq::broker::{Recovered, Shard, Shared, Ticket};
 use oncemq::routing::{Access, RetainedLimits, ShardId};
 use oncemq::store::sim::{Loss, SimDisk};
+use oncemq::timestamp::Timestamp;
 
 use crate::connection::Transport;
 use crate::network::Chunk;
@@ -92,11 +93,22 @@ impl World {
     /// Starts the broker as the server does: it restores recovered state before the first connection.
     fn start(&mut self, recovered: Recovered) {
         let shared = new_shared(self.shards.len());
-        let Recovered { sessions, retained, retained_gone, orphans, dead_letters, receipts, groups, .. } = recovered;
+        let Recovered {
+            sessions,
+            retained,
+            retained_cleared,
+            retained_gone,
+            orphans,
+            dead_letters,
+            receipts,
+            groups,
+            ..
+        } = recovered;
         self.shared = Arc::clone(&shared);
         self.set_streams();
         shared.restore_groups(groups);
-        let too_many = shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
+        let keys = sessions.iter().map(|session| session.key);
+        let too_many = shared.restore(Timestamp(self.now), (retained, retained_cleared), retained_gone, keys);
         assert!(too_many.is_empty());
         shared.restore_dead_letters(dead_letters);
         shared.restore_receipts(receipts);

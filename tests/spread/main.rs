@@ -48,7 +48,10 @@ fn messages_between_cells_come_once_and_in_order_while_a_node_dies() {
     let mut nodes = Nodes::start(3);
     nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
     messages::a_subscription_is_soon_known_to_all_cells(&nodes);
+    messages::a_retained_message_is_in_all_cells_when_it_is_acknowledged(&nodes, "before");
     messages::none_is_lost_doubled_or_overtaken(&mut nodes);
+    messages::retained_messages_are_there(&nodes, "before");
+    messages::a_retained_message_is_in_all_cells_when_it_is_acknowledged(&nodes, "after");
     messages::a_will_gets_to_another_cell(&nodes);
 }
 

@@ -1,6 +1,6 @@
 //! Messages from clients of some cells to those of others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -128,6 +128,37 @@ fn expect_numbers(mut subscriber: Client, addresses: &[SocketAddr]) {
     }
     for (topic, numbers) in received {
         assert!(numbers.iter().copied().eq(1..=NUMBERS), "{topic}: {numbers:?}");
+    }
+}
+
+/// Whoever subscribes behind the acknowledgement gets it, in whatever cell, and what cleared it.
+pub(crate) fn a_retained_message_is_in_all_cells_when_it_is_acknowledged(nodes: &Nodes, round: &str) {
+    for (cell, qos) in (0..CELLS).zip([1, 2].into_iter().cycle()) {
+        let topic = format!("state/{round}/{cell}");
+        let connect = Connect::new(Version::V5, &id_of(cell, &format!("{round}-publisher")));
+        let mut publisher = connected(nodes.address(0), &connect);
+        for payload in ["first", "", "last"] {
+            publisher.publish(&Publish { qos, retain: true, ..Publish::new(&topic, payload) });
+            for other in 0..CELLS {
+                let connect = Connect::new(Version::V5, &id_of(other, &format!("{round}-{cell}-{payload}")));
+                let mut subscriber = connected(nodes.address(2 * (other % 2)), &connect);
+                subscriber.subscribe(&topic, 2);
+                let expected = (!payload.is_empty()).then(|| (payload.as_bytes().to_vec(), true));
+                let wait = if expected.is_some() { PATIENCE } else { Duration::ZERO };
+                let received = subscriber.next_message(wait).map(|message| (message.payload, message.retain));
+                assert_eq!(received, expected, "{topic} in cell {other}");
+            }
+        }
+    }
+}
+
+/// The retained messages of a time when another node was alive are there.
+pub(crate) fn retained_messages_are_there(nodes: &Nodes, round: &str) {
+    for cell in 0..CELLS {
+        let mut subscriber = connected(nodes.address(0), &Connect::new(Version::V5, &id_of(cell, "late")));
+        subscriber.subscribe(&format!("state/{round}/+"), 1);
+        let topics: BTreeSet<_> = (0..CELLS).map(|_| subscriber.message().topic).collect();
+        assert_eq!(topics.len(), CELLS);
     }
 }
 

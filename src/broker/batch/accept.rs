@@ -79,7 +79,7 @@ impl Shard {
             message.enter(level, (resolved.streams(), is_told));
             if let Some(retained) = retained.as_deref_mut().filter(|_| retain) {
                 let order = &self.shared.retained_order;
-                match self.retained.set((retained, order), &message, &retaining) {
+                match self.retained.set((retained, order), &message, &retaining, turn.now) {
                     Ok(change) => message.retained = change,
                     // The plan has room for all.
                     Err(_) => self.counters.dropped(DropReason::RetainedFull, 1),

@@ -24,19 +24,22 @@ pub(super) struct Hello {
     pub(super) epoch: u64,
     /// A check value of the key of fingerprints: with another key, each side would pass by what the other wants.
     pub(super) key_check: u64,
+    /// The last change of retained messages that the cell knows: those of another one come after it.
+    pub(super) last_change: u64,
 }
 
 impl Control {
     pub(super) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
         match self {
-            Self::Hello(Hello { cell, cells, epoch, key_check }) => {
+            Self::Hello(Hello { cell, cells, epoch, key_check, last_change }) => {
                 bytes.put_u8(HELLO);
                 bytes.put_u8(VERSION);
                 bytes.put_u8(cell.0);
                 bytes.put_u16_le(*cells);
                 bytes.put_u64_le(*epoch);
                 bytes.put_u64_le(*key_check);
+                bytes.put_u64_le(*last_change);
             }
             Self::Announcement(Announcement { cell, epoch, last, what }) => {
                 bytes.put_u8(match what {
@@ -86,8 +89,8 @@ impl Control {
                 let VERSION = bytes.try_get_u8().ok()? else { return None };
                 let cell = CellId(bytes.try_get_u8().ok()?);
                 let cells = bytes.try_get_u16_le().ok()?;
-                let (epoch, key_check) = (number(bytes)?, number(bytes)?);
-                Self::Hello(Hello { cell, cells, epoch, key_check })
+                let (epoch, key_check, last_change) = (number(bytes)?, number(bytes)?, number(bytes)?);
+                Self::Hello(Hello { cell, cells, epoch, key_check, last_change })
             }
             CHANGES => {
                 let (cell, epoch, last) = (CellId(bytes.try_get_u8().ok()?), number(bytes)?, number(bytes)?);
@@ -174,7 +177,7 @@ fn flag(bytes: &mut Bytes) -> Option<bool> {
     }
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HELLO: u8 = 1;
 const CHANGES: u8 = 2;
 const WHOLE: u8 = 3;
@@ -199,8 +202,9 @@ mod tests {
     }
 
     fn control() -> impl Strategy<Value = Control> {
-        let hello = (any::<u8>(), any::<u16>(), any::<(u64, u64)>()).prop_map(|(cell, cells, (epoch, key_check))| {
-            Control::Hello(Hello { cell: CellId(cell), cells, epoch, key_check })
+        let hello = (any::<u8>(), any::<u16>(), any::<(u64, u64, u64)>());
+        let hello = hello.prop_map(|(cell, cells, (epoch, key_check, last_change))| {
+            Control::Hello(Hello { cell: CellId(cell), cells, epoch, key_check, last_change })
         });
         let changes = prop::collection::vec((interest(), any::<bool>()), 0..5);
         let changes = (any::<u64>(), changes).prop_map(|(first, changes)| Announced::Changes { first, changes });

@@ -4,6 +4,7 @@ use crate::broker::action::Action;
 use crate::broker::cells::control::{Control, Hello, topic};
 use crate::broker::cells::of_shard::ControlLink;
 use crate::broker::cells::peer::{LinkPeer, LinkRole};
+use crate::broker::cells::queue::{OUT, cell_of_queue};
 use crate::broker::cells::state::CellState;
 use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
@@ -20,12 +21,6 @@ fn client_id_of(LinkPeer { cell: CellId(cell), role }: LinkPeer) -> Option<Clien
         LinkRole::In => Some(ClientId::from(format!("{IN}{cell}"))),
         LinkRole::Control => None,
     }
-}
-
-/// The cell for which a Session has messages, if it is one of those.
-pub(super) fn cell_of_out(client_id: &ClientId, owner: &Owner) -> Option<CellId> {
-    let cell = client_id.as_str().strip_prefix(OUT).filter(|_| owner.is_link())?;
-    cell.parse().ok().map(CellId)
 }
 
 impl Shard {
@@ -72,11 +67,13 @@ impl Shard {
         let other = link.cell;
         match (Control::decode(publish.message.payload.clone()), link.epoch) {
             (Some(Control::Hello(hello)), None) => {
-                let expected = Hello { cell: other, epoch: hello.epoch, ..own_hello(&cell) };
+                let expected =
+                    Hello { cell: other, epoch: hello.epoch, last_change: hello.last_change, ..own_hello(&cell) };
                 if hello != expected {
                     return self.break_off(id, "the other cell is of another cluster", turn);
                 }
                 link.epoch = Some(hello.epoch);
+                cell.observe(hello.last_change);
                 cell.met(other, hello.epoch);
             }
             (Some(Control::Announcement(announcement)), Some(epoch))
@@ -127,8 +124,9 @@ impl Shard {
     /// A Session may be the queue for another cell.
     pub(in crate::broker) fn note_link(&mut self, slot: usize) {
         if let (Some(cell), Some(entry)) = (&self.shared.cell, self.sessions.get(slot))
-            && let Some(to) = cell_of_out(&entry.subscriber.client_id, &entry.owner)
+            && let Some(to) = cell_of_queue(&entry.subscriber)
         {
+            cell.received(to, entry.session.first_unreceived());
             cell.set_link(to, &entry.subscriber);
         }
     }
@@ -150,7 +148,8 @@ impl Shard {
 fn own_hello(cell: &CellState) -> Hello {
     let terms = &cell.terms;
     let key_check = InterestKey::new(&terms.interest_key).check();
-    Hello { cell: terms.cell, cells: terms.cells, epoch: terms.epoch, key_check }
+    let last_change = cell.last_change();
+    Hello { cell: terms.cell, cells: terms.cells, epoch: terms.epoch, key_check, last_change }
 }
 
 impl Owner {
@@ -168,6 +167,5 @@ impl Owner {
     }
 }
 
-/// What the Client Identifiers of their Sessions begin with: none of a client does. The number of the other cell follows.
-const OUT: &str = "$link/to-";
+/// What the Client Identifiers of those with the Packet Identifiers from other cells begin with. The number of the other cell follows.
 const IN: &str = "$link/from-";

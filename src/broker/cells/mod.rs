@@ -16,15 +16,25 @@
 //!
 //! A PUBLISH of a link says, in a Subscription Identifier, with which QoS the message was published: at that it is accepted. It does not go on to a third cell.
 //!
+//! A retained message goes to all cells, each of which has all of them. Its identity is its place in the order of the changes of all cells (`CellState::stamp`), a
+//! Lamport clock: a cell does not apply a change that comes after a later one of the same topic, and knows for some time which topics were cleared. So all have
+//! the same when all changes have arrived. The answer to its publisher is sent when all other cells have the message (`owed.rs`). Its PUBLISH says who has
+//! published it (`source.rs`), because rights are checked when it is sent.
+//!
 //! A cell gets the messages that it may want ([`interest`](crate::routing::InterestTable)). A SUBACK is sent when all other cells have noted what is new
 //! (`waiting.rs`). A cell accepts no clients before it knows what all others want: [`Shared::knows_cells`](crate::broker::Shared).
 
 mod control;
+mod copies;
 mod interest;
 mod links;
 mod of_shard;
+mod owed;
+mod owed_messages;
 mod peer;
 mod publish;
+mod queue;
+mod source;
 mod state;
 mod waiting;
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::broker::cells::owed_messages::OwedMessages;
 use crate::broker::filter_request::FilterRequest;
 use crate::broker::ids::ConnectionId;
 use crate::routing::{CellId, Receiver};
@@ -14,6 +15,7 @@ use crate::topic::TopicName;
 pub(in crate::broker) struct Links {
     pub(in crate::broker) controls: ControlLinks,
     pub(in crate::broker) waiting: WaitingAnswers,
+    pub(in crate::broker) owed: OwedMessages,
     pub(super) cache: LinkCache,
     /// Until it knows what the others want, nothing that is due is done before.
     pub(in crate::broker) held_until: Timestamp,

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use crate::broker::cells::source::Retained;
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::publish::blocked::BlockedMessage;
 use crate::broker::publish::ingress::PublishAnswer;
@@ -20,6 +21,17 @@ impl Shard {
     ) -> Option<Box<BlockedMessage>> {
         let (packet_id, sent) = (application.packet_id, application.qos);
         application.qos = if sent == Qos::AtMostOnce { sent } else { application.message.qos };
+        let came = Arc::clone(&application.message);
+        let (mut client_id, mut owner) = (None, None);
+        if application.retain {
+            let Some(retained) = Retained::take(&application.message.properties) else {
+                self.break_off(id, "a retained message without its place in the order of all", turn);
+                return None;
+            };
+            let message = Arc::make_mut(&mut application.message);
+            (message.id, message.properties) = (Some(retained.id), retained.properties);
+            (client_id, owner) = (retained.client_id, retained.owner);
+        }
         let entry = self.sessions.get(slot)?;
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
@@ -27,15 +39,14 @@ impl Shard {
             origin: Some(Origin::new(self.id, id)),
             received: packet_id.map(|packet_id| (slot, packet_id)),
             is_link: true,
+            client_id,
+            owner,
             ..Publisher::broker()
         };
         let (reason_code, wait) = match self.accept(&publisher, application, turn) {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
             Verdict::Full(mut blocked) | Verdict::Pending(mut blocked) => {
-                // As it came.
-                let qos = blocked.application.qos;
-                Arc::make_mut(&mut blocked.application.message).qos = qos;
-                blocked.application.qos = sent;
+                (blocked.application.message, blocked.application.qos) = (came, sent);
                 return Some(blocked);
             }
         };

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::codec::MessageId;
 use crate::routing::{
     Announcement, Announcer, AnnouncerLimits, CellId, CellSet, InterestAnswer, InterestKey, InterestTable, Receiver,
     ShardId, Subscriber,
@@ -38,6 +39,12 @@ pub(in crate::broker) struct CellState {
     control: Box<[AtomicBool]>,
     /// Which shards have answers that wait until the others have noted what this cell wants.
     waiting: Box<[AtomicBool]>,
+    /// The number of the last change of retained messages that this cell has made or seen. [`stamp`](Self::stamp)
+    last_change: AtomicU64,
+    /// The first message in the queue for each other cell that the cell is not known to have.
+    unreceived: Box<[AtomicU64]>,
+    /// Which shards wait until other cells have some messages.
+    owing: Box<[AtomicBool]>,
 }
 
 impl CellState {
@@ -59,6 +66,9 @@ impl CellState {
             links: RwLock::new(vec![None; usize::from(terms.cells)]),
             control: flags(),
             waiting: flags(),
+            last_change: AtomicU64::new(0),
+            unreceived: (0..terms.cells).map(|_| AtomicU64::new(0)).collect(),
+            owing: flags(),
             terms,
         }
     }
@@ -156,6 +166,44 @@ impl CellState {
             *link = Some(Arc::new(Receiver::of_link(Arc::clone(session))));
             self.generation.fetch_add(1, Ordering::SeqCst);
         }
+    }
+
+    /// The place of a new change of a retained message in the order of all changes of all cells, which is that of these identities. It is behind all changes
+    /// that this cell has made or seen, so also behind those that its cause is behind. The caller must hold the write lock of the retained messages.
+    pub(in crate::broker) fn stamp(&self) -> MessageId {
+        let number = self.last_change.fetch_add(1, Ordering::SeqCst) + 1;
+        MessageId { run: number, number: u64::from(self.terms.cell.0) }
+    }
+
+    /// There is a change with this number: later ones of this cell come behind it.
+    pub(in crate::broker) fn observe(&self, number: u64) {
+        self.last_change.fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// The number of the last change of retained messages that this cell has made or seen.
+    pub(in crate::broker) fn last_change(&self) -> u64 {
+        self.last_change.load(Ordering::SeqCst)
+    }
+
+    /// Another cell has the messages in the queue for it up to `unreceived`. Returns whether these are more than before.
+    pub(in crate::broker) fn received(&self, CellId(cell): CellId, unreceived: u64) -> bool {
+        let first = self.unreceived.get(usize::from(cell));
+        first.is_some_and(|first| first.fetch_max(unreceived, Ordering::SeqCst) < unreceived)
+    }
+
+    /// Whether another cell has the message with this sequence in the queue for it.
+    pub(in crate::broker) fn has_received(&self, CellId(cell): CellId, sequence: u64) -> bool {
+        self.unreceived.get(usize::from(cell)).is_some_and(|first| first.load(Ordering::SeqCst) > sequence)
+    }
+
+    /// Whether a shard waits until other cells have some messages.
+    pub(in crate::broker) fn set_owing(&self, shard: ShardId, owes: bool) {
+        set(&self.owing, shard, owes);
+    }
+
+    /// The shards that wait for that.
+    pub(in crate::broker) fn with_owing(&self) -> impl Iterator<Item = ShardId> {
+        set_ones(&self.owing)
     }
 
     /// Whether it knows what all other cells want, and can keep messages for them.

@@ -244,7 +244,10 @@ impl Shard {
         link.mount_point = self.connection(id).and_then(|connection| connection.access.mount_point().cloned());
         match self.link_of(id) {
             Some(_) => link.to_cell(),
-            None => link,
+            None => {
+                link.tells_repeats = self.shared.cell.is_some();
+                link
+            }
         }
     }
 

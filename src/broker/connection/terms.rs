@@ -33,8 +33,7 @@ impl Shard {
         let outgoing = own.and_then(|own| own.topic_alias_maximum_outgoing);
         Offer {
             maximum_qos: own.and_then(|own| own.maximum_qos).unwrap_or(settings.maximum_qos),
-            retain_available: self.shared.cell.is_none()
-                && own.and_then(|own| own.retain_available).unwrap_or(settings.retain_available),
+            retain_available: own.and_then(|own| own.retain_available).unwrap_or(settings.retain_available),
             topic_alias_maximum: alias,
             topic_alias_maximum_outgoing: outgoing.unwrap_or(settings.topic_alias_maximum_outgoing),
             keep_alive_max: own.and_then(|own| own.keep_alive_max).or(settings.keep_alive_max),

@@ -17,7 +17,7 @@
 //! | `DeliverGroup` | the message once, and the other fields for each Session |
 //! | `Claimed` | as it is: both claims, the shard of the claimant and Clean Start |
 //! | `Surrendered` | the claim, and the Session as stored: state, received Packet Identifiers, queue, Will, subscriptions |
-//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed`, `StreamsReady`, `InterestChanged`, `InterestNoted` | as they are |
+//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed`, `StreamsReady`, `InterestChanged`, `InterestNoted`, `CellsReceived` | as they are |
 //!
 //! The shard that routes a message assigns its sequence, from a counter in `Subscriber` that all shards of a process share. Between nodes,
 //! the shard that has the Session would assign it.
@@ -58,7 +58,8 @@ impl ShardMessage {
             | ShardMessageKind::RoomFreed { .. }
             | ShardMessageKind::StreamsReady(_)
             | ShardMessageKind::InterestChanged
-            | ShardMessageKind::InterestNoted => None,
+            | ShardMessageKind::InterestNoted
+            | ShardMessageKind::CellsReceived => None,
         }
     }
 
@@ -76,7 +77,8 @@ impl ShardMessage {
             | ShardMessageKind::RoomFreed { .. }
             | ShardMessageKind::StreamsReady(_)
             | ShardMessageKind::InterestChanged
-            | ShardMessageKind::InterestNoted => 1,
+            | ShardMessageKind::InterestNoted
+            | ShardMessageKind::CellsReceived => 1,
         }
     }
 }
@@ -120,4 +122,6 @@ pub(in crate::broker) enum ShardMessageKind {
     InterestChanged,
     /// The other cells know more of the subscriptions than before: answers of the receiving shard wait for that.
     InterestNoted,
+    /// Other cells have more messages of this one than before.
+    CellsReceived,
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use crate::broker::persistence::body::Body;
-use crate::codec::{Matched, Qos, SubscriptionId};
+use crate::codec::{Matched, MessageProperties, Qos, SubscriptionId};
 use crate::session::Delivery;
 use crate::topic::Filter;
 
@@ -79,9 +80,9 @@ pub(in crate::broker) fn grant_of(delivery: &Delivery) -> SmallVec<[u8; 16]> {
 
 fn put_grant(to: &mut SmallVec<[u8; 16]>, Delivery { qos, retain, matched, .. }: &Delivery) {
     let flags = qos.level() | if *retain { RETAIN } else { 0 };
-    let Some(Matched { subscription_ids, share }) = matched.as_deref() else { return to.push(flags) };
+    let Some(Matched { subscription_ids, share, source }) = matched.as_deref() else { return to.push(flags) };
     let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    to.push(flags | MATCHED);
+    to.push(flags | MATCHED | if source.is_empty() { 0 } else { SOURCE });
     to.extend_from_slice(&length(subscription_ids.len()));
     for id in subscription_ids {
         to.extend_from_slice(&id.get().to_le_bytes());
@@ -92,6 +93,10 @@ fn put_grant(to: &mut SmallVec<[u8; 16]>, Delivery { qos, retain, matched, .. }:
         to.extend_from_slice(&length(filter.len()));
         to.extend_from_slice(filter.as_bytes());
     }
+    if !source.is_empty() {
+        to.extend_from_slice(&length(source.encoded_len()));
+        to.extend_from_slice(source.as_bytes());
+    }
 }
 
 impl StoredGrant {
@@ -99,8 +104,13 @@ impl StoredGrant {
         let body = &mut Body(part);
         let flags = body.u8()?;
         let qos = Qos::new(flags & QOS)?;
-        let matched = if flags & MATCHED == 0 { None } else { read_matched(body)? };
-        let is_known = flags & !(QOS | RETAIN | MATCHED) == 0 && body.0.is_empty();
+        let mut matched = if flags & MATCHED == 0 { None } else { read_matched(body)? };
+        if flags & SOURCE != 0 {
+            let source = MessageProperties::from_bytes(Bytes::copy_from_slice(body.bytes()?)).ok()?;
+            let named = matched.as_deref().cloned().unwrap_or_default();
+            matched = Some(Arc::new(Matched { source, ..named }));
+        }
+        let is_known = flags & !(QOS | RETAIN | MATCHED | SOURCE) == 0 && body.0.is_empty();
         is_known.then_some(Self { qos, retain: flags & RETAIN != 0, matched })
     }
 }
@@ -120,7 +130,9 @@ fn read_matched(body: &mut Body<'_>) -> Option<Option<Arc<Matched>>> {
     Some(Matched::new(subscription_ids, share))
 }
 
-/// The bits of the first byte: the QoS, RETAIN, and whether Subscription Identifiers and the share follow.
+/// The bits of the first byte: the QoS, RETAIN, whether Subscription Identifiers and the share follow, and whether it follows for another cell who has
+/// published the message.
 const QOS: u8 = 3;
 const RETAIN: u8 = 4;
 const MATCHED: u8 = 8;
+const SOURCE: u8 = 16;

@@ -82,6 +82,8 @@ pub struct Recovered {
     pub sessions: Vec<Box<RecoveredSession>>,
     /// The retained messages.
     pub retained: Vec<Arc<RetainedMessage>>,
+    /// Of each topic without a retained message the last change, as far as its record is there: an empty message.
+    pub retained_cleared: Vec<Arc<RetainedMessage>>,
     /// The obsolete records of retained messages.
     pub retained_gone: ObsoleteRetained,
     /// The deduplication window, the oldest entry first.
@@ -304,11 +306,13 @@ impl Recovery {
             let mut later = self.retained_deletions.range(one.number..);
             later.any(|(_, filter)| filter.matches(&one.message.topic))
         };
-        let (cleared, mut retained): (Vec<_>, Vec<_>) =
-            retained.into_values().partition(|one| one.message.payload.is_empty() || is_deleted(one));
+        let (deleted, retained): (Vec<_>, Vec<_>) = retained.into_values().partition(|one| is_deleted(one));
+        recovered.retained_gone.messages.extend(deleted.iter().map(|deleted| deleted.number));
+        let (mut cleared, mut retained): (Vec<_>, Vec<_>) =
+            retained.into_iter().partition(|one| one.message.payload.is_empty());
+        cleared.sort_by_key(|cleared| cleared.number);
         retained.sort_by_key(|retained| retained.number);
-        recovered.retained = retained;
-        recovered.retained_gone.messages.extend(cleared.iter().map(|cleared| cleared.number));
+        (recovered.retained, recovered.retained_cleared) = (retained, cleared);
         recovered.retained_gone.deletions = self.retained_deletions.into_keys().collect();
         recovered.deduplicated = self.deduplicated.into_values().collect();
         recovered.delayed = self.delayed.into_values().collect();

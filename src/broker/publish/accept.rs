@@ -44,7 +44,7 @@ impl Shard {
         let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);
         let has_shares = !resolved.route.shares.is_empty();
         let mut views = if has_shares { mem::take(&mut self.share_views) } else { ShareViews::default() };
-        let cells = self.other_cells(publisher, &application.message.topic);
+        let cells = self.other_cells(publisher, (&application.message.topic, application.retain));
         let verdict = self.accept_for((resolved, retained, &mut views), (publisher, cells), application, turn);
         self.routes = Some(routes);
         if has_shares {
@@ -66,7 +66,7 @@ impl Shard {
         let (streams, is_in_stream) = self.streams_entered(resolved, publisher, application.qos);
         let level = topic_level.of_record(&application, route, is_in_stream);
         let waits = topic_level > Durability::None || application.retain || is_in_stream;
-        let is_owed = is_in_stream || !cells.is_empty() && application.qos > Qos::AtMostOnce;
+        let is_owed = is_in_stream || !cells.is_empty() && (application.qos > Qos::AtMostOnce || application.retain);
         let needs_store = || level > Durability::None && (is_owed || self.needs_store(publisher, &application, route));
         // A message that is stored already needs no further room on the disk.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
@@ -81,8 +81,11 @@ impl Shard {
                 return Verdict::full(application, WaitsFor::Queue(room));
             }
         };
-        let id = (application.qos > Qos::AtMostOnce)
-            .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
+        let id = match self.stamp(publisher, &application) {
+            Some(stamp) => Some((stamp, false)),
+            None => (application.qos > Qos::AtMostOnce)
+                .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now))),
+        };
         let is_told = is_in_stream && (self.shared.groups.exist() || self.wants_details(publisher));
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.enter(level, (streams, is_told));
@@ -149,11 +152,12 @@ impl Shard {
         }
         distribution.place = None;
         Self::forward_groups(&mut distribution, route, &accepted, publisher, turn);
+        let source = self.source_for_cells(publisher, &accepted);
         for receiver in chosen {
             if let Some(granted) = receiver.delivery(None) {
                 let mut delivery = accepted.delivery(granted);
-                if delivery.qos > Qos::AtMostOnce && receiver.subscriber.is_link() {
-                    delivery.qos = Qos::ExactlyOnce; // once, whatever its subscribers there get
+                if receiver.subscriber.is_link() {
+                    self.make_for_cell(&mut delivery, source.as_ref());
                 }
                 self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
             }
@@ -162,6 +166,9 @@ impl Shard {
         let (reason_code, copies) = (distribution.reason_code(), distribution.copies);
         if !may_need_record && copies.durable.is_empty() {
             return Verdict::Answer { reason_code, wait: None };
+        }
+        if self.shared.cell.is_some() {
+            self.note_owed(publisher, &accepted, &copies.durable);
         }
         let ticket = self.persist_accepted(publisher, accepted, copies, turn);
         self.journeys.recorded(noted, ticket);
@@ -205,11 +212,6 @@ impl Shard {
         let is_left_out = is_full && qos == Qos::AtMostOnce && publisher.instead_of.is_none();
         let streams = if is_left_out { &[] } else { resolved.streams() };
         (streams, !streams.is_empty())
-    }
-
-    /// Whether a subscriber has all messages of one of these streams, and waits for the next one.
-    fn has_waiting_subscriber(&self, streams: &[StreamNumber]) -> bool {
-        streams.iter().any(|stream| self.shared.stream_board.is_awaited(*stream))
     }
 
     /// Whether a message at QoS 1 or 2 that no stream keeps needs a record.
@@ -317,7 +319,7 @@ impl Shard {
         let instead_of = publisher.instead_of;
         let (streams, sequences) = (accepted.streams, accepted.sequences);
         let is_awaited =
-            publisher.is_operator() || accepted.qos == Qos::AtMostOnce && self.has_waiting_subscriber(&streams);
+            publisher.is_operator() || accepted.qos == Qos::AtMostOnce && self.is_record_awaited(&streams, &durable);
         let is_retained = matches!(retained, RetainedChange::Set { .. });
         let puts_nothing =
             durable.is_empty() && received.is_none() && !is_retained && streams.is_empty() && receipt.is_none();

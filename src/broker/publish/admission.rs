@@ -89,7 +89,7 @@ impl Shard {
 
 /// The queue for another cell that has no room for a message. Such a message is never dropped.
 fn full_link(application: &Application, chosen: &Chosen<'_>) -> Option<AwaitedRoom> {
-    if chosen.is_empty() || application.qos == Qos::AtMostOnce {
+    if chosen.is_empty() || application.qos == Qos::AtMostOnce && !application.retain {
         return None;
     }
     let bytes = session::queued_bytes(application.message.content_len());

@@ -122,7 +122,7 @@ impl Shard {
             receipt: None,
             is_link: false,
         };
-        let (packet_id, qos) = (application.packet_id, application.qos);
+        let (packet_id, qos, retain) = (application.packet_id, application.qos, application.retain);
         let published = if self.detail.is_on() { self.describe(id, &application) } else { None };
         let (verdict, duplicate) = self.accept_once(id, (publisher, receipt), (application, postponed.as_ref()), turn);
         let connection = self.connection(id)?;
@@ -130,7 +130,7 @@ impl Shard {
         let explains = connection.wants_details();
         let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
-            Verdict::Full(blocked) if can_refuse => {
+            Verdict::Full(blocked) if can_refuse && packet_id.is_some() => {
                 self.refuse_full(slot, &blocked, turn);
                 return None;
             }
@@ -156,6 +156,9 @@ impl Shard {
             return None;
         }
         self.answer_publish(slot, (packet_id, qos, explains), PublishAnswer { reason_code, wait, duplicate }, turn);
+        if retain && self.shared.cell.is_some() {
+            self.hold_for_copies(slot, id, turn);
+        }
         None
     }
 

@@ -21,9 +21,12 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> bool {
         let order = &self.shared.retained_order;
-        let is_refused = self.is_memory_short() && publisher.key.is_some() && !accepted.message.payload.is_empty();
-        let change =
-            if is_refused { None } else { self.retained.set((&mut retained, order), accepted, publisher).ok() };
+        let is_refused = self.is_memory_short()
+            && publisher.key.is_some()
+            && !publisher.is_link
+            && !accepted.message.payload.is_empty();
+        let mut set = || self.retained.set((&mut retained, order), accepted, publisher, turn.now).ok();
+        let change = if is_refused { None } else { set() };
         match change {
             Some(change) => accepted.retained = change,
             None => {
@@ -31,7 +34,7 @@ impl Shard {
                 let is_qos_0 = accepted.qos == Qos::AtMostOnce;
                 if is_qos_0 {
                     // It discards the previous retained message even if it is not retained itself. [MQTT-3.3.1-7 of 3.1.1]
-                    accepted.retained = self.retained.clear((&mut retained, order), accepted, publisher);
+                    accepted.retained = self.retained.clear((&mut retained, order), accepted, publisher, turn.now);
                 }
                 drop(retained);
                 let client_id = publisher.client_id.as_ref().map_or("", ClientId::as_str);

@@ -95,7 +95,9 @@ impl Shard {
         entry.session.is_open()
             && self.pipeline.is_stable(entry.replays.after())
             && entry.session.unsent() == 0
-            && !connection.pause_reasons().contains(PauseReason::ManyFilters) // SUBACK comes first
+            // SUBACK comes first.
+            && !connection.pause_reasons().contains(PauseReason::ManyFilters)
+            && !connection.pause_reasons().contains(PauseReason::CellsToBeTold)
             && entry.session.queued().0 + recorded < entry.session.limits().queued_messages_max
             && connection.unsent_bytes() < self.outgoing_bytes_max / 2
     }

@@ -12,7 +12,9 @@ use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::retained::order::RetainedOrder;
 use crate::codec::Qos;
-use crate::routing::{Current, PublishRight, RetainedFull, RetainedMessage, RetainedStore, SessionKey, ShardId};
+use crate::routing::{
+    Cleared, Current, PublishRight, RetainedFull, RetainedMessage, RetainedStore, SessionKey, ShardId,
+};
 use crate::timestamp::Timestamp;
 
 /// A shard's state for the retained messages, which all shards share.
@@ -22,6 +24,8 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub(in crate::broker) struct Retained {
     shard: ShardId,
+    /// Whether other cells change the same topics, so that each change has a place in the order of all.
+    has_cells: bool,
     /// Whether the current event changed retained messages.
     has_changed: bool,
     /// Nodes of the topic tree that replays may still visit in the current event.
@@ -33,9 +37,10 @@ pub(in crate::broker) struct Retained {
 }
 
 impl Retained {
-    pub(in crate::broker) fn new(shard: ShardId) -> Self {
+    pub(in crate::broker) fn new(shard: ShardId, has_cells: bool) -> Self {
         Self {
             shard,
+            has_cells,
             has_changed: false,
             visits: VISITS_MAX,
             deferred: VecDeque::new(),
@@ -51,23 +56,29 @@ impl Retained {
         }
     }
 
-    /// Sets or clears the retained message of the topic of `accepted`. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
+    /// Sets or clears the retained message of the topic of `accepted`, unless a later change of another cell came before. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
     pub(in crate::broker) fn set(
         &mut self,
         (retained, order): (&mut RetainedStore, &RetainedOrder),
         accepted: &AcceptedMessage,
         publisher: &Publisher,
+        now: Timestamp,
     ) -> Result<RetainedChange, RetainedFull> {
         let AcceptedMessage { message, qos, expires_at, .. } = accepted;
+        let is_stored = publisher.key.is_some();
+        let is_stamped = self.has_cells && is_stored;
+        if is_stamped && retained.last_change(&message.topic) > message.id {
+            return Ok(RetainedChange::None);
+        }
         if message.payload.is_empty() {
-            return Ok(self.clear((retained, order), accepted, publisher));
+            return Ok(self.clear((retained, order), accepted, publisher, now));
         }
         self.has_changed = true;
-        let is_stored = publisher.key.is_some();
         let number = order.next(self.shard);
+        let is_admitted = publisher.is_link && *qos > Qos::AtMostOnce; // by the cell of its publisher
         let (publisher, owner) = (publisher.client_id.clone(), publisher.owner.clone());
         let (user, right) = owner.as_ref().map_or((None, PublishRight::always()), Owner::as_source);
-        let replaced = retained.set(RetainedMessage {
+        let new = RetainedMessage {
             message: Arc::clone(message),
             qos: *qos,
             expires_at: *expires_at,
@@ -77,11 +88,13 @@ impl Retained {
             number,
             sequences: accepted.sequences.clone(),
             current: Current::default(),
-        })?;
+        };
+        let replaced = if is_admitted { retained.set_beyond_limits(new) } else { retained.set(new)? };
         if !is_stored {
             return Ok(RetainedChange::None); // `$SYS` messages are not stored: the broker publishes them again after a restart
         }
-        let gone = order.replace(number, replaced.map(|replaced| replaced.number));
+        let cleared = if is_stamped { retained.forget_cleared(&message.topic) } else { None };
+        let gone = order.replace(number, replaced.map(|replaced| replaced.number).into_iter().chain(cleared));
         Ok(RetainedChange::Set { number, gone, publisher, owner: owner.map(Box::new) })
     }
 
@@ -92,17 +105,23 @@ impl Retained {
         (retained, order): (&mut RetainedStore, &RetainedOrder),
         accepted: &AcceptedMessage,
         publisher: &Publisher,
+        now: Timestamp,
     ) -> RetainedChange {
         let topic = &accepted.message.topic;
         let before = retained.get(topic).map(|before| before.number);
-        let changes = before.is_some() || accepted.qos > Qos::AtMostOnce;
+        let stamp = accepted.message.id.filter(|_| self.has_cells && publisher.key.is_some());
+        let changes = before.is_some() || accepted.qos > Qos::AtMostOnce || stamp.is_some();
         retained.clear(topic);
         if !changes || publisher.key.is_none() {
             return RetainedChange::None;
         }
         self.has_changed = true;
         let number = order.next(self.shard);
-        let gone = order.replace(number, before.into_iter().chain([number]));
+        let obsolete = match stamp {
+            Some(id) => retained.note_cleared(topic, Cleared { id, number }, now),
+            None => vec![number],
+        };
+        let gone = order.replace(number, before.into_iter().chain(obsolete));
         RetainedChange::Cleared { number, gone }
     }
 
@@ -115,8 +134,17 @@ impl Retained {
 
     /// Removes retained messages that have expired at `now`, and returns the obsolete records.
     pub(in crate::broker) fn expire(&mut self, shared: &Shared, now: Timestamp) -> ObsoleteRetained {
-        let expired = shared.retained_mut().remove_expired(now, EXPIRED_MAX);
-        shared.retained_order.expire(&expired);
+        let mut retained = shared.retained_mut();
+        let obsolete = if self.has_cells {
+            let mut obsolete = retained.clear_expired(now, EXPIRED_MAX);
+            let long_ago = Timestamp(now.0.saturating_sub(CLEARED_TIME));
+            obsolete.extend(retained.forget_cleared_until(long_ago, EXPIRED_MAX));
+            obsolete
+        } else {
+            retained.remove_expired(now, EXPIRED_MAX)
+        };
+        drop(retained);
+        shared.retained_order.expire(&obsolete);
         self.has_changed = true;
         shared.retained_order.sweep(self.shard)
     }
@@ -161,6 +189,8 @@ impl Retained {
 pub(in crate::broker) const VISITS_MAX: usize = 4_096;
 /// The greatest number of expired retained messages removed in one tick.
 const EXPIRED_MAX: usize = 10_000;
+/// How long it is known that a topic has no retained message, in milliseconds: longer than a change of another cell takes to arrive.
+const CLEARED_TIME: u64 = 24 * 60 * 60 * 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +212,7 @@ mod tests {
     #[test]
     fn replays_share_the_visits_of_an_event() {
         let shared = Shared::new(1, RetainedLimits { retained_messages_max: 1, retained_bytes_max: 1_000 });
-        let mut retained = Retained::new(ShardId(0));
+        let mut retained = Retained::new(ShardId(0), false);
         *retained.visits() = 0;
         assert!(retained.defer(1, SessionKey(10)));
         assert!(!retained.defer(2, SessionKey(20)));
@@ -197,23 +227,23 @@ mod tests {
     #[test]
     fn record_of_a_change_is_obsolete_when_a_later_one_is_in_the_log() {
         let shared = Shared::new(1, RetainedLimits { retained_messages_max: 1, retained_bytes_max: 1_000 });
-        let mut retained = Retained::new(ShardId(0));
+        let mut retained = Retained::new(ShardId(0), false);
         let publisher = Publisher { key: Some(SessionKey(1)), ..Publisher::broker() };
-        let never = Timestamp::NEVER;
+        let (never, now) = (Timestamp::NEVER, Timestamp::default());
         let first = retained
-            .set((&mut shared.retained_mut(), &shared.retained_order), &accepted("x", never), &publisher)
+            .set((&mut shared.retained_mut(), &shared.retained_order), &accepted("x", never), &publisher, now)
             .unwrap();
         assert!(matches!(first, RetainedChange::Set { number: 1, .. }));
         let end = Timestamp::default() + Duration::from_secs(1);
         let second = retained
-            .set((&mut shared.retained_mut(), &shared.retained_order), &accepted("y", end), &publisher)
+            .set((&mut shared.retained_mut(), &shared.retained_order), &accepted("y", end), &publisher, now)
             .unwrap();
         assert!(matches!(second, RetainedChange::Set { number: 2, gone, .. } if gone.is_empty()));
         retained.begin_event(&shared);
         assert_eq!(retained.expire(&shared, end).messages, [1, 2]);
         assert!(shared.retained().is_empty());
         assert_eq!(
-            retained.clear((&mut shared.retained_mut(), &shared.retained_order), &accepted("", never), &publisher),
+            retained.clear((&mut shared.retained_mut(), &shared.retained_order), &accepted("", never), &publisher, end),
             RetainedChange::None
         );
     }

@@ -12,7 +12,7 @@ use crate::broker::persistence::record::Record;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Ack, Message, ReasonCode, ServerPacket};
 use crate::routing::SessionKey;
-use crate::session::{self, Action as Step, QueueStep};
+use crate::session::{self, Action as Step, QueueExit, QueueStep};
 use crate::timestamp::Timestamp;
 
 impl Shard {
@@ -44,6 +44,8 @@ impl Shard {
             | session::Event::Refused { .. }
             | session::Event::Withdrawn(_)
             | session::Event::Respond { .. }
+            | session::Event::HoldLast(_)
+            | session::Event::HoldEnded(_)
             | session::Event::DeliverQos0(_) => None,
         };
         let before = added.map(|_| (entry.session.queued(), entry.session.in_flight()));
@@ -119,8 +121,17 @@ impl Shard {
                 let wait = self.persist_for(slot, |key| Record::OutboundReleased { key, sequence }, turn);
                 let packet = ServerPacket::Pubrel(Ack::new(packet_id, SUCCESS));
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
+                if self.shared.cell.is_some() {
+                    self.note_received(slot, sequence + 1, turn);
+                }
             }
-            Step::Done(sequence, exit) => self.persist_done(slot, sequence, exit.into(), turn),
+            Step::Repeated => self.hold_repeat(slot, turn),
+            Step::Done(sequence, exit) => {
+                self.persist_done(slot, sequence, exit.into(), turn);
+                if self.shared.cell.is_some() && matches!(exit, QueueExit::Dropped(_)) {
+                    self.note_dropped(slot, turn);
+                }
+            }
             Step::Settled(sequence, settlement) => self.on_settled(slot, (sequence, settlement), turn),
             Step::Dropped(cause, delivery) => self.on_dropped(slot, cause, delivery, turn),
             Step::Denied(sequence, delivery) => self.on_denied(slot, sequence, *delivery, turn),

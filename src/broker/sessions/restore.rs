@@ -16,27 +16,42 @@ use crate::broker::streams::name::is_stream;
 use crate::broker::streams::window::restored_streams;
 use crate::broker::timers::Timer;
 use crate::codec::Subscription;
-use crate::routing::{Access, LimitsClass, Location, RetainedMessage, SessionKey, Subscriber};
+use crate::routing::{Access, Cleared, LimitsClass, Location, RetainedMessage, SessionKey, Subscriber};
 use crate::session::Session;
 use crate::timestamp::Timestamp;
 
 impl Shared {
-    /// Restores the retained messages of the previous run. `gone` are the numbers of obsolete records; new numbers begin after all of these.
-    /// Returns the messages that exceed the current limits; their records are deleted.
+    /// Restores the retained messages of the previous run, and what is known of topics that have none. `gone` are the numbers of obsolete records; new numbers
+    /// begin after all of these. Returns the messages that exceed the current limits; their records are deleted.
     pub fn restore(
         &self,
-        retained: Vec<Arc<RetainedMessage>>,
+        now: Timestamp,
+        (retained, cleared): (Vec<Arc<RetainedMessage>>, Vec<Arc<RetainedMessage>>),
         gone: ObsoleteRetained,
         sessions: impl Iterator<Item = SessionKey>,
     ) -> Vec<Arc<RetainedMessage>> {
         self.number_sessions_after(sessions.max());
         let gone_numbers = gone.messages.iter().chain(&gone.deletions).copied();
-        let last = retained.iter().map(|retained| retained.number).chain(gone_numbers).max();
+        let last = retained.iter().chain(&cleared).map(|retained| retained.number).chain(gone_numbers).max();
         let mut store = self.retained_mut();
+        let mut obsolete = Vec::new();
+        for cleared in &cleared {
+            match cleared.message.id.filter(|_| self.cell.is_some()) {
+                Some(id) => {
+                    let cleared_at = Cleared { id, number: cleared.number };
+                    obsolete.extend(store.note_cleared(&cleared.message.topic, cleared_at, now));
+                }
+                None => obsolete.push(cleared.number),
+            }
+        }
+        if let Some(cell) = &self.cell {
+            let changes = retained.iter().chain(&cleared).filter_map(|retained| retained.message.id);
+            cell.observe(changes.map(|id| id.run).max().unwrap_or_default());
+        }
         let too_many: Vec<_> =
             retained.into_iter().filter(|retained| store.set(RetainedMessage::clone(retained)).is_err()).collect();
         let ObsoleteRetained { mut messages, deletions } = gone;
-        messages.extend(too_many.iter().map(|retained| retained.number));
+        messages.extend(too_many.iter().map(|retained| retained.number).chain(obsolete));
         self.retained_order.restore(last.unwrap_or_default(), ObsoleteRetained { messages, deletions });
         too_many
     }

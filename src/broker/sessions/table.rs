@@ -275,6 +275,7 @@ mod tests {
             has_dead_letters: false,
             refused: Default::default(),
             is_memory_short: false,
+            keeps_expired: false,
         };
         let arriving = Location { shard: HERE, slot: Location::ARRIVING };
         let access = Arc::new(Access::everything());

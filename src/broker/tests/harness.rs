@@ -228,6 +228,7 @@ impl Harness {
         let Recovered {
             sessions,
             retained,
+            retained_cleared,
             retained_gone,
             unreadable,
             orphans,
@@ -241,7 +242,8 @@ impl Harness {
         next.shards[0].shared.restore_groups(groups);
         assert_eq!(unreadable, 0);
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
-        assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
+        let shared = &next.shards[0].shared;
+        assert!(shared.restore(next.now, (retained, retained_cleared), retained_gone, keys).is_empty());
         next.shards[0].shared.restore_dead_letters(dead_letters);
         next.shards[0].shared.restore_receipts(receipts);
         let mut actions = Vec::new();

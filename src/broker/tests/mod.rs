@@ -8,6 +8,7 @@ mod backpressure;
 mod batches;
 mod bridges;
 mod cells;
+mod cells_retained;
 mod client_events;
 mod client_ids;
 mod connect;

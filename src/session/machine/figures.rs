@@ -40,6 +40,11 @@ impl Session {
         self.outgoing.queue().map_or(0, Outbound::unsent)
     }
 
+    /// The sequence of the first message that the client is not known to have, or of the next one.
+    pub fn first_unreceived(&self) -> u64 {
+        self.outgoing.queue().map_or(self.outgoing.sent_until(), Outbound::first_unreceived)
+    }
+
     /// The number of messages that this connection has not sent.
     pub fn waiting(&self) -> usize {
         self.outgoing.queue().map_or(0, Outbound::waiting)

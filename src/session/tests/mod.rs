@@ -1,6 +1,7 @@
 //! Tests of a Session, with the test as its owner.
 
 mod head;
+mod holds;
 mod outbound;
 mod properties;
 
@@ -25,6 +26,7 @@ pub(super) fn limits() -> Arc<Limits> {
         has_dead_letters: false,
         refused: Default::default(),
         is_memory_short: false,
+        keeps_expired: false,
     })
 }
 

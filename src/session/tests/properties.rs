@@ -211,6 +211,7 @@ impl Owner {
                 self.in_flight.remove(&number(sequence));
             }
             Action::Dropped(..) => {}
+            Action::Repeated => panic!("the link does not ask for it"),
             Action::Fetch(number, sequences) => {
                 assert!(!sequences.is_empty() && sequences.iter().all(|one| !self.done.contains(one)));
                 self.fetches.push_back((number, sequences));
