@@ -96,10 +96,11 @@ impl Delivery {
             packet_id,
             topic_alias: None,
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
-            matched: link.named(self.matched.as_ref(), self.message.qos),
+            matched: self.matched.clone(),
             message_id: link.message_ids && packet_id.is_some() && self.message.id.is_some(),
             topic_start,
         };
+        link.tell_cell(&mut publish);
         let fits = |publish: &OutgoingPublish| {
             link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
         };
@@ -137,7 +138,7 @@ impl Delivery {
 
     /// The Shared Subscription through which it was delivered.
     pub fn share(&self) -> Option<&Arc<Filter>> {
-        self.matched.as_ref()?.share.as_ref()
+        self.matched.as_ref()?.own_share()
     }
 }
 

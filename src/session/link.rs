@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::alias::{InboundAliases, OutboundAliases};
 use super::limits::Limits;
-use crate::codec::{AnswerTerms, Matched, ProtocolVersion, Qos, ServerPacket};
+use crate::codec::{AnswerTerms, Matched, OutgoingPublish, ProtocolVersion, Qos, ServerPacket};
 use crate::topic::MountPoint;
 
 /// A Session's view of its Network Connection: negotiated values, and state that ends with it.
@@ -28,8 +28,8 @@ pub struct Link {
     pub(super) receive_maximum: u16,
     /// Whether the client requested the identity of each message.
     pub(super) message_ids: bool,
-    /// If it is to another cell: what tells that with which QoS a message was published, by QoS.
-    pub(super) published: Option<Box<[Option<Arc<Matched>>; 3]>>,
+    /// If it is to another cell: what tells that with which QoS a message was published, by QoS; for a share, in the second row.
+    pub(super) published: Option<Box<[[Option<Arc<Matched>>; 3]; 2]>>,
     /// Whether CONNACK was sent, before which no other packet may be sent. [MQTT-3.2.0-1]
     pub(super) open: bool,
     /// Space for queued messages in the transport's buffer, in bytes.
@@ -70,15 +70,23 @@ impl Link {
 
     /// Makes it one to another cell, which is told with which QoS each message was published.
     pub fn to_cell(mut self) -> Self {
-        self.published = Some(Box::new([Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].map(Matched::published)));
+        let row = |is_share_copy| {
+            [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].map(|qos| Matched::published(qos, is_share_copy))
+        };
+        self.published = Some(Box::new([row(false), row(true)]));
         self
     }
 
-    /// What a PUBLISH names as its subscriptions, for a message that matched these and was published with this QoS.
-    pub(super) fn named(&self, matched: Option<&Arc<Matched>>, published: Qos) -> Option<Arc<Matched>> {
-        match &self.published {
-            None => matched.cloned(),
-            Some(by_qos) => by_qos.get(usize::from(published.level())).cloned().flatten(),
+    /// If it is to another cell: makes a PUBLISH say what that needs to know of the message, instead of the subscriptions that it matched.
+    pub(super) fn tell_cell(&self, publish: &mut OutgoingPublish) {
+        let Some(published) = &self.published else { return };
+        let share_copy = publish.matched.as_ref().and_then(|matched| matched.share_copy());
+        let [plain, of_shares] = &**published;
+        let by_qos = if share_copy.is_some() { of_shares } else { plain };
+        publish.matched = by_qos.get(usize::from(publish.message.qos.level())).cloned().flatten();
+        if let Some(share_copy) = share_copy {
+            let properties = share_copy.put_before(&publish.message.properties);
+            Arc::make_mut(&mut publish.message).properties = properties;
         }
     }
 

@@ -25,10 +25,12 @@ mod links;
 mod of_shard;
 mod peer;
 mod publish;
+mod shares;
 mod state;
 mod waiting;
 
 pub(in crate::broker) use of_shard::{CellReceivers, Links};
 pub use peer::{LinkPeer, LinkRole};
+pub(in crate::broker) use shares::ChosenShares;
 pub(in crate::broker) use state::CellState;
 pub use state::CellTerms;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::broker::cells::shares::ShareCache;
 use crate::broker::filter_request::FilterRequest;
 use crate::broker::ids::ConnectionId;
 use crate::routing::{CellId, Receiver};
@@ -15,6 +16,7 @@ pub(in crate::broker) struct Links {
     pub(in crate::broker) controls: ControlLinks,
     pub(in crate::broker) waiting: WaitingAnswers,
     pub(super) cache: LinkCache,
+    pub(super) shares: ShareCache,
     /// Until it knows what the others want, nothing that is due is done before.
     pub(in crate::broker) held_until: Timestamp,
 }

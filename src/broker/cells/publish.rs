@@ -6,12 +6,12 @@ use crate::broker::publish::ingress::PublishAnswer;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Qos, ReasonCode};
+use crate::codec::{Qos, ReasonCode, ShareCopy};
 use crate::session::Application;
 
 impl Shard {
     /// Accepts a message of another cell, which has acknowledged it to its publisher: nothing is checked again, and it is not refused. Returns it if there
-    /// is no room for it now: then the link waits.
+    /// is no room for it now, or if it is for a share of unknown cells: then the link waits.
     pub(in crate::broker) fn publish_of_cell(
         &mut self,
         (slot, id): (usize, ConnectionId),
@@ -29,12 +29,22 @@ impl Shard {
             is_link: true,
             ..Publisher::broker()
         };
-        let (reason_code, wait) = match self.accept(&publisher, application, turn) {
+        let properties = application.message.properties.clone();
+        let Ok(share_copy) = take_share_copy(&mut application) else {
+            self.break_off(id, "a message for a share does not say for which", turn);
+            return None;
+        };
+        let verdict = match &share_copy {
+            None => self.accept(&publisher, application, turn),
+            Some(share_copy) => self.accept_share_copy(&publisher, share_copy, application, turn),
+        };
+        let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
             Verdict::Full(mut blocked) | Verdict::Pending(mut blocked) => {
                 // As it came.
                 let qos = blocked.application.qos;
-                Arc::make_mut(&mut blocked.application.message).qos = qos;
+                let message = Arc::make_mut(&mut blocked.application.message);
+                (message.qos, message.properties, message.is_share_copy) = (qos, properties, share_copy.is_some());
                 blocked.application.qos = sent;
                 return Some(blocked);
             }
@@ -44,4 +54,15 @@ impl Shard {
         self.answer_publish(slot, (packet_id?, sent, false), answer, turn);
         None
     }
+}
+
+/// Takes out of a message what it says about its share. An error: it should say that, and does not.
+fn take_share_copy(application: &mut Application) -> Result<Option<ShareCopy>, ()> {
+    if !application.message.is_share_copy {
+        return Ok(None);
+    }
+    let message = Arc::make_mut(&mut application.message);
+    let (share_copy, properties) = ShareCopy::take_from(&message.properties).ok_or(())?;
+    (message.properties, message.is_share_copy) = (properties, false);
+    Ok(Some(share_copy))
 }

@@ -8,26 +8,26 @@ use proptest::prelude::*;
 use super::harness::{Client, Harness, settings};
 use super::packets::{durable, id, puback, pubcomp, publish, pubrec, pubrel, subscribe, transient, unsubscribe};
 use crate::broker::{CellTerms, LinkPeer, LinkRole};
-use crate::codec::{Connect, Decoder, ProtocolVersion, Publish, Qos, ServerPacket, encode};
+use crate::codec::{Decoder, ProtocolVersion, Publish, Qos, ServerPacket, encode};
 use crate::routing::{CellId, RetainedLimits};
 use crate::topic::TopicName;
 
-const CELLS: u8 = 3;
+pub(super) const CELLS: u8 = 3;
 
 /// All cells of a cluster.
-struct World {
+pub(super) struct World {
     /// By their numbers; behind them, former owners that do not know that they are.
-    cells: Vec<Harness>,
+    pub(super) cells: Vec<Harness>,
     /// The ends of each connection between two cells.
-    links: BTreeMap<Key, [End; 2]>,
+    pub(super) links: BTreeMap<Key, [End; 2]>,
 }
 
 /// Two cells, and what their connection is for the first one: a [`LinkRole`]; above, one to a former owner.
-type Key = (u8, u8, u8);
+pub(super) type Key = (u8, u8, u8);
 
-struct End {
+pub(super) struct End {
     cell: usize,
-    client: Client,
+    pub(super) client: Client,
     decoder: Decoder,
     unread: Bytes,
 }
@@ -44,7 +44,7 @@ impl World {
     }
 
     /// Cells that know each other.
-    fn joined(shards: usize) -> Self {
+    pub(super) fn joined(shards: usize) -> Self {
         let mut world = Self::new(shards);
         world.connect();
         world.settle();
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Opens all connections that are not there.
-    fn connect(&mut self) {
+    pub(super) fn connect(&mut self) {
         for (one, other) in (0..CELLS).flat_map(|one| (one + 1..CELLS).map(move |other| (one, other))) {
             for role in LinkRole::ALL {
                 if !self.links.contains_key(&(one, other, role as u8)) {
@@ -73,7 +73,7 @@ impl World {
     }
 
     /// Passes what was sent on a connection, in one direction. Returns whether there was something.
-    fn pass(&mut self, key: Key, from: usize) -> bool {
+    pub(super) fn pass(&mut self, key: Key, from: usize) -> bool {
         let Some([first, second]) = self.links.get_mut(&key) else { return false };
         let (sender, receiver) = if from == 0 { (first, second) } else { (second, first) };
         let mut bytes = BytesMut::from(&receiver.unread[..]);
@@ -91,14 +91,14 @@ impl World {
     }
 
     /// A connection is lost, with what is on its way.
-    fn cut(&mut self, key: Key) {
+    pub(super) fn cut(&mut self, key: Key) {
         for End { cell, client, .. } in self.links.remove(&key).into_iter().flatten() {
             self.cells[cell].lose(client);
         }
     }
 
     /// Passes everything, until nothing is on its way.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             let keys: Vec<Key> = self.links.keys().copied().collect();
             let passed =
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// Kills the owner of a cell of one shard, after which only what was stable is there. Its successor begins.
-    fn crash(&mut self, cell: u8) {
+    pub(super) fn crash(&mut self, cell: u8) {
         let keys: Vec<Key> = self.links.keys().copied().filter(|(a, b, _)| *a == cell || *b == cell).collect();
         for End { cell: at, client, .. } in keys.into_iter().filter_map(|key| self.links.remove(&key)).flatten() {
             if at != usize::from(cell) {
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// Another owner takes over a cell of one shard, and its predecessor goes on. Nothing that it stores becomes stable any more.
-    fn take_over(&mut self, cell: u8) {
+    pub(super) fn take_over(&mut self, cell: u8) {
         let successor = self.successor(cell);
         let former = self.cells.len();
         let predecessor = std::mem::replace(&mut self.cells[usize::from(cell)], successor);
@@ -148,17 +148,17 @@ impl World {
     }
 
     /// The cell with this number.
-    fn cell(&mut self, cell: u8) -> &mut Harness {
+    pub(super) fn cell(&mut self, cell: u8) -> &mut Harness {
         &mut self.cells[usize::from(cell)]
     }
 }
 
-fn knows_cells(cell: &Harness) -> bool {
+pub(super) fn knows_cells(cell: &Harness) -> bool {
     cell.shards[0].shared.knows_cells()
 }
 
 /// QoS and payload of the messages among these packets.
-fn messages(packets: &[ServerPacket]) -> Vec<(u8, String)> {
+pub(super) fn messages(packets: &[ServerPacket]) -> Vec<(u8, String)> {
     let message = |packet: &ServerPacket| {
         let ServerPacket::Publish(publish) = packet else { return None };
         assert!(publish.subscription_ids().is_empty(), "what cells tell each other is not for clients");
@@ -215,18 +215,6 @@ fn suback_waits_until_all_other_cells_know_the_filter_and_not_for_one_that_they_
     world.settle();
     assert_eq!(world.cell(0).received(second), ["SUBACK 1 01"]);
     assert!(knows_cells(world.cell(1)));
-}
-
-/// Shared Subscription Available of CONNACK is 0, which 3.1.1 does not have. Its SUBACK has 0x80 instead when it is encoded.
-#[test]
-fn mqtt5_3_2_2_3_13_a_shared_subscription_disconnects_where_there_are_cells() {
-    let mut world = World::joined(1);
-    for (version, expected) in
-        [(ProtocolVersion::V5, &["DISCONNECT 0x9E", "CLOSED"][..]), (ProtocolVersion::V3_1_1, &["SUBACK 1 9E"])]
-    {
-        let client = world.cell(0).connect(Connect::new(version, "a", true));
-        assert_eq!(world.cell(0).ask(client, subscribe("$share/g/a", Qos::AtMostOnce)), expected);
-    }
 }
 
 #[test]
@@ -516,12 +504,12 @@ impl History {
     }
 }
 
-fn key(pair: u8, role: u8) -> Key {
+pub(super) fn key(pair: u8, role: u8) -> Key {
     let (one, other) = [(0, 1), (0, 2), (1, 2)][usize::from(pair)];
     (one, other, role)
 }
 
-fn publication(qos: Qos, payload: &str, dup: bool) -> Publish {
+pub(super) fn publication(qos: Qos, payload: &str, dup: bool) -> Publish {
     let packet_id = if qos == Qos::AtMostOnce { None } else { Some(id(7)) };
     Publish { qos, dup, packet_id, ..Publish::new(TopicName::new("t/x".into()).unwrap(), payload.to_owned()) }
 }
