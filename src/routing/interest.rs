@@ -28,6 +28,7 @@ mod counts;
 mod fingerprint;
 mod fingerprints;
 mod limits;
+mod share_counts;
 mod shares;
 mod table;
 
@@ -39,5 +40,6 @@ pub use announcer::Announcer;
 pub use cell_set::{CellId, CellSet};
 pub use fingerprint::{Fingerprint, InterestKey};
 pub use limits::AnnouncerLimits;
-pub use shares::{CellReach, CellShare, ShareCounts};
+pub use share_counts::ShareCounts;
+pub use shares::{CellReach, CellShare};
 pub use table::InterestTable;

@@ -29,8 +29,7 @@ mod shares;
 mod state;
 mod waiting;
 
-pub(in crate::broker) use of_shard::{CellReceivers, Links};
+pub(in crate::broker) use of_shard::{CellReceivers, ChosenShares, Links};
 pub use peer::{LinkPeer, LinkRole};
-pub(in crate::broker) use shares::ChosenShares;
 pub(in crate::broker) use state::CellState;
 pub use state::CellTerms;

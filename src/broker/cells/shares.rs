@@ -9,9 +9,8 @@ use std::mem;
 use std::sync::Arc;
 
 use foldhash::quality::FixedState;
-use smallvec::SmallVec;
 
-use crate::broker::cells::of_shard::CellReceivers;
+use crate::broker::cells::of_shard::{CellReceivers, ChosenShares, ShareCache};
 use crate::broker::cells::state::CellState;
 use crate::broker::counters::DropReason;
 use crate::broker::operator::drops::Lost;
@@ -24,17 +23,6 @@ use crate::codec::{Message, ShareCopy};
 use crate::routing::{CellId, CellReach, CellShare, QueueBounds, Receiver, Route, SessionKey, Share, ShareViews};
 use crate::session::Application;
 use crate::topic::{Filter, TopicName};
-
-/// The indices of the shares of a route for which no member is to be chosen any more.
-pub(in crate::broker) type ChosenShares = SmallVec<[usize; 2]>;
-
-/// The shares with members in other cells that get messages to the topic that was used last.
-#[derive(Debug, Default)]
-pub(super) struct ShareCache {
-    topic: Option<TopicName>,
-    generation: u64,
-    shares: Vec<Arc<CellShare>>,
-}
 
 impl Shard {
     /// Chooses the receivers of a message for the shares that have members in other cells, and adds them to `receivers`. Returns the shares of the route for

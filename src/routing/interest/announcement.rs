@@ -1,7 +1,7 @@
 use crate::routing::interest::cell_set::CellId;
 use crate::routing::interest::counts::Counts;
 use crate::routing::interest::fingerprint::{Fingerprint, InterestKey};
-use crate::routing::interest::shares::ShareCounts;
+use crate::routing::interest::share_counts::ShareCounts;
 use crate::topic::{Filter, TopicFilter};
 
 /// What a cell wants: the messages to some topics.

@@ -10,7 +10,7 @@ use crate::routing::interest::cell_set::CellId;
 use crate::routing::interest::counts::Counts;
 use crate::routing::interest::fingerprint::InterestKey;
 use crate::routing::interest::limits::AnnouncerLimits;
-use crate::routing::interest::shares::ShareCounts;
+use crate::routing::interest::share_counts::ShareCounts;
 use crate::topic::{Filter, TopicFilter};
 
 /// The interest of a cell at its owner, and which node knows how many of its changes.

@@ -9,26 +9,10 @@ use smallvec::SmallVec;
 
 use crate::routing::filter_tree::FilterTree;
 use crate::routing::interest::cell_set::CellId;
+use crate::routing::interest::share_counts::ShareCounts;
 use crate::routing::of_filter::OfFilter;
 use crate::routing::shared::ShareStrategy;
 use crate::topic::{Filter, TopicName};
-
-/// How many members a share has in a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct ShareCounts {
-    /// Those that may receive messages of its Topic Filter.
-    pub members: u32,
-    /// Those of them that are connected, possibly with others.
-    pub connected: u32,
-}
-
-impl ShareCounts {
-    /// Whether other cells that were told `self` must be told `counts`: if one of the numbers begins or ceases to be 0, or has changed by more than a quarter.
-    pub(super) fn differs(self, counts: Self) -> bool {
-        let is_news = |told: u32, now: u32| (told == 0) != (now == 0) || told.abs_diff(now) > told / 4;
-        is_news(self.members, counts.members) || is_news(self.connected, counts.connected)
-    }
-}
 
 /// How a message gets to a cell now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +72,12 @@ impl CellShare {
         };
         let (before, from) = cells.split_at_checked(start)?;
         from.iter().chain(before).find(|(_, counts)| weight(counts) > 0).map(|(cell, _)| *cell)
+    }
+
+    /// The members in a cell; `None`: it has none.
+    #[cfg(test)]
+    pub(super) fn counts(&self, cell: CellId) -> Option<ShareCounts> {
+        self.cells.iter().find(|(it, _)| *it == cell).map(|(_, counts)| *counts)
     }
 
     /// The same share with this number of members in a cell.

@@ -9,7 +9,8 @@ use crate::routing::interest::announcement::{Announced, Announcement, Interest, 
 use crate::routing::interest::cell_set::{CellId, CellSet};
 use crate::routing::interest::fingerprint::{Fingerprint, InterestKey};
 use crate::routing::interest::fingerprints::Fingerprints;
-use crate::routing::interest::shares::{CellShare, ShareCounts, ShareTable};
+use crate::routing::interest::share_counts::ShareCounts;
+use crate::routing::interest::shares::{CellShare, ShareTable};
 use crate::topic::{Filter, TopicFilter, TopicName};
 
 /// What a node knows of the interest of all cells. It may have more than there is, and never less than it has answered for.
