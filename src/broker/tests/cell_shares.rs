@@ -222,6 +222,25 @@ fn a_message_is_in_few_cells_if_none_has_members() {
 }
 
 #[test]
+fn a_message_goes_to_a_cell_in_which_it_was_only_if_there_is_no_other() {
+    let mut world = World::joined(1);
+    let members = [0, 1, 2].map(|cell| member(&mut world, cell, durable("m"), FILTER));
+    for (cell, client) in [(1, members[1]), (2, members[2])] {
+        world.cell(cell).send(client, unsubscribe(2, &[FILTER]));
+    }
+    let publisher = world.cell(1).connect(transient("p"));
+    for _ in 0..8 {
+        world.cell(1).send(publisher, publish("t/x", "x", Qos::AtMostOnce, 0));
+    }
+    pass_all(&mut world, is_data);
+    assert_eq!(payloads(&mut world, 0, members[0]).len(), 8);
+    // Four go there at once, the others by way of cell 2; from that, two by way of cell 1.
+    let received: u64 =
+        world.cells.iter().map(|cell| cell.shards[0].counters.messages_received.iter().sum::<u64>()).sum();
+    assert_eq!(received, 8 + 4 + 4 * 2 + 2);
+}
+
+#[test]
 fn mqtt5_4_8_2_messages_of_a_session_that_ends_go_to_members_in_other_cells() {
     for later in [false, true] {
         let mut world = World::joined(1);
@@ -290,8 +309,9 @@ enum Step {
     Subscribe(u8),
     Unsubscribe(u8),
     EndSession(u8),
-    /// The member of a cell disconnects.
+    /// The member of a cell disconnects; its next Session begins, and ends the one before.
     Disconnect(u8),
+    BeginSession(u8),
     /// A connection between two cells passes what was sent in one direction.
     Pass(u8, u8, bool),
     /// It is lost.
@@ -314,7 +334,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => cell().prop_map(Step::Subscribe),
         3 => cell().prop_map(Step::Unsubscribe),
         2 => cell().prop_map(Step::EndSession),
-        1 => cell().prop_map(Step::Disconnect),
+        3 => cell().prop_map(Step::Disconnect),
+        3 => cell().prop_map(Step::BeginSession),
         30 => (other(), other(), any::<bool>()).prop_map(|(pair, role, way)| Step::Pass(pair, role, way)),
         2 => (other(), other()).prop_map(|(pair, role)| Step::Cut(pair, role)),
         5 => Just(Step::Connect),
@@ -330,6 +351,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Clients {
     publisher: Option<Client>,
     member: Option<Client>,
+    /// Whether the member has disconnected when it had answered everything.
+    has_left: bool,
     /// Whether the member has asked for its subscription, and has SUBACK; `None`: it has not.
     subscribed: Option<bool>,
     /// The message that is not acknowledged.
@@ -381,7 +404,7 @@ impl History {
                     harness.send(publisher, publication(*qos, payload, true).into());
                 }
             }
-            if clients.member.is_none() {
+            if clients.member.is_none() && !clients.has_left {
                 clients.member = Some(harness.attempt(0, durable(&format!("m{cell}"))));
             }
         }
@@ -443,13 +466,15 @@ impl History {
         has_some
     }
 
-    /// The member of a cell, if it is subscribed, its packets are read, and another one stays.
-    fn leaver(&self, cell: u8) -> Option<Client> {
+    /// Whether the member of a cell is subscribed, and another one stays.
+    fn may_leave(&self, cell: u8) -> bool {
         let stays = |(other, clients): (u8, &Clients)| other != cell && clients.subscribed == Some(true);
-        let clients = &self.clients[usize::from(cell)];
-        let member = clients.member.filter(|_| clients.subscribed == Some(true))?;
-        let is_read = !self.world.cells[usize::from(cell)].is_paused(member);
-        (is_read && (0..).zip(&self.clients).any(stays)).then_some(member)
+        self.clients[usize::from(cell)].subscribed == Some(true) && (0..).zip(&self.clients).any(stays)
+    }
+
+    /// The member of a cell, if its packets are read.
+    fn heard(&self, cell: u8) -> Option<Client> {
+        self.clients[usize::from(cell)].member.filter(|member| !self.world.cells[usize::from(cell)].is_paused(*member))
     }
 
     fn perform(&mut self, step: &Step) {
@@ -472,12 +497,12 @@ impl History {
                 self.world.cell(cell).send(member, subscribe(FILTER, Qos::ExactlyOnce));
             }
             Step::Unsubscribe(cell) => {
-                let Some(member) = self.leaver(cell) else { return };
+                let Some(member) = self.heard(cell).filter(|_| self.may_leave(cell)) else { return };
                 self.clients[usize::from(cell)].subscribed = None;
                 self.world.cell(cell).send(member, unsubscribe(2, &[FILTER]));
             }
             Step::EndSession(cell) => {
-                let Some(member) = self.leaver(cell) else { return };
+                let Some(member) = self.heard(cell).filter(|_| self.may_leave(cell)) else { return };
                 let clients = &mut self.clients[usize::from(cell)];
                 (clients.subscribed, clients.member) = (None, None);
                 // What it has is not acknowledged yet as far as the store is concerned.
@@ -485,12 +510,18 @@ impl History {
                 self.world.cell(cell).send(member, end_of_session());
             }
             Step::Disconnect(cell) => {
-                if let Some(member) = self.clients[usize::from(cell)].member.take() {
-                    self.world.cell(cell).lose(member);
-                    let clients = &mut self.clients[usize::from(cell)];
-                    clients.subscribed = clients.subscribed.filter(|is_acknowledged| *is_acknowledged);
-                    // Its last packets may not have been read.
-                    self.repeated.extend(self.received.keys().cloned());
+                let Some(member) = self.heard(cell) else { return };
+                self.world.cell(cell).lose(member);
+                let clients = &mut self.clients[usize::from(cell)];
+                (clients.member, clients.has_left) = (None, true);
+            }
+            Step::BeginSession(cell) => {
+                let serves = knows_cells(self.world.cell(cell));
+                let may_end = self.clients[usize::from(cell)].subscribed.is_none() || self.may_leave(cell);
+                let clients = &mut self.clients[usize::from(cell)];
+                if serves && may_end && std::mem::take(&mut clients.has_left) {
+                    let connect = Connect { clean_start: true, ..durable(&format!("m{cell}")) };
+                    (clients.member, clients.subscribed) = (Some(self.world.cell(cell).attempt(0, connect)), None);
                 }
             }
             Step::Pass(pair, role, way) => _ = self.world.pass(key(pair, role), usize::from(way)),
@@ -509,7 +540,7 @@ impl History {
                 }
                 self.repeated.extend(self.received.keys().cloned());
                 let clients = &mut self.clients[usize::from(cell)];
-                (clients.publisher, clients.member) = (None, None);
+                (clients.publisher, clients.member, clients.has_left) = (None, None, false);
                 clients.subscribed = clients.subscribed.filter(|is_acknowledged| *is_acknowledged);
             }
         }
@@ -520,6 +551,7 @@ impl History {
     fn finish(mut self) -> Result<(), TestCaseError> {
         let former: Vec<Key> = self.world.links.keys().copied().filter(|(.., role)| *role >= 10).collect();
         former.into_iter().for_each(|key| self.world.cut(key));
+        self.clients.iter_mut().for_each(|clients| clients.has_left = false);
         for _ in 0..40 {
             self.world.connect();
             self.world.settle();
