@@ -28,8 +28,8 @@ pub struct Link {
     pub(super) receive_maximum: u16,
     /// Whether the client requested the identity of each message.
     pub(super) message_ids: bool,
-    /// If it is to another cell: what tells that with which QoS a message was published, by QoS; for a share, in the second row.
-    pub(super) published: Option<Box<[[Option<Arc<Matched>>; 3]; 2]>>,
+    /// If it is to another cell: what tells that with which QoS a message was published, by QoS; behind these, for a share.
+    pub(super) published: Option<Box<[Option<Arc<Matched>>; 6]>>,
     /// Whether CONNACK was sent, before which no other packet may be sent. [MQTT-3.2.0-1]
     pub(super) open: bool,
     /// Space for queued messages in the transport's buffer, in bytes.
@@ -70,10 +70,8 @@ impl Link {
 
     /// Makes it one to another cell, which is told with which QoS each message was published.
     pub fn to_cell(mut self) -> Self {
-        let row = |is_share_copy| {
-            [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].map(|qos| Matched::published(qos, is_share_copy))
-        };
-        self.published = Some(Box::new([row(false), row(true)]));
+        let kinds = [0, 1, 2, 3, 4, 5].map(|kind| Matched::published(Qos::new(kind % 3)?, kind >= 3));
+        self.published = Some(Box::new(kinds));
         self
     }
 
@@ -81,9 +79,8 @@ impl Link {
     pub(super) fn tell_cell(&self, publish: &mut OutgoingPublish) {
         let Some(published) = &self.published else { return };
         let share_copy = publish.matched.as_ref().and_then(|matched| matched.share_copy());
-        let [plain, of_shares] = &**published;
-        let by_qos = if share_copy.is_some() { of_shares } else { plain };
-        publish.matched = by_qos.get(usize::from(publish.message.qos.level())).cloned().flatten();
+        let kind = publish.message.qos.level() + if share_copy.is_some() { 3 } else { 0 };
+        publish.matched = published.get(usize::from(kind)).cloned().flatten();
         if let Some(share_copy) = share_copy {
             let properties = share_copy.put_before(&publish.message.properties);
             Arc::make_mut(&mut publish.message).properties = properties;

@@ -14,7 +14,8 @@
 //! message makes there has its Packet Identifier. Its order is that of a queue. `Out` and `In` are two connections, because one that waits for room in a
 //! queue is not read.
 //!
-//! A PUBLISH of a link says, in a Subscription Identifier, with which QoS the message was published: at that it is accepted. It does not go on to a third cell.
+//! A PUBLISH of a link says, in a Subscription Identifier, with which QoS the message was published: at that it is accepted. It is for ordinary subscribers, and
+//! does not go on to a third cell. Shared Subscriptions get copies of their own, each for one share, which may go on (`shares.rs`).
 //!
 //! A cell gets the messages that it may want ([`interest`](crate::routing::InterestTable)). A SUBACK is sent when all other cells have noted what is new
 //! (`waiting.rs`). A cell accepts no clients before it knows what all others want: [`Shared::knows_cells`](crate::broker::Shared).

@@ -115,7 +115,7 @@ fn strategies_that_hash_choose_the_same_member_from_all_cells() {
         let members = [(0, "a"), (1, "b"), (1, "c"), (2, "d")]
             .map(|(cell, name)| (cell, member(&mut world, cell, durable(name), FILTER)));
         let publishers = [0, 1, 2].map(|cell| (cell, world.cell(cell).connect(transient("p"))));
-        let mut receivers: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        let mut receivers: BTreeMap<Option<String>, BTreeSet<usize>> = BTreeMap::new();
         for round in 0..3 {
             for topic in ["t/1", "t/2", "t/3", "t/4", "t/5", "t/6", "t/7", "t/8"] {
                 for (cell, publisher) in publishers {
@@ -124,11 +124,11 @@ fn strategies_that_hash_choose_the_same_member_from_all_cells() {
                     let got = members.iter().map(|(cell, client)| payloads(&mut world, *cell, *client).len());
                     let got: Vec<usize> = got.collect();
                     assert_eq!(got.iter().sum::<usize>(), 1, "{got:?}");
-                    let of = match strategy {
-                        ShareStrategy::HashTopic => topic.to_owned(),
-                        ShareStrategy::HashPublisher => cell.to_string(),
-                        _ => String::new(),
-                    };
+                    let of = [
+                        (ShareStrategy::HashTopic, topic.to_owned()),
+                        (ShareStrategy::HashPublisher, cell.to_string()),
+                    ];
+                    let of = of.into_iter().find(|(of, _)| *of == strategy).map(|(_, of)| of);
                     receivers.entry(of).or_default().extend(got.iter().position(|count| *count == 1));
                 }
             }
@@ -435,32 +435,32 @@ impl History {
         for (member, packet) in
             packets.into_iter().flat_map(|(of, packets)| packets.into_iter().map(move |it| (of, it)))
         {
-            match packet {
-                ServerPacket::Publish(publish) => {
-                    let number = publish.packet_id.map_or(0, |id| id.number());
-                    let payload = String::from_utf8(publish.message.payload.to_vec()).unwrap();
-                    assert!(publish.message.properties.is_empty(), "what cells tell each other is not for clients");
-                    let is_repeated = match publish.qos {
-                        Qos::AtMostOnce => false,
-                        Qos::AtLeastOnce => self.repeated.contains(&payload) && self.received.contains_key(&payload),
-                        Qos::ExactlyOnce => !clients.unreleased.insert(number),
-                    };
-                    if !is_repeated {
-                        *self.received.entry(payload).or_default() += 1;
-                    }
-                    match publish.qos {
-                        Qos::AtMostOnce => {}
-                        Qos::AtLeastOnce => harness.send(member, puback(number)),
-                        Qos::ExactlyOnce => harness.send(member, pubrec(number)),
-                    }
+            if let ServerPacket::Publish(publish) = packet {
+                let number = publish.packet_id.map_or(0, |id| id.number());
+                let payload = String::from_utf8(publish.message.payload.to_vec()).unwrap();
+                assert!(publish.message.properties.is_empty(), "what cells tell each other is not for clients");
+                let is_repeated = match publish.qos {
+                    Qos::AtMostOnce => false,
+                    Qos::AtLeastOnce => self.repeated.contains(&payload) && self.received.contains_key(&payload),
+                    Qos::ExactlyOnce => !clients.unreleased.insert(number),
+                };
+                if !is_repeated {
+                    *self.received.entry(payload).or_default() += 1;
                 }
-                ServerPacket::Pubrel(ack) => {
-                    clients.unreleased.remove(&ack.packet_id.number());
-                    harness.send(member, pubcomp(ack.packet_id.number()));
+                match publish.qos {
+                    Qos::AtMostOnce => {}
+                    Qos::AtLeastOnce => harness.send(member, puback(number)),
+                    Qos::ExactlyOnce => harness.send(member, pubrec(number)),
                 }
-                ServerPacket::Suback(_) => clients.subscribed = clients.subscribed.map(|_| true),
-                ServerPacket::Connack(connack) if !connack.session_present => clients.unreleased.clear(),
-                _ => {}
+            } else if let ServerPacket::Pubrel(ack) = packet {
+                clients.unreleased.remove(&ack.packet_id.number());
+                harness.send(member, pubcomp(ack.packet_id.number()));
+            } else if let ServerPacket::Suback(_) = packet {
+                clients.subscribed = clients.subscribed.map(|_| true);
+            } else if let ServerPacket::Connack(connack) = packet
+                && !connack.session_present
+            {
+                clients.unreleased.clear();
             }
         }
         has_some
