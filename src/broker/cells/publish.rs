@@ -1,3 +1,4 @@
+use std::mem;
 use std::sync::Arc;
 
 use crate::broker::ids::{ConnectionId, Origin};
@@ -6,7 +7,7 @@ use crate::broker::publish::ingress::PublishAnswer;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Qos, ReasonCode, ShareCopy};
+use crate::codec::{MessageProperties, Qos, ReasonCode, ShareCopy};
 use crate::session::Application;
 
 impl Shard {
@@ -29,14 +30,16 @@ impl Shard {
             is_link: true,
             ..Publisher::broker()
         };
-        let properties = application.message.properties.clone();
-        let Ok(share_copy) = take_share_copy(&mut application) else {
-            self.break_off(id, "a message for a share does not say for which", turn);
-            return None;
-        };
+        let is_share_copy = application.message.is_share_copy;
+        let share_copy = is_share_copy.then(|| take_share_copy(&mut application));
         let verdict = match &share_copy {
             None => self.accept(&publisher, application, turn),
-            Some(share_copy) => self.accept_share_copy(&publisher, share_copy, application, turn),
+            Some(Some((share_copy, _))) => self.accept_share_copy(&publisher, share_copy, application, turn),
+            Some(None) => {
+                packet_id.into_iter().for_each(|packet_id| self.withdraw(slot, sent, packet_id, turn));
+                self.break_off(id, "a message for a share does not say for which", turn);
+                return None;
+            }
         };
         let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
@@ -44,7 +47,10 @@ impl Shard {
                 // As it came.
                 let qos = blocked.application.qos;
                 let message = Arc::make_mut(&mut blocked.application.message);
-                (message.qos, message.properties, message.is_share_copy) = (qos, properties, share_copy.is_some());
+                (message.qos, message.is_share_copy) = (qos, is_share_copy);
+                if let Some(Some((_, properties))) = share_copy {
+                    message.properties = properties;
+                }
                 blocked.application.qos = sent;
                 return Some(blocked);
             }
@@ -56,13 +62,10 @@ impl Shard {
     }
 }
 
-/// Takes out of a message what it says about its share. An error: it should say that, and does not.
-fn take_share_copy(application: &mut Application) -> Result<Option<ShareCopy>, ()> {
-    if !application.message.is_share_copy {
-        return Ok(None);
-    }
+/// Takes out of a message for which share it is, and returns its properties before that, too. `None`: it does not say that.
+fn take_share_copy(application: &mut Application) -> Option<(ShareCopy, MessageProperties)> {
     let message = Arc::make_mut(&mut application.message);
-    let (share_copy, properties) = ShareCopy::take_from(&message.properties).ok_or(())?;
-    (message.properties, message.is_share_copy) = (properties, false);
-    Ok(Some(share_copy))
+    let (share_copy, properties) = ShareCopy::take_from(&message.properties)?;
+    message.is_share_copy = false;
+    Some((share_copy, mem::replace(&mut message.properties, properties)))
 }

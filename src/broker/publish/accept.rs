@@ -54,7 +54,8 @@ impl Shard {
         verdict
     }
 
-    /// The same for a message whose receivers are known, but for those of shares. `cells`: further ones, which are other cells or chosen members.
+    /// The same for a message whose receivers are known, but for those of shares. Inlined, because it is on the path of each message. `cells`: further ones, which are other cells or chosen members.
+    #[inline(always)]
     pub(in crate::broker) fn accept_for(
         &mut self,
         (resolved, retained, views): (&Resolved, Option<RwLockWriteGuard<'_, RetainedStore>>, &mut ShareViews),
