@@ -33,7 +33,7 @@ pub(crate) fn a_subscription_is_soon_known_to_all_cells(nodes: &Nodes) {
     }
 }
 
-/// One cell of each node has a subscriber, and another one a member of a share and two publishers, each connected to another node. Then a node is killed.
+/// One cell of each node has a subscriber and a member of a share, and another one two publishers, each connected to another node. Then a node is killed.
 pub(crate) fn none_is_lost_doubled_or_overtaken(nodes: &mut Nodes) {
     let owners = nodes.owners(0);
     let cells_of = |node: usize| {
@@ -52,7 +52,7 @@ pub(crate) fn none_is_lost_doubled_or_overtaken(nodes: &mut Nodes) {
         (subscriber, addresses)
     });
     let members = [0, 1, 2].map(|node| {
-        let connect = Connect::durable(Version::V5, &id_of(cells[node][1], "member"));
+        let connect = Connect::durable(Version::V5, &id_of(cells[node][0], "member"));
         let addresses = addresses[(node + 1) % 3];
         let mut member = connected(addresses[0], &connect);
         member.subscribe("$share/workers/numbers/#", 2);

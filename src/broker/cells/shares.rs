@@ -72,22 +72,19 @@ impl Shard {
         (copy, publisher): (&ShareCopy, Option<SessionKey>),
         topic: &TopicName,
     ) -> Option<Arc<Receiver>> {
-        let strategy = self.settings.share_strategy;
         let own_cell = cell.terms.cell;
-        let elsewhere = |id| if id == own_cell { None } else { reach(cell, id) };
-        let first = share.choose(strategy, (copy.publisher, topic), |id| match (id == own_cell, own) {
-            (true, own) => own.map(|_| CellReach::Ready),
-            (false, _) => reach(cell, id),
-        })?;
-        let mut to = Some(first);
-        if first == own_cell {
-            let member = own.and_then(|own| own.choose(publisher, topic, None));
-            if member.is_some() {
-                return member;
-            }
-            to = share.choose(strategy, (copy.publisher, topic), elsewhere); // the last one has just left
+        let choose = |own: Option<CellReach>| {
+            share.choose(self.settings.share_strategy, (copy.publisher, topic), |id| {
+                if id == own_cell { own } else { reach(cell, id) }
+            })
+        };
+        let to = choose(own.map(|_| CellReach::Ready))?;
+        if to != own_cell {
+            return receiver_in(cell, to, copy);
         }
-        receiver_in(cell, to?, copy)
+        let member = own.and_then(|own| own.choose(publisher, topic, None));
+        // Perhaps the last one has just left.
+        member.or_else(|| receiver_in(cell, choose(None)?, copy))
     }
 
     /// Accepts the copy of a message for a share, of another cell: for a member here, or for the next cell.
