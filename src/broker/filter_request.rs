@@ -49,14 +49,6 @@ impl FilterRequest {
 }
 
 impl FilterPacket {
-    /// Whether it asks for a Shared Subscription.
-    pub(super) fn has_shared(&self) -> bool {
-        match self {
-            Self::Subscribe(subscribe) => subscribe.subscriptions.iter().any(|it| it.filter.share.is_some()),
-            Self::Unsubscribe(_) => false,
-        }
-    }
-
     fn len(&self) -> usize {
         match self {
             Self::Subscribe(subscribe) => subscribe.subscriptions.len(),

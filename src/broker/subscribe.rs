@@ -34,10 +34,6 @@ impl Shard {
     /// Handles a SUBSCRIBE or UNSUBSCRIBE packet. If it has many filters, the rest follows in later events, and its client is paused meanwhile.
     pub(super) fn on_filters(&mut self, slot: usize, packet: FilterPacket, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
-        if packet.has_shared() && self.announced_no_shares(id) {
-            let error = session::ProtocolError::SharedSubscriptionsNotSupported;
-            return self.on_ended(slot, session::Ended::ByError(error), turn);
-        }
         let mut request = FilterRequest::new(id, packet);
         self.handle_part(slot, &mut request, turn);
         if request.is_complete() {
@@ -46,12 +42,6 @@ impl Shard {
         self.pause(id, PauseReason::ManyFilters, turn);
         self.filter_requests.push_back(request);
         self.timers.set(turn.now + FILTERS_PAUSE, Timer::Filters);
-    }
-
-    /// Whether the client was told that there are no Shared Subscriptions.
-    fn announced_no_shares(&self, id: ConnectionId) -> bool {
-        let has_properties = self.connection(id).is_some_and(|connection| connection.version.has_properties());
-        self.shared.cell.is_some() && has_properties
     }
 
     /// Handles the next part of the packet that waits longest, and answers the packet if it was the last one.
@@ -240,9 +230,9 @@ impl Shard {
             let refusal = Refusal::by_limit("exclusive subscriptions are switched off");
             return Err(Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..refusal });
         }
-        if filter.share.is_some() && self.shared.cell.is_some() {
-            let refusal = Refusal::by_limit("shared subscriptions are not available with several cells");
-            return Err(Refusal { reason_code: ReasonCode::SharedSubscriptionsNotSupported, ..refusal });
+        if filter.share.is_some() && self.shared.cell.as_ref().is_some_and(|cell| !cell.has_room_for(filter)) {
+            let refusal = Refusal::by_limit("the cell has too many Shared Subscriptions");
+            return Err(Refusal { reason_code: ReasonCode::QuotaExceeded, ..refusal });
         }
         if !self.within_limits(text) {
             let refusal = Refusal::by_limit(self.topic_fault(text).unwrap_or_default());
@@ -330,6 +320,9 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.replays.cancel(filter));
+        }
+        if removed.iter().any(|filter| filter.share.is_some()) {
+            self.interest_changed(turn);
         }
         self.wake_for_change(slot, turn);
         let wait = self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn);

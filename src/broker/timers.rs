@@ -24,7 +24,7 @@ pub(super) enum Timer {
     PauseEnds(ConnectionId),
     /// The next slice of a receiver's publishers.
     NextSlice(ConnectionId),
-    /// A retry of a message that waits for the commit of the first message with its `dedup-id` on another shard.
+    /// A retry of a message that waits for the commit of the first message with its `dedup-id` on another shard, or for what other cells want.
     Deduplication(ConnectionId),
     /// A client that has sent more than its rate limits allow may continue.
     RateAllows(ConnectionId),

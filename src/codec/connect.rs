@@ -256,6 +256,7 @@ impl Will {
             id: None,
             received: Stamp::NONE,
             is_noted: false,
+            is_share_copy: false,
         }
     }
 

@@ -8,9 +8,10 @@ use super::last_topic::LastTopic;
 use super::primitives::Reader;
 use super::property::SUBSCRIPTION_IDENTIFIER;
 use super::publish::PublishHeader;
+use super::share_copy::published;
 use super::{
-    Ack, AnswerTerms, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish, Qos,
-    Subscribe, SubscriptionId, Unsubscribe,
+    Ack, AnswerTerms, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish,
+    Subscribe, Unsubscribe,
 };
 
 /// Decodes the packets of a Client.
@@ -159,7 +160,9 @@ impl Decoder {
                 let header = PublishHeader { first_byte: header.first_byte, version, sender };
                 let mut publish = Publish::decode(header, reader, &mut self.last_topic, &mut none)?;
                 if self.is_of_cell {
-                    Arc::make_mut(&mut publish.message).qos = published(&none)?;
+                    let message = Arc::make_mut(&mut publish.message);
+                    let published = published(&none).ok_or(DecodeError::PropertyValue(SUBSCRIPTION_IDENTIFIER))?;
+                    (message.qos, message.is_share_copy) = published;
                 }
                 ClientPacket::Publish(publish)
             }
@@ -200,11 +203,4 @@ const fn is_kept(packet_type: PacketType) -> bool {
             | PacketType::Disconnect
             | PacketType::Auth
     )
-}
-
-/// The QoS with which another cell has accepted a message: see [`Matched::published`](super::Matched::published).
-fn published(ids: &[SubscriptionId]) -> Result<Qos, DecodeError> {
-    let [id] = ids else { return Ok(Qos::AtMostOnce) };
-    let level = id.get().checked_sub(1).and_then(|level| u8::try_from(level).ok()).and_then(Qos::new);
-    level.ok_or(DecodeError::PropertyValue(SUBSCRIPTION_IDENTIFIER))
 }

@@ -29,6 +29,7 @@ mod reason_code;
 mod reason_string;
 mod runs;
 mod server_reference;
+mod share_copy;
 mod subscribe;
 mod unsubscribe;
 mod user_properties;
@@ -55,6 +56,7 @@ pub use publish::{AliasUse, Matched, Message, OutgoingPublish, Publish, TopicAli
 pub use qos::Qos;
 pub use reason_code::ReasonCode;
 pub use reason_string::REASON_STRING_MAX;
+pub use share_copy::ShareCopy;
 pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, SubscriptionId, SubscriptionOptions};
 pub use unsubscribe::{Unsuback, Unsubscribe};
 pub use user_properties::EncodedUserProperties;

@@ -68,6 +68,8 @@ pub struct Message {
     pub received: Stamp,
     /// Whether operators can ask what becomes of it.
     pub is_noted: bool,
+    /// Of a message of another cell, until it is accepted: whether its first User Properties are a [`ShareCopy`](super::ShareCopy).
+    pub is_share_copy: bool,
 }
 
 /// A PUBLISH packet to a Client.
@@ -214,6 +216,7 @@ impl Publish {
                 id: None,
                 received: Stamp::NONE,
                 is_noted: false,
+                is_share_copy: false,
             }),
             packet_id,
             topic_alias: topic_alias.map(|alias| (alias, alias_use)),
@@ -223,25 +226,20 @@ impl Publish {
     }
 }
 
-impl Matched {
-    /// Tells another cell with which QoS a message was published: in a Subscription Identifier, which no cell needs of another.
-    pub fn published(qos: Qos) -> Option<Arc<Self>> {
-        Self::new(SubscriptionId::new(u32::from(qos.level()) + 1).into_iter().collect(), None)
-    }
-
-    /// `None` if there are neither identifiers nor a share.
-    pub fn new(subscription_ids: SmallVec<[SubscriptionId; 2]>, share: Option<Arc<Filter>>) -> Option<Arc<Self>> {
-        let says_anything = share.is_some() || !subscription_ids.is_empty();
-        let source = MessageProperties::default();
-        says_anything.then(|| Arc::new(Self { subscription_ids, share, source }))
-    }
-}
-
 impl Message {
     /// A message at QoS 0 without properties.
     pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
         let (properties, qos) = (MessageProperties::default(), Qos::AtMostOnce);
-        Self { topic, payload: payload.into(), properties, qos, id: None, received: Stamp::NONE, is_noted: false }
+        Self {
+            topic,
+            payload: payload.into(),
+            properties,
+            qos,
+            id: None,
+            received: Stamp::NONE,
+            is_noted: false,
+            is_share_copy: false,
+        }
     }
 
     /// The size of Topic Name, payload and properties in bytes.

@@ -8,6 +8,9 @@
 //! for such a filter, in announcements and in tables, and its owner counts by fingerprints, too. What has the same one by chance costs a message that is not
 //! wanted. Filters with wildcards are kept as they are. A cell with more filters than [`AnnouncerLimits::table_bytes_max`] allows wants everything.
 //!
+//! Shares are apart: a cell tells which it has members of, and how many ([`ShareCounts`]), so that the cell of a publisher chooses one cell for each
+//! ([`CellShare`]). Their Topic Filters are kept as they are, and are no interest in messages.
+//!
 //! Announcements and answers may be lost, late, repeated, and out of order. The numbers of changes follow each other in the term of an owner, so a
 //! table takes no change twice and none that follows one it does not have. A table that lacks one gets all interest anew, in parts.
 //!
@@ -25,6 +28,8 @@ mod counts;
 mod fingerprint;
 mod fingerprints;
 mod limits;
+mod share_counts;
+mod shares;
 mod table;
 
 #[cfg(test)]
@@ -35,4 +40,6 @@ pub use announcer::Announcer;
 pub use cell_set::{CellId, CellSet};
 pub use fingerprint::{Fingerprint, InterestKey};
 pub use limits::AnnouncerLimits;
+pub use share_counts::ShareCounts;
+pub use shares::{CellReach, CellShare};
 pub use table::InterestTable;

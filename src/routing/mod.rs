@@ -30,8 +30,8 @@ pub(crate) use compact_map::CompactMap;
 
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect, Judgement, RuleSource};
 pub use interest::{
-    Announced, Announcement, Announcer, AnnouncerLimits, CellId, CellSet, Fingerprint, Interest, InterestAnswer,
-    InterestKey, InterestTable,
+    Announced, Announcement, Announcer, AnnouncerLimits, CellId, CellReach, CellSet, CellShare, Fingerprint, Interest,
+    InterestAnswer, InterestKey, InterestTable, ShareCounts,
 };
 pub use listing::{ListedFilter, ListedSubscription, ListingScope, SubscriptionPlace};
 pub(crate) use overlap::{covers, intersection};

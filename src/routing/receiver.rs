@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::codec::{Matched, Qos, SubscriptionId, SubscriptionOptions};
+use crate::codec::{Matched, Qos, ShareCopy, SubscriptionId, SubscriptionOptions};
 use crate::routing::{SessionKey, Subscriber};
 use crate::topic::Filter;
 
@@ -75,6 +75,17 @@ impl Receiver {
     pub fn of_link(subscriber: Arc<Subscriber>) -> Self {
         let others = Delivery { qos: Qos::ExactlyOnce, retain_as_published: true, matched: None };
         Self { subscriber, others, own: OwnMessages::LikeOthers }
+    }
+
+    /// The receiver of the copy for a share, by the Session of the link to a cell with members of it.
+    pub fn of_share_copy(subscriber: Arc<Subscriber>, copy: &ShareCopy) -> Self {
+        let others = Delivery { qos: Qos::ExactlyOnce, retain_as_published: true, matched: copy.matched() };
+        Self { subscriber, others, own: OwnMessages::LikeOthers }
+    }
+
+    /// The QoS of a message that is to be delivered with this one: another cell gets it once, whatever its subscribers there get.
+    pub fn qos_of(&self, granted: Qos) -> Qos {
+        if granted > Qos::AtMostOnce && self.subscriber.is_link() { Qos::ExactlyOnce } else { granted }
     }
 
     /// How the Session receives a message of `publisher`; `None` for its own message with No Local. [MQTT-3.8.3-3]

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::routing::receiver::{Receiver, Subscribed};
 use crate::routing::sorted_list::SortedList;
 use crate::routing::subscriber::SessionKey;
-use crate::routing::{Access, Coverage};
+use crate::routing::{Access, Coverage, ShareCounts};
 use crate::topic::{Filter, TopicName};
 
 /// The members of a share, by what their access rules grant of its Topic Filter, and by whether they are connected.
@@ -120,6 +120,13 @@ impl ShareMembers {
             Some(class) => _ = class.connected.remove(key),
             None => {}
         }
+    }
+
+    /// How many there are that may receive messages of the Topic Filter.
+    pub(super) fn counts(&self) -> ShareCounts {
+        let sum =
+            |of: fn(&Class) -> usize| u32::try_from(self.classes.iter().map(of).sum::<usize>()).unwrap_or(u32::MAX);
+        ShareCounts { members: sum(|class| class.members.len()), connected: sum(|class| class.connected.len()) }
     }
 
     /// The members that may receive messages of `topic`; `None` if there are none.

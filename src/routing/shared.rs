@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::routing::SessionKey;
 use crate::routing::receiver::{Receiver, Subscribed};
 use crate::routing::share_members::{Candidates, Entitled, ShareMembers};
+use crate::routing::{SessionKey, ShareCounts};
 use crate::topic::{Filter, ShareName, TopicName};
 
 /// How a share selects the member that receives a message.
@@ -234,6 +234,11 @@ impl Shares {
 
     pub(super) fn get(&self, name: &ShareName, key: SessionKey) -> Option<Subscribed> {
         self.groups.get(name)?.state().members.get(key).cloned()
+    }
+
+    /// How many members of a share may receive messages.
+    pub(super) fn counts(&self, name: &ShareName) -> ShareCounts {
+        self.groups.get(name).map(|group| group.state().members.counts()).unwrap_or_default()
     }
 
     /// The names of the shares from this one on; `None`: all, in their order.

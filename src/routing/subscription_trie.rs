@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::{Subscription, SubscriptionId, SubscriptionOptions};
 use crate::dense_map::DenseMap;
+use crate::routing::ShareCounts;
 use crate::routing::filter_tree::{FilterId, FilterTree};
 use crate::routing::listing::{ListedSubscription, Listing, ListingScope, SubscriptionPlace};
 use crate::routing::matching::resolve;
@@ -140,6 +141,21 @@ impl SubscriptionIndex {
     pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share> {
         let filter_id = self.filters.find(&filter.topic_filter)?;
         self.filters.subscriptions(filter_id).shares()?.resolve(filter.share.as_ref()?, topic)
+    }
+
+    /// How many members of a share may receive messages of its Topic Filter.
+    pub fn share_counts(&self, filter: &Filter) -> ShareCounts {
+        let shares = self.filters.find(&filter.topic_filter).and_then(|id| self.filters.subscriptions(id).shares());
+        shares.zip(filter.share.as_ref()).map(|(shares, name)| shares.counts(name)).unwrap_or_default()
+    }
+
+    /// The Shared Subscriptions of the Session `key`.
+    pub fn shares_of(&self, key: SessionKey) -> impl Iterator<Item = Filter> {
+        let subscriptions = self.sessions.get(&key).into_iter().flat_map(SessionSubscriptions::iter);
+        subscriptions.filter_map(|(filter_id, share)| {
+            let share = Some(share?.clone());
+            Some(Filter { share, topic_filter: self.filters.filter(filter_id), is_exclusive: false })
+        })
     }
 
     /// The subscriptions of the Session `key`, in an unspecified but deterministic order.

@@ -96,10 +96,11 @@ impl Delivery {
             packet_id,
             topic_alias: None,
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
-            matched: link.named(self.matched.as_ref(), self.message.qos),
-            message_id: link.tells_identity(self.retain) && packet_id.is_some() && self.message.id.is_some(),
+            matched: self.matched.clone(),
+            message_id: link.message_ids && packet_id.is_some() && self.message.id.is_some(),
             topic_start,
         };
+        link.tell_cell(&mut publish);
         let fits = |publish: &OutgoingPublish| {
             link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
         };
@@ -128,7 +129,7 @@ impl Delivery {
             packet_id: has_packet_id.then_some(PacketId(NonZeroU16::MAX)),
             message_expiry_interval: (self.expires_at != Timestamp::NEVER).then_some(u32::MAX),
             matched: self.matched.clone(),
-            message_id: link.tells_identity(self.retain) && has_packet_id && self.message.id.is_some(),
+            message_id: link.message_ids && has_packet_id && self.message.id.is_some(),
             topic_start: u16::try_from(mount_point).unwrap_or_default(),
             ..OutgoingPublish::new(Arc::clone(&self.message))
         };
@@ -137,7 +138,7 @@ impl Delivery {
 
     /// The Shared Subscription through which it was delivered.
     pub fn share(&self) -> Option<&Arc<Filter>> {
-        self.matched.as_ref()?.share.as_ref()
+        self.matched.as_ref()?.own_share()
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::alias::{InboundAliases, OutboundAliases};
 use super::limits::Limits;
-use crate::codec::{AnswerTerms, Matched, ProtocolVersion, Qos, ServerPacket};
+use crate::codec::{AnswerTerms, Matched, OutgoingPublish, ProtocolVersion, Qos, ServerPacket};
 use crate::topic::MountPoint;
 
 /// A Session's view of its Network Connection: negotiated values, and state that ends with it.
@@ -28,8 +28,8 @@ pub struct Link {
     pub(super) receive_maximum: u16,
     /// Whether the client requested the identity of each message.
     pub(super) message_ids: bool,
-    /// If it is to another cell: what tells that with which QoS a message was published, by QoS.
-    pub(super) published: Option<Box<[Option<Arc<Matched>>; 3]>>,
+    /// If it is to another cell: what tells that with which QoS a message was published, by QoS; behind these, for a share.
+    pub(super) published: Option<Box<[Option<Arc<Matched>>; 6]>>,
     /// Whether the owner decides when a message with RETAIN that the client sends again is answered: see [`Action::Repeated`](super::Action::Repeated).
     pub tells_repeats: bool,
     /// Whether CONNACK was sent, before which no other packet may be sent. [MQTT-3.2.0-1]
@@ -71,32 +71,28 @@ impl Link {
         self
     }
 
-    /// Makes it one to another cell, which is told with which QoS each message was published, and the identity of those with RETAIN.
+    /// Makes it one to another cell: see [`tell_cell`](Self::tell_cell).
     pub fn to_cell(mut self) -> Self {
-        self.published = Some(Box::new([Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].map(Matched::published)));
+        let kinds = [0, 1, 2, 3, 4, 5].map(|kind| Matched::published(Qos::new(kind % 3)?, kind >= 3));
+        self.published = Some(Box::new(kinds));
         self
     }
 
-    /// What a PUBLISH names as its subscriptions, for a message that matched these and was published with this QoS.
-    pub(super) fn named(&self, matched: Option<&Arc<Matched>>, published: Qos) -> Option<Arc<Matched>> {
-        match &self.published {
-            None => matched.cloned(),
-            Some(by_qos) => {
-                let named = by_qos.get(usize::from(published.level())).cloned().flatten();
-                let source = matched.map(|matched| &matched.source).filter(|source| !source.is_empty());
-                match (named, source) {
-                    (Some(named), Some(source)) => {
-                        Some(Arc::new(Matched { source: source.clone(), ..Matched::clone(&named) }))
-                    }
-                    (named, _) => named,
-                }
-            }
+    /// If it is to another cell: makes a PUBLISH say what that needs to know of the message, instead of the subscriptions that it matched.
+    pub(super) fn tell_cell(&self, publish: &mut OutgoingPublish) {
+        let Some(published) = &self.published else { return };
+        let share_copy = publish.matched.as_ref().and_then(|matched| matched.share_copy());
+        let kind = publish.message.qos.level() + if share_copy.is_some() { 3 } else { 0 };
+        let of_kind = published.get(usize::from(kind)).cloned().flatten();
+        let matched = std::mem::replace(&mut publish.matched, of_kind);
+        if let Some(share_copy) = share_copy {
+            let properties = share_copy.put_before(&publish.message.properties);
+            Arc::make_mut(&mut publish.message).properties = properties;
+        } else if publish.retain {
+            publish.message_id = true;
+            let source = matched.map(|matched| matched.source.clone()).unwrap_or_default();
+            publish.matched.iter_mut().for_each(|matched| Arc::make_mut(matched).source = source.clone());
         }
-    }
-
-    /// Whether the identity of a message is sent, if it has one. `retain`: with RETAIN.
-    pub(super) const fn tells_identity(&self, retain: bool) -> bool {
-        self.message_ids || (retain && self.published.is_some())
     }
 
     /// Notes what CONNACK announces.

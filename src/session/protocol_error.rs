@@ -32,9 +32,6 @@ pub enum ProtocolError {
     /// RETAIN although Retain Available of our CONNACK is 0. [MQTT-3.2.2-14]
     #[error("retained PUBLISH although Retain Available is 0")]
     RetainNotSupported,
-    /// A Shared Subscription although Shared Subscription Available of our CONNACK is 0. [3.2.2.3.13]
-    #[error("Shared Subscription although Shared Subscription Available is 0")]
-    SharedSubscriptionsNotSupported,
     /// An acknowledgement that doesn't match the QoS or the state of its message. [MQTT-4.3.3-1]
     #[error("{packet} for a message that waits for another packet")]
     UnexpectedAck {
@@ -71,7 +68,6 @@ impl ProtocolError {
             Self::TopicAliasInvalid { .. } => ReasonCode::TopicAliasInvalid,
             Self::QosNotSupported => ReasonCode::QosNotSupported,
             Self::RetainNotSupported => ReasonCode::RetainNotSupported,
-            Self::SharedSubscriptionsNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
             Self::MaximumPacketSizeTooSmall => ReasonCode::PacketTooLarge,
             Self::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
             Self::MemoryShort => ReasonCode::QuotaExceeded,

@@ -8,6 +8,7 @@ mod client;
 mod clients;
 mod messages;
 mod nodes;
+mod shares;
 
 use std::fs;
 use std::process::ExitStatus;

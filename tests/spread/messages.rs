@@ -11,6 +11,7 @@ use wire::{Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Publish, Version, acknowled
 
 use crate::client::{Client, PATIENCE, connected, now};
 use crate::nodes::{CELLS, Nodes};
+use crate::shares::Received;
 
 /// A SUBACK comes soon, and a message of another cell after it is not missed. The fastest of three counts, because other tests use the same machine.
 pub(crate) fn a_subscription_is_soon_known_to_all_cells(nodes: &Nodes) {
@@ -32,7 +33,7 @@ pub(crate) fn a_subscription_is_soon_known_to_all_cells(nodes: &Nodes) {
     }
 }
 
-/// One cell of each node has a subscriber, and another one two publishers, each connected to another node. Then a node is killed.
+/// One cell of each node has a subscriber and a member of a share, and another one two publishers, each connected to another node. Then a node is killed.
 pub(crate) fn none_is_lost_doubled_or_overtaken(nodes: &mut Nodes) {
     let owners = nodes.owners(0);
     let cells_of = |node: usize| {
@@ -50,6 +51,14 @@ pub(crate) fn none_is_lost_doubled_or_overtaken(nodes: &mut Nodes) {
         subscriber.subscribe("numbers/#", 2);
         (subscriber, addresses)
     });
+    let members = [0, 1, 2].map(|node| {
+        let connect = Connect::durable(Version::V5, &id_of(cells[node][0], "member"));
+        let addresses = addresses[(node + 1) % 3];
+        let mut member = connected(addresses[0], &connect);
+        member.subscribe("$share/workers/numbers/#", 2);
+        (member, addresses)
+    });
+    let received = Received::default();
     let (acknowledged, acknowledgements) = sync_channel(usize::from(NUMBERS));
     thread::scope(|scope| {
         for (node, [_, cell]) in cells.into_iter().enumerate() {
@@ -65,10 +74,15 @@ pub(crate) fn none_is_lost_doubled_or_overtaken(nodes: &mut Nodes) {
         for (subscriber, addresses) in subscribers {
             scope.spawn(move || expect_numbers(subscriber, &addresses));
         }
+        for (member, addresses) in members {
+            let received = &received;
+            scope.spawn(move || received.take_from(member, &addresses, usize::from(NUMBERS) * 6));
+        }
         let before = acknowledgements.iter().take(usize::from(NUMBERS)).count();
         nodes.kill(1);
         assert_eq!(before + acknowledgements.iter().count(), usize::from(NUMBERS) * 6);
     });
+    received.check(6, NUMBERS);
 }
 
 /// Publishes numbers. Connects again, and sends again what is not acknowledged, whenever the connection ends.

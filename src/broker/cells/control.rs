@@ -1,9 +1,10 @@
 //! What the owners of two cells say to each other on a control connection: PUBLISH packets at QoS 0, whose payloads are these messages.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytestring::ByteString;
 
-use crate::routing::{Announced, Announcement, CellId, Fingerprint, Interest, InterestAnswer};
-use crate::topic::{TopicFilter, TopicName};
+use crate::routing::{Announced, Announcement, CellId, Fingerprint, Interest, InterestAnswer, ShareCounts};
+use crate::topic::{Filter, ShareName, TopicFilter, TopicName};
 
 /// A message of the owner of a cell to that of another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,13 +140,23 @@ fn put_interest(interest: &Interest, bytes: &mut BytesMut) {
         }
         Interest::Wildcard(filter) => {
             bytes.put_u8(WILDCARD);
-            let text = filter.as_str().as_bytes();
-            // A Topic Filter has at most 65,535 bytes. [MQTT-4.7.3-3]
-            bytes.put_u16_le(u16::try_from(text.len()).unwrap_or(u16::MAX));
-            bytes.put_slice(text);
+            put_text(filter.as_str(), bytes);
         }
         Interest::Everything => bytes.put_u8(EVERYTHING),
+        Interest::Share(Filter { share, topic_filter, .. }, ShareCounts { members, connected }) => {
+            bytes.put_u8(SHARE);
+            bytes.put_u32_le(*members);
+            bytes.put_u32_le(*connected);
+            put_text(share.as_ref().map_or("", ShareName::as_str), bytes);
+            put_text(topic_filter.as_str(), bytes);
+        }
     }
+}
+
+fn put_text(text: &str, bytes: &mut BytesMut) {
+    // A Topic Filter has at most 65,535 bytes, and so has a ShareName. [MQTT-4.7.3-3]
+    bytes.put_u16_le(u16::try_from(text.len()).unwrap_or(u16::MAX));
+    bytes.put_slice(text.as_bytes());
 }
 
 fn interest(bytes: &mut Bytes) -> Option<Interest> {
@@ -155,14 +166,21 @@ fn interest(bytes: &mut Bytes) -> Option<Interest> {
             bytes.try_copy_to_slice(&mut fingerprint).ok()?;
             Some(Interest::Exact(Fingerprint::from_bytes(fingerprint)?))
         }
-        WILDCARD => {
-            let length = usize::from(bytes.try_get_u16_le().ok()?);
-            let text = (length <= bytes.len()).then(|| bytes.split_to(length))?;
-            Some(Interest::Wildcard(TopicFilter::new(text.try_into().ok()?).ok()?.detached()))
-        }
+        WILDCARD => Some(Interest::Wildcard(TopicFilter::new(text(bytes)?).ok()?.detached())),
         EVERYTHING => Some(Interest::Everything),
+        SHARE => {
+            let (members, connected) = (bytes.try_get_u32_le().ok()?, bytes.try_get_u32_le().ok()?);
+            let share = Some(ShareName::new(text(bytes)?).ok()?);
+            let filter = Filter { share, topic_filter: TopicFilter::new(text(bytes)?).ok()?, is_exclusive: false };
+            Some(Interest::Share(filter.detached(), ShareCounts { members, connected }))
+        }
         _ => None,
     }
+}
+
+fn text(bytes: &mut Bytes) -> Option<ByteString> {
+    let length = usize::from(bytes.try_get_u16_le().ok()?);
+    (length <= bytes.len()).then(|| bytes.split_to(length))?.try_into().ok()
 }
 
 fn number(bytes: &mut Bytes) -> Option<u64> {
@@ -186,6 +204,7 @@ const ANSWER: u8 = 4;
 const EXACT: u8 = 0;
 const WILDCARD: u8 = 1;
 const EVERYTHING: u8 = 2;
+const SHARE: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -197,8 +216,14 @@ mod tests {
     fn interest() -> impl Strategy<Value = Interest> {
         let filter = |text: &str| TopicFilter::new(text.to_owned().into()).unwrap();
         let of = move |text: &str| Interest::new(&filter(text), &InterestKey::new(&[1; 16]));
-        let text = prop::sample::select(vec!["a", "a/+", "#", "ä/b/+/#", "c/d/e"]);
-        prop_oneof![9 => text.prop_map(of), 1 => Just(Interest::Everything)]
+        let text = || prop::sample::select(vec!["a", "a/+", "#", "ä/b/+/#", "c/d/e"]);
+        let share = (prop::sample::select(vec!["g", "ö "]), text(), any::<(u32, u32)>());
+        let share = share.prop_map(move |(name, text, (members, connected))| {
+            let share = Some(ShareName::try_from(name).unwrap());
+            let filter = Filter { share, topic_filter: filter(text), is_exclusive: false };
+            Interest::Share(filter, ShareCounts { members, connected })
+        });
+        prop_oneof![6 => text().prop_map(of), 3 => share, 1 => Just(Interest::Everything)]
     }
 
     fn control() -> impl Strategy<Value = Control> {

@@ -7,6 +7,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::Shard;
 use crate::broker::streams::number::StreamNumber;
 use crate::codec::{Matched, Qos};
+use crate::routing::Subscriber;
 use crate::session::Delivery;
 
 impl Shard {
@@ -21,12 +22,23 @@ impl Shard {
         is_told.then(|| Arc::new(Matched { source: source_of(publisher), ..Matched::default() }))
     }
 
-    /// Makes a copy one for another cell, which gets it once, whatever its subscribers there get. At QoS 0 it takes its place in the queue of the link if it is
+    /// Makes a copy one for another cell, if its receiver is one, which gets it once, whatever its subscribers there get; one for a share says so. At QoS 0 it takes its place in the queue of the link if it is
     /// retained there, and behind such a message.
-    pub(in crate::broker) fn make_for_cell(&self, delivery: &mut Delivery, source: Option<&Arc<Matched>>) {
+    #[inline]
+    pub(in crate::broker) fn make_for_cell(
+        &self,
+        to: &Subscriber,
+        delivery: &mut Delivery,
+        source: Option<&Arc<Matched>>,
+    ) {
+        if !to.is_link() {
+            return;
+        }
         if delivery.qos > Qos::AtMostOnce || delivery.retain || self.links.owed.has_topic(&delivery.message.topic) {
             delivery.qos = Qos::ExactlyOnce;
-            delivery.matched = source.cloned();
+            if delivery.matched.is_none() {
+                delivery.matched = source.cloned();
+            }
         }
     }
 

@@ -14,7 +14,8 @@
 //! message makes there has its Packet Identifier. Its order is that of a queue. `Out` and `In` are two connections, because one that waits for room in a
 //! queue is not read.
 //!
-//! A PUBLISH of a link says, in a Subscription Identifier, with which QoS the message was published: at that it is accepted. It does not go on to a third cell.
+//! A PUBLISH of a link says, in a Subscription Identifier, with which QoS the message was published: at that it is accepted. It is for ordinary subscribers, and
+//! does not go on to a third cell. Shared Subscriptions get copies of their own, each for one share, which may go on (`shares.rs`).
 //!
 //! A retained message goes to all cells, each of which has all of them. Its identity is its place in the order of the changes of all cells (`CellState::stamp`), a
 //! Lamport clock: a cell does not apply a change that comes after a later one of the same topic, and knows for some time which topics were cleared. So all have
@@ -34,11 +35,12 @@ mod owed_messages;
 mod peer;
 mod publish;
 mod queue;
+mod shares;
 mod source;
 mod state;
 mod waiting;
 
-pub(in crate::broker) use of_shard::{CellReceivers, Links};
+pub(in crate::broker) use of_shard::{CellReceivers, ChosenShares, Links};
 pub use peer::{LinkPeer, LinkRole};
 pub(in crate::broker) use state::CellState;
 pub use state::CellTerms;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use crate::broker::cells::owed_messages::OwedMessages;
 use crate::broker::filter_request::FilterRequest;
 use crate::broker::ids::ConnectionId;
-use crate::routing::{CellId, Receiver};
+use crate::routing::{CellId, CellShare, Receiver};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
@@ -17,6 +17,7 @@ pub(in crate::broker) struct Links {
     pub(in crate::broker) waiting: WaitingAnswers,
     pub(in crate::broker) owed: OwedMessages,
     pub(super) cache: LinkCache,
+    pub(super) shares: ShareCache,
     /// Until it knows what the others want, nothing that is due is done before.
     pub(in crate::broker) held_until: Timestamp,
 }
@@ -31,6 +32,17 @@ pub(super) struct LinkCache {
     /// How many changes there were when it was looked up.
     pub(super) generation: u64,
     pub(super) receivers: CellReceivers,
+}
+
+/// The indices of the shares of a route for which no member is to be chosen any more.
+pub(in crate::broker) type ChosenShares = SmallVec<[usize; 2]>;
+
+/// The shares with members in other cells that get messages to the topic that was used last.
+#[derive(Debug, Default)]
+pub(super) struct ShareCache {
+    pub(super) topic: Option<TopicName>,
+    pub(super) generation: u64,
+    pub(super) shares: Vec<Arc<CellShare>>,
 }
 
 /// The control connections of a shard.

@@ -3,10 +3,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::codec::MessageId;
 use crate::routing::{
-    Announcement, Announcer, AnnouncerLimits, CellId, CellSet, InterestAnswer, InterestKey, InterestTable, Receiver,
-    ShardId, Subscriber,
+    Announcement, Announcer, AnnouncerLimits, CellId, CellSet, CellShare, InterestAnswer, InterestKey, InterestTable,
+    Receiver, ShardId, ShareCounts, Subscriber,
 };
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::{Filter, TopicFilter, TopicName};
 
 /// Which of the cells of a cluster a broker is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +97,29 @@ impl CellState {
         }
     }
 
+    /// The members of a share of this cell may be others. `is_new`: a SUBACK for it is to be sent. `counts` is called when no other change can be told.
+    pub(in crate::broker) fn share_changed(&self, filter: &Filter, is_new: bool, counts: impl FnOnce() -> ShareCounts) {
+        if !is_told(&filter.topic_filter) {
+            return;
+        }
+        let mut announcer = self.announcer();
+        let counts = counts();
+        let (number, is_told) = announcer.set_share(filter, counts);
+        if is_new {
+            self.number.fetch_max(number, Ordering::SeqCst);
+        }
+        if is_told {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            table.set_own_share(self.terms.cell, filter, counts);
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether all cells have room for what they must know of a share.
+    pub(in crate::broker) fn has_room_for(&self, filter: &Filter) -> bool {
+        self.announcer().has_room_for(filter)
+    }
+
     /// The last change of what this cell wants. A SUBACK that is sent when all have [noted](Self::has_noted) it is not too early.
     pub(in crate::broker) fn number(&self) -> u64 {
         self.number.load(Ordering::SeqCst)
@@ -150,6 +173,18 @@ impl CellState {
     /// The other cells that may want messages to `topic`.
     pub(in crate::broker) fn matching(&self, topic: &TopicName) -> CellSet {
         self.table.read().unwrap_or_else(PoisonError::into_inner).matching(topic)
+    }
+
+    /// The shares that get a message to `topic`, and of which another cell has members.
+    pub(in crate::broker) fn shares(&self, topic: &TopicName) -> Vec<Arc<CellShare>> {
+        let mut shares = self.table.read().unwrap_or_else(PoisonError::into_inner).shares(topic);
+        shares.retain(|share| share.is_elsewhere(self.terms.cell));
+        shares
+    }
+
+    /// The share that `filter` names.
+    pub(in crate::broker) fn share(&self, filter: &Filter) -> Option<Arc<CellShare>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).share(filter)
     }
 
     /// How another cell receives messages.

@@ -332,7 +332,9 @@ impl Shard {
         let had_will = entry.will.is_some();
         if entry.has_shares && entry.is_durable() {
             self.shared.directory.presence_changed(entry.subscriber.key);
+            self.interest_changed(turn);
         }
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
         let delay = entry.will.as_ref().map_or(0, |will| will.will_delay_interval);
         let discarded = match action {
             WillAction::Publish => None,

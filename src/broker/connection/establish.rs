@@ -162,7 +162,8 @@ impl Shard {
         entry.subscriber.set_connected(true);
         entry.subscriber.set_durable(session_expiry_interval > 0);
         let key = entry.subscriber.key;
-        if entry.has_shares {
+        let has_shares = entry.has_shares;
+        if has_shares {
             self.shared.directory.presence_changed(key);
         }
         let client_id = entry.subscriber.client_id.clone();
@@ -174,6 +175,9 @@ impl Shard {
         let (stored, owner, last_ticket) = (entry.stored, entry.owner.clone(), entry.last_ticket);
         entry.recorded_as_connected = session_expiry_interval > 0 && entry.will.is_none();
         self.change_access(slot, &access, turn);
+        if has_shares {
+            self.interest_changed(turn);
+        }
         if is_unchanged {
             // Still waits for the record of the previous CONNECT, and for all others of the Session.
             return self.fence(slot, turn).or_else(|| self.wait_until(slot, last_ticket));
@@ -279,7 +283,6 @@ impl Shard {
             maximum_packet_size: packet_size.filter(|maximum| (maximum.get() as usize) < PACKET_SIZE_MAX),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
             topic_alias_maximum: offer.topic_alias_maximum,
-            shared_subscription_available: self.shared.cell.is_none(),
             reason_string: is_replaced.then(|| REPLACED.into()),
             user_properties: self.explanation(id, slot, connect),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),

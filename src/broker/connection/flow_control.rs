@@ -16,6 +16,7 @@
 //! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard | that commit | a timer, every 20 ms |
 //! | `RateLimited` | a client beyond `client_messages_per_second_max` or `client_bytes_per_second_max` | time | a minute, see [`rate_limits`](super::rate_limits) | `Timer::RateAllows` |
 //! | `CellsToBeTold` | a client after SUBSCRIBE | the owners of all other cells, and their successors | `PAUSE_MAX`, with Keep Alive | the last of their answers |
+//! | `CellsUnknown` | another cell whose message is for a share without a member here | the owners of all other cells | until the connection ends | `Timer::Deduplication`, as soon as something that is due is done |
 //! | `ManyFilters` | a client after SUBSCRIBE or UNSUBSCRIBE | the turns of the shard, a millisecond for 1,024 filters | its packet | `Timer::Filters` |
 //!
 //! Responses and deliveries both count as unsent bytes of a connection. From half of `outgoing_bytes_max` on, QoS 1 and 2 messages stay

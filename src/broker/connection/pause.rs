@@ -25,6 +25,8 @@ pub(in crate::broker) enum PauseReason {
     ManyFilters,
     /// The other cells do not know the filters of its SUBSCRIBE packet yet.
     CellsToBeTold,
+    /// A message of another cell is for a share without a member here, and it is not known which cells have some.
+    CellsUnknown,
     /// A receiver does not read its messages as fast as the client publishes them. Counted: one reason for each such receiver.
     SlowReceiver,
 }
@@ -32,8 +34,8 @@ pub(in crate::broker) enum PauseReason {
 /// The reasons for which one connection is not read. It is paused while the set is not empty.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct PauseReasons {
-    /// In the lowest 11 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
-    /// (`SlowReceiver`), up to 2,097,151.
+    /// In the lowest 12 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
+    /// (`SlowReceiver`), up to 1,048,575.
     bits: u32,
 }
 
@@ -41,7 +43,7 @@ pub(in crate::broker) struct PauseReasons {
 const ONE_RECEIVER: u32 = 1 << PauseReason::SlowReceiver as u8;
 
 impl PauseReason {
-    pub(in crate::broker) const ALL: [Self; 12] = [
+    pub(in crate::broker) const ALL: [Self; 13] = [
         Self::Authenticating,
         Self::Claiming,
         Self::ResponsesUnsent,
@@ -53,6 +55,7 @@ impl PauseReason {
         Self::RateLimited,
         Self::ManyFilters,
         Self::CellsToBeTold,
+        Self::CellsUnknown,
         Self::SlowReceiver,
     ];
 
@@ -70,6 +73,7 @@ impl PauseReason {
             Self::RateLimited => "rate limit of the client",
             Self::ManyFilters => "packet with many filters",
             Self::CellsToBeTold => "other cells not told of its filters",
+            Self::CellsUnknown => "other cells not known yet",
             Self::SlowReceiver => "receiver slow",
         }
     }

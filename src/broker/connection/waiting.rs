@@ -143,6 +143,7 @@ impl FlowControl {
                 | PauseReason::RateLimited
                 | PauseReason::ManyFilters
                 | PauseReason::CellsToBeTold
+                | PauseReason::CellsUnknown
                 | PauseReason::SlowReceiver => false,
             }
     }

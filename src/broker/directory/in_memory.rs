@@ -77,16 +77,29 @@ impl InMemoryDirectory {
     }
 
     /// A Session has got a subscription.
-    fn subscribed(&self, Filter { share, topic_filter, .. }: &Filter, outcome: SubscribeOutcome) {
-        if let Some(cell) = self.cell.as_ref().filter(|_| share.is_none() && outcome == SubscribeOutcome::New) {
-            cell.subscribed(topic_filter);
+    fn subscribed(&self, filter: &Filter, outcome: SubscribeOutcome, index: &SubscriptionIndex) {
+        match &self.cell {
+            Some(cell) if filter.share.is_some() => cell.share_changed(filter, true, || index.share_counts(filter)),
+            Some(cell) if outcome == SubscribeOutcome::New => cell.subscribed(&filter.topic_filter),
+            Some(_) | None => {}
         }
     }
 
     /// A Session has lost a subscription.
-    fn unsubscribed(&self, Filter { share, topic_filter, .. }: &Filter) {
-        if let Some(cell) = self.cell.as_ref().filter(|_| share.is_none()) {
-            cell.unsubscribed(topic_filter);
+    fn unsubscribed(&self, filter: &Filter, index: &SubscriptionIndex) {
+        match &self.cell {
+            Some(cell) if filter.share.is_some() => cell.share_changed(filter, false, || index.share_counts(filter)),
+            Some(cell) => cell.unsubscribed(&filter.topic_filter),
+            None => {}
+        }
+    }
+
+    /// The members of the shares of a Session have changed: those that are connected, or those that may receive.
+    fn members_changed(&self, key: SessionKey, index: &SubscriptionIndex) {
+        index.refresh_shares(key);
+        if let Some(cell) = &self.cell {
+            let tell = |filter: Filter| cell.share_changed(&filter, false, || index.share_counts(&filter));
+            index.shares_of(key).for_each(tell);
         }
     }
 
@@ -183,7 +196,7 @@ impl Directory for InMemoryDirectory {
             exclusive.subscribed(&subscription.filter, key);
             self.generations.change(&subscription.filter.topic_filter);
             let outcome = index.subscribe(subscriber, subscription, id, terms.strategy);
-            self.subscribed(&subscription.filter, outcome);
+            self.subscribed(&subscription.filter, outcome, &index);
             Some(outcome)
         };
         let outcomes: Vec<_> = subscriptions.iter().map(|(subscription, id)| subscribe(subscription, *id)).collect();
@@ -203,7 +216,7 @@ impl Directory for InMemoryDirectory {
                     exclusive.release(&filter.topic_filter, key);
                 }
                 self.generations.change(&filter.topic_filter);
-                self.unsubscribed(filter);
+                self.unsubscribed(filter, &index);
             }
             existed
         };
@@ -226,21 +239,21 @@ impl Directory for InMemoryDirectory {
                 exclusive.release(&subscription.filter.topic_filter, key);
             }
         }
-        if self.cell.is_some() {
-            index.subscriptions_of(key).for_each(|(subscription, _)| self.unsubscribed(&subscription.filter));
-        }
+        let told = self.cell.as_ref().map(|_| index.subscriptions_of(key).map(|(subscription, _)| subscription.filter));
+        let told: Vec<Filter> = told.into_iter().flatten().collect();
         index.remove(key);
+        told.iter().for_each(|filter| self.unsubscribed(filter, &index));
         self.generations.publish(); // before the lock is released
     }
 
     fn presence_changed(&self, key: SessionKey) {
-        self.index().refresh_shares(key);
+        self.members_changed(key, &self.index());
     }
 
     fn access_changed(&self, key: SessionKey) {
         let index = self.index();
         if index.subscription_count_of(key) > 0 {
-            index.refresh_shares(key);
+            self.members_changed(key, &index);
             self.change_all_of(key, &index);
             self.generations.publish();
         }

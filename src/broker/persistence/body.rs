@@ -8,7 +8,7 @@ use crate::broker::persistence::record::Deduplicated;
 use crate::codec::{
     Message, MessageId, MessageProperties, Qos, RetainHandling, Subscription, SubscriptionOptions, Will,
 };
-use crate::timestamp::{Stamp, Timestamp};
+use crate::timestamp::Timestamp;
 use crate::topic::{Filter, MountPoint, TopicName};
 
 pub(in crate::broker) fn put_length(body: &mut Vec<u8>, length: usize) {
@@ -173,7 +173,7 @@ impl<'a> Body<'a> {
             length => MessageProperties::from_bytes(payload.split_to(length)).ok()?,
         };
         let id = self.message_id()?;
-        Some(Message { topic, payload, properties, qos, id, received: Stamp::NONE, is_noted: id.is_some() })
+        Some(Message { qos, id, is_noted: id.is_some(), properties, ..Message::new(topic, payload) })
     }
 
     /// The length of a message's content, which is skipped.

@@ -357,7 +357,7 @@ pub(in crate::broker) fn read_queued<'a>(
     let content = u32::try_from(rest.message_length()?).ok()?;
     for (key, part) in queued {
         let grant = StoredGrant::read(part)?;
-        let is_shared = grant.matched.as_ref().is_some_and(|matched| matched.share.is_some());
+        let is_shared = grant.matched.as_ref().is_some_and(|matched| matched.own_share().is_some());
         let message = if is_shared {
             // It is in memory, because it moves to another member when this Session ends.
             RestoredMessage::Shared(Box::new(read_delivery(body, grant, None, &mut BytesMut::new())?))

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::{Arc, RwLockWriteGuard};
 
-use crate::broker::cells::CellReceivers;
+use crate::broker::cells::{CellReceivers, ChosenShares};
 use crate::broker::directory::state::Shared;
 use crate::broker::event::StoreRoom;
 use crate::broker::ids::Origin;
@@ -44,8 +44,9 @@ impl Shard {
         let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);
         let has_shares = !resolved.route.shares.is_empty();
         let mut views = if has_shares { mem::take(&mut self.share_views) } else { ShareViews::default() };
-        let cells = self.other_cells(publisher, (&application.message.topic, application.retain));
-        let verdict = self.accept_for((resolved, retained, &mut views), (publisher, cells), application, turn);
+        let mut cells = self.other_cells(publisher, (&application.message.topic, application.retain));
+        let chosen = self.choose_for_shares(publisher, (&resolved.route, &application.message), &mut cells);
+        let verdict = self.accept_for((resolved, retained, &mut views), (publisher, cells, chosen), application, turn);
         self.routes = Some(routes);
         if has_shares {
             self.share_views = views;
@@ -53,10 +54,12 @@ impl Shard {
         verdict
     }
 
-    fn accept_for(
+    /// The same for a message whose receivers are known, but for those of shares. Inlined, because it is on the path of each message. `cells`: further ones, which are other cells or chosen members.
+    #[inline(always)]
+    pub(in crate::broker) fn accept_for(
         &mut self,
         (resolved, retained, views): (&Resolved, Option<RwLockWriteGuard<'_, RetainedStore>>, &mut ShareViews),
-        (publisher, cells): (&Publisher, CellReceivers),
+        (publisher, cells, chosen): (&Publisher, CellReceivers, ChosenShares),
         application: Application,
         turn: &mut Turn<'_>,
     ) -> Verdict {
@@ -73,7 +76,7 @@ impl Shard {
         if self.store_room == StoreRoom::None && needs_room() {
             return Verdict::full(application, WaitsFor::Disk);
         }
-        let chosen = choose_members(views, (route, cells), publisher, &application.message.topic);
+        let chosen = choose_members(views, (route, &chosen, cells), publisher, &application.message.topic);
         let room = match self.room_for(publisher, &application, route, &chosen) {
             Ok(room) => room,
             Err((room, taken)) => {
@@ -156,9 +159,7 @@ impl Shard {
         for receiver in chosen {
             if let Some(granted) = receiver.delivery(None) {
                 let mut delivery = accepted.delivery(granted);
-                if receiver.subscriber.is_link() {
-                    self.make_for_cell(&mut delivery, source.as_ref());
-                }
+                self.make_for_cell(&receiver.subscriber, &mut delivery, source.as_ref());
                 self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
             }
         }

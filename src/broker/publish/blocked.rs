@@ -22,6 +22,8 @@ pub(in crate::broker) enum WaitsFor {
     Disk,
     /// The commit of the first message with its `dedup-id`, which another shard accepted.
     Deduplication,
+    /// What the other cells want, of a message for a share that has no member here.
+    Cells,
 }
 
 /// Room in the queue of a Session.
@@ -41,6 +43,7 @@ impl WaitsFor {
         match self {
             Self::Queue(_) | Self::Disk => PauseReason::NoRoom,
             Self::Deduplication => PauseReason::DeduplicationPending,
+            Self::Cells => PauseReason::CellsUnknown,
         }
     }
 
@@ -50,6 +53,7 @@ impl WaitsFor {
             Self::Queue(_) => "the queue of a receiver is full; send the message again later",
             Self::Disk => "the store of the broker is full; send the message again later",
             Self::Deduplication => "a message with the same dedup-id is not stored yet",
+            Self::Cells => "the other cells are not known yet",
         }
     }
 
@@ -57,7 +61,7 @@ impl WaitsFor {
     pub(in crate::broker) fn queue(&self) -> Option<SessionKey> {
         match self {
             Self::Queue(room) => Some(room.to.key),
-            Self::Disk | Self::Deduplication => None,
+            Self::Disk | Self::Deduplication | Self::Cells => None,
         }
     }
 }

@@ -135,7 +135,7 @@ impl Shard {
         }
     }
 
-    /// Moves a message of a Session that has ended to another member of its share. Returns `false` if there is none.
+    /// Moves a message of a Session that has ended to another member of its share, or to a cell with members. Returns `false` if there is none.
     pub(in crate::broker) fn redirect(
         &mut self,
         from: &Subscriber,
@@ -145,11 +145,13 @@ impl Shard {
         let SequencedDelivery { sequence, delivery, .. } = sequenced;
         let Some(filter) = delivery.share().cloned() else { return false };
         let routed = self.shared.route_generations.published(); // read before the share
-        let Some(share) = self.shared.directory.share(&filter, &delivery.message.topic) else { return false };
-        let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from.key)) else { return false };
+        let topic = &delivery.message.topic;
+        let share = self.shared.directory.share(&filter, topic);
+        let member = share.and_then(|share| share.choose(None, topic, Some(from.key)));
+        let Some(receiver) = member.or_else(|| self.member_elsewhere(&filter, topic)) else { return false };
         let Some(granted) = receiver.delivery(None) else { return false };
-        let delivery =
-            Delivery { qos: delivery.message.qos.min(granted.qos), matched: granted.matched.clone(), ..delivery };
+        let qos = receiver.qos_of(delivery.message.qos.min(granted.qos));
+        let delivery = Delivery { qos, matched: granted.matched.clone(), ..delivery };
         let stored = sequence.filter(|_| from.is_durable() && delivery.place == DeliveryPlace::Record);
         let instead_of = stored.map(|sequence| InsteadOf::Queued(from.key, sequence));
         let level = if instead_of.is_some() { Durability::PowerLoss } else { self.redelivery_level(&delivery) };

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::broker::cells::CellReceivers;
+use crate::broker::cells::{CellReceivers, ChosenShares};
 use crate::broker::ids::Origin;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::pipeline::HeldCopies;
@@ -115,10 +115,10 @@ pub(in crate::broker) fn only_receiver<'a>(
     }
 }
 
-/// Chooses the member of each share that gets a message. The other cells that get it, too, come behind them.
+/// Chooses the member of each share that gets a message, except for those for which that is done. The other cells that get it, too, come behind them.
 pub(in crate::broker) fn choose_members<'a>(
     views: &'a mut ShareViews,
-    (route, cells): (&Route, CellReceivers),
+    (route, are_chosen, cells): (&Route, &ChosenShares, CellReceivers),
     publisher: &Publisher,
     topic: &TopicName,
 ) -> Chosen<'a> {
@@ -126,7 +126,8 @@ pub(in crate::broker) fn choose_members<'a>(
         views.refresh(share);
     }
     let views = &*views;
-    let members = route.shares.iter().filter_map(|share| views.choose(share, publisher.key, topic));
+    let shares = route.shares.iter().enumerate().filter(|(place, _)| !are_chosen.contains(place));
+    let members = shares.filter_map(|(_, share)| views.choose(share, publisher.key, topic));
     members.chain(cells.into_iter().map(ChosenMember::Locked)).collect()
 }
 

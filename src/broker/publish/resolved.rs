@@ -3,7 +3,7 @@ use std::sync::Arc;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::table::TopicStreams;
-use crate::routing::Route;
+use crate::routing::{Route, Share};
 use crate::topic::TopicName;
 
 /// The values of a topic.
@@ -23,6 +23,12 @@ pub(in crate::broker) struct Resolved {
 }
 
 impl Resolved {
+    /// For a message that one member of a share gets, if there is one, and nobody else. `published`: when that was looked up.
+    pub(in crate::broker) fn of_share(share: Option<Share>, published: u64, level: Durability) -> Self {
+        let route = Arc::new(Route { shares: share.into_iter().collect(), ..Route::default() });
+        Self { route, published, level, ..Self::default() }
+    }
+
     /// The Topic Name, as a text that is not a part of a read buffer: stored messages can share it. `topic` is its name.
     pub(in crate::broker) fn kept_topic(&self, topic: &TopicName) -> TopicName {
         self.topic.clone().unwrap_or_else(|| topic.detached())

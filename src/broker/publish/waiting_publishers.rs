@@ -51,7 +51,10 @@ impl Shard {
                 }
             }
             WaitsFor::Disk => self.flow.wait_for_disk(id, &self.connections),
-            WaitsFor::Deduplication => self.timers.set(turn.now + REPEAT_RETRY, Timer::Deduplication(id)),
+            // While the other cells are not known, nothing that is due is done.
+            WaitsFor::Deduplication | WaitsFor::Cells => {
+                self.timers.set(turn.now + REPEAT_RETRY, Timer::Deduplication(id));
+            }
         }
         if let Some(connection) = self.connection_mut(id) {
             connection.blocked = Some(blocked);
@@ -146,10 +149,10 @@ impl Shard {
         }
     }
 
-    /// The retry timer of a publisher whose message waits for the commit of the first message with its `dedup-id`.
+    /// The retry timer of a publisher whose message waits for the commit of the first message with its `dedup-id`, or for what other cells want.
     pub(in crate::broker) fn retry_repeat(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let blocked = self.connection(id).and_then(|connection| connection.blocked.as_ref());
-        if blocked.is_some_and(|blocked| matches!(blocked.waits_for, WaitsFor::Deduplication)) {
+        if blocked.is_some_and(|blocked| matches!(blocked.waits_for, WaitsFor::Deduplication | WaitsFor::Cells)) {
             self.retry(id, None, turn);
         }
     }

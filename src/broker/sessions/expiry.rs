@@ -141,6 +141,9 @@ impl Shard {
         self.shared.directory.remove(subscriber.key);
         self.publish_will(slot, turn);
         let entry = self.sessions.remove(slot, &mut self.counters)?;
+        if entry.has_shares {
+            self.interest_changed(turn);
+        }
         self.cancel_session_due(slot);
         self.forget_streams(slot, &entry);
         self.journeys.left(subscriber.key, &subscriber.client_id, true);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::harness::{Client, Harness, settings};
 use super::packets::{durable, id, puback, pubcomp, publish, pubrec, pubrel, subscribe, transient, unsubscribe};
 use crate::broker::{CellTerms, LinkPeer, LinkRole};
-use crate::codec::{Connect, Decoder, ProtocolVersion, Publish, Qos, ServerPacket, encode};
+use crate::codec::{Decoder, ProtocolVersion, Publish, Qos, ServerPacket, encode};
 use crate::routing::{CellId, RetainedLimits};
 use crate::topic::TopicName;
 
@@ -27,7 +27,7 @@ pub(super) type Key = (u8, u8, u8);
 
 pub(super) struct End {
     cell: usize,
-    client: Client,
+    pub(super) client: Client,
     decoder: Decoder,
     unread: Bytes,
 }
@@ -158,7 +158,7 @@ pub(super) fn knows_cells(cell: &Harness) -> bool {
 }
 
 /// QoS and payload of the messages among these packets.
-fn messages(packets: &[ServerPacket]) -> Vec<(u8, String)> {
+pub(super) fn messages(packets: &[ServerPacket]) -> Vec<(u8, String)> {
     let message = |packet: &ServerPacket| {
         let ServerPacket::Publish(publish) = packet else { return None };
         assert!(publish.subscription_ids().is_empty(), "what cells tell each other is not for clients");
@@ -215,18 +215,6 @@ fn suback_waits_until_all_other_cells_know_the_filter_and_not_for_one_that_they_
     world.settle();
     assert_eq!(world.cell(0).received(second), ["SUBACK 1 01"]);
     assert!(knows_cells(world.cell(1)));
-}
-
-/// Shared Subscription Available of CONNACK is 0, which 3.1.1 does not have. Its SUBACK has 0x80 instead when it is encoded.
-#[test]
-fn mqtt5_3_2_2_3_13_a_shared_subscription_disconnects_where_there_are_cells() {
-    let mut world = World::joined(1);
-    for (version, expected) in
-        [(ProtocolVersion::V5, &["DISCONNECT 0x9E", "CLOSED"][..]), (ProtocolVersion::V3_1_1, &["SUBACK 1 9E"])]
-    {
-        let client = world.cell(0).connect(Connect::new(version, "a", true));
-        assert_eq!(world.cell(0).ask(client, subscribe("$share/g/a", Qos::AtMostOnce)), expected);
-    }
 }
 
 #[test]
@@ -521,7 +509,7 @@ pub(super) fn key(pair: u8, role: u8) -> Key {
     (one, other, role)
 }
 
-fn publication(qos: Qos, payload: &str, dup: bool) -> Publish {
+pub(super) fn publication(qos: Qos, payload: &str, dup: bool) -> Publish {
     let packet_id = if qos == Qos::AtMostOnce { None } else { Some(id(7)) };
     Publish { qos, dup, packet_id, ..Publish::new(TopicName::new("t/x".into()).unwrap(), payload.to_owned()) }
 }

@@ -631,13 +631,17 @@ impl Harness {
                 PauseReason::NoRoom => match blocked {
                     Some(WaitsFor::Queue(room)) => is_woken || shared.room_waiters.contains(&room.to, origin),
                     Some(WaitsFor::Disk) => is_woken,
-                    Some(WaitsFor::Deduplication) | None => false,
+                    Some(WaitsFor::Deduplication | WaitsFor::Cells) | None => false,
                 },
                 PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
                 PauseReason::RateLimited => self.shards[shard].timers.is_set(Timer::RateAllows(id)),
                 PauseReason::ManyFilters => {
                     let waits = filter_requests.iter().any(|request| request.connection == id);
                     waits && self.shards[shard].timers.is_set(Timer::Filters)
+                }
+                PauseReason::CellsUnknown => {
+                    let waits = matches!(blocked, Some(WaitsFor::Cells));
+                    waits && self.shards[shard].timers.is_set(Timer::Deduplication(id))
                 }
                 PauseReason::CellsToBeTold => self.shards[shard].links.waiting.has(id),
                 PauseReason::SlowReceiver => {

@@ -7,6 +7,7 @@ mod auto_subscribe;
 mod backpressure;
 mod batches;
 mod bridges;
+mod cell_shares;
 mod cells;
 mod cells_retained;
 mod client_events;

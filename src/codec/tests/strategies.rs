@@ -380,7 +380,7 @@ fn reason_code(packet_type: PacketType) -> impl Strategy<Value = ReasonCode> {
 }
 
 /// Each property at most once, in any order, and User Properties.
-fn message_properties() -> impl Strategy<Value = MessageProperties> {
+pub(super) fn message_properties() -> impl Strategy<Value = MessageProperties> {
     let single = (of(any::<bool>()), of(text()), of(topic_name()), of(binary()));
     let single = single.prop_map(|(format, content_type, response_topic, correlation_data)| {
         [
@@ -419,7 +419,7 @@ fn topic_name() -> impl Strategy<Value = TopicName> {
     names.prop_map(|name| TopicName::new(name.into()).unwrap())
 }
 
-fn filter() -> impl Strategy<Value = Filter> {
+pub(super) fn filter() -> impl Strategy<Value = Filter> {
     let filters = ["a", "a/b", "/", "+", "#", "a/+/b", "é/#", "$SYS/#", "$share/g/a/+", "$share/group/#", "$share"];
     prop::sample::select(filters.to_vec()).prop_map(|filter| Filter::new(filter.into()).unwrap())
 }

@@ -1,7 +1,8 @@
 use crate::routing::interest::cell_set::CellId;
 use crate::routing::interest::counts::Counts;
 use crate::routing::interest::fingerprint::{Fingerprint, InterestKey};
-use crate::topic::TopicFilter;
+use crate::routing::interest::share_counts::ShareCounts;
+use crate::topic::{Filter, TopicFilter};
 
 /// What a cell wants: the messages to some topics.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -12,6 +13,8 @@ pub enum Interest {
     Wildcard(TopicFilter),
     /// All.
     Everything,
+    /// Its part of those that a share gets, of which it has these members.
+    Share(Filter, ShareCounts),
 }
 
 impl Interest {
@@ -30,6 +33,15 @@ impl Interest {
             Self::Exact(_) => size_of::<Fingerprint>(),
             Self::Wildcard(filter) => filter.as_str().len() + OVERHEAD_BYTES,
             Self::Everything => OVERHEAD_BYTES,
+            Self::Share(filter, _) => share_bytes(filter),
+        }
+    }
+
+    /// It without what can change of it.
+    pub(super) fn key(&self) -> Self {
+        match self {
+            Self::Share(filter, _) => Self::Share(filter.clone(), ShareCounts::default()),
+            other @ (Self::Exact(_) | Self::Wildcard(_) | Self::Everything) => other.clone(),
         }
     }
 }
@@ -95,12 +107,12 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    pub(super) fn new<'a>(number: u64, exact: &Counts, wildcards: impl Iterator<Item = &'a TopicFilter>) -> Self {
-        Self { number, exact: exact.sorted(), others: wildcards.cloned().map(Interest::Wildcard).collect() }
+    pub(super) fn new(number: u64, exact: &Counts, others: impl Iterator<Item = Interest>) -> Self {
+        Self { number, exact: exact.sorted(), others: others.collect() }
     }
 
-    pub(super) fn everything(number: u64) -> Self {
-        Self { number, exact: Vec::new(), others: vec![Interest::Everything] }
+    pub(super) fn everything(number: u64, shares: impl Iterator<Item = Interest>) -> Self {
+        Self { number, exact: Vec::new(), others: [Interest::Everything].into_iter().chain(shares).collect() }
     }
 
     /// The part from `place` on.
@@ -123,5 +135,13 @@ pub(super) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> u
     ends.enumerate().take_while(|(at, end)| *at == 0 || *end <= bytes_max).count()
 }
 
+/// What a share takes of the limit of an announcement.
+pub(super) fn share_bytes(Filter { share, topic_filter, .. }: &Filter) -> usize {
+    let name = share.as_ref().map_or(0, |name| name.as_str().len());
+    name + topic_filter.as_str().len() + SHARE_OVERHEAD_BYTES
+}
+
 /// What interest takes besides its text, at most.
 const OVERHEAD_BYTES: usize = 4;
+/// The same for a share, which has two texts and two numbers.
+const SHARE_OVERHEAD_BYTES: usize = 14;

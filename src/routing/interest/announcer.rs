@@ -3,12 +3,15 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use crate::routing::interest::announcement::{Announced, Announcement, Interest, InterestAnswer, Whole, fitting};
+use crate::routing::interest::announcement::{
+    Announced, Announcement, Interest, InterestAnswer, Whole, fitting, share_bytes,
+};
 use crate::routing::interest::cell_set::CellId;
 use crate::routing::interest::counts::Counts;
 use crate::routing::interest::fingerprint::InterestKey;
 use crate::routing::interest::limits::AnnouncerLimits;
-use crate::topic::TopicFilter;
+use crate::routing::interest::share_counts::ShareCounts;
+use crate::topic::{Filter, TopicFilter};
 
 /// The interest of a cell at its owner, and which node knows how many of its changes.
 ///
@@ -25,7 +28,11 @@ pub struct Announcer {
     exact: Counts,
     /// With the number of their subscriptions.
     wildcards: HashMap<TopicFilter, u32, RandomState>,
-    /// What all of it takes in a table.
+    /// What the others are told of the shares with members.
+    shares: HashMap<Filter, ShareCounts, RandomState>,
+    /// What these take in a table.
+    shares_bytes: usize,
+    /// What all of it, but for the shares, takes in a table.
     table_bytes: usize,
     /// Whether that is too much.
     wants_everything: bool,
@@ -62,6 +69,8 @@ impl Announcer {
             number: 0,
             exact: Counts::new(),
             wildcards: HashMap::default(),
+            shares: HashMap::default(),
+            shares_bytes: 0,
             table_bytes: 0,
             wants_everything: false,
             changes: VecDeque::new(),
@@ -82,7 +91,7 @@ impl Announcer {
                 *count += 1;
                 *count == 1
             }
-            Interest::Everything => false,
+            Interest::Everything | Interest::Share(..) => false,
         };
         if is_new {
             self.change(interest.clone(), true);
@@ -104,11 +113,36 @@ impl Announcer {
                     false
                 }
             },
-            Interest::Everything => false,
+            Interest::Everything | Interest::Share(..) => false,
         };
         if is_last {
             self.change(interest, false);
         }
+    }
+
+    /// A share has this number of members. Returns the change that all nodes must know before a SUBACK for it is sent, and whether that is a new one: others
+    /// are not told every number.
+    pub fn set_share(&mut self, filter: &Filter, counts: ShareCounts) -> (u64, bool) {
+        let told = self.shares.get(filter).copied().unwrap_or_default();
+        let is_new = told.differs(counts);
+        if is_new {
+            let bytes = share_table_bytes(filter);
+            if counts.members == 0 {
+                self.shares.remove(filter);
+                self.shares_bytes -= bytes;
+            } else if self.shares.insert(filter.detached(), counts).is_none() {
+                self.shares_bytes += bytes;
+            }
+            self.change(Interest::Share(filter.detached(), counts), counts.members > 0);
+        }
+        let change = self.added.get(&Interest::Share(filter.clone(), ShareCounts::default())).copied();
+        (change.unwrap_or_else(|| self.forgotten()), is_new)
+    }
+
+    /// Whether the tables have room for a share, which [`AnnouncerLimits::table_bytes_max`] bounds apart from the rest.
+    pub fn has_room_for(&self, filter: &Filter) -> bool {
+        let bytes = self.shares_bytes + share_table_bytes(filter);
+        bytes <= self.limits.table_bytes_max || self.shares.contains_key(filter)
     }
 
     /// Whether the interest of the cell is more than [`AnnouncerLimits::table_bytes_max`]: it gets all messages, and drops those that none of its Sessions wants.
@@ -127,11 +161,11 @@ impl Announcer {
             self.wants_everything = wants_everything;
             self.number += 1;
             (self.changes, self.changes_bytes, self.added) = (VecDeque::new(), 0, HashMap::default());
-        } else if !wants_everything {
+        } else if !wants_everything || matches!(interest, Interest::Share(..)) {
             self.number += 1;
             self.changes_bytes += interest.announced_bytes();
             if is_wanted {
-                self.added.insert(interest.clone(), self.number);
+                self.added.insert(interest.key(), self.number);
             }
             self.changes.push_back((interest, is_wanted));
         }
@@ -146,8 +180,9 @@ impl Announcer {
     fn forget_change(&mut self) {
         if let Some((interest, _)) = self.changes.pop_front() {
             self.changes_bytes -= interest.announced_bytes();
-            if self.added.get(&interest) == Some(&self.forgotten()) {
-                self.added.remove(&interest);
+            let key = interest.key();
+            if self.added.get(&key) == Some(&self.forgotten()) {
+                self.added.remove(&key);
             }
         }
     }
@@ -213,9 +248,13 @@ impl Announcer {
             }
             Some(_) | None => {
                 let whole = self.whole.take().filter(|whole| whole.number >= forgotten);
+                let shares = self.shares.iter().map(|(filter, counts)| Interest::Share(filter.clone(), *counts));
                 let whole = whole.unwrap_or_else(|| match self.wants_everything {
-                    true => Whole::everything(self.number),
-                    false => Whole::new(self.number, &self.exact, self.wildcards.keys()),
+                    true => Whole::everything(self.number, shares),
+                    false => {
+                        let wildcards = self.wildcards.keys().cloned().map(Interest::Wildcard);
+                        Whole::new(self.number, &self.exact, wildcards.chain(shares))
+                    }
                 });
                 let whole = self.whole.insert(whole);
                 let place = node.incoming.filter(|(number, _)| *number == whole.number).map_or(0, |(_, place)| place);
@@ -251,6 +290,11 @@ fn table_bytes(interest: &Interest) -> usize {
         Interest::Wildcard(filter) => {
             filter.as_str().len() + AnnouncerLimits::LEVEL_BYTES * (filter.levels().count() + 1)
         }
-        Interest::Everything => 0,
+        Interest::Everything | Interest::Share(..) => 0,
     }
+}
+
+/// What a share takes in a table.
+fn share_table_bytes(filter: &Filter) -> usize {
+    share_bytes(filter) + AnnouncerLimits::LEVEL_BYTES * (filter.topic_filter.levels().count() + 1)
 }

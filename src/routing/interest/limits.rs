@@ -9,7 +9,7 @@ pub struct AnnouncerLimits {
     pub changes_bytes_max: usize,
     /// What the interest of the cell may take in the table of each node, in bytes: [`EXACT_BYTES`](Self::EXACT_BYTES) for a filter without wildcards; for another
     /// one its text, and [`LEVEL_BYTES`](Self::LEVEL_BYTES) for each level and once more. A cell that would take more wants everything, until it would take half
-    /// as much: it costs messages that its Sessions do not want, and none are lost.
+    /// as much: it costs messages that its Sessions do not want, and none are lost. Shares, which are always told, may take as much besides.
     pub table_bytes_max: usize,
 }
 

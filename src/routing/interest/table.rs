@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::mem;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -8,7 +9,9 @@ use crate::routing::interest::announcement::{Announced, Announcement, Interest, 
 use crate::routing::interest::cell_set::{CellId, CellSet};
 use crate::routing::interest::fingerprint::{Fingerprint, InterestKey};
 use crate::routing::interest::fingerprints::Fingerprints;
-use crate::topic::{TopicFilter, TopicName};
+use crate::routing::interest::share_counts::ShareCounts;
+use crate::routing::interest::shares::{CellShare, ShareTable};
+use crate::topic::{Filter, TopicFilter, TopicName};
 
 /// What a node knows of the interest of all cells. It may have more than there is, and never less than it has answered for.
 ///
@@ -21,6 +24,7 @@ pub struct InterestTable {
     exact: Fingerprints,
     wildcards: FilterTree<CellSet>,
     everything: CellSet,
+    shares: ShareTable,
     cells: BTreeMap<CellId, OfCell>,
 }
 
@@ -38,13 +42,17 @@ struct OfCell {
     /// How many fingerprints of it are in the table.
     exact: usize,
     wildcards: HashSet<FilterId, RandomState>,
+    shares: HashSet<Filter, RandomState>,
     incoming: Option<Incoming>,
 }
 
 impl OfCell {
     /// What has come stays until the next whole.
     fn drop_incoming(&mut self) {
-        self.wildcards.extend(self.incoming.take().into_iter().flat_map(|incoming| incoming.wildcards));
+        if let Some(incoming) = self.incoming.take() {
+            self.wildcards.extend(incoming.wildcards);
+            self.shares.extend(incoming.shares);
+        }
     }
 }
 
@@ -58,14 +66,30 @@ struct Incoming {
     /// How many these are.
     exact: usize,
     wildcards: HashSet<FilterId, RandomState>,
+    shares: HashSet<Filter, RandomState>,
     wants_everything: bool,
 }
 
 impl InterestTable {
     /// A table that knows nothing. All nodes have the same key.
     pub fn new(key: InterestKey) -> Self {
-        let (exact, wildcards) = (Fingerprints::new(), FilterTree::new());
-        Self { key, exact, wildcards, everything: CellSet::default(), cells: BTreeMap::new() }
+        let (exact, wildcards, shares) = (Fingerprints::new(), FilterTree::new(), ShareTable::new());
+        Self { key, exact, wildcards, everything: CellSet::default(), shares, cells: BTreeMap::new() }
+    }
+
+    /// The shares that get a message to `topic`.
+    pub fn shares(&self, topic: &TopicName) -> Vec<Arc<CellShare>> {
+        self.shares.matching(topic)
+    }
+
+    /// The share that `filter` names, if a cell has members of it.
+    pub fn share(&self, filter: &Filter) -> Option<Arc<CellShare>> {
+        self.shares.get(filter).cloned()
+    }
+
+    /// Sets how many members of a share the cell of this node has, of which no announcement comes.
+    pub fn set_own_share(&mut self, cell: CellId, filter: &Filter, counts: ShareCounts) {
+        self.shares.set(cell, filter, Some(counts).filter(|counts| counts.members > 0));
     }
 
     /// The cells that want messages to `topic`, and seldom others.
@@ -138,6 +162,14 @@ impl InterestTable {
                 }
                 Interest::Everything if is_wanted => _ = self.everything.insert(cell),
                 Interest::Everything => _ = self.everything.remove(cell),
+                Interest::Share(filter, counts) => {
+                    self.shares.set(cell, &filter, Some(counts).filter(|_| is_wanted));
+                    if is_wanted {
+                        of_cell.shares.insert(filter)
+                    } else {
+                        of_cell.shares.remove(&filter)
+                    };
+                }
             }
         }
         of_cell.number = Some(known);
@@ -170,6 +202,10 @@ impl InterestTable {
                 Interest::Everything => {
                     self.everything.insert(cell);
                     incoming.wants_everything = true;
+                }
+                Interest::Share(filter, counts) => {
+                    self.shares.set(cell, &filter, Some(counts));
+                    incoming.shares.insert(filter);
                 }
             }
         }
@@ -206,6 +242,8 @@ impl InterestTable {
         of_cell.number = Some(incoming.number);
         let before = mem::replace(&mut of_cell.wildcards, incoming.wildcards);
         before.difference(&of_cell.wildcards).for_each(|id| self.remove(cell, *id));
+        let before = mem::replace(&mut of_cell.shares, incoming.shares);
+        before.difference(&of_cell.shares).for_each(|filter| self.shares.set(cell, filter, None));
         if !incoming.wants_everything {
             self.everything.remove(cell);
         }
@@ -225,7 +263,7 @@ impl InterestTable {
 
 impl Incoming {
     fn new(number: u64) -> Self {
-        let (exact_end, wildcards) = (Fingerprint::FIRST, HashSet::default());
-        Self { number, place: 0, exact_end, exact: 0, wildcards, wants_everything: false }
+        let (exact_end, wildcards, shares) = (Fingerprint::FIRST, HashSet::default(), HashSet::default());
+        Self { number, place: 0, exact_end, exact: 0, wildcards, shares, wants_everything: false }
     }
 }

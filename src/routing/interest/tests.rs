@@ -1,10 +1,11 @@
 mod property;
+mod shares;
 
 use super::counts::Counts;
 use super::fingerprint::Fingerprint;
 use super::fingerprints::Fingerprints;
 use super::*;
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::{Filter, ShareName, TopicFilter, TopicName};
 
 const CELL: CellId = CellId(200);
 
@@ -21,6 +22,16 @@ fn announcer(epoch: u64) -> Announcer {
 
 fn filter(text: &str) -> TopicFilter {
     TopicFilter::new(text.to_owned().into()).unwrap()
+}
+
+/// A share with this Topic Filter.
+fn share(text: &str) -> Filter {
+    Filter { share: Some(ShareName::try_from("g").unwrap()), ..filter(text).into() }
+}
+
+/// What a table has of a share and a cell.
+fn counts_of(table: &InterestTable, filter: &Filter, cell: CellId) -> Option<ShareCounts> {
+    table.share(filter)?.counts(cell)
 }
 
 fn cells(table: &InterestTable, topic: &str) -> Vec<u8> {

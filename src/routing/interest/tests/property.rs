@@ -16,6 +16,8 @@ struct World {
     serves: bool,
     /// How many subscriptions there are to each filter, and the change that its SUBACK waits for; 0: it was sent.
     wanted: [(u32, u64); FILTERS.len()],
+    /// The same for the members of a share of each filter.
+    shares: [(ShareCounts, u64); FILTERS.len()],
     /// To a life of the node.
     announcements: Vec<(u64, Announcement)>,
     /// From a life of the node.
@@ -32,6 +34,7 @@ impl World {
             life: 1,
             serves: false,
             wanted: [(0, 0); FILTERS.len()],
+            shares: [(ShareCounts::default(), 0); FILTERS.len()],
             announcements: Vec::new(),
             answers: Vec::new(),
         };
@@ -63,10 +66,21 @@ impl World {
             37 => self.adopt(),
             38 => self.begin_life(false),
             39 => self.begin_life(true),
+            40..=45 => {
+                let members = u32::try_from(index.index(8).saturating_sub(2)).unwrap();
+                let counts = ShareCounts { members, connected: members / 2 };
+                let (change, _) = self.announcer.set_share(&share(FILTERS[number]), counts);
+                let (before, waits_for) = &mut self.shares[number];
+                if before.members == 0 || *waits_for > 0 {
+                    *waits_for = change;
+                }
+                *before = counts;
+            }
             _ => {}
         }
         let known = self.announcer.known();
         self.wanted.iter_mut().filter(|(_, change)| *change <= known).for_each(|(_, change)| *change = 0);
+        self.shares.iter_mut().filter(|(_, change)| *change <= known).for_each(|(_, change)| *change = 0);
         self.serves |= self.table.epoch(CELL) == self.epoch;
     }
 
@@ -88,6 +102,10 @@ impl World {
                 let number = self.announcer.subscribe(&filter(name));
                 *change = if *change > 0 { number } else { 0 };
             }
+        }
+        for (name, (counts, change)) in FILTERS.iter().zip(&mut self.shares) {
+            let number = self.announcer.set_share(&share(name), *counts).0;
+            *change = if *change > 0 { number } else { 0 };
         }
         self.announcer.join("b", self.life);
     }
@@ -115,6 +133,12 @@ impl World {
             let others = OTHER_FILTERS.iter().any(|text| filter(text).matches(&name) || SAME.contains(&topic));
             prop_assert_eq!(cells.contains(&OTHER.0), others, "{}", topic);
         }
+        for (name, (counts, change)) in FILTERS.iter().zip(self.shares) {
+            let told = counts_of(&self.table, &share(name), CELL);
+            let is_owed = self.serves && counts.members > 0 && change == 0;
+            prop_assert!(!is_owed || told.is_some_and(|told| told.members > 0), "{}", name);
+        }
+        prop_assert_eq!(counts_of(&self.table, &share("a/#"), OTHER), Some(OTHER_COUNTS));
         Ok(())
     }
 
@@ -131,6 +155,15 @@ impl World {
             let is_wanted = FILTERS.iter().zip(self.wanted).any(|(text, (count, _))| count > 0 && wants(text));
             let expected = is_wanted || self.announcer.wants_everything();
             prop_assert_eq!(cells(&self.table, topic).contains(&CELL.0), expected, "{}", topic);
+            let own = self.table.shares(&name).into_iter().filter(|share| share.counts(CELL).is_some());
+            let own: BTreeSet<String> = own.map(|share| share.filter().topic_filter.to_string()).collect();
+            let shares = FILTERS.iter().zip(self.shares).filter(|(_, (counts, _))| counts.members > 0);
+            let expected = shares.map(|(text, _)| *text).filter(|text| filter(text).matches(&name));
+            prop_assert_eq!(own, expected.map(str::to_owned).collect::<BTreeSet<_>>(), "{}", topic);
+        }
+        for (name, (counts, _)) in FILTERS.iter().zip(self.shares) {
+            let told = counts_of(&self.table, &share(name), CELL).unwrap_or_default();
+            prop_assert!(!told.differs(counts), "{}: {:?} for {:?}", name, told, counts);
         }
         Ok(())
     }
@@ -143,7 +176,8 @@ fn mostly_last(index: Index, count: usize) -> usize {
 
 fn table_with_another_cell() -> InterestTable {
     let mut table = InterestTable::new(key());
-    let interest = OTHER_FILTERS.iter().map(|text| Interest::new(&filter(text), &key())).collect();
+    let interest = OTHER_FILTERS.iter().map(|text| Interest::new(&filter(text), &key()));
+    let interest = interest.chain([Interest::Share(share("a/#"), OTHER_COUNTS)]).collect();
     let what = Announced::Whole { number: 1, place: 0, interest, is_last: true };
     table.take(Announcement { cell: OTHER, epoch: 1, last: 1, what });
     table
@@ -156,7 +190,7 @@ proptest! {
         announcement_bytes_max in prop::sample::select(vec![1, 20, 1_000]),
         changes_max in prop::sample::select(vec![1, 4, 100]),
         table_bytes_max in prop::sample::select(vec![50, 600, 1_000_000]),
-        steps in prop::collection::vec((0_u8..40, 0_usize..FILTERS.len(), any::<Index>()), 1..250)
+        steps in prop::collection::vec((0_u8..46, 0_usize..FILTERS.len(), any::<Index>()), 1..250)
     ) {
         let limits = AnnouncerLimits { announcement_bytes_max, changes_max, table_bytes_max, changes_bytes_max: 200 };
         let mut world = World::new(limits);
@@ -205,3 +239,4 @@ const FILTERS: [&str; 9] = ["a", "a/b", "c", SAME[0], SAME[1], "$x", "+/b", "a/#
 const TOPICS: [&str; 9] = ["a", "a/b", "c", SAME[0], SAME[1], "$x", "x/b", "c/d", "y"];
 const OTHER: CellId = CellId(3);
 const OTHER_FILTERS: [&str; 3] = ["a", SAME[1], "+/b"];
+const OTHER_COUNTS: ShareCounts = ShareCounts { members: 9, connected: 0 };
