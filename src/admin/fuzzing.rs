@@ -23,6 +23,7 @@ pub fn handles() -> BrokerHandles {
         reloader: Reloader::stopped(config::Config::default()),
         cluster: None,
         cells: Vec::new(),
+        front_of: None,
         data: "nowhere".into(),
     }
 }

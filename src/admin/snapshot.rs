@@ -15,9 +15,9 @@ use crate::config::Durability;
 use crate::histogram::LatencyHistogram;
 use crate::server::process::{self, Memory};
 use crate::server::{
-    AdmissionCounts, Bans, BridgeFigures, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult,
-    Queries, Reloader, RemoteCounts, ShardSnapshot, SinkFigures, SpanResult, Status, TelemetryFigures, Traces, Traffic,
-    TunnelFigures,
+    AdmissionCounts, Bans, BridgeFigures, Cells, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures,
+    ProbeResult, Queries, Reloader, RemoteCounts, ShardSnapshot, SinkFigures, SpanResult, Status, TelemetryFigures,
+    Traces, Traffic, TunnelFigures,
 };
 use crate::store::{Stats, Store, Timing};
 use crate::timestamp::{Timestamp, WallTime};
@@ -45,6 +45,8 @@ pub struct BrokerHandles {
     pub cluster: Option<ClusterHandle>,
     /// Instead: the nodes of all cells, if there are several.
     pub cells: Vec<ClusterHandle>,
+    /// The cells of which some are served in this process, if there are several.
+    pub front_of: Option<Arc<Cells>>,
     /// The data directory.
     pub data: PathBuf,
 }

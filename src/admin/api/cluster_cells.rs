@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::cluster_json::{CellJson, ClusterJson, MemberJson};
 use crate::cluster::{ClusterHandle, Command, CommandError, Member, Refusal, Role, Status};
+use crate::server::Cells;
 
 /// The cluster in terms of nodes, with its cells. `None`: there are none.
-pub(super) fn of_cells(handles: &[ClusterHandle]) -> Option<ClusterJson> {
+pub(super) fn of_cells(handles: &[ClusterHandle], here: Option<&Cells>) -> Option<ClusterJson> {
     let cells: Vec<Status> = handles.iter().map(ClusterHandle::status).collect();
     let mut all = cells.first()?.clone();
     all.role = cells.iter().map(|cell| cell.role).find(|role| *role == Role::Owner).unwrap_or(all.role);
@@ -20,7 +21,8 @@ pub(super) fn of_cells(handles: &[ClusterHandle]) -> Option<ClusterJson> {
     all.members.clear();
     let mut answer = ClusterJson::from(all);
     (answer.members, answer.troubles) = (members(&cells), Vec::new());
-    answer.cells = cells.iter().enumerate().map(|(cell, status)| CellJson::new(cell, status)).collect();
+    let cells = cells.iter().enumerate().map(|(cell, status)| CellJson::new(cell, status).with_links(here));
+    answer.cells = cells.collect();
     Some(answer)
 }
 
@@ -77,9 +79,15 @@ pub(super) async fn ask(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::admin::BrokerHandles;
     use crate::admin::api::tests::Api;
+    use crate::admin::tests::handles;
     use crate::cluster::{ClusterControl, Owner};
+    use crate::routing::CellId;
+    use crate::server::CellServer;
 
     fn status(role: Role, owner: &str) -> Status {
         let mut status = Status::new("c".to_owned(), "a".to_owned(), "a.example:1883".to_owned());
@@ -115,6 +123,26 @@ mod tests {
         assert_eq!(nodes, [Some("b"), Some("c")]);
         assert_eq!((&answer["members"][0]["role"], &answer["members"][0]["able"]), (&"owner".into(), &true.into()));
         assert_eq!(answer["role"], "owner");
+    }
+
+    #[test]
+    fn a_cell_that_is_served_here_shows_its_connections() {
+        let (nodes, _controls): (Vec<_>, Vec<_>) =
+            [status(Role::Owner, "a"), status(Role::Standby, "b")].map(ClusterHandle::new).into_iter().unzip();
+        let cells = Cells::new(2);
+        cells.add_server(CellServer::unanswered(CellId(0), 2, handles().status));
+        let parts = |parts: &mut BrokerHandles| (parts.cells, parts.front_of) = (nodes, Some(cells));
+        let api = Api::with(|_| (), parts);
+        let answer = api.local("GET /api/v1/cluster", "").json();
+        let fields = |cell: usize| {
+            let fields = ["accepts_clients", "links_up", "waiting_messages", "waiting_bytes", "links"];
+            fields.map(|field| answer["cells"][cell][field].clone())
+        };
+        let link = json!({
+            "cell": 1, "out": false, "in": false, "control": false, "waiting_messages": 0, "waiting_bytes": 0
+        });
+        assert_eq!(json!(fields(0)), json!([false, 0, 0, 0, [link]]));
+        assert_eq!(json!(fields(1)), json!([null, null, null, null, []]));
     }
 
     #[test]

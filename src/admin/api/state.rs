@@ -11,7 +11,7 @@ use crate::admin::token_file::TokenFile;
 use crate::broker::Shared;
 use crate::cluster::ClusterHandle;
 use crate::config::Durability;
-use crate::server::{Bans, Queries, Reloader, Status, Traces};
+use crate::server::{Bans, Cells, Queries, Reloader, Status, Traces};
 use crate::store::Store;
 
 /// What the handlers reach, cloned for each request.
@@ -35,6 +35,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) cluster: Option<ClusterHandle>,
     /// Instead: the nodes of all cells, if there are several.
     pub(in crate::admin) cells: Vec<ClusterHandle>,
+    /// The cells of which some are served in this process, if there are several.
+    pub(in crate::admin) front_of: Option<Arc<Cells>>,
     /// What an acknowledged message survives by default.
     pub(in crate::admin) durability: Durability,
     /// Bounds the deletions of retained messages that are under way.
@@ -65,6 +67,7 @@ impl ApiState {
             reloader: handles.reloader.clone(),
             cluster: handles.cluster.clone(),
             cells: handles.cells.clone(),
+            front_of: handles.front_of.clone(),
             durability: handles.durability,
             deletions: Arc::new(Semaphore::new(DELETIONS_MAX)),
             stream_reads: Arc::new(Semaphore::new(STREAM_READS_MAX)),

@@ -26,9 +26,11 @@ mod of_shard;
 mod peer;
 mod publish;
 mod state;
+mod view;
 mod waiting;
 
 pub(in crate::broker) use of_shard::{CellReceivers, Links};
 pub use peer::{LinkPeer, LinkRole};
 pub(in crate::broker) use state::CellState;
 pub use state::CellTerms;
+pub use view::CellLink;

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::broker::cells::view::OpenLinks;
 use crate::routing::{
     Announcement, Announcer, AnnouncerLimits, CellId, CellSet, InterestAnswer, InterestKey, InterestTable, Receiver,
     ShardId, Subscriber,
@@ -29,11 +30,13 @@ pub(in crate::broker) struct CellState {
     number: AtomicU64,
     noted: AtomicU64,
     /// What the others want.
-    table: RwLock<InterestTable>,
+    pub(super) table: RwLock<InterestTable>,
     /// Counts the changes of `table` and of `links`.
     generation: AtomicU64,
     /// How the other cells receive messages, by their numbers, as far as their Sessions are there.
     links: RwLock<Vec<Option<Arc<Receiver>>>>,
+    /// The connections to each other cell.
+    pub(super) open: Box<[OpenLinks]>,
     /// Which shards have a control connection.
     control: Box<[AtomicBool]>,
     /// Which shards have answers that wait until the others have noted what this cell wants.
@@ -57,6 +60,7 @@ impl CellState {
             table: RwLock::new(InterestTable::new(key)),
             generation: AtomicU64::new(1),
             links: RwLock::new(vec![None; usize::from(terms.cells)]),
+            open: (0..terms.cells).map(|_| OpenLinks::default()).collect(),
             control: flags(),
             waiting: flags(),
             terms,
@@ -156,12 +160,6 @@ impl CellState {
             *link = Some(Arc::new(Receiver::of_link(Arc::clone(session))));
             self.generation.fetch_add(1, Ordering::SeqCst);
         }
-    }
-
-    /// Whether it knows what all other cells want, and can keep messages for them.
-    pub(in crate::broker) fn is_joined(&self) -> bool {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        self.others().all(|cell| table.epoch(cell) > 0 && self.link_to(cell).is_some())
     }
 
     /// A shard has, or may have, a control connection.

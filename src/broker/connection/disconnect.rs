@@ -234,6 +234,7 @@ impl Shard {
         self.rates.forget(id);
         self.release_user(&connection);
         self.counters.connections -= 1;
+        self.link_changed(connection.identity.peer.link, false);
         let time =
             PauseBudgets { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.pause_budget };
         let publishers = connection.backlog.end(time);
