@@ -19,6 +19,7 @@ mod guard;
 mod listener;
 mod metric;
 mod metrics;
+mod node;
 mod page;
 mod peer;
 mod queues;

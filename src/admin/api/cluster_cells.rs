@@ -1,51 +1,23 @@
 //! The part of `/cluster` about several cells.
 
-use std::collections::BTreeMap;
-
 use super::cluster_json::{CellJson, ClusterJson, MemberJson};
-use crate::cluster::{ClusterHandle, Command, CommandError, Member, Refusal, Role, Status};
+use crate::cluster::{ClusterHandle, Command, CommandError, Member, Refusal, Status, merged};
 use crate::server::Cells;
 
 /// The cluster in terms of nodes, with its cells. `None`: there are none.
 pub(super) fn of_cells(handles: &[ClusterHandle], here: Option<&Cells>) -> Option<ClusterJson> {
     let cells: Vec<Status> = handles.iter().map(ClusterHandle::status).collect();
-    let mut all = cells.first()?.clone();
-    all.role = cells.iter().map(|cell| cell.role).find(|role| *role == Role::Owner).unwrap_or(all.role);
-    all.is_drained = cells.iter().all(|cell| cell.is_drained);
-    (all.owner, all.epoch, all.last_failover) = (None, 0, None);
-    (all.position, all.sequence, all.replicated) = (0, 0, 0);
-    all.tail_bytes = cells.iter().map(|cell| cell.tail_bytes).sum();
-    (all.takeovers, all.fences) =
-        (cells.iter().map(|cell| cell.takeovers).sum(), cells.iter().map(|cell| cell.fences).sum());
-    all.engine_latency = Default::default();
-    all.members.clear();
+    let mut all = merged(&cells)?;
+    let lag = |member: &Member| MemberJson::new(&Member { sequence: 0, ..member.clone() }, all.lag(member));
+    let members = all.members.iter().map(lag).collect();
+    // Each cell has its own.
+    (all.sequence, all.engine_latency) = (0, Default::default());
+    all.end_trouble("");
     let mut answer = ClusterJson::from(all);
-    (answer.members, answer.troubles) = (members(&cells), Vec::new());
+    answer.members = members;
     let cells = cells.iter().enumerate().map(|(cell, status)| CellJson::new(cell, status).with_links(here));
     answer.cells = cells.collect();
     Some(answer)
-}
-
-/// Each node once: alive if it is for any cell, able if it is for each that it does not own.
-fn members(cells: &[Status]) -> Vec<MemberJson> {
-    let mut nodes: BTreeMap<&str, (Member, u64)> = BTreeMap::new();
-    for cell in cells {
-        for member in &cell.members {
-            let is_able = member.is_able || member.role == Some(Role::Owner);
-            let (merged, lag) = nodes.entry(&member.node).or_insert_with(|| {
-                let silence = member.silence;
-                (Member { is_able: true, is_alive: false, position: 0, sequence: 0, silence, ..member.clone() }, 0)
-            });
-            *lag += cell.lag(member);
-            merged.is_able &= is_able;
-            merged.is_alive |= member.is_alive;
-            merged.silence = merged.silence.min(member.silence);
-            if member.role == Some(Role::Owner) {
-                merged.role = member.role;
-            }
-        }
-    }
-    nodes.into_values().map(|(member, lag)| MemberJson::new(&member, lag)).collect()
 }
 
 /// Asks the node of one cell, or those of all. Returns the nodes that are to serve the clients.
@@ -85,7 +57,7 @@ mod tests {
     use crate::admin::BrokerHandles;
     use crate::admin::api::tests::Api;
     use crate::admin::tests::handles;
-    use crate::cluster::{ClusterControl, Owner};
+    use crate::cluster::{ClusterControl, Owner, Role};
     use crate::routing::CellId;
     use crate::server::CellServer;
 

@@ -4,6 +4,7 @@ use tokio::sync::Semaphore;
 
 use crate::admin::audit::Audit;
 use crate::admin::backups::Backups;
+use crate::admin::node::Node;
 use crate::admin::queues::Queues;
 use crate::admin::rates::Rates;
 use crate::admin::snapshot::BrokerHandles;
@@ -23,6 +24,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) shared: Arc<Shared>,
     /// Counters, the state of the broker, and its clock.
     pub(in crate::admin) status: Arc<Status>,
+    /// The figures of all servers of the process.
+    pub(in crate::admin) node: Node,
     /// Shows packets and decisions live.
     pub(in crate::admin) traces: Traces,
     /// The banned addresses and users.
@@ -61,6 +64,7 @@ impl ApiState {
             queries: handles.queries.clone(),
             shared: Arc::clone(&handles.shared),
             status: Arc::clone(&handles.status),
+            node: Node::of(handles),
             traces: handles.traces.clone(),
             bans: Arc::clone(&handles.bans),
             store: handles.store.clone(),
@@ -73,7 +77,7 @@ impl ApiState {
             stream_reads: Arc::new(Semaphore::new(STREAM_READS_MAX)),
             backups: Arc::new(Backups::new(handles)),
             tokens: TokenFile::new(&handles.data),
-            rates: Arc::new(Rates::new(Arc::clone(&handles.status))),
+            rates: Arc::new(Rates::new(Arc::clone(&handles.status), Node::of(handles))),
             queues: Arc::new(Queues::new(
                 Arc::clone(&handles.status),
                 Arc::clone(&handles.shared),

@@ -6,11 +6,11 @@
 mod directory;
 mod gate;
 mod joining;
+mod past;
 mod role;
 mod servers;
 mod terms;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -18,11 +18,13 @@ use tokio::sync::watch;
 pub use directory::{CellsError, claim_cells};
 pub(in crate::server) use gate::{Gate, NotAdmitted};
 pub(in crate::server) use joining::Joining;
+pub use past::Past;
 pub use servers::CellServer;
 pub use terms::CellTerms;
 
 use super::memory::{self, MemoryBudget};
 use crate::routing::CellId;
+use servers::Servers;
 
 /// Where each cell is served. All threads of the process share it.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub struct Cells {
     places: watch::Sender<Arc<[Place]>>,
     memory: Arc<MemoryBudget>,
     /// The servers of the cells that are served here.
-    servers: Mutex<BTreeMap<CellId, CellServer>>,
+    servers: Mutex<Servers>,
     ends: watch::Sender<bool>,
     /// The number of [`Working`].
     working: watch::Sender<usize>,

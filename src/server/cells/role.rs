@@ -30,7 +30,8 @@ impl Server {
         let Some(CellTerms { cell, cells, .. }) = &self.cell else { return };
         let gate = Gate::new(self.clock, Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
         let (status, shared, queries, reloader) = (self.status(), self.shared(), self.queries(), self.reloader());
-        cells.add_server(CellServer { cell: *cell, status, shared, queries, reloader });
+        let store = self.store.as_ref().map(Arc::downgrade).unwrap_or_default();
+        cells.add_server(CellServer { cell: *cell, status, shared, queries, reloader, store });
         cells.set(*cell, Place::Joining(gate));
     }
 

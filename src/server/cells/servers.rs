@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::super::{Queries, Reloader, Status};
+use super::past::Past;
 use super::{Cells, Place};
 use crate::broker::Shared;
 use crate::routing::CellId;
+use crate::store::Store;
 
 /// What the admin interface of a process reaches of the server of a cell, while that runs.
 #[derive(Debug, Clone)]
@@ -20,27 +22,56 @@ pub struct CellServer {
     pub queries: Queries,
     /// Reloads it.
     pub reloader: Reloader,
+    /// Its store, which whoever upgrades this does not keep.
+    pub store: Weak<Store>,
+}
+
+/// The servers that run, and what others have left that ran before.
+#[derive(Debug, Default)]
+pub(super) struct Servers {
+    running: BTreeMap<CellId, CellServer>,
+    /// The last one of each cell that has begun to end: its shards may count still.
+    ended: BTreeMap<CellId, Arc<Status>>,
+    past: Past,
 }
 
 impl Cells {
     /// The server of a cell serves.
     pub(crate) fn add_server(&self, server: CellServer) {
-        self.lock_servers().insert(server.cell, server);
+        let mut servers = self.lock_servers();
+        // That of the one before stays as it is now.
+        if let Some(status) = servers.ended.remove(&server.cell) {
+            servers.past.add_status(&status);
+        }
+        servers.running.insert(server.cell, server);
     }
 
     /// The server of a cell ends.
-    pub(in crate::server) fn remove_server(&self, cell: CellId) {
-        self.lock_servers().remove(&cell);
+    pub(crate) fn remove_server(&self, cell: CellId) {
+        let mut servers = self.lock_servers();
+        let Some(CellServer { status, store, .. }) = servers.running.remove(&cell) else { return };
+        if let Some(store) = store.upgrade() {
+            servers.past.add_store(store.stats(), store.timing());
+        }
+        servers.ended.insert(cell, status);
+    }
+
+    /// What the servers of cells have counted that do not run any more.
+    pub fn past(&self) -> Past {
+        let servers = self.lock_servers();
+        let mut past = servers.past.clone();
+        servers.ended.values().for_each(|status| past.add_status(status));
+        past
     }
 
     /// The servers of the cells that are served here, in the order of their numbers.
     pub fn servers(&self) -> Vec<CellServer> {
-        self.lock_servers().values().cloned().collect()
+        self.lock_servers().running.values().cloned().collect()
     }
 
     /// That of one cell.
     pub fn server(&self, cell: CellId) -> Option<CellServer> {
-        self.lock_servers().get(&cell).cloned()
+        self.lock_servers().running.get(&cell).cloned()
     }
 
     /// Whether the server of a cell here accepts clients.
@@ -49,11 +80,11 @@ impl Cells {
     }
 
     /// The longest time for which a shard of a cell has not answered.
-    pub(in crate::server) fn longest_silence(&self) -> Duration {
-        self.lock_servers().values().map(|server| server.status.longest_silence()).max().unwrap_or_default()
+    pub(crate) fn longest_silence(&self) -> Duration {
+        self.lock_servers().running.values().map(|server| server.status.longest_silence()).max().unwrap_or_default()
     }
 
-    fn lock_servers(&self) -> MutexGuard<'_, BTreeMap<CellId, CellServer>> {
+    fn lock_servers(&self) -> MutexGuard<'_, Servers> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,6 +97,6 @@ impl CellServer {
         let terms = crate::broker::CellTerms { cell, cells, epoch: 1, interest_key: [7; 16] };
         let shared = Arc::new(Shared::new(1, limits).of_cell(terms));
         let reloader = Reloader::stopped(crate::config::Config::default());
-        Self { cell, status, shared, queries: Queries::unanswered(1), reloader }
+        Self { cell, status, shared, queries: Queries::unanswered(1), reloader, store: Weak::new() }
     }
 }
