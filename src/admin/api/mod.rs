@@ -38,6 +38,7 @@ mod retained;
 mod router;
 mod routes;
 mod sinks;
+mod spread;
 mod state;
 mod store;
 mod stream_groups;

@@ -9,14 +9,16 @@ use axum::response::{IntoResponse, Response};
 use super::access::{Access, Guarded, Rule, enforce, identify};
 use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
+use super::spread::{CellsApi, Spread};
 use super::state::ApiState;
-use super::table::Routes;
+use super::table::{Route, Routes};
 use super::{
     bans, bridges, client_changes, client_history, clients, cluster, config, dead_letters, drops, explain, messages,
     overview, publish, refusals, reload, retained, routes, sinks, store, stream_groups, stream_messages, streams,
     subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
+use crate::server::Cells;
 
 /// All routes, by the role that they need.
 fn tables() -> Vec<(Role, Routes)> {
@@ -64,19 +66,15 @@ fn tables() -> Vec<(Role, Routes)> {
 pub(in crate::admin) fn router(state: ApiState, access: Access) -> Router {
     let mut document = Document::new();
     let mut router = Router::new();
+    let of_cells = |cells: &Arc<Cells>| CellsApi::new(Arc::clone(cells), cell_routes(&state), state.clone());
+    let cells = state.front_of.as_ref().map(of_cells).map(Arc::new);
     for (role, routes) in tables() {
         for route in routes.0 {
             document.add(role, &route);
-            let methods: Vec<&str> = route.methods.iter().map(method_name).collect();
-            let rule = Rule {
-                role,
-                name: format!("{} {}", methods.join(", "), route.path),
-                parameters: query_parameters(&route.operation),
-                is_change: role > Role::Viewer && methods != ["GET"],
-                is_of_node: OF_NODE.iter().any(|path| route.path.starts_with(path)),
-            };
-            let (status, cluster) = (Arc::clone(&state.status), state.cluster.clone());
-            let guarded = Guarded { rule: Arc::new(rule), audit: Arc::clone(&state.audit), status, cluster };
+            let spread = spread_of(&route).zip(cells.clone());
+            let (status, cluster) = (Some(Arc::clone(&state.status)), state.cluster.clone());
+            let audit = Arc::clone(&state.audit);
+            let guarded = Guarded { rule: Arc::new(rule(role, &route)), audit, status, cluster, cells: spread };
             router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));
         }
     }
@@ -88,6 +86,35 @@ pub(in crate::admin) fn router(state: ApiState, access: Access) -> Router {
         .layer(from_fn_with_state(access, identify))
         .with_state(state);
     Router::new().nest(PREFIX, router)
+}
+
+/// What a route asks of a request.
+fn rule(role: Role, route: &Route) -> Rule {
+    let methods: Vec<&str> = route.methods.iter().map(method_name).collect();
+    Rule {
+        role,
+        name: format!("{} {}", methods.join(", "), route.path),
+        parameters: query_parameters(&route.operation),
+        is_change: role > Role::Viewer && methods != ["GET"],
+        is_of_node: OF_NODE.iter().any(|path| route.path.starts_with(path)),
+    }
+}
+
+fn spread_of(route: &Route) -> Option<Spread> {
+    let methods: Vec<&str> = route.methods.iter().map(method_name).collect();
+    Spread::of(&methods, &route.path)
+}
+
+/// The routes that the server of a cell answers. Whoever asks says who the caller is.
+fn cell_routes(state: &ApiState) -> Router<ApiState> {
+    let mut router = Router::new();
+    let routes = tables().into_iter().flat_map(|(role, routes)| routes.0.into_iter().map(move |route| (role, route)));
+    for (role, route) in routes.filter(|(_, route)| spread_of(route).is_some()) {
+        let (rule, audit) = (Arc::new(rule(role, &route)), Arc::clone(&state.audit));
+        let guarded = Guarded { rule, audit, status: None, cluster: None, cells: None };
+        router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));
+    }
+    router.fallback(not_found).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 fn viewer_routes() -> Routes {

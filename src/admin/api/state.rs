@@ -12,7 +12,7 @@ use crate::admin::token_file::TokenFile;
 use crate::broker::Shared;
 use crate::cluster::ClusterHandle;
 use crate::config::Durability;
-use crate::server::{Bans, Cells, Queries, Reloader, Status, Traces};
+use crate::server::{Bans, CellServer, Cells, Queries, Reloader, Status, Traces};
 use crate::store::Store;
 
 /// What the handlers reach, cloned for each request.
@@ -84,6 +84,22 @@ impl ApiState {
                 handles.queries.clone(),
             )),
             audit: Arc::new(Audit::new(&handles.data, Arc::clone(&handles.status))),
+        }
+    }
+}
+
+impl ApiState {
+    /// That of a cell, for the routes that ask its server, where this is that of the front.
+    pub(super) fn of_cell(&self, server: &CellServer) -> Self {
+        Self {
+            queries: server.queries.clone(),
+            shared: Arc::clone(&server.shared),
+            status: Arc::clone(&server.status),
+            reloader: server.reloader.clone(),
+            store: None,
+            cells: Vec::new(),
+            front_of: None,
+            ..self.clone()
         }
     }
 }

@@ -19,7 +19,7 @@ pub use directory::{CellsError, claim_cells};
 pub(in crate::server) use gate::{Gate, NotAdmitted};
 pub(in crate::server) use joining::Joining;
 pub use past::Past;
-pub use servers::CellServer;
+pub use servers::{CellPlace, CellServer};
 pub use terms::CellTerms;
 
 use super::memory::{self, MemoryBudget};

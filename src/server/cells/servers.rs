@@ -26,6 +26,17 @@ pub struct CellServer {
     pub store: Weak<Store>,
 }
 
+/// Where a cell is served.
+#[derive(Debug, Clone)]
+pub enum CellPlace {
+    /// By this process.
+    Here(Box<CellServer>),
+    /// By the node with this name.
+    Node(Arc<str>),
+    /// Nowhere, as far as this node knows.
+    Unknown,
+}
+
 /// The servers that run, and what others have left that ran before.
 #[derive(Debug, Default)]
 pub(super) struct Servers {
@@ -72,6 +83,15 @@ impl Cells {
     /// That of one cell.
     pub fn server(&self, cell: CellId) -> Option<CellServer> {
         self.lock_servers().running.get(&cell).cloned()
+    }
+
+    /// Where a cell is served.
+    pub fn place_of(&self, cell: CellId) -> CellPlace {
+        match (self.server(cell), self.place(cell)) {
+            (Some(server), _) => CellPlace::Here(Box::new(server)),
+            (None, Place::Node(node)) => CellPlace::Node(node),
+            (None, Place::Unknown | Place::Joining(_) | Place::Here(_)) => CellPlace::Unknown,
+        }
     }
 
     /// Whether the server of a cell here accepts clients.
