@@ -17,6 +17,7 @@ pub(crate) fn run(
     let mut server = Server::start_with(config, start)?.reloading(arguments.clone(), loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
+    let nodes = server.node_streams();
     let cluster = if cells.len() == 1 { cells.pop() } else { None };
     let handles = BrokerHandles {
         status,
@@ -30,6 +31,7 @@ pub(crate) fn run(
         cluster,
         cells,
         front_of,
+        nodes,
         data,
     };
     let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;

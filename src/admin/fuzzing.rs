@@ -24,6 +24,7 @@ pub fn handles() -> BrokerHandles {
         cluster: None,
         cells: Vec::new(),
         front_of: None,
+        nodes: None,
         data: "nowhere".into(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use super::snapshot::BrokerHandles;
+use super::handles::BrokerHandles;
 use crate::broker::{CellLink, Counters, Shared};
 use crate::routing::CellId;
 use crate::server::{AdmissionCounts, CellServer, Cells, RemoteCounts, ShardSnapshot, Status};

@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::api::{self, Access, ApiState};
+use super::api::{self, Access, ApiState, CellsApi};
 use super::audit::Audit;
 use super::backups::{Backups, PROCESS_HEADER, Progress};
 use super::caller::Caller;
@@ -38,7 +38,7 @@ type Nodes = (Arc<Status>, Option<ClusterHandle>, Vec<ClusterHandle>);
 /// The routes of the admin listener.
 pub(super) fn router(
     exporter: Arc<Exporter>,
-    (state, access): (ApiState, Access),
+    (state, access, cells): (ApiState, Access, Option<&Arc<CellsApi>>),
     metrics_open: bool,
     guard: Guard,
 ) -> Router {
@@ -58,7 +58,7 @@ pub(super) fn router(
         .route("/health/ready", ready)
         .route("/backup", backup)
         .merge(page::routes())
-        .merge(api::router(state, access))
+        .merge(api::router(state, access, cells))
         .fallback(not_found)
         .layer(from_fn_with_state(guard, guard::check))
         .layer(map_response(close_after_response))

@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
 
 use super::disk::DiskFigures;
+use super::handles::BrokerHandles;
 use super::node::{CellFigures, Node};
 use super::queues::{Own, Queues};
 use super::streams::{StreamFigures, figures};
@@ -16,41 +15,11 @@ use crate::config::Durability;
 use crate::histogram::LatencyHistogram;
 use crate::server::process::{self, Memory};
 use crate::server::{
-    AdmissionCounts, Bans, BridgeFigures, Cells, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures,
-    ProbeResult, Queries, Reloader, RemoteCounts, ShardSnapshot, SinkFigures, SpanResult, Status, TelemetryFigures,
-    Traces, Traffic, TunnelFigures,
+    AdmissionCounts, BridgeFigures, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult,
+    RemoteCounts, ShardSnapshot, SinkFigures, SpanResult, TelemetryFigures, Traffic, TunnelFigures,
 };
-use crate::store::{Stats, Store, Timing};
+use crate::store::{Stats, Timing};
 use crate::timestamp::{Timestamp, WallTime};
-
-/// The parts of the broker that the admin listener reads.
-#[derive(Debug, Clone)]
-pub struct BrokerHandles {
-    /// Counters of the shards and the listeners.
-    pub status: Arc<Status>,
-    /// Subscriptions and retained messages.
-    pub shared: Arc<Shared>,
-    /// What an acknowledged message survives, if no durability rule matches its topic.
-    pub durability: Durability,
-    /// The store, if there is one.
-    pub store: Option<Arc<Store>>,
-    /// Asks the shards what they have.
-    pub queries: Queries,
-    /// Shows packets and decisions live.
-    pub traces: Traces,
-    /// The banned addresses and users.
-    pub bans: Arc<Bans>,
-    /// Reloads the broker and changes its files.
-    pub reloader: Reloader,
-    /// The node, if this broker is part of a cluster.
-    pub cluster: Option<ClusterHandle>,
-    /// Instead: the nodes of all cells, if there are several.
-    pub cells: Vec<ClusterHandle>,
-    /// The cells of which some are served in this process, if there are several.
-    pub front_of: Option<Arc<Cells>>,
-    /// The data directory.
-    pub data: PathBuf,
-}
 
 /// The values of all metrics at one moment. Those of shards and listeners are up to a second old.
 #[derive(Debug)]

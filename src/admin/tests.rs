@@ -49,6 +49,7 @@ pub(super) fn handles() -> BrokerHandles {
         cluster: None,
         cells: Vec::new(),
         front_of: None,
+        nodes: None,
         data: "nowhere".into(),
     }
 }

@@ -109,7 +109,7 @@ pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
 pub use traces::{RunningTrace, Traces, TracesFull};
 pub use traffic::{Latencies, Traffic};
-pub use tunnel::{Connecting, TunnelBus, TunnelFigures};
+pub use tunnel::{Connecting, NodeStreams, TunnelBus, TunnelFigures};
 
 use crate::auth::{self, Authenticator};
 use crate::broker::{MemoryLevel, MessageCache, Shared};

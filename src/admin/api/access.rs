@@ -55,7 +55,9 @@ pub(super) struct Guarded {
     /// Of a server that may be a standby; `None`: the server of a cell, which is none.
     pub(super) status: Option<Arc<Status>>,
     pub(super) cluster: Option<ClusterHandle>,
-    /// What answers instead, if clients are spread over cells.
+    /// Whether clients are spread over cells.
+    pub(super) is_front: bool,
+    /// What answers then instead.
     pub(super) cells: Option<(Spread, Arc<CellsApi>)>,
 }
 
@@ -140,7 +142,7 @@ fn in_json(mut response: Response) -> Response {
 
 /// The middleware of each route: the role, the names of the parameters, and the line of the audit log that a handler has not written.
 pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
-    let Guarded { rule, audit, status, cluster, cells } = guarded;
+    let Guarded { rule, audit, status, cluster, is_front, cells } = guarded;
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Failure::unauthorized("a token is needed: Authorization: Bearer TOKEN").into_response();
     };
@@ -154,7 +156,7 @@ pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, ne
     }
     let is_standby = status.is_some_and(|status| status.is_standby()) && cells.is_none();
     if rule.is_change && !rule.is_of_node && is_standby {
-        let failure = elsewhere(cluster.as_ref());
+        let failure = if is_front { Failure::conflict(NOT_FOR_CELLS) } else { elsewhere(cluster.as_ref()) };
         audit.record_refused(&caller, &rule.name, target, &failure);
         return failure.into_response();
     }
@@ -203,6 +205,8 @@ impl Rule {
         }
     }
 }
+
+const NOT_FOR_CELLS: &str = "this is not made for clients that are spread over cells yet";
 
 /// The names under which clients of other services put a token into a URL.
 const TOKEN_PARAMETERS: [&str; 2] = ["token", "access_token"];

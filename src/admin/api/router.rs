@@ -18,7 +18,7 @@ use super::{
     subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
-use crate::server::Cells;
+use crate::server::NodeStreams;
 
 /// All routes, by the role that they need.
 fn tables() -> Vec<(Role, Routes)> {
@@ -63,18 +63,17 @@ fn tables() -> Vec<(Role, Routes)> {
 }
 
 /// The routes below `/api/v1`.
-pub(in crate::admin) fn router(state: ApiState, access: Access) -> Router {
+pub(in crate::admin) fn router(state: ApiState, access: Access, cells: Option<&Arc<CellsApi>>) -> Router {
     let mut document = Document::new();
     let mut router = Router::new();
-    let of_cells = |cells: &Arc<Cells>| CellsApi::new(Arc::clone(cells), cell_routes(&state), state.clone());
-    let cells = state.front_of.as_ref().map(of_cells).map(Arc::new);
     for (role, routes) in tables() {
         for route in routes.0 {
             document.add(role, &route);
-            let spread = spread_of(&route).zip(cells.clone());
+            let spread = spread_of(&route).zip(cells.cloned());
             let (status, cluster) = (Some(Arc::clone(&state.status)), state.cluster.clone());
             let audit = Arc::clone(&state.audit);
-            let guarded = Guarded { rule: Arc::new(rule(role, &route)), audit, status, cluster, cells: spread };
+            let (rule, is_front) = (Arc::new(rule(role, &route)), cells.is_some());
+            let guarded = Guarded { rule, audit, status, cluster, is_front, cells: spread };
             router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));
         }
     }
@@ -86,6 +85,12 @@ pub(in crate::admin) fn router(state: ApiState, access: Access) -> Router {
         .layer(from_fn_with_state(access, identify))
         .with_state(state);
     Router::new().nest(PREFIX, router)
+}
+
+/// What asks the cells of a front. `nodes`: the way to those at other nodes.
+pub(in crate::admin) fn cells_api(state: &ApiState, nodes: Option<NodeStreams>) -> Option<Arc<CellsApi>> {
+    let cells = state.front_of.clone()?;
+    Some(Arc::new(CellsApi::new(cells, nodes, (cell_routes(state), state.clone()))))
 }
 
 /// What a route asks of a request.
@@ -111,7 +116,7 @@ fn cell_routes(state: &ApiState) -> Router<ApiState> {
     let routes = tables().into_iter().flat_map(|(role, routes)| routes.0.into_iter().map(move |route| (role, route)));
     for (role, route) in routes.filter(|(_, route)| spread_of(route).is_some()) {
         let (rule, audit) = (Arc::new(rule(role, &route)), Arc::clone(&state.audit));
-        let guarded = Guarded { rule, audit, status: None, cluster: None, cells: None };
+        let guarded = Guarded { rule, audit, status: None, cluster: None, is_front: false, cells: None };
         router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));
     }
     router.fallback(not_found).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -4,10 +4,10 @@ use tokio::sync::Semaphore;
 
 use crate::admin::audit::Audit;
 use crate::admin::backups::Backups;
+use crate::admin::handles::BrokerHandles;
 use crate::admin::node::Node;
 use crate::admin::queues::Queues;
 use crate::admin::rates::Rates;
-use crate::admin::snapshot::BrokerHandles;
 use crate::admin::token_file::TokenFile;
 use crate::broker::Shared;
 use crate::cluster::ClusterHandle;

@@ -1,7 +1,7 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::broker::cells::view::OpenLinks;
+use crate::broker::cells::peer::LinkRole;
 use crate::routing::{
     Announcement, Announcer, AnnouncerLimits, CellId, CellSet, InterestAnswer, InterestKey, InterestTable, Receiver,
     ShardId, Subscriber,
@@ -35,8 +35,8 @@ pub(in crate::broker) struct CellState {
     generation: AtomicU64,
     /// How the other cells receive messages, by their numbers, as far as their Sessions are there.
     links: RwLock<Vec<Option<Arc<Receiver>>>>,
-    /// The connections to each other cell.
-    pub(super) open: Box<[OpenLinks]>,
+    /// How many connections of each role there are to another cell: for a moment, there can be a new one beside one that ends.
+    pub(super) open: Box<[[AtomicU32; LinkRole::ALL.len()]]>,
     /// Which shards have a control connection.
     control: Box<[AtomicBool]>,
     /// Which shards have answers that wait until the others have noted what this cell wants.
@@ -60,7 +60,7 @@ impl CellState {
             table: RwLock::new(InterestTable::new(key)),
             generation: AtomicU64::new(1),
             links: RwLock::new(vec![None; usize::from(terms.cells)]),
-            open: (0..terms.cells).map(|_| OpenLinks::default()).collect(),
+            open: (0..terms.cells).map(|_| Default::default()).collect(),
             control: flags(),
             waiting: flags(),
             terms,

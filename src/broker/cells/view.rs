@@ -1,5 +1,5 @@
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::broker::cells::peer::{LinkPeer, LinkRole};
 use crate::broker::cells::state::CellState;
@@ -16,9 +16,6 @@ pub struct CellLink {
     /// The messages for the other cell that it has not confirmed, and their bytes.
     pub waiting: (usize, usize),
 }
-
-/// How many connections of each role there are to another cell: for a moment, there can be a new one beside one that ends.
-pub(super) type OpenLinks = [AtomicU32; LinkRole::ALL.len()];
 
 impl CellState {
     /// A connection to the owner of another cell is opened, or ends.

@@ -7,6 +7,7 @@ mod directory;
 mod gate;
 mod joining;
 mod past;
+mod reach;
 mod role;
 mod servers;
 mod terms;
@@ -19,7 +20,8 @@ pub use directory::{CellsError, claim_cells};
 pub(in crate::server) use gate::{Gate, NotAdmitted};
 pub(in crate::server) use joining::Joining;
 pub use past::Past;
-pub use servers::{CellPlace, CellServer};
+pub use reach::CellPlace;
+pub use servers::CellServer;
 pub use terms::CellTerms;
 
 use super::memory::{self, MemoryBudget};

@@ -9,15 +9,15 @@ use crate::routing::CellId;
 #[schema(as = MissingCell)]
 pub(in crate::admin::api) struct MissingCellJson {
     cell: u8,
-    /// The node that serves it; `null`: not known.
+    /// The other node that serves it; `null`: this one does, or it is not known.
     node: Option<String>,
     /// Why, for people.
     reason: String,
 }
 
 impl MissingCellJson {
-    pub(super) fn new(CellId(cell): CellId, away: &Away) -> Self {
-        Self { cell, node: away.node().map(str::to_owned), reason: away.to_string() }
+    pub(super) fn new(CellId(cell): CellId, node: Option<&str>, away: &Away) -> Self {
+        Self { cell, node: node.map(str::to_owned), reason: away.to_string() }
     }
 
     pub(super) fn text(&self) -> String {

@@ -7,6 +7,7 @@ mod cursor;
 mod missing;
 mod pages;
 mod place;
+mod remote;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::failure::Failure;
 use super::state::ApiState;
 use crate::admin::caller::Caller;
 use crate::routing::CellId;
-use crate::server::{CellPlace, CellServer, Cells};
+use crate::server::{CellPlace, CellServer, Cells, NodeStreams};
 use place::Away;
 
 /// How the cells answer the requests of a route.
@@ -56,6 +57,8 @@ impl Spread {
 #[derive(Debug)]
 pub(in crate::admin) struct CellsApi {
     cells: Arc<Cells>,
+    /// The way to those at other nodes.
+    nodes: Option<NodeStreams>,
     /// The routes of a cell.
     routes: Router<ApiState>,
     /// Of the front.
@@ -63,8 +66,13 @@ pub(in crate::admin) struct CellsApi {
 }
 
 impl CellsApi {
-    pub(super) const fn new(cells: Arc<Cells>, routes: Router<ApiState>, state: ApiState) -> Self {
-        Self { cells, routes, state }
+    /// `routes`: those of a cell. `state`: of the front.
+    pub(super) fn new(
+        cells: Arc<Cells>,
+        nodes: Option<NodeStreams>,
+        (routes, state): (Router<ApiState>, ApiState),
+    ) -> Self {
+        Self { cells, nodes, routes, state }
     }
 
     /// Answers a request, which the caller may make. Its path has no prefix.
@@ -104,6 +112,12 @@ impl CellsApi {
         here.or_else(there).ok_or_else(|| Failure::unavailable("no cell has an owner that this node knows of"))
     }
 
+    /// Asks the server of a cell that is here; `None`: it is not.
+    async fn ask_here(&self, cell: CellId, request: Request) -> Option<Response> {
+        let server = self.cells.server(cell)?;
+        Some(self.ask_server(&server, request).await)
+    }
+
     async fn ask_server(&self, server: &CellServer, request: Request) -> Response {
         let mut routes = self.routes.clone().with_state(self.state.of_cell(server));
         let Ok(response) = routes.call(fresh(request)).await;
@@ -114,7 +128,7 @@ impl CellsApi {
     async fn ask(&self, cell: CellId, request: Request) -> Result<Response, Away> {
         match self.cells.place_of(cell) {
             CellPlace::Here(server) => Ok(self.ask_server(&server, request).await),
-            CellPlace::Node(node) => Err(Away::Elsewhere(node)),
+            CellPlace::Node(node) => self.ask_node(node, cell, request).await,
             CellPlace::Unknown => Err(Away::Nowhere),
         }
     }
@@ -131,6 +145,10 @@ fn fresh(request: Request) -> Request {
 
 /// The beginning of the paths about one client.
 const OF_CLIENT: &str = "/clients/";
+/// The most bytes of the response of a cell: a page has at most 1,000 entries, of which none is as large as 64 KiB on average.
+const BODY_BYTES_MAX: usize = 64 << 20;
+/// The time for another node to answer.
+const NODE_TIME: Duration = Duration::from_secs(3);
 /// The time for one request: less than that of its connection.
 const REQUEST_TIME: Duration = Duration::from_secs(7);
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{Method, Uri};
@@ -9,12 +11,13 @@ use tokio::time::{Instant, timeout_at};
 use super::cursor::CellCursor;
 use super::missing::MissingCellJson;
 use super::place::Away;
-use super::{CellsApi, REQUEST_TIME};
+use super::{BODY_BYTES_MAX, CellsApi, REQUEST_TIME};
 use crate::admin::api::failure::Failure;
 use crate::admin::api::json::Json;
 use crate::admin::api::parameters::Parameters;
 use crate::admin::caller::Caller;
 use crate::routing::CellId;
+use crate::server::CellPlace;
 
 /// A page of a list of all cells, as it grows.
 struct Page {
@@ -34,19 +37,34 @@ impl CellsApi {
     ) -> Result<Response, Failure> {
         let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
         let (limit, mut cursor) = (parameters.limit()?, parameters.cursor::<CellCursor>()?);
+        let mut silent = Vec::new();
         let until = Instant::now() + REQUEST_TIME;
         let mut page = Page { list, object: None, entries: Vec::new(), missing: Vec::new() };
         while page.entries.len() < limit && cursor.cell < self.cells.count() {
             let Ok(cell) = u8::try_from(cursor.cell).map(CellId) else { break };
+            let node = match self.cells.place_of(cell) {
+                CellPlace::Node(node) => Some(node),
+                CellPlace::Here(_) | CellPlace::Unknown => None,
+            };
             let of_cell = (limit - page.entries.len(), cursor.of_cell.as_deref());
-            let asked = self.ask_part(cell, part((uri.path(), caller), &parameters, of_cell)?);
+            let part = part((uri.path(), caller), &parameters, of_cell)?;
+            let asked = async {
+                match node.as_ref().filter(|node| silent.contains(*node)) {
+                    // One wait for it is enough.
+                    Some(node) => Err(Away::Silent(Arc::clone(node))),
+                    None => self.ask_part(cell, part).await,
+                }
+            };
             let next = match timeout_at(until, asked).await {
                 // The next page begins with it.
                 Err(_) if page.object.is_some() => break,
                 Err(_) => return Err(Failure::unavailable(format!("cell {} does not answer in time", cell.0))),
                 Ok(Ok(answer)) => page.add(answer?)?,
                 Ok(Err(away)) => {
-                    page.missing.push(MissingCellJson::new(cell, &away));
+                    page.missing.push(MissingCellJson::new(cell, node.as_deref(), &away));
+                    if let Away::Silent(node) = away {
+                        silent.push(node);
+                    }
                     None
                 }
             };
@@ -64,7 +82,7 @@ impl CellsApi {
         let response = self.ask(cell, request).await?;
         let code = response.status();
         let body =
-            to_bytes(response.into_body(), PART_BYTES_MAX).await.map_err(|error| Away::Fails(error.to_string()))?;
+            to_bytes(response.into_body(), BODY_BYTES_MAX).await.map_err(|error| Away::Fails(error.to_string()))?;
         let answer: Value = serde_json::from_slice(&body).map_err(|error| Away::Fails(error.to_string()))?;
         let error = || answer.get("error").and_then(Value::as_str).unwrap_or("it gives no reason").to_owned();
         match code.as_u16() {
@@ -140,6 +158,3 @@ fn part(
     }
     Ok(part)
 }
-
-/// A page has at most 1,000 entries, of which none is as large as 64 KiB on average.
-const PART_BYTES_MAX: usize = 64 << 20;

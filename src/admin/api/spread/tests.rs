@@ -9,6 +9,7 @@ use crate::admin::BrokerHandles;
 use crate::admin::api::json::Json;
 use crate::admin::api::parameters::Parameters;
 use crate::admin::api::tests::Api;
+use crate::admin::caller::Role;
 use crate::admin::tests::handles;
 use crate::server::{AdmissionCounts, CellServer, Clock, Status};
 use crate::timestamp::Timestamp;
@@ -44,11 +45,11 @@ fn routes() -> Router<ApiState> {
 }
 
 fn api(cells: &Arc<Cells>) -> CellsApi {
-    CellsApi::new(Arc::clone(cells), routes(), ApiState::new(&handles()))
+    CellsApi::new(Arc::clone(cells), None, (routes(), ApiState::new(&handles())))
 }
 
 async fn answer(api: &CellsApi, spread: Spread, uri: &str) -> (u16, String) {
-    let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+    let request = Request::builder().uri(uri).extension(caller(Role::Admin)).body(Body::empty()).unwrap();
     let response = api.answer(spread, request).await;
     let code = response.status().as_u16();
     let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -86,7 +87,11 @@ async fn a_list_has_the_entries_of_all_cells_once_and_says_which_are_missing() {
             [5, 1, 7].into_iter().flat_map(|of| (0..of).map(move |number| json!([of, number]))).collect();
         assert_eq!(all, expected, "{limit}");
         let of = |cell: u8, node: Option<&str>, reason: &str| json!({ "cell": cell, "node": node, "reason": reason });
-        assert_eq!(missing, [of(2, Some("b"), "node b serves it"), of(4, None, "shard 0 does not answer")], "{limit}");
+        assert_eq!(
+            missing,
+            [of(2, Some("b"), "node b does not answer"), of(4, None, "shard 0 does not answer")],
+            "{limit}"
+        );
     }
     assert_eq!(page(&api, "limit=20").await.1["some"], true, "what is so in one cell is so");
     assert_eq!(page(&api, "client_id=%5B").await, (400, json!({ "error": "client_id is wrong" })));
@@ -97,7 +102,7 @@ async fn a_list_has_the_entries_of_all_cells_once_and_says_which_are_missing() {
 async fn a_list_of_which_nothing_is_there_is_an_error() {
     let cells = Cells::new(2);
     cells.served_by(CellId(1), Some("b"));
-    let words = "no cell answers: cell 0: it has no owner that this node knows of; cell 1: node b serves it";
+    let words = "no cell answers: cell 0: it has no owner that this node knows of; cell 1: node b does not answer";
     assert_eq!(page(&api(&cells), "").await, (503, json!({ "error": words })));
 }
 
@@ -117,7 +122,7 @@ async fn what_is_about_a_client_goes_to_its_cell() {
     assert_eq!(ask(&name(0)).await, (418, format!("{} of 7", name(0))));
     let (code, body) = ask(&name(1)).await;
     assert_eq!(
-        (code, &*body.trim()),
+        (code, body.trim()),
         (503, r#"{"error":"cell 1 does not answer: it has no owner that this node knows of"}"#)
     );
     assert_eq!(answer(&api, Spread::OfClient, "/clients/%FF/queue").await.0, 400);
@@ -150,5 +155,68 @@ fn a_front_passes_changes_on_with_the_rights_of_the_caller() {
     assert_eq!(denied.code, 403, "{}", denied.body);
     assert_eq!(api.local("POST /api/v1/clients/x", "").code, 405);
     // Nothing else is at a cell.
-    assert_eq!(api.local("DELETE /api/v1/retained?filter=a", "").code, 409);
+    let refused = api.local("DELETE /api/v1/retained?filter=a", "");
+    let words = "this is not made for clients that are spread over cells yet";
+    assert_eq!((refused.code, &refused.json()["error"]), (409, &words.into()));
+}
+
+fn caller(role: Role) -> Caller {
+    Caller::new("ci/ä".into(), role, Some([192, 0, 2, 1].into()))
+}
+
+/// Asks for a cell, as another node does.
+async fn ask_as_node(api: &Arc<CellsApi>, cell: u8, mut request: Request, role: Role) -> (u16, Value) {
+    request.extensions_mut().insert(caller(role));
+    let (stream, end) = tokio::io::duplex(1 << 10);
+    let serving = tokio::spawn(Arc::clone(api).serve(end));
+    let response = remote::exchange(stream, remote::carried(CellId(cell), request).unwrap()).await.unwrap();
+    serving.await.unwrap();
+    let code = response.status().as_u16();
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (code, serde_json::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn another_node_answers_for_its_cell_what_the_role_of_the_caller_permits_and_nothing_else() {
+    let cells = Cells::new(3);
+    cells.add_server(server(1, 3, 0));
+    let state = ApiState::new(&BrokerHandles { front_of: Some(cells), ..handles() });
+    let api = crate::admin::api::cells_api(&state, None).unwrap();
+    let request = |method: &str, uri: &str, body: &str| {
+        Request::builder().method(method).uri(uri).body(Body::from(body.to_owned())).unwrap()
+    };
+    let one = |method| request(method, "/clients/c", "");
+    let error = |text: &str| json!({ "error": text });
+    let missing = (404, error("no session has this client identifier"));
+    assert_eq!(ask_as_node(&api, 1, one("GET"), Role::Viewer).await, missing);
+    assert_eq!(ask_as_node(&api, 1, one("DELETE"), Role::Admin).await, missing);
+    let denied = "this needs the role admin, and ci/ä has the role operator";
+    assert_eq!(ask_as_node(&api, 1, one("DELETE"), Role::Operator).await, (403, error(denied)));
+    let long = format!(r#"{{"topic":"a","payload":"{}"}}"#, "x".repeat(3 << 20));
+    let published = ask_as_node(&api, 1, request("POST", "/publish", &long), Role::Operator).await;
+    assert_eq!(published.0, 503, "its shards do not answer: {published:?}");
+    let elsewhere = "cell 2 is not at this node any more";
+    assert_eq!(ask_as_node(&api, 2, one("GET"), Role::Viewer).await, (503, error(elsewhere)));
+    for path in ["/tokens", "/users", "/cluster", "/retained", "/trace"] {
+        assert_eq!(ask_as_node(&api, 1, request("GET", path, ""), Role::Admin).await.0, 404, "{path}");
+    }
+    let stranger = api.answer_node(one("GET")).await.unwrap_err();
+    assert_eq!(stranger, Failure::bad_request("this is no request of a node"));
+}
+
+#[test]
+fn a_caller_arrives_as_it_was() {
+    for address in [None, Some([192, 0, 2, 1].into())] {
+        let mut request = Request::new(Body::empty());
+        request.extensions_mut().insert(Caller::new("a b\n".into(), Role::Operator, address));
+        let request = remote::carried(CellId(255), request).unwrap();
+        let (cell, caller) = remote::arrived(request.headers()).unwrap();
+        assert_eq!((cell, &*caller.name, caller.role, caller.address), (CellId(255), "a b\n", Role::Operator, address));
+        for name in ["oncemq-cell", "oncemq-caller", "oncemq-role"] {
+            let mut headers = request.headers().clone();
+            headers.remove(name);
+            assert!(remote::arrived(&headers).is_none(), "{name}");
+        }
+    }
+    assert!(remote::carried(CellId(0), Request::new(Body::empty())).is_err(), "there is no caller");
 }
