@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::{durable, id, puback, pubcomp, publish, pubrec, pubrel, subscribe, transient, unsubscribe};
-use crate::broker::{CellLink, CellTerms, LinkPeer, LinkRole};
+use crate::broker::{CellLink, CellTerms, Counters, LinkPeer, LinkRole};
 use crate::codec::{Connect, Decoder, ProtocolVersion, Publish, Qos, ServerPacket, encode};
 use crate::routing::{CellId, RetainedLimits};
 use crate::topic::TopicName;
@@ -238,6 +238,12 @@ fn the_connections_to_each_other_cell_are_known_and_what_waits_for_it() {
         panic!("{:?}", links(&mut world))
     };
     assert!((3 * 7..1_000).contains(&bytes) && other == up(2), "{bytes}");
+    let clients = |world: &mut World, cell: u8| {
+        let counters = world.cell(cell).shards.iter().map(|shard| shard.counters);
+        let sum = counters.fold(Counters::default(), |sum, counters| sum + counters);
+        (sum.sessions, sum.sessions_connected, sum.connects_accepted)
+    };
+    assert_eq!([0, 1, 2].map(|cell| clients(&mut world, cell)), [(1, 1, 1), (1, 1, 1), (0, 0, 0)]);
     world.connect();
     world.settle();
     assert_eq!(links(&mut world), [up(1), up(2)]);
