@@ -94,7 +94,9 @@ mod tests {
         let nodes: Vec<_> = answer["members"].as_array().unwrap().iter().map(|node| node["node"].as_str()).collect();
         assert_eq!(nodes, [Some("b"), Some("c")]);
         assert_eq!((&answer["members"][0]["role"], &answer["members"][0]["able"]), (&"owner".into(), &true.into()));
-        assert_eq!(answer["role"], "owner");
+        assert_eq!((&answer["role"], &answer["sequence"]), (&"owner".into(), &0.into()));
+        let lags: Vec<_> = answer["members"].as_array().unwrap().iter().map(|node| node["lag"].as_u64()).collect();
+        assert_eq!(lags, [Some(20), Some(60)], "the sum over both cells");
     }
 
     #[test]
@@ -115,6 +117,22 @@ mod tests {
         });
         assert_eq!(json!(fields(0)), json!([false, 0, 0, 0, [link]]));
         assert_eq!(json!(fields(1)), json!([null, null, null, null, []]));
+        let metrics = api.local("GET /metrics", "").body;
+        for line in [
+            "oncemq_cluster_role{role=\"owner\"} 1",
+            "oncemq_cluster_member_lag_entries{node=\"c\"} 60",
+            "oncemq_cluster_cell_owned{cell=\"0\"} 1",
+            "oncemq_cluster_cell_owned{cell=\"1\"} 0",
+            "oncemq_cluster_cell_epoch{cell=\"1\"} 3",
+            "oncemq_cluster_cell_lag_entries{cell=\"0\"} 30",
+            "oncemq_cluster_cell_accepts_clients{cell=\"0\"} 0",
+            "oncemq_cluster_cell_links_up{cell=\"0\"} 0",
+            "oncemq_cluster_cell_links_down{cell=\"0\"} 1",
+            "oncemq_cluster_cell_waiting_messages{cell=\"0\"} 0",
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+        }
+        assert!(!metrics.lines().any(|line| line.starts_with("oncemq_cluster_epoch ")), "each cell has its own");
     }
 
     #[test]
