@@ -12,14 +12,28 @@ pub(crate) fn run(
     start: Start,
     (mut cells, started): (Vec<ClusterHandle>, impl FnOnce(&Server)),
 ) -> anyhow::Result<Ended> {
-    let config = loaded.config.clone();
+    let (config, front_of) = (loaded.config.clone(), start.front_of.clone());
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let mut server = Server::start_with(config, start)?.reloading(arguments.clone(), loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let (queries, traces, bans, reloader) = (server.queries(), server.traces(), server.bans(), server.reloader());
+    let nodes = server.node_streams();
     let cluster = if cells.len() == 1 { cells.pop() } else { None };
-    let handles =
-        BrokerHandles { status, shared, durability, store, queries, traces, bans, reloader, cluster, cells, data };
+    let handles = BrokerHandles {
+        status,
+        shared,
+        durability,
+        store,
+        queries,
+        traces,
+        bans,
+        reloader,
+        cluster,
+        cells,
+        front_of,
+        nodes,
+        data,
+    };
     let mut admin = admin::start(&admin, server.take_admin_sockets(), handles)?;
     if let Some(admin) = &mut admin {
         admin.pass_sockets(&mut server);

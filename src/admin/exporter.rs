@@ -4,10 +4,11 @@ use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::disk::DiskSpace;
+use super::handles::BrokerHandles;
 use super::metric::{Metric, Source};
 use super::metrics::metrics;
 use super::queues::Queues;
-use super::snapshot::{BrokerHandles, Process, Snapshot};
+use super::snapshot::{Process, Snapshot};
 use crate::histogram::LatencyHistogram;
 
 /// Renders the metrics of a broker in the Prometheus text format.

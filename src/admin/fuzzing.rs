@@ -23,6 +23,8 @@ pub fn handles() -> BrokerHandles {
         reloader: Reloader::stopped(config::Config::default()),
         cluster: None,
         cells: Vec::new(),
+        front_of: None,
+        nodes: None,
         data: "nowhere".into(),
     }
 }

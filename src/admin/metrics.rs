@@ -2,6 +2,7 @@
 
 mod bridges;
 mod broker;
+mod cells;
 mod cluster;
 mod errors;
 mod latency;
@@ -31,6 +32,7 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
         streams::METRICS,
         bridges::METRICS,
         cluster::METRICS,
+        cells::METRICS,
     ];
     tables.into_iter().flatten()
 }

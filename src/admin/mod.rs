@@ -16,9 +16,11 @@ mod exporter;
 #[cfg(feature = "sim")]
 pub mod fuzzing;
 mod guard;
+mod handles;
 mod listener;
 mod metric;
 mod metrics;
+mod node;
 mod page;
 mod peer;
 mod queues;
@@ -47,14 +49,14 @@ use tokio::time::interval;
 
 pub use crate::server::ADMIN_SOCKET as SOCKET;
 pub use backups::PROCESS_HEADER;
+pub use handles::BrokerHandles;
 pub use metric::{Kind, Metric};
 pub use metrics::metrics;
-pub use snapshot::BrokerHandles;
 pub use token_file::{Token, TokenError, TokenFile};
 
 use crate::config::{self, SocketMode};
 use crate::server::{AdminSockets, Https, SecondSocket, Server, SocketFile, bind_unix_socket, log_line};
-use api::{Access, ApiState};
+use api::{Access, ApiState, CellsApi};
 use disk::DiskSpace;
 use exporter::Exporter;
 use guard::Guard;
@@ -246,14 +248,16 @@ async fn serve(
     let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
     let (rates, disk) = (Arc::clone(&state.rates), DiskSpace::new(handles.data.clone()));
     let queues = Arc::clone(&state.queues);
+    let cells = api::cells_api(&state, handles.nodes.clone());
     let exporter = Arc::new(Exporter::new(handles, disk.clone(), Arc::clone(&queues)));
-    let router = router(exporter, (state, access), settings.metrics_open, guard);
+    let router = router(exporter, (state, access, cells.as_ref()), settings.metrics_open, guard);
     let tls = tcp.as_ref().and_then(|bound| bound.tls.clone());
     select! {
         served = serve_tcp(tcp, router.clone()) => served,
         served = serve_socket(socket, router) => served,
         () = run_upkeep(&disk, &rates, tls) => Ok(()),
         () = queues.measure() => Ok(()),
+        () = serve_nodes(cells) => Ok(()),
         _ = stopped => Ok(()),
     }
 }
@@ -274,6 +278,14 @@ async fn serve_socket(bound: Option<(UnixListener, SocketFile)>, router: Router)
     let listener = BoundedListener::new(listener, LOCAL_CONNECTIONS_MAX, CONNECTION_LIFETIME);
     connection::serve_unix(listener, router).await;
     Ok(())
+}
+
+/// Answers what other nodes ask about cells, and never ends.
+async fn serve_nodes(cells: Option<Arc<CellsApi>>) {
+    match cells {
+        Some(cells) => cells.serve_nodes().await,
+        None => pending().await,
+    }
 }
 
 /// Measures the space of the disk and the rates, and reads certificates again that were written.

@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::node::Node;
 use crate::server::Status;
 use crate::timestamp::Timestamp;
 
@@ -7,6 +8,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub(super) struct Rates {
     status: Arc<Status>,
+    node: Node,
     state: Mutex<(Option<Sample>, Option<PerSecond>)>,
 }
 
@@ -30,8 +32,8 @@ pub(super) struct PerSecond {
 }
 
 impl Rates {
-    pub(super) fn new(status: Arc<Status>) -> Self {
-        Self { status, state: Mutex::default() }
+    pub(super) fn new(status: Arc<Status>, node: Node) -> Self {
+        Self { status, node, state: Mutex::default() }
     }
 
     /// The means of the last interval; `None` before its end.
@@ -43,7 +45,7 @@ impl Rates {
     pub(super) fn sample(&self) {
         let mut sample =
             Sample { at: self.status.now(), messages_received: 0, messages_sent: 0, bytes_received: 0, bytes_sent: 0 };
-        for shard in self.status.shards() {
+        for (_, shard) in self.node.shards() {
             sample.messages_received += shard.counters.messages_received.iter().sum::<u64>();
             sample.messages_sent += shard.counters.messages_sent.iter().sum::<u64>();
             sample.bytes_received += shard.traffic.bytes_received;

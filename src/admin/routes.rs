@@ -10,12 +10,13 @@ use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::api::{self, Access, ApiState};
+use super::api::{self, Access, ApiState, CellsApi};
 use super::audit::Audit;
 use super::backups::{Backups, PROCESS_HEADER, Progress};
 use super::caller::Caller;
 use super::exporter::Exporter;
 use super::guard::{self, Guard, has_local_host};
+use super::node::Node;
 use super::page;
 use super::peer::Peer;
 use crate::cluster::{ClusterHandle, Role};
@@ -37,14 +38,14 @@ type Nodes = (Arc<Status>, Option<ClusterHandle>, Vec<ClusterHandle>);
 /// The routes of the admin listener.
 pub(super) fn router(
     exporter: Arc<Exporter>,
-    (state, access): (ApiState, Access),
+    (state, access, cells): (ApiState, Access, Option<&Arc<CellsApi>>),
     metrics_open: bool,
     guard: Guard,
 ) -> Router {
     let (status, backups) = (Arc::clone(&state.status), Arc::clone(&state.backups));
     let readers = Readers { access: access.clone(), metrics_open };
     let metrics = get(metrics).layer(from_fn_with_state(readers, check_reader)).with_state(exporter);
-    let live = get(live).with_state(Arc::clone(&status));
+    let live = get(live).with_state((Arc::clone(&status), state.node.clone()));
     let ready = get(ready).with_state((status, state.cluster.clone(), state.cells.clone()));
     let recorded = (backups, Arc::clone(&state.audit));
     let backup = get(backup_progress)
@@ -57,7 +58,7 @@ pub(super) fn router(
         .route("/health/ready", ready)
         .route("/backup", backup)
         .merge(page::routes())
-        .merge(api::router(state, access))
+        .merge(api::router(state, access, cells))
         .fallback(not_found)
         .layer(from_fn_with_state(guard, guard::check))
         .layer(map_response(close_after_response))
@@ -68,8 +69,8 @@ async fn metrics(State(exporter): State<Arc<Exporter>>) -> impl IntoResponse {
 }
 
 /// Liveness: every shard makes progress. It holds during a drain too, because a restart would cut the drain short.
-async fn live(State(status): State<Arc<Status>>) -> Response {
-    if status.is_stopping() || status.longest_silence() <= SILENCE_MAX {
+async fn live(State((status, node)): State<(Arc<Status>, Node)>) -> Response {
+    if status.is_stopping() || node.longest_silence() <= SILENCE_MAX {
         health(StatusCode::OK, "live")
     } else {
         health(StatusCode::SERVICE_UNAVAILABLE, "a shard is stuck")
@@ -79,7 +80,7 @@ async fn live(State(status): State<Arc<Status>>) -> Response {
 /// Readiness: clients can connect. A node of a cluster that does not serve them says what it does.
 /// One that spreads clients over cells passes each to another node or serves it, if the owner of any cell is known.
 async fn ready(State((status, cluster, cells)): State<Nodes>) -> Response {
-    if cells.iter().any(|cell| cell.has_owner()) && !status.is_stopping() {
+    if is_ready_with(&cells, &status) {
         return health(StatusCode::OK, "ready");
     }
     if status.is_standby() && !status.is_stopping() {
@@ -95,6 +96,11 @@ async fn ready(State((status, cluster, cells)): State<Nodes>) -> Response {
         (false, false) => health(StatusCode::SERVICE_UNAVAILABLE, "starting"),
         (false, true) => health(StatusCode::SERVICE_UNAVAILABLE, "draining"),
     }
+}
+
+/// Whether clients can connect to a node that spreads them over cells.
+pub(super) fn is_ready_with(cells: &[ClusterHandle], status: &Status) -> bool {
+    cells.iter().any(ClusterHandle::has_owner) && !status.is_stopping()
 }
 
 /// Starts a backup, if the process id in the header is ours or there is no header. The older way, beside the one of the API.

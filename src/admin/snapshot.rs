@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
 
 use super::disk::DiskFigures;
+use super::handles::BrokerHandles;
+use super::node::{CellFigures, Node};
 use super::queues::{Own, Queues};
 use super::streams::{StreamFigures, figures};
 use crate::broker::{Counters, OutcomeKind, RefusedAction, Shared};
@@ -15,39 +15,11 @@ use crate::config::Durability;
 use crate::histogram::LatencyHistogram;
 use crate::server::process::{self, Memory};
 use crate::server::{
-    AdmissionCounts, Bans, BridgeFigures, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult,
-    Queries, Reloader, RemoteCounts, ShardSnapshot, SinkFigures, SpanResult, Status, TelemetryFigures, Traces, Traffic,
-    TunnelFigures,
+    AdmissionCounts, BridgeFigures, CertificateExpiry, Latencies, MemoryFigures, ProbeFigures, ProbeResult,
+    RemoteCounts, ShardSnapshot, SinkFigures, SpanResult, TelemetryFigures, Traffic, TunnelFigures,
 };
-use crate::store::{Stats, Store, Timing};
+use crate::store::{Stats, Timing};
 use crate::timestamp::{Timestamp, WallTime};
-
-/// The parts of the broker that the admin listener reads.
-#[derive(Debug, Clone)]
-pub struct BrokerHandles {
-    /// Counters of the shards and the listeners.
-    pub status: Arc<Status>,
-    /// Subscriptions and retained messages.
-    pub shared: Arc<Shared>,
-    /// What an acknowledged message survives, if no durability rule matches its topic.
-    pub durability: Durability,
-    /// The store, if there is one.
-    pub store: Option<Arc<Store>>,
-    /// Asks the shards what they have.
-    pub queries: Queries,
-    /// Shows packets and decisions live.
-    pub traces: Traces,
-    /// The banned addresses and users.
-    pub bans: Arc<Bans>,
-    /// Reloads the broker and changes its files.
-    pub reloader: Reloader,
-    /// The node, if this broker is part of a cluster.
-    pub cluster: Option<ClusterHandle>,
-    /// Instead: the nodes of all cells, if there are several.
-    pub cells: Vec<ClusterHandle>,
-    /// The data directory.
-    pub data: PathBuf,
-}
 
 /// The values of all metrics at one moment. Those of shards and listeners are up to a second old.
 #[derive(Debug)]
@@ -76,7 +48,8 @@ pub(super) struct Snapshot {
     pub(super) started_at: WallTime,
     pub(super) longest_silence: Duration,
     pub(super) process: Process,
-    pub(super) shards: Vec<ShardSnapshot>,
+    /// Each with its name, if it has one.
+    shards: Vec<(Option<String>, ShardSnapshot)>,
     certificates: Vec<CertificateExpiry>,
     probe: Option<ProbeFigures>,
     pub(super) tunnels: Option<TunnelFigures>,
@@ -85,7 +58,12 @@ pub(super) struct Snapshot {
     pub(super) bridges: Vec<Own<BridgeFigures>>,
     pub(super) sinks: Vec<Own<SinkFigures>>,
     pub(super) streams: Vec<StreamFigures>,
+    /// The node; with several cells, for all of them together.
     pub(super) cluster: Option<cluster::Status>,
+    /// The node for each cell, if there are several.
+    pub(super) cells: Vec<cluster::Status>,
+    /// Those that are served here.
+    pub(super) served: Vec<CellFigures>,
     now: WallTime,
     clock: Timestamp,
 }
@@ -112,33 +90,37 @@ impl Process {
 
 impl Snapshot {
     pub(super) fn of(handles: &BrokerHandles, process: Process, disk: DiskFigures, queues: &Queues) -> Self {
-        let shards = handles.status.shards();
+        let node = Node::of(handles);
+        let shards = node.shards();
+        let cells: Vec<cluster::Status> = handles.cells.iter().map(ClusterHandle::status).collect();
         Self {
-            counters: shards.iter().fold(Counters::default(), |sum, shard| sum + shard.counters),
-            admission: handles.status.listeners(),
+            counters: shards.iter().fold(Counters::default(), |sum, (_, shard)| sum + shard.counters),
+            admission: node.admission(),
             memory: handles.status.memory(),
-            subscriptions: handles.shared.subscriptions_len(),
-            retained: handles.shared.retained_len(),
-            dead_letters: handles.shared.dead_letters_len(),
-            receipts: handles.shared.receipts_len(),
-            delayed: handles.shared.delayed_len(),
+            subscriptions: node.sum(Shared::subscriptions_len),
+            retained: node.sum(Shared::retained_len),
+            dead_letters: node.sum(Shared::dead_letters_len),
+            receipts: node.sum(|shared| (shared.receipts_len(), 0)).0,
+            delayed: node.sum(Shared::delayed_len),
             durability: handles.durability,
-            store: handles.store.as_ref().map(|store| store.stats()).unwrap_or_default(),
-            timing: handles.store.as_ref().map(|store| store.timing()).unwrap_or_default(),
+            store: node.store(),
+            timing: node.timing(),
             disk,
             started_at: handles.status.started_at(),
-            longest_silence: handles.status.longest_silence(),
+            longest_silence: node.longest_silence(),
             process,
             shards,
             certificates: handles.status.certificates(),
             probe: handles.status.probe(),
             tunnels: handles.status.tunnels(),
             telemetry: handles.status.telemetry(),
-            services: handles.status.services(),
+            services: node.services(),
             bridges: queues.bridges(),
             sinks: queues.sinks(),
             streams: figures(&handles.shared, handles.store.as_deref()),
-            cluster: handles.cluster.as_ref().map(ClusterHandle::status),
+            cluster: handles.cluster.as_ref().map(ClusterHandle::status).or_else(|| cluster::merged(&cells)),
+            cells,
+            served: node.cells(),
             clock: handles.status.now(),
             now: handles.status.wall_now(),
         }
@@ -151,21 +133,21 @@ impl Snapshot {
 
     /// The sum of `count` over all shards.
     pub(super) fn traffic(&self, count: fn(&Traffic) -> u64) -> u64 {
-        self.shards.iter().map(|shard| count(&shard.traffic)).sum()
+        self.shards.iter().map(|(_, shard)| count(&shard.traffic)).sum()
     }
 
     /// A latency histogram of all shards, merged.
     pub(super) fn latency(&self, of: impl Fn(&Latencies) -> Option<LatencyHistogram>) -> LatencyHistogram {
         let mut all = LatencyHistogram::default();
-        for shard in &self.shards {
+        for (_, shard) in &self.shards {
             all += of(&shard.traffic.latencies).unwrap_or_default();
         }
         all
     }
 
-    /// A figure of each shard, by its number.
+    /// A figure of each shard, by its name.
     pub(super) fn each_shard<T>(&self, of: impl Fn(&ShardSnapshot) -> T) -> Vec<(String, T)> {
-        self.shards.iter().enumerate().map(|(number, shard)| (number.to_string(), of(shard))).collect()
+        self.shards.iter().filter_map(|(name, shard)| Some((name.clone()?, of(shard)))).collect()
     }
 
     /// The refused packets, by packet, listener and Reason Code.
@@ -189,7 +171,7 @@ impl Snapshot {
     /// The sums over all shards of the outcomes that have a name.
     fn outcomes(&self, name: impl Fn(OutcomeKind) -> Option<&'static str>) -> Vec<(Vec<String>, u64)> {
         let mut sums = BTreeMap::new();
-        for (outcome, count) in self.shards.iter().flat_map(|shard| shard.outcomes.iter()) {
+        for (outcome, count) in self.shards.iter().flat_map(|(_, shard)| shard.outcomes.iter()) {
             let Some(name) = name(outcome.what) else { continue };
             let listener = outcome.listener.as_deref().unwrap_or("other").to_owned();
             let reason = outcome.reason_code.map_or("none".to_owned(), label);

@@ -48,6 +48,8 @@ pub(super) fn handles() -> BrokerHandles {
         reloader: Reloader::stopped(crate::config::Config::default()),
         cluster: None,
         cells: Vec::new(),
+        front_of: None,
+        nodes: None,
         data: "nowhere".into(),
     }
 }

@@ -1,4 +1,5 @@
 use std::io;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -52,6 +53,15 @@ pub struct PoolCounts {
     pub abandoned: u64,
     /// Requests that were refused because the queue was full.
     pub displaced: u64,
+}
+
+impl AddAssign for PoolCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.waiting += other.waiting;
+        self.judged += other.judged;
+        self.abandoned += other.abandoned;
+        self.displaced += other.displaced;
+    }
 }
 
 impl Pool {

@@ -217,6 +217,22 @@ impl Counters {
     }
 }
 
+impl Counters {
+    /// Without what is no count of what has happened, but a state.
+    #[must_use]
+    pub const fn counts(self) -> Self {
+        Self {
+            connections: 0,
+            sessions: 0,
+            sessions_connected: 0,
+            queued_messages: 0,
+            queued_bytes: 0,
+            in_flight_messages: 0,
+            ..self
+        }
+    }
+}
+
 impl Add for Counters {
     type Output = Self;
 

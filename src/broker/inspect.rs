@@ -79,7 +79,8 @@ impl Shard {
         let last = end.min(slot.saturating_add(SLOTS_PER_PAGE_MAX));
         let (mut entries, mut spent) = (Vec::new(), 0);
         while slot < last && entries.len() < limit && spent < SPENT_MAX {
-            if let Some(entry) = self.sessions.get(slot) {
+            // Those that have the messages for other cells are no clients.
+            if let Some(entry) = self.sessions.get(slot).filter(|entry| !entry.owner.is_link()) {
                 spent += cost(filter, entry);
                 if self.is_selected(filter, entry) {
                     spent += VIEW_COST;

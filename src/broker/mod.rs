@@ -53,7 +53,7 @@ mod user_limits;
 mod tests;
 
 pub use action::Action;
-pub use cells::{CellTerms, LinkPeer, LinkRole};
+pub use cells::{CellLink, CellTerms, LinkPeer, LinkRole};
 pub use client_ids::ClientIds;
 pub use connection::last_end::DisconnectKind;
 pub use counters::{Counters, DropReason};

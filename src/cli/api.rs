@@ -1,10 +1,10 @@
-use std::io;
+use std::io::{self, Write as _};
 
 use serde_json::Value;
 
 use super::error::CliError;
 use super::target::TargetArguments;
-use super::value::printable;
+use super::value::{printable, text};
 use crate::admin_client::{AdminClient, HINT, Streamed, percent_encoded};
 
 /// `/api/v1` of a broker.
@@ -88,6 +88,10 @@ impl Api {
     ) -> Result<(Vec<Value>, Value, Option<String>), CliError> {
         let page = [("limit", Some(PAGE)), ("cursor", cursor)];
         let (entries, answer) = self.single(path, key, &[parameters, &page].concat())?;
+        for missing in answer.get("missing_cells").and_then(Value::as_array).into_iter().flatten() {
+            let [cell, reason] = ["/cell", "/reason"].map(|path| printable(&text(missing, path)));
+            writeln!(io::stderr(), "what cell {cell} has is missing: {reason}")?;
+        }
         let next = answer.get("cursor").and_then(Value::as_str).map(str::to_owned);
         if next.is_some() && next.as_deref() == cursor {
             return Err(self.not_understood(path, "the cursor does not advance"));

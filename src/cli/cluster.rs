@@ -31,7 +31,10 @@ pub(crate) enum Cluster {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   oncemq cluster status                 all nodes, as the node on this machine sees them
-  oncemq cluster status --json | jq .owner.node")]
+  oncemq cluster status --json | jq .owner.node
+
+If the clients are spread over cells, a cell that this node serves has, too: CLIENTS, whether they can connect; LINKS, with how many of the other cells all
+connections are open; WAITING, the messages for other cells that these have not confirmed. --json has each connection.")]
 pub(crate) struct ClusterStatus {
     #[command(flatten)]
     form: Form,
@@ -149,6 +152,9 @@ fn status(ClusterStatus { form, target }: ClusterStatus) -> Result<(), CliError>
         table.write(cells, &mut output)?;
         table.finish(&mut output)?;
     }
+    for line in cells.iter().filter_map(link_line) {
+        writeln!(output, "! {line}")?;
+    }
     for cell in cells {
         for trouble in cell.get("troubles").and_then(Value::as_array).into_iter().flatten() {
             writeln!(output, "! cell {}: {}", text(cell, "/cell"), printable(&text(trouble, "")))?;
@@ -159,6 +165,23 @@ fn status(ClusterStatus { form, target }: ClusterStatus) -> Result<(), CliError>
         writeln!(output, "! {}", printable(&text(trouble, "")))?;
     }
     Ok(output.flush()?)
+}
+
+/// What is to be said about the connections of a cell to others, if something is.
+fn link_line(cell: &Value) -> Option<String> {
+    let links = cell.get("links").and_then(Value::as_array)?;
+    let is_up = |link: &&Value| ["out", "in", "control"].iter().all(|role| link.get(*role) == Some(&Value::Bool(true)));
+    let down: Vec<String> = links.iter().filter(|link| !is_up(link)).map(|link| text(link, "/cell")).collect();
+    if down.is_empty() {
+        return None;
+    }
+    let shown = down.get(..NAMES_MAX).unwrap_or(&down).join(", ");
+    let more = down.len().checked_sub(NAMES_MAX).filter(|more| *more > 0).map(|more| format!(" and {more} more"));
+    Some(format!(
+        "cell {}: not all connections are open to cells {shown}{}",
+        text(cell, "/cell"),
+        more.unwrap_or_default()
+    ))
 }
 
 /// The cells over which the clients are spread, if they are.
@@ -293,7 +316,7 @@ const HEAD: [HeadLine; 7] = [
     }),
 ];
 
-const CELLS: [Column; 8] = [
+const CELLS: [Column; 11] = [
     Column::right("CELL", |cell| text(cell, "/cell")),
     Column::left("OWNER", |cell| match cell.get("owner") {
         Some(Value::String(node)) => node.clone(),
@@ -305,6 +328,17 @@ const CELLS: [Column; 8] = [
     Column::right("SEQUENCE", |cell| text(cell, "/sequence")),
     Column::right("LAG", |cell| text(cell, "/lag")),
     Column::right("STREAM", |cell| text(cell, "/tail_bytes")),
+    // Of those that this node serves.
+    Column::left("CLIENTS", |cell| match cell.get("accepts_clients").and_then(Value::as_bool) {
+        Some(true) => "accepted".to_owned(),
+        Some(false) => "wait".to_owned(),
+        None => "-".to_owned(),
+    }),
+    Column::right("LINKS", |cell| match (cell.get("links_up").and_then(Value::as_u64), cell.get("links")) {
+        (Some(up), Some(Value::Array(links))) => format!("{up}/{}", links.len()),
+        _ => "-".to_owned(),
+    }),
+    Column::right("WAITING", |cell| text(cell, "/waiting_messages")),
 ];
 
 const NODES: [Column; 7] = [
@@ -320,6 +354,8 @@ const NODES: [Column; 7] = [
     Column::left("ADDRESS", |node| text(node, "/advertise")),
 ];
 
+/// Other cells that a line names.
+const NAMES_MAX: usize = 8;
 /// Between two requests for the state.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -340,6 +376,21 @@ mod tests {
         let states: Vec<String> =
             nodes(&answer).iter().map(|node| format!("{} {}", text(node, "/node"), text(node, "/state"))).collect();
         assert_eq!(states, ["a able", "b this node", "c not able", "d silent"]);
+    }
+
+    #[test]
+    fn a_cell_with_connections_that_are_not_open_has_a_line_that_stays_short() {
+        let link = |cell: u8, is_open: bool| json!({ "cell": cell, "out": true, "in": is_open, "control": true });
+        let cell = |down: std::ops::Range<u8>| {
+            let links: Vec<Value> = (0..48).map(|cell| link(cell, !down.contains(&cell))).collect();
+            json!({ "cell": 50, "links": links })
+        };
+        let line = |down| link_line(&cell(down));
+        assert_eq!(line(0..0), None);
+        let words = "cell 50: not all connections are open to cells";
+        assert_eq!(line(7..9).unwrap(), format!("{words} 7, 8"));
+        assert_eq!(line(0..8).unwrap(), format!("{words} 0, 1, 2, 3, 4, 5, 6, 7"));
+        assert_eq!(line(0..48).unwrap(), format!("{words} 0, 1, 2, 3, 4, 5, 6, 7 and 40 more"));
     }
 
     #[test]

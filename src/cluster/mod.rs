@@ -25,6 +25,7 @@ mod engine;
 mod entry;
 mod handle;
 mod members;
+mod merged;
 #[cfg(feature = "cluster")]
 mod nats;
 pub mod node;
@@ -40,6 +41,7 @@ pub use bus::Bus;
 pub use engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail, TailCopy};
 pub use entry::{Commit, Entry, EntryError, Epoch};
 pub use handle::{ClusterControl, ClusterHandle, ClusterRequest, Command, CommandError};
+pub use merged::merged;
 #[cfg(feature = "cluster")]
 pub use nats::{CreateStream, Nats, NatsBus};
 pub use reader::{Reader, Step, Trouble};

@@ -201,6 +201,11 @@ impl Subscriber {
         charged + messages <= bounds.messages && (total <= bounds.bytes || charged == 0 && messages == 1)
     }
 
+    /// The messages that use space in the queue, and their bytes.
+    pub fn charged(&self) -> (usize, usize) {
+        (self.charged.load(Ordering::Relaxed) as usize, self.charged_bytes.load(Ordering::Relaxed))
+    }
+
     /// Whether a publisher waits for space in the queue. Then the code that releases space must resume it.
     pub fn is_awaited(&self) -> bool {
         self.has(AWAITED, Ordering::SeqCst)

@@ -11,6 +11,7 @@ use super::queries::Queries;
 use super::reload::Reloader;
 use super::status::Status;
 use super::traces::Traces;
+use super::tunnel::{NodeStreams, Tunnels};
 use crate::broker::Shared;
 use crate::store::Store;
 
@@ -48,6 +49,11 @@ impl Server {
     /// Reloads the configuration and changes its files while the broker runs.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// What other nodes are asked over, if clients are spread over cells.
+    pub fn node_streams(&self) -> Option<NodeStreams> {
+        self.tunnels.as_ref().and_then(Tunnels::nodes)
     }
 
     /// The sockets for the admin listener that another process has passed.

@@ -73,7 +73,7 @@ pub use crate::auth::RemoteCounts;
 pub use bans::{Ban, Bans, BansFull, CarriedBans, Subject};
 pub use bind::check_certificates;
 pub use bridge_figures::{BridgeFigures, BridgeState};
-pub use cells::{CellTerms, Cells, CellsError, Working, claim_cells};
+pub use cells::{CellPlace, CellServer, CellTerms, Cells, CellsError, Past, Working, claim_cells};
 pub use clock::is_synchronized;
 pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};
@@ -109,7 +109,7 @@ pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};
 pub use traces::{RunningTrace, Traces, TracesFull};
 pub use traffic::{Latencies, Traffic};
-pub use tunnel::{Connecting, TunnelBus, TunnelFigures};
+pub use tunnel::{Connecting, NodeStreams, TunnelBus, TunnelFigures};
 
 use crate::auth::{self, Authenticator};
 use crate::broker::{MemoryLevel, MessageCache, Shared};
@@ -118,6 +118,7 @@ use crate::routing::ShardId;
 use crate::store::Store;
 use attendants::Attendants;
 use bind::bind;
+use cells::Joining;
 use handover::early::EarlyAcceptor;
 use handover::predecessor;
 use listener::{Admission, ListeningSocket, OpenListener};
@@ -319,7 +320,7 @@ impl Server {
         let mut reported = MemoryLevel::Normal;
         let mut failure = None;
         let mut looks = interval(WATCH_INTERVAL);
-        let (mut joins, mut has_joined) = (interval(JOIN_INTERVAL), false);
+        let (mut joins, mut joining, mut has_joined) = (interval(JOIN_INTERVAL), Joining::default(), false);
         loop {
             select! {
                 request = signals.next_or_end(front_of.as_deref()) => match request {
@@ -342,7 +343,7 @@ impl Server {
                 }
                 _ = days.tick() => self.listeners.iter().for_each(|listener| listener.endpoint().log_expiry()),
                 _ = measurements.tick() => self.measure(),
-                _ = joins.tick(), if !has_joined => has_joined = self.admit_clients(),
+                _ = joins.tick(), if !has_joined => has_joined = self.admit_clients(&mut joining),
                 () = watchdog.wait() => watchdog.check(),
                 () = owner_changed(&mut self.standby) => self.refer_clients(),
                 why = told(self.stopper.as_ref(), cells.as_deref()) => {

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -89,6 +90,39 @@ pub struct CertificateExpiry {
     pub listener: Arc<str>,
     /// Seconds since 1970, for the certificate of the server's chain that expires first.
     pub expires: i64,
+}
+
+impl ShardSnapshot {
+    /// Adds what another one has counted.
+    pub fn add_counts(&mut self, other: &Self) {
+        self.counters = self.counters + other.counters.counts();
+        self.traffic += other.traffic;
+        self.outcomes.add(&other.outcomes);
+    }
+}
+
+impl AdmissionCounts {
+    /// Without what is no count of what has happened.
+    #[must_use]
+    pub(super) fn counts(self) -> Self {
+        Self { connections: 0, bans: 0, passwords: PoolCounts { waiting: 0, ..self.passwords }, ..self }
+    }
+}
+
+impl AddAssign for AdmissionCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.connections += other.connections;
+        self.refused_total += other.refused_total;
+        self.refused_listener += other.refused_listener;
+        self.refused_address += other.refused_address;
+        self.refused_banned += other.refused_banned;
+        self.bans += other.bans;
+        self.logins_delayed += other.logins_delayed;
+        self.passwords += other.passwords;
+        self.refused_memory += other.refused_memory;
+        self.accept_errors += other.accept_errors;
+    }
 }
 
 impl Status {

@@ -1,3 +1,4 @@
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use crate::codec::Qos;
@@ -41,6 +42,33 @@ pub struct Latencies {
     pub publish_to_deliver: [LatencyHistogram; 3],
     /// The times of turns, for a sample of them.
     pub turn: LatencyHistogram,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.connections_opened += other.connections_opened;
+        self.connections_closed += other.connections_closed;
+        self.handshakes_failed += other.handshakes_failed;
+        self.probes += other.probes;
+        self.write_timeouts += other.write_timeouts;
+        self.latencies += other.latencies;
+    }
+}
+
+impl AddAssign for Latencies {
+    fn add_assign(&mut self, other: Self) {
+        self.connect += other.connect;
+        let each = |sums: &mut [LatencyHistogram], others: &[LatencyHistogram]| {
+            sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += *other);
+        };
+        each(&mut self.publish_to_acknowledge, &other.publish_to_acknowledge);
+        each(&mut self.publish_to_deliver, &other.publish_to_deliver);
+        self.turn += other.turn;
+    }
 }
 
 /// A latency that is measured at a connection.

@@ -116,7 +116,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::routing::CellId;
-    use crate::server::Reloader;
+    use crate::server::CellServer;
     use crate::server::clock::Clock;
     use crate::server::status::ShardSnapshot;
 
@@ -152,13 +152,12 @@ mod tests {
         let (cells, clock) = (Cells::new(2), Clock::start(Timestamp(60_000)));
         let watchdog = watchdog.of_front(Some(Arc::clone(&cells)));
         let status = Arc::new(Status::new(1, clock));
-        let (reloader, _requests) = Reloader::new(crate::config::Loaded::of(crate::config::Config::default()));
-        cells.set_server(CellId(1), Some((reloader, Arc::clone(&status))));
+        cells.add_server(CellServer::unanswered(CellId(1), 2, Arc::clone(&status)));
         answer(&status, 0, Timestamp(58_000));
         assert!(watchdog.is_alive());
         answer(&status, 0, Timestamp(50_000));
         assert!(!watchdog.is_alive());
-        cells.set_server(CellId(1), None);
+        cells.remove_server(CellId(1));
         assert!(watchdog.is_alive(), "it has ended");
     }
 

@@ -24,10 +24,12 @@ fn cells_spread_evenly_over_the_nodes_that_are_alive() {
     nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
     each_node_has_a_log_of_each_cell(&nodes);
     clients::sessions_are_found_from_each_node(&nodes);
+    clients::each_node_answers_for_all(&nodes, &[0, 1, 2]);
     another_number_of_cells_is_refused_by_the_cluster(&mut nodes);
 
     nodes.kill(1);
     nodes.wait_for_shares(&[(0, 3), (2, 3)]);
+    clients::each_node_answers_for_all(&nodes, &[0, 2]);
     another_number_of_cells_is_refused_by_the_data_directory(&mut nodes);
     nodes.start_node(1, CELLS);
     nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);

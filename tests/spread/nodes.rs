@@ -110,16 +110,22 @@ impl Nodes {
 
     /// What a node answers to an operator; nothing if it does not.
     pub(crate) fn ask(&self, node: usize, path: &str) -> Value {
-        self.exchange(node, path).unwrap_or_default()
+        self.request(node, &format!("GET {path}"), "").map(|(_, answer)| answer).unwrap_or_default()
     }
 
-    fn exchange(&self, node: usize, path: &str) -> Option<Value> {
+    /// The code and the body with which a node answers to an operator; `None`: it does not.
+    pub(crate) fn request(&self, node: usize, method_and_path: &str, body: &str) -> Option<(u16, Value)> {
+        let (method, path) = method_and_path.split_once(' ').unwrap();
         let mut stream = UnixStream::connect(self.data(node).join("admin.sock")).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.write_all(format!("GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        let length = body.len();
+        let head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all((head + body).as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
-        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let code = head.split(' ').nth(1)?.parse().ok()?;
+        Some((code, serde_json::from_str(body).unwrap_or_default()))
     }
 
     /// Runs a command for a node.

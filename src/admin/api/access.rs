@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
 use super::parameters::Parameters;
+use super::spread::{CellsApi, Spread};
 use crate::admin::audit::Audit;
 use crate::admin::caller::{Caller, Role};
 use crate::admin::guard::log_refusal;
@@ -51,8 +52,13 @@ pub(super) struct Rule {
 pub(super) struct Guarded {
     pub(super) rule: Arc<Rule>,
     pub(super) audit: Arc<Audit>,
-    pub(super) status: Arc<Status>,
+    /// Of a server that may be a standby; `None`: the server of a cell, which is none.
+    pub(super) status: Option<Arc<Status>>,
     pub(super) cluster: Option<ClusterHandle>,
+    /// Whether clients are spread over cells.
+    pub(super) is_front: bool,
+    /// What answers then instead.
+    pub(super) cells: Option<(Spread, Arc<CellsApi>)>,
 }
 
 impl Access {
@@ -136,7 +142,7 @@ fn in_json(mut response: Response) -> Response {
 
 /// The middleware of each route: the role, the names of the parameters, and the line of the audit log that a handler has not written.
 pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
-    let Guarded { rule, audit, status, cluster } = guarded;
+    let Guarded { rule, audit, status, cluster, is_front, cells } = guarded;
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Failure::unauthorized("a token is needed: Authorization: Bearer TOKEN").into_response();
     };
@@ -148,14 +154,16 @@ pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, ne
         }
         return failure.into_response();
     }
-    if rule.is_change && !rule.is_of_node && status.is_standby() {
-        let failure = elsewhere(cluster.as_ref());
+    let is_standby = status.is_some_and(|status| status.is_standby()) && cells.is_none();
+    if rule.is_change && !rule.is_of_node && is_standby {
+        let failure = if is_front { Failure::conflict(NOT_FOR_CELLS) } else { elsewhere(cluster.as_ref()) };
         audit.record_refused(&caller, &rule.name, target, &failure);
         return failure.into_response();
     }
-    let response = match rule.check_parameters(&uri) {
-        Ok(()) => next.run(request).await,
-        Err(failure) => failure.into_response(),
+    let response = match (rule.check_parameters(&uri), cells) {
+        (Err(failure), _) => failure.into_response(),
+        (Ok(()), Some((spread, cells))) => cells.answer(spread, request).await,
+        (Ok(()), None) => next.run(request).await,
     };
     if rule.is_change && !caller.is_recorded() {
         let code = response.status();
@@ -197,6 +205,8 @@ impl Rule {
         }
     }
 }
+
+const NOT_FOR_CELLS: &str = "this is not made for clients that are spread over cells yet";
 
 /// The names under which clients of other services put a token into a URL.
 const TOKEN_PARAMETERS: [&str; 2] = ["token", "access_token"];

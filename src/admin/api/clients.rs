@@ -10,6 +10,7 @@ use super::client_json::{ClientJson, SubscriptionJson};
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
 use super::parameters::{Parameters, ShardCursor};
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use crate::broker::{Answer, ClientFilter, EventView, Page, PageRequest, Query, SubscriptionView};
@@ -25,6 +26,9 @@ pub(super) fn viewer_routes() -> Routes {
 struct ClientsJson {
     clients: Vec<ClientJson>,
     cursor: Option<String>,
+    /// Cells over which clients are spread, and of which the page has no entries, because they did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -69,7 +73,8 @@ async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<J
         };
     }
     let has_more = usize::from(cursor.shard) < queries.shards();
-    Ok(Json(ClientsJson { clients, cursor: has_more.then(|| cursor.to_string()) }))
+    let cursor = has_more.then(|| cursor.to_string());
+    Ok(Json(ClientsJson { clients, cursor, missing_cells: Vec::new() }))
 }
 
 /// One Session, connected or not.

@@ -45,7 +45,8 @@ struct ChangeJson {
     )
 )]
 async fn show(State(state): State<ApiState>) -> Result<Json<ClusterJson>, Failure> {
-    let cluster = of_cells(&state.cells).or_else(|| Some(state.cluster.as_ref()?.status().into()));
+    let cluster =
+        of_cells(&state.cells, state.front_of.as_deref()).or_else(|| Some(state.cluster.as_ref()?.status().into()));
     let mut cluster = cluster.ok_or_else(|| Failure::not_found(NO_CLUSTER))?;
     cluster.tunnels = state.status.tunnels().map(TunnelsJson::from);
     Ok(Json(cluster))

@@ -1,49 +1,23 @@
 //! The part of `/cluster` about several cells.
 
-use std::collections::BTreeMap;
-
 use super::cluster_json::{CellJson, ClusterJson, MemberJson};
-use crate::cluster::{ClusterHandle, Command, CommandError, Member, Refusal, Role, Status};
+use crate::cluster::{ClusterHandle, Command, CommandError, Member, Refusal, Status, merged};
+use crate::server::Cells;
 
 /// The cluster in terms of nodes, with its cells. `None`: there are none.
-pub(super) fn of_cells(handles: &[ClusterHandle]) -> Option<ClusterJson> {
+pub(super) fn of_cells(handles: &[ClusterHandle], here: Option<&Cells>) -> Option<ClusterJson> {
     let cells: Vec<Status> = handles.iter().map(ClusterHandle::status).collect();
-    let mut all = cells.first()?.clone();
-    all.role = cells.iter().map(|cell| cell.role).find(|role| *role == Role::Owner).unwrap_or(all.role);
-    all.is_drained = cells.iter().all(|cell| cell.is_drained);
-    (all.owner, all.epoch, all.last_failover) = (None, 0, None);
-    (all.position, all.sequence, all.replicated) = (0, 0, 0);
-    all.tail_bytes = cells.iter().map(|cell| cell.tail_bytes).sum();
-    (all.takeovers, all.fences) =
-        (cells.iter().map(|cell| cell.takeovers).sum(), cells.iter().map(|cell| cell.fences).sum());
-    all.engine_latency = Default::default();
-    all.members.clear();
+    let mut all = merged(&cells)?;
+    let lag = |member: &Member| MemberJson::new(&Member { sequence: 0, ..member.clone() }, all.lag(member));
+    let members = all.members.iter().map(lag).collect();
+    // Each cell has its own.
+    (all.sequence, all.engine_latency) = (0, Default::default());
+    all.end_trouble("");
     let mut answer = ClusterJson::from(all);
-    (answer.members, answer.troubles) = (members(&cells), Vec::new());
-    answer.cells = cells.iter().enumerate().map(|(cell, status)| CellJson::new(cell, status)).collect();
+    answer.members = members;
+    let cells = cells.iter().enumerate().map(|(cell, status)| CellJson::new(cell, status).with_links(here));
+    answer.cells = cells.collect();
     Some(answer)
-}
-
-/// Each node once: alive if it is for any cell, able if it is for each that it does not own.
-fn members(cells: &[Status]) -> Vec<MemberJson> {
-    let mut nodes: BTreeMap<&str, (Member, u64)> = BTreeMap::new();
-    for cell in cells {
-        for member in &cell.members {
-            let is_able = member.is_able || member.role == Some(Role::Owner);
-            let (merged, lag) = nodes.entry(&member.node).or_insert_with(|| {
-                let silence = member.silence;
-                (Member { is_able: true, is_alive: false, position: 0, sequence: 0, silence, ..member.clone() }, 0)
-            });
-            *lag += cell.lag(member);
-            merged.is_able &= is_able;
-            merged.is_alive |= member.is_alive;
-            merged.silence = merged.silence.min(member.silence);
-            if member.role == Some(Role::Owner) {
-                merged.role = member.role;
-            }
-        }
-    }
-    nodes.into_values().map(|(member, lag)| MemberJson::new(&member, lag)).collect()
 }
 
 /// Asks the node of one cell, or those of all. Returns the nodes that are to serve the clients.
@@ -77,9 +51,15 @@ pub(super) async fn ask(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::admin::BrokerHandles;
     use crate::admin::api::tests::Api;
-    use crate::cluster::{ClusterControl, Owner};
+    use crate::admin::tests::handles;
+    use crate::cluster::{ClusterControl, Owner, Role};
+    use crate::routing::CellId;
+    use crate::server::CellServer;
 
     fn status(role: Role, owner: &str) -> Status {
         let mut status = Status::new("c".to_owned(), "a".to_owned(), "a.example:1883".to_owned());
@@ -114,7 +94,45 @@ mod tests {
         let nodes: Vec<_> = answer["members"].as_array().unwrap().iter().map(|node| node["node"].as_str()).collect();
         assert_eq!(nodes, [Some("b"), Some("c")]);
         assert_eq!((&answer["members"][0]["role"], &answer["members"][0]["able"]), (&"owner".into(), &true.into()));
-        assert_eq!(answer["role"], "owner");
+        assert_eq!((&answer["role"], &answer["sequence"]), (&"owner".into(), &0.into()));
+        let lags: Vec<_> = answer["members"].as_array().unwrap().iter().map(|node| node["lag"].as_u64()).collect();
+        assert_eq!(lags, [Some(20), Some(60)], "the sum over both cells");
+    }
+
+    #[test]
+    fn a_cell_that_is_served_here_shows_its_connections() {
+        let (nodes, _controls): (Vec<_>, Vec<_>) =
+            [status(Role::Owner, "a"), status(Role::Standby, "b")].map(ClusterHandle::new).into_iter().unzip();
+        let cells = Cells::new(2);
+        cells.add_server(CellServer::unanswered(CellId(0), 2, handles().status));
+        let parts = |parts: &mut BrokerHandles| (parts.cells, parts.front_of) = (nodes, Some(cells));
+        let api = Api::with(|_| (), parts);
+        let answer = api.local("GET /api/v1/cluster", "").json();
+        let fields = |cell: usize| {
+            let fields = ["accepts_clients", "links_up", "waiting_messages", "waiting_bytes", "links"];
+            fields.map(|field| answer["cells"][cell][field].clone())
+        };
+        let link = json!({
+            "cell": 1, "out": false, "in": false, "control": false, "waiting_messages": 0, "waiting_bytes": 0
+        });
+        assert_eq!(json!(fields(0)), json!([false, 0, 0, 0, [link]]));
+        assert_eq!(json!(fields(1)), json!([null, null, null, null, []]));
+        let metrics = api.local("GET /metrics", "").body;
+        for line in [
+            "oncemq_cluster_role{role=\"owner\"} 1",
+            "oncemq_cluster_member_lag_entries{node=\"c\"} 60",
+            "oncemq_cluster_cell_owned{cell=\"0\"} 1",
+            "oncemq_cluster_cell_owned{cell=\"1\"} 0",
+            "oncemq_cluster_cell_epoch{cell=\"1\"} 3",
+            "oncemq_cluster_cell_lag_entries{cell=\"0\"} 30",
+            "oncemq_cluster_cell_accepts_clients{cell=\"0\"} 0",
+            "oncemq_cluster_cell_links_up{cell=\"0\"} 0",
+            "oncemq_cluster_cell_links_down{cell=\"0\"} 1",
+            "oncemq_cluster_cell_waiting_messages{cell=\"0\"} 0",
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+        }
+        assert!(!metrics.lines().any(|line| line.starts_with("oncemq_cluster_epoch ")), "each cell has its own");
     }
 
     #[test]

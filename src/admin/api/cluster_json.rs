@@ -4,9 +4,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::admin::time::rfc_3339;
+use crate::broker::CellLink;
 use crate::cluster::balance::Share;
 use crate::cluster::{Failover, Member, Owner, Status};
-use crate::server::TunnelFigures;
+use crate::routing::CellId;
+use crate::server::{Cells, TunnelFigures};
 use crate::timestamp::WallTime;
 
 /// The cluster, as this node sees it.
@@ -154,9 +156,68 @@ pub(super) struct CellJson {
     tail_bytes: Option<u64>,
     /// What is wrong, for people; empty if nothing is.
     troubles: Vec<String>,
+    /// Whether its clients can connect; `null`: this node does not serve it. It waits until it knows the filters of all other cells.
+    accepts_clients: Option<bool>,
+    /// How many other cells it is connected with by all three connections; `null`: this node does not serve it.
+    links_up: Option<usize>,
+    /// Messages for other cells that these have not confirmed, and their bytes; `null`: this node does not serve it.
+    waiting_messages: Option<usize>,
+    waiting_bytes: Option<usize>,
+    /// The connections with each other cell; empty: this node does not serve it.
+    links: Vec<CellLinkJson>,
+}
+
+/// The connections between the server of a cell and that of another one.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClusterCellLink)]
+pub(super) struct CellLinkJson {
+    /// The other cell.
+    cell: u8,
+    /// Whether the connection is open over which messages go to the other cell.
+    out: bool,
+    /// The same for those that come from there.
+    #[serde(rename = "in")]
+    into: bool,
+    /// The same for what each wants.
+    control: bool,
+    /// Messages for the other cell that it has not confirmed.
+    waiting_messages: usize,
+    waiting_bytes: usize,
+}
+
+impl CellLinkJson {
+    const fn is_up(&self) -> bool {
+        self.out && self.into && self.control
+    }
+}
+
+impl From<CellLink> for CellLinkJson {
+    fn from(
+        CellLink { cell, open: [out, into, control], waiting: (waiting_messages, waiting_bytes) }: CellLink,
+    ) -> Self {
+        Self { cell: cell.0, out, into, control, waiting_messages, waiting_bytes }
+    }
 }
 
 impl CellJson {
+    /// Adds what the server of the cell says, if it is one of these.
+    pub(super) fn with_links(self, here: Option<&Cells>) -> Self {
+        let number = u8::try_from(self.cell).map(CellId);
+        let Some((here, server)) = here.zip(number.ok()).and_then(|(here, cell)| Some((here, here.server(cell)?)))
+        else {
+            return self;
+        };
+        let links: Vec<CellLinkJson> = server.shared.cell_links().into_iter().map(CellLinkJson::from).collect();
+        Self {
+            accepts_clients: Some(here.accepts_clients(server.cell)),
+            links_up: Some(links.iter().filter(|link| link.is_up()).count()),
+            waiting_messages: Some(links.iter().map(|link| link.waiting_messages).sum()),
+            waiting_bytes: Some(links.iter().map(|link| link.waiting_bytes).sum()),
+            links,
+            ..self
+        }
+    }
+
     pub(super) fn new(cell: usize, status: &Status) -> Self {
         let Share { owner, able } = Share::of(status);
         Self {
@@ -176,6 +237,11 @@ impl CellJson {
                 .unwrap_or(0),
             tail_bytes: status.tail_bytes,
             troubles: status.troubles().map(str::to_owned).collect(),
+            accepts_clients: None,
+            links_up: None,
+            waiting_messages: None,
+            waiting_bytes: None,
+            links: Vec::new(),
         }
     }
 }

@@ -38,6 +38,7 @@ mod retained;
 mod router;
 mod routes;
 mod sinks;
+mod spread;
 mod state;
 mod store;
 mod stream_groups;
@@ -53,7 +54,8 @@ mod whoami;
 
 pub(super) use access::Access;
 pub(super) use json::Json;
-pub(super) use router::router;
+pub(super) use router::{cells_api, router};
+pub(super) use spread::CellsApi;
 pub(super) use state::ApiState;
 
 #[cfg(test)]

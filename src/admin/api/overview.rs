@@ -11,8 +11,9 @@ use super::state::ApiState;
 use super::store::durability_name;
 use super::table::Routes;
 use crate::admin::rates::PerSecond;
+use crate::admin::routes::is_ready_with;
 use crate::admin::time::rfc_3339;
-use crate::broker::{Counters, MemoryLevel};
+use crate::broker::{MemoryLevel, Shared};
 use crate::server::{BridgeState, Status, process};
 use crate::timestamp::Timestamp;
 
@@ -70,21 +71,21 @@ struct MemoryJson {
 /// Version, state, figures and warnings.
 #[utoipa::path(get, path = "/overview", responses((status = 200, description = "The broker as a whole", body = OverviewJson)))]
 async fn overview(State(state): State<ApiState>) -> Json<OverviewJson> {
-    let ApiState { status, shared, .. } = &state;
-    let counters = status.shards().iter().fold(Counters::default(), |sum, shard| sum + shard.counters);
-    let (started_at, (retained_messages, _)) = (status.started_at(), shared.retained_len());
-    let rates = state.rates.now();
+    let ApiState { status, node, .. } = &state;
+    let counters = node.counters();
+    let (started_at, (retained_messages, _)) = (status.started_at(), node.sum(Shared::retained_len));
+    let (rates, has_cells) = (state.rates.now(), !state.cells.is_empty());
     let of = |figure: fn(&PerSecond) -> f64| rates.as_ref().map(figure);
     Json(OverviewJson {
         version: env!("CARGO_PKG_VERSION"),
         started_at: rfc_3339(started_at),
         uptime_seconds: status.wall_now().since(started_at).as_secs(),
         durability: durability_name(state.durability),
-        ready: status.is_ready(),
-        standby: status.is_standby(),
-        connections: status.listeners().connections,
+        ready: if has_cells { is_ready_with(&state.cells, status) } else { status.is_ready() },
+        standby: status.is_standby() && !has_cells,
+        connections: node.admission().connections,
         sessions: counters.sessions,
-        subscriptions: shared.subscriptions_len().0,
+        subscriptions: node.sum(Shared::subscriptions_len).0,
         retained_messages,
         queued_messages: counters.queued_messages,
         queued_bytes: counters.queued_bytes,
@@ -100,19 +101,19 @@ async fn overview(State(state): State<ApiState>) -> Json<OverviewJson> {
 }
 
 fn warnings(state: &ApiState) -> Vec<String> {
-    let ApiState { status, store, .. } = state;
+    let ApiState { status, node, .. } = state;
     let mut warnings = Vec::new();
     if status.is_stopping() {
         warnings.push("the broker is stopping".to_owned());
     }
-    let silence = status.longest_silence();
+    let silence = node.longest_silence();
     if silence > SILENCE_MAX {
         warnings.push(format!("a shard has been silent for {} s", silence.as_secs()));
     }
     if status.memory().level != MemoryLevel::Normal {
         warnings.push("memory is short: some clients are not read, or are refused (limits.memory_max)".to_owned());
     }
-    let stats = store.as_ref().map(|store| store.stats()).unwrap_or_default();
+    let stats = node.store();
     if stats.is_full {
         warnings.push("the disk is full: messages for durable sessions are refused".to_owned());
     }
@@ -126,6 +127,12 @@ fn warnings(state: &ApiState) -> Vec<String> {
     warnings.extend(of_bridges_and_sinks(status));
     let cluster = state.cluster.as_ref().map(|cluster| cluster.status());
     warnings.extend(cluster.iter().flat_map(|cluster| cluster.troubles().map(str::to_owned)));
+    for (cell, status) in state.cells.iter().map(|cell| cell.status()).enumerate() {
+        warnings.extend(status.troubles().map(|trouble| format!("cell {cell}: {trouble}")));
+    }
+    for cell in node.cells().into_iter().filter(|cell| !cell.accepts_clients) {
+        warnings.push(format!("cell {} accepts no clients yet", cell.cell.0));
+    }
     let now = i64::try_from(status.wall_now().0 / 1_000).unwrap_or(i64::MAX);
     for certificate in status.certificates() {
         match certificate.expires.saturating_sub(now) {

@@ -9,14 +9,16 @@ use axum::response::{IntoResponse, Response};
 use super::access::{Access, Guarded, Rule, enforce, identify};
 use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
+use super::spread::{CellsApi, Spread};
 use super::state::ApiState;
-use super::table::Routes;
+use super::table::{Route, Routes};
 use super::{
     bans, bridges, client_changes, client_history, clients, cluster, config, dead_letters, drops, explain, messages,
     overview, publish, refusals, reload, retained, routes, sinks, store, stream_groups, stream_messages, streams,
     subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
+use crate::server::NodeStreams;
 
 /// All routes, by the role that they need.
 fn tables() -> Vec<(Role, Routes)> {
@@ -61,22 +63,17 @@ fn tables() -> Vec<(Role, Routes)> {
 }
 
 /// The routes below `/api/v1`.
-pub(in crate::admin) fn router(state: ApiState, access: Access) -> Router {
+pub(in crate::admin) fn router(state: ApiState, access: Access, cells: Option<&Arc<CellsApi>>) -> Router {
     let mut document = Document::new();
     let mut router = Router::new();
     for (role, routes) in tables() {
         for route in routes.0 {
             document.add(role, &route);
-            let methods: Vec<&str> = route.methods.iter().map(method_name).collect();
-            let rule = Rule {
-                role,
-                name: format!("{} {}", methods.join(", "), route.path),
-                parameters: query_parameters(&route.operation),
-                is_change: role > Role::Viewer && methods != ["GET"],
-                is_of_node: OF_NODE.iter().any(|path| route.path.starts_with(path)),
-            };
-            let (status, cluster) = (Arc::clone(&state.status), state.cluster.clone());
-            let guarded = Guarded { rule: Arc::new(rule), audit: Arc::clone(&state.audit), status, cluster };
+            let spread = spread_of(&route).zip(cells.cloned());
+            let (status, cluster) = (Some(Arc::clone(&state.status)), state.cluster.clone());
+            let audit = Arc::clone(&state.audit);
+            let (rule, is_front) = (Arc::new(rule(role, &route)), cells.is_some());
+            let guarded = Guarded { rule, audit, status, cluster, is_front, cells: spread };
             router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));
         }
     }
@@ -88,6 +85,41 @@ pub(in crate::admin) fn router(state: ApiState, access: Access) -> Router {
         .layer(from_fn_with_state(access, identify))
         .with_state(state);
     Router::new().nest(PREFIX, router)
+}
+
+/// What asks the cells of a front. `nodes`: the way to those at other nodes.
+pub(in crate::admin) fn cells_api(state: &ApiState, nodes: Option<NodeStreams>) -> Option<Arc<CellsApi>> {
+    let cells = state.front_of.clone()?;
+    Some(Arc::new(CellsApi::new(cells, nodes, (cell_routes(state), state.clone()))))
+}
+
+/// What a route asks of a request.
+fn rule(role: Role, route: &Route) -> Rule {
+    let methods: Vec<&str> = route.methods.iter().map(method_name).collect();
+    Rule {
+        role,
+        name: format!("{} {}", methods.join(", "), route.path),
+        parameters: query_parameters(&route.operation),
+        is_change: role > Role::Viewer && methods != ["GET"],
+        is_of_node: OF_NODE.iter().any(|path| route.path.starts_with(path)),
+    }
+}
+
+fn spread_of(route: &Route) -> Option<Spread> {
+    let methods: Vec<&str> = route.methods.iter().map(method_name).collect();
+    Spread::of(&methods, &route.path)
+}
+
+/// The routes that the server of a cell answers. Whoever asks says who the caller is.
+fn cell_routes(state: &ApiState) -> Router<ApiState> {
+    let mut router = Router::new();
+    let routes = tables().into_iter().flat_map(|(role, routes)| routes.0.into_iter().map(move |route| (role, route)));
+    for (role, route) in routes.filter(|(_, route)| spread_of(route).is_some()) {
+        let (rule, audit) = (Arc::new(rule(role, &route)), Arc::clone(&state.audit));
+        let guarded = Guarded { rule, audit, status: None, cluster: None, is_front: false, cells: None };
+        router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));
+    }
+    router.fallback(not_found).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 fn viewer_routes() -> Routes {

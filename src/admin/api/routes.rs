@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::failure::Failure;
 use super::json::Json;
 use super::parameters::Parameters;
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use super::topics::{ANY_SHARD, PlaceCursor, QUERIES_PER_REQUEST_MAX, ask, required, topic_of};
@@ -24,6 +25,9 @@ struct RouteJson {
     /// Whether the topic has a retained message.
     retained: bool,
     cursor: Option<String>,
+    /// Cells over which clients are spread, and of which the page has no entries, because they did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 /// A subscription through which a client would get the message. A client with several of them gets one copy, at the highest QoS. Of a share, one
@@ -71,7 +75,8 @@ async fn show(State(state): State<ApiState>, parameters: Parameters) -> Result<J
         }
     }
     let cursor = next.map(|place| PlaceCursor(place).to_string());
-    Ok(Json(RouteJson { topic: topic.as_str().to_owned(), receivers, retained, cursor }))
+    let topic = topic.as_str().to_owned();
+    Ok(Json(RouteJson { topic, receivers, retained, cursor, missing_cells: Vec::new() }))
 }
 
 impl From<ReceiverView> for ReceiverJson {

@@ -4,14 +4,15 @@ use tokio::sync::Semaphore;
 
 use crate::admin::audit::Audit;
 use crate::admin::backups::Backups;
+use crate::admin::handles::BrokerHandles;
+use crate::admin::node::Node;
 use crate::admin::queues::Queues;
 use crate::admin::rates::Rates;
-use crate::admin::snapshot::BrokerHandles;
 use crate::admin::token_file::TokenFile;
 use crate::broker::Shared;
 use crate::cluster::ClusterHandle;
 use crate::config::Durability;
-use crate::server::{Bans, Queries, Reloader, Status, Traces};
+use crate::server::{Bans, CellServer, Cells, Queries, Reloader, Status, Traces};
 use crate::store::Store;
 
 /// What the handlers reach, cloned for each request.
@@ -23,6 +24,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) shared: Arc<Shared>,
     /// Counters, the state of the broker, and its clock.
     pub(in crate::admin) status: Arc<Status>,
+    /// The figures of all servers of the process.
+    pub(in crate::admin) node: Node,
     /// Shows packets and decisions live.
     pub(in crate::admin) traces: Traces,
     /// The banned addresses and users.
@@ -35,6 +38,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) cluster: Option<ClusterHandle>,
     /// Instead: the nodes of all cells, if there are several.
     pub(in crate::admin) cells: Vec<ClusterHandle>,
+    /// The cells of which some are served in this process, if there are several.
+    pub(in crate::admin) front_of: Option<Arc<Cells>>,
     /// What an acknowledged message survives by default.
     pub(in crate::admin) durability: Durability,
     /// Bounds the deletions of retained messages that are under way.
@@ -59,24 +64,42 @@ impl ApiState {
             queries: handles.queries.clone(),
             shared: Arc::clone(&handles.shared),
             status: Arc::clone(&handles.status),
+            node: Node::of(handles),
             traces: handles.traces.clone(),
             bans: Arc::clone(&handles.bans),
             store: handles.store.clone(),
             reloader: handles.reloader.clone(),
             cluster: handles.cluster.clone(),
             cells: handles.cells.clone(),
+            front_of: handles.front_of.clone(),
             durability: handles.durability,
             deletions: Arc::new(Semaphore::new(DELETIONS_MAX)),
             stream_reads: Arc::new(Semaphore::new(STREAM_READS_MAX)),
             backups: Arc::new(Backups::new(handles)),
             tokens: TokenFile::new(&handles.data),
-            rates: Arc::new(Rates::new(Arc::clone(&handles.status))),
+            rates: Arc::new(Rates::new(Arc::clone(&handles.status), Node::of(handles))),
             queues: Arc::new(Queues::new(
                 Arc::clone(&handles.status),
                 Arc::clone(&handles.shared),
                 handles.queries.clone(),
             )),
             audit: Arc::new(Audit::new(&handles.data, Arc::clone(&handles.status))),
+        }
+    }
+}
+
+impl ApiState {
+    /// That of a cell, for the routes that ask its server, where this is that of the front.
+    pub(super) fn of_cell(&self, server: &CellServer) -> Self {
+        Self {
+            queries: server.queries.clone(),
+            shared: Arc::clone(&server.shared),
+            status: Arc::clone(&server.status),
+            reloader: server.reloader.clone(),
+            store: None,
+            cells: Vec::new(),
+            front_of: None,
+            ..self.clone()
         }
     }
 }

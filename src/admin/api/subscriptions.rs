@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::failure::Failure;
 use super::json::Json;
 use super::parameters::Parameters;
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use super::topics::{ANY_SHARD, PlaceCursor, QUERIES_PER_REQUEST_MAX, ask, filter_of};
@@ -22,6 +23,9 @@ pub(super) fn viewer_routes() -> Routes {
 struct SubscriptionsJson {
     subscriptions: Vec<SubscriptionJson>,
     cursor: Option<String>,
+    /// Cells over which clients are spread, and of which the page has no entries, because they did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -65,13 +69,14 @@ async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<J
         subscriptions.extend(page.entries.into_iter().map(SubscriptionJson::from));
         match page.next {
             Some(next) => from = next,
-            None => return Ok(Json(SubscriptionsJson { subscriptions, cursor: None })),
+            None => return Ok(Json(SubscriptionsJson { subscriptions, cursor: None, missing_cells: Vec::new() })),
         }
         if subscriptions.len() >= limit {
             break;
         }
     }
-    Ok(Json(SubscriptionsJson { subscriptions, cursor: Some(PlaceCursor(from).to_string()) }))
+    let cursor = Some(PlaceCursor(from).to_string());
+    Ok(Json(SubscriptionsJson { subscriptions, cursor, missing_cells: Vec::new() }))
 }
 
 impl From<SubscriberView> for SubscriptionJson {

@@ -23,25 +23,25 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
         name: "oncemq_cluster_epoch",
         labels: &[],
         help: "The number of the term of the present owner, as this node knows it.",
-        source: Source::Gauges(|snapshot| of_node(snapshot, |status| status.epoch as f64)),
+        source: Source::Gauges(|snapshot| of_broker(snapshot, |status| status.epoch as f64)),
     },
     Metric {
         name: "oncemq_cluster_position",
         labels: &[],
         help: "The position of the last entry of the stream that this node has.",
-        source: Source::Gauges(|snapshot| of_node(snapshot, |status| status.position as f64)),
+        source: Source::Gauges(|snapshot| of_broker(snapshot, |status| status.position as f64)),
     },
     Metric {
         name: "oncemq_cluster_log_sequence",
         labels: &[],
         help: "The sequence behind the last entry of the log of this node.",
-        source: Source::Gauges(|snapshot| of_node(snapshot, |status| status.sequence as f64)),
+        source: Source::Gauges(|snapshot| of_broker(snapshot, |status| status.sequence as f64)),
     },
     Metric {
         name: "oncemq_cluster_replicated_sequence",
         labels: &[],
         help: "The sequence below which all entries of the log are on the disks of a majority, as this node knows it.",
-        source: Source::Gauges(|snapshot| of_node(snapshot, |status| status.replicated as f64)),
+        source: Source::Gauges(|snapshot| of_broker(snapshot, |status| status.replicated as f64)),
     },
     Metric {
         name: "oncemq_cluster_tail_bytes",
@@ -164,6 +164,11 @@ fn roles(snapshot: &Snapshot) -> Vec<(String, f64)> {
 
 fn of_node(snapshot: &Snapshot, of: fn(&Status) -> f64) -> Vec<(String, f64)> {
     figure(snapshot.cluster.iter().map(of))
+}
+
+/// What each cell has for itself, if there are several.
+fn of_broker(snapshot: &Snapshot, of: fn(&Status) -> f64) -> Vec<(String, f64)> {
+    if snapshot.cells.is_empty() { of_node(snapshot, of) } else { Vec::new() }
 }
 
 fn figure(figures: impl Iterator<Item = f64>) -> Vec<(String, f64)> {

@@ -1,7 +1,7 @@
 // A list of the API, a page at a time: however many entries there are, one page of them is in the document.
 
 import { get } from "./api.js";
-import { add, button, element, empty, failed, fill, loading, table } from "./dom.js";
+import { add, button, element, empty, failed, fill, loading, table, visible } from "./dom.js";
 import { count } from "./format.js";
 
 /// An element that shows a list. `load` makes the parameters of the request, without limit and cursor. `show(parameters)` begins anew.
@@ -28,10 +28,10 @@ export function pagedList({ path, key, columns, none, newest = false, about = ()
       fill(place, loading());
     }
     try {
-      const { rows, cursor, answer } = await fetchPage(state.cursors.at(-1), mine.signal);
+      const { rows, cursor, answer, missing } = await fetchPage(state.cursors.at(-1), mine.signal);
       state.following = cursor;
       state.rows = rows.length;
-      draw(newest ? rows.toReversed() : rows, answer);
+      draw(newest ? rows.toReversed() : rows, answer, missing);
     } catch (error) {
       if (error.name === "AbortError") {
         return;
@@ -45,25 +45,28 @@ export function pagedList({ path, key, columns, none, newest = false, about = ()
   async function fetchPage(from, aborted) {
     let cursor = from;
     const rows = [];
+    const missing = [];
     for (let asked = 0; asked < REQUESTS_MAX; asked += 1) {
       const parameters = { ...state.parameters, limit: PAGE - rows.length, cursor };
       const answer = await get(path, parameters, aborted);
       rows.push(...answer[key]);
+      missing.push(...(answer.missing_cells ?? []));
       cursor = answer.cursor;
       if (cursor === null || rows.length >= PAGE) {
-        return { rows, cursor, answer };
+        return { rows, cursor, answer, missing };
       }
     }
-    return { rows, cursor, answer: {} };
+    return { rows, cursor, answer: {}, missing };
   }
 
-  function draw(rows, answer) {
+  function draw(rows, answer, missing) {
     const before = state.before.at(-1);
     const nothing = state.following === null ? none : "Nothing matches so far. The search goes on with the next page.";
     status.textContent = rows.length === 0 ? "" : `${count(before + 1)} to ${count(before + rows.length)}`;
     previous.disabled = state.cursors.length === 1;
     next.disabled = state.following === null;
-    fill(place, about(answer), rows.length > 0 ? table(columns, rows) : empty(nothing));
+    const warnings = missing.map(({ cell, reason }) => element("p", { class: "warning" }, visible(`What cell ${cell} has is missing: ${reason}`)));
+    fill(place, about(answer), warnings, rows.length > 0 ? table(columns, rows) : empty(nothing));
     if (!(previous.disabled && next.disabled)) {
       add(place, controls);
     } else if (rows.length > 0) {

@@ -1,3 +1,4 @@
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::provider::Verdict;
@@ -41,6 +42,22 @@ pub struct RemoteCounts {
     pub under_way: u64,
     /// Requests that wait.
     pub waiting: u64,
+}
+
+impl AddAssign for RemoteCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.allowed += other.allowed;
+        self.denied += other.denied;
+        self.ignored += other.ignored;
+        self.unreachable += other.unreachable;
+        self.late += other.late;
+        self.invalid += other.invalid;
+        self.known += other.known;
+        self.busy += other.busy;
+        self.abandoned += other.abandoned;
+        self.under_way += other.under_way;
+        self.waiting += other.waiting;
+    }
 }
 
 impl Figures {

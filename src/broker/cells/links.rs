@@ -116,6 +116,13 @@ impl Shard {
         }
     }
 
+    /// A connection is opened, or ends, which may be one to the owner of another cell.
+    pub(in crate::broker) fn link_changed(&self, link: Option<LinkPeer>, is_open: bool) {
+        if let (Some(link), Some(cell)) = (link, &self.shared.cell) {
+            cell.link_changed(link, is_open);
+        }
+    }
+
     /// The end of a connection, which may be a control connection.
     pub(in crate::broker) fn control_ended(&mut self, id: ConnectionId) {
         self.links.controls.0.retain(|link| link.connection != id);

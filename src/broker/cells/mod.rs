@@ -38,9 +38,11 @@ mod queue;
 mod shares;
 mod source;
 mod state;
+mod view;
 mod waiting;
 
 pub(in crate::broker) use of_shard::{CellReceivers, ChosenShares, Links};
 pub use peer::{LinkPeer, LinkRole};
 pub(in crate::broker) use state::CellState;
 pub use state::CellTerms;
+pub use view::CellLink;

@@ -1,6 +1,7 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::broker::cells::peer::LinkRole;
 use crate::codec::MessageId;
 use crate::routing::{
     Announcement, Announcer, AnnouncerLimits, CellId, CellSet, CellShare, InterestAnswer, InterestKey, InterestTable,
@@ -30,11 +31,13 @@ pub(in crate::broker) struct CellState {
     number: AtomicU64,
     noted: AtomicU64,
     /// What the others want.
-    table: RwLock<InterestTable>,
+    pub(super) table: RwLock<InterestTable>,
     /// Counts the changes of `table` and of `links`.
     generation: AtomicU64,
     /// How the other cells receive messages, by their numbers, as far as their Sessions are there.
     links: RwLock<Vec<Option<Arc<Receiver>>>>,
+    /// How many connections of each role there are to another cell: for a moment, there can be a new one beside one that ends.
+    pub(super) open: Box<[[AtomicU32; LinkRole::ALL.len()]]>,
     /// Which shards have a control connection.
     control: Box<[AtomicBool]>,
     /// Which shards have answers that wait until the others have noted what this cell wants.
@@ -64,6 +67,7 @@ impl CellState {
             table: RwLock::new(InterestTable::new(key)),
             generation: AtomicU64::new(1),
             links: RwLock::new(vec![None; usize::from(terms.cells)]),
+            open: (0..terms.cells).map(|_| Default::default()).collect(),
             control: flags(),
             waiting: flags(),
             last_change: AtomicU64::new(0),
@@ -239,12 +243,6 @@ impl CellState {
     /// The shards that wait for that.
     pub(in crate::broker) fn with_owing(&self) -> impl Iterator<Item = ShardId> {
         set_ones(&self.owing)
-    }
-
-    /// Whether it knows what all other cells want, and can keep messages for them.
-    pub(in crate::broker) fn is_joined(&self) -> bool {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        self.others().all(|cell| table.epoch(cell) > 0 && self.link_to(cell).is_some())
     }
 
     /// A shard has, or may have, a control connection.

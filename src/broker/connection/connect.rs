@@ -20,6 +20,7 @@ impl Shard {
         let link = peer.link;
         self.connections.open(Connection::new(id, peer, turn.now, Arc::clone(&self.no_access)));
         self.counters.connections += 1;
+        self.link_changed(link, true);
         if self.lifecycle.is_shutting_down() {
             return self.break_off(id, "shutting down", turn);
         }

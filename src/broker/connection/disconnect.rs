@@ -234,6 +234,7 @@ impl Shard {
         self.rates.forget(id);
         self.release_user(&connection);
         self.counters.connections -= 1;
+        self.link_changed(connection.identity.peer.link, false);
         let time =
             PauseBudgets { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.pause_budget };
         let publishers = connection.backlog.end(time);
@@ -317,11 +318,12 @@ impl Shard {
     /// Detaches the Session in `slot` from its connection. A durable Session is kept, a transient one ends. If it is about to be `resumed`,
     /// and the store has it as connected, that is not recorded.
     fn detach(&mut self, slot: usize, action: WillAction, resumed: bool, turn: &mut Turn<'_>) {
+        let is_link = self.sessions.get(slot).is_some_and(|entry| entry.owner.is_link());
         self.drive(slot, session::Event::Disconnected, turn);
         if action != WillAction::Leave {
             self.leave_groups(slot, turn);
         }
-        self.counters.sessions_connected -= 1;
+        self.counters.sessions_connected -= u64::from(!is_link);
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         entry.connection = None;
         entry.detached_at = turn.now;

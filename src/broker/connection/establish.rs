@@ -113,8 +113,9 @@ impl Shard {
         connection.set_details(asks_for_details(&connecting.connect));
         self.limit_rates(id);
         self.arm(id, turn);
-        self.counters.sessions_connected += 1;
-        self.counters.connects_accepted += 1;
+        // Another cell is no client.
+        self.counters.sessions_connected += u64::from(link.is_none());
+        self.counters.connects_accepted += u64::from(link.is_none());
         self.note_link(slot);
         let opened = self.attach(slot, id, &mut connecting.connect, turn);
         let wait = opened.or_else(|| self.fence(slot, turn)).or_else(|| self.wait_until(slot, after));

@@ -125,7 +125,7 @@ impl Shared {
 
     /// Whether the broker knows what all other cells want, so that it can accept clients. That stays so. Without other cells, it is so from the beginning.
     pub fn knows_cells(&self) -> bool {
-        self.cell.as_ref().is_none_or(|cell| cell.is_joined())
+        self.cell.as_ref().is_none_or(|cell| cell.lacking().next().is_none())
     }
 
     /// Verifies what the directory guarantees at each use, and panics if it is broken: for tests.

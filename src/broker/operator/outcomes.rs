@@ -54,6 +54,17 @@ impl Outcomes {
         }
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        for (outcome, count) in &other.0 {
+            let is_it = |(known, _): &&mut (Outcome, u64)| known == outcome;
+            match self.0.iter_mut().find(is_it) {
+                Some((_, sum)) => *sum += count,
+                None => self.0.push((outcome.clone(), *count)),
+            }
+        }
+    }
+
     /// All that was counted.
     pub fn iter(&self) -> impl Iterator<Item = &(Outcome, u64)> {
         self.0.iter()

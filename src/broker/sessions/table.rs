@@ -30,6 +30,8 @@ use crate::session::Ticket;
 pub(in crate::broker) struct SessionTable {
     shard: ShardId,
     slots: Slab<SessionSlot>,
+    /// Those of the slots that have the messages for, or from, another cell.
+    links: usize,
     /// The slot of each Session by its claim, which the slot has.
     by_claim: HashTable<u32>,
     hasher: RandomState,
@@ -65,6 +67,7 @@ impl SessionTable {
         Self {
             shard,
             slots: Slab::new(),
+            links: 0,
             by_claim: HashTable::new(),
             hasher: RandomState::default(),
             pending: HashMap::default(),
@@ -109,6 +112,7 @@ impl SessionTable {
         let (claim, subscriber, queued) = (entry.claim, Arc::clone(&entry.subscriber), entry.session.queued());
         counters.in_flight_changed(0, entry.session.in_flight());
         assert!(self.slot_of(claim).is_none(), "two sessions have one claim");
+        self.links += usize::from(entry.owner.is_link());
         let slot = self.slots.insert(entry);
         let number = u32::try_from(slot).unwrap_or(Location::ENDED);
         self.link_claim(claim, number);
@@ -121,6 +125,7 @@ impl SessionTable {
     /// Removes a Session that ends or moves to another shard. The caller sets the new location of its subscriber.
     pub(in crate::broker) fn remove(&mut self, slot: usize, counters: &mut Counters) -> Option<SessionSlot> {
         let entry = self.slots.try_remove(slot)?;
+        self.links -= usize::from(entry.owner.is_link());
         self.unlink_claim(entry.claim, slot);
         counters.queue_changed(entry.session.queued(), (0, 0));
         counters.in_flight_changed(entry.session.in_flight(), 0);
@@ -153,7 +158,7 @@ impl SessionTable {
     /// Updates the gauge after `insert` and `remove`.
     fn count(&self, counters: &mut Counters) {
         assert_eq!(self.slots.len(), self.by_claim.len(), "each session has one claim");
-        counters.sessions = self.slots.len() as u64;
+        counters.sessions = (self.slots.len() - self.links) as u64;
     }
 
     /// Adds a pending claim with its CONNECT; [`end_claim`](Self::end_claim) removes it.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::{durable, id, puback, pubcomp, publish, pubrec, pubrel, subscribe, transient, unsubscribe};
-use crate::broker::{CellTerms, LinkPeer, LinkRole};
+use crate::broker::{CellLink, CellTerms, Counters, LinkPeer, LinkRole};
 use crate::codec::{Decoder, ProtocolVersion, Publish, Qos, ServerPacket, encode};
 use crate::routing::{CellId, RetainedLimits};
 use crate::topic::TopicName;
@@ -210,11 +210,43 @@ fn suback_waits_until_all_other_cells_know_the_filter_and_not_for_one_that_they_
     assert_eq!(world.cell(0).ask(second, subscribe("b", Qos::AtLeastOnce)), [""; 0]);
     world.settle();
     assert_eq!(world.cell(0).received(second), [""; 0]);
-    assert!(!knows_cells(world.cell(1)));
+    let lacking = |world: &mut World| world.cell(1).shards[0].shared.lacking_cells();
+    assert!(!knows_cells(world.cell(1)) && lacking(&mut world) == [CellId(0), CellId(2)]);
     world.connect();
     world.settle();
     assert_eq!(world.cell(0).received(second), ["SUBACK 1 01"]);
-    assert!(knows_cells(world.cell(1)));
+    assert!(knows_cells(world.cell(1)) && lacking(&mut world).is_empty());
+}
+
+#[test]
+fn the_connections_to_each_other_cell_are_known_and_what_waits_for_it() {
+    let mut world = World::joined(2);
+    let subscriber = world.cell(1).connect(durable("s"));
+    world.cell(1).send(subscriber, subscribe("a", Qos::AtLeastOnce));
+    world.settle();
+    let links = |world: &mut World| world.cell(0).shards[0].shared.cell_links();
+    let up = |cell| CellLink { cell: CellId(cell), open: [true; 3], waiting: (0, 0) };
+    assert_eq!(links(&mut world), [up(1), up(2)]);
+    world.cut((0, 1, LinkRole::Out as u8));
+    let publisher = world.cell(0).connect(transient("p"));
+    for number in 1..4 {
+        world.cell(0).send(publisher, publish("a", "payload", Qos::AtLeastOnce, number));
+    }
+    world.settle();
+    let [CellLink { cell: CellId(1), open: [false, true, true], waiting: (3, bytes) }, other] = links(&mut world)[..]
+    else {
+        panic!("{:?}", links(&mut world))
+    };
+    assert!((3 * 7..1_000).contains(&bytes) && other == up(2), "{bytes}");
+    let clients = |world: &mut World, cell: u8| {
+        let counters = world.cell(cell).shards.iter().map(|shard| shard.counters);
+        let sum = counters.fold(Counters::default(), |sum, counters| sum + counters);
+        (sum.sessions, sum.sessions_connected, sum.connects_accepted)
+    };
+    assert_eq!([0, 1, 2].map(|cell| clients(&mut world, cell)), [(1, 1, 1), (1, 1, 1), (0, 0, 0)]);
+    world.connect();
+    world.settle();
+    assert_eq!(links(&mut world), [up(1), up(2)]);
 }
 
 #[test]

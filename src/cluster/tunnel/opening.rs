@@ -35,13 +35,15 @@ pub enum Destination {
         /// Which of the links between the two cells it is.
         kind: u8,
     },
+    /// The process. It is no client, but the process of the other node.
+    Node,
 }
 
 impl Destination {
     /// The cell that it is for, if there are several.
     pub const fn cell(self) -> Option<u8> {
         match self {
-            Self::Broker => None,
+            Self::Broker | Self::Node => None,
             Self::Cell(cell) | Self::Link { to: cell, .. } => Some(cell),
         }
     }
@@ -55,6 +57,7 @@ impl Opening {
         // A node that knows no cells refuses what is for one.
         match self.to {
             Destination::Broker => bytes.put_u8(local),
+            Destination::Node => bytes.put_u8(local | FOR_NODE),
             Destination::Cell(cell) => bytes.put_slice(&[local | FOR_CELL, cell]),
             Destination::Link { from, to, kind } => bytes.put_slice(&[local | FOR_LINK, from, to, kind]),
         }
@@ -91,6 +94,7 @@ impl Opening {
         let is_local = kind & LOCAL != 0;
         let to = match kind & !LOCAL {
             0 => Destination::Broker,
+            FOR_NODE => Destination::Node,
             FOR_CELL => Destination::Cell(bytes.try_get_u8().ok()?),
             FOR_LINK => {
                 let [from, to, kind] = octets(&mut bytes)?;
@@ -142,6 +146,7 @@ fn flag(bytes: &mut Bytes) -> Option<bool> {
 const LOCAL: u8 = 1;
 const FOR_CELL: u8 = 2;
 const FOR_LINK: u8 = 4;
+const FOR_NODE: u8 = 8;
 /// More than the subject of a certificate has.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
@@ -163,6 +168,7 @@ mod tests {
             opening(Some("[2001:db8::1]:1"), Some("sensor")),
             opening(None, Some("")),
             Opening { to: Destination::Cell(255), ..opening(None, None) },
+            Opening { to: Destination::Node, is_local: true, ..Opening::default() },
             Opening { to: Destination::Link { from: 7, to: 0, kind: 2 }, ..Opening::default() },
         ] {
             let bytes = opening.encode().unwrap();

@@ -5,22 +5,28 @@
 
 mod directory;
 mod gate;
+mod joining;
+mod past;
+mod reach;
 mod role;
+mod servers;
 mod terms;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
 pub use directory::{CellsError, claim_cells};
 pub(in crate::server) use gate::{Gate, NotAdmitted};
+pub(in crate::server) use joining::Joining;
+pub use past::Past;
+pub use reach::CellPlace;
+pub use servers::CellServer;
 pub use terms::CellTerms;
 
 use super::memory::{self, MemoryBudget};
-use super::{Reloader, Status};
 use crate::routing::CellId;
+use servers::Servers;
 
 /// Where each cell is served. All threads of the process share it.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ pub struct Cells {
     places: watch::Sender<Arc<[Place]>>,
     memory: Arc<MemoryBudget>,
     /// The servers of the cells that are served here.
-    servers: Mutex<BTreeMap<CellId, (Reloader, Arc<Status>)>>,
+    servers: Mutex<Servers>,
     ends: watch::Sender<bool>,
     /// The number of [`Working`].
     working: watch::Sender<usize>,
@@ -152,27 +158,6 @@ impl Cells {
     /// The memory of the process.
     pub(in crate::server) fn memory(&self) -> Arc<MemoryBudget> {
         Arc::clone(&self.memory)
-    }
-
-    /// The server of a cell serves, or `None`: it ends.
-    pub(in crate::server) fn set_server(&self, cell: CellId, server: Option<(Reloader, Arc<Status>)>) {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        match server {
-            Some(server) => drop(servers.insert(cell, server)),
-            None => drop(servers.remove(&cell)),
-        }
-    }
-
-    /// What reloads the servers of the cells that are served here.
-    pub(in crate::server) fn reloaders(&self) -> Vec<(CellId, Reloader)> {
-        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.iter().map(|(cell, (reloader, _))| (*cell, reloader.clone())).collect()
-    }
-
-    /// The longest time for which a shard of a cell has not answered.
-    pub(in crate::server) fn longest_silence(&self) -> Duration {
-        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.values().map(|(_, status)| status.longest_silence()).max().unwrap_or_default()
     }
 }
 

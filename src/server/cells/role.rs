@@ -4,13 +4,15 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::select;
 
+use super::super::log::log_cluster;
 use super::super::reload::{ReloadReport, Scope};
 use super::super::replace::ping;
 use super::super::shutdown::Signals;
 use super::super::systemd::notify;
 use super::super::watchdog::Watchdog;
 use super::super::{Server, ServerError};
-use super::{CellTerms, Cells, Gate, Place};
+use super::joining::Joining;
+use super::{CellServer, CellTerms, Cells, Gate, Place};
 use crate::config::Loaded;
 use crate::routing::CellId;
 
@@ -27,19 +29,27 @@ impl Server {
     pub(in crate::server) fn admit_cells(&self) {
         let Some(CellTerms { cell, cells, .. }) = &self.cell else { return };
         let gate = Gate::new(self.clock, Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
-        cells.set_server(*cell, Some((self.reloader.clone(), self.status())));
+        let (status, shared, queries, reloader) = (self.status(), self.shared(), self.queries(), self.reloader());
+        let store = self.store.as_ref().map(Arc::downgrade).unwrap_or_default();
+        cells.add_server(CellServer { cell: *cell, status, shared, queries, reloader, store });
         cells.set(*cell, Place::Joining(gate));
     }
 
     /// Lets clients in, if this is the server of a cell that knows what all others want. Returns whether there is nothing more to wait for.
-    pub(in crate::server) fn admit_clients(&self) -> bool {
+    pub(in crate::server) fn admit_clients(&self, joining: &mut Joining) -> bool {
         let Some(CellTerms { cell, cells, .. }) = &self.cell else { return true };
+        let now = self.clock.read().elapsed;
+        let say = |(is_trouble, text): (bool, String)| log_cluster(is_trouble, &format!("cell {}: {text}", cell.0));
         match cells.place(*cell) {
             Place::Joining(gate) if self.shared.knows_cells() => {
                 cells.set(*cell, Place::Here(gate));
+                joining.joined(now).map(say);
                 true
             }
-            Place::Joining(_) => false,
+            Place::Joining(_) => {
+                joining.look(now, || self.shared.lacking_cells()).map(say);
+                false
+            }
             Place::Unknown | Place::Node(_) | Place::Here(_) => true,
         }
     }
@@ -51,7 +61,7 @@ impl Server {
             gate.close();
         }
         cells.set(*cell, Place::Unknown);
-        cells.set_server(*cell, None);
+        cells.remove_server(*cell);
     }
 
     /// The cells of the process, if this is the server of one of them.
@@ -98,7 +108,7 @@ impl Server {
     pub(in crate::server) async fn reload_cells(&self, scope: &Scope, report: &mut ReloadReport) {
         let Some(cells) = &self.front_of else { return };
         let reloads =
-            cells.reloaders().into_iter().map(async |(cell, reloader)| (cell, reloader.request(scope.clone()).await));
+            cells.servers().into_iter().map(async |server| (server.cell, server.reloader.request(scope.clone()).await));
         for (CellId(cell), reloaded) in join_all(reloads).await {
             // One that ends has no use for it.
             let Ok(reloaded) = reloaded else { continue };

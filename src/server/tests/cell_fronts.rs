@@ -374,3 +374,50 @@ fn each_two_cells_have_one_stream_between_their_servers_and_get_another_when_it_
     });
     nodes.into_iter().for_each(Node::stop);
 }
+
+#[test]
+fn the_processes_of_two_nodes_have_streams_that_stay_while_cells_move() {
+    let (wires, config) = (Arc::default(), with_a_name());
+    let nodes = [Node::start("a", &wires, &config, 3), Node::start("b", &wires, &config, 3)];
+    let streams = nodes.each_ref().map(|node| node.front.nodes.clone().unwrap());
+    run(async {
+        nodes[0].at(1, "b");
+        nodes[0].at(2, "b");
+        let echo = async || {
+            let (opened, mut accepted) = tokio::join!(streams[0].open("b".into()), streams[1].accept());
+            let mut opened = opened.unwrap();
+            let text = vec![7; 300_000];
+            let answer = async {
+                let mut received = Vec::new();
+                accepted.read_to_end(&mut received).await.unwrap();
+                accepted.write_all(&received).await.unwrap();
+                drop(accepted);
+            };
+            let ask = async {
+                opened.write_all(&text).await.unwrap();
+                // It is none of a cell that goes.
+                nodes[0].cells.set(CellId(2), Place::Unknown);
+                nodes[0].at(2, "c");
+                opened.shutdown().await.unwrap();
+                let mut back = Vec::new();
+                opened.read_to_end(&mut back).await.unwrap();
+                assert!(back == text);
+            };
+            tokio::join!(ask, answer);
+        };
+        echo().await;
+        echo().await;
+        assert_eq!(nodes[1].front.status.tunnels().unwrap().open, 0, "they are no clients");
+        // Nobody accepts these: those beyond the bound end.
+        let mut all = Vec::new();
+        for _ in 0..17 {
+            all.push(streams[0].open("b".into()).await.unwrap());
+        }
+        let mut last = all.pop().unwrap();
+        assert_eq!(last.read(&mut [0; 9]).await.unwrap_or(0), 0);
+        drop(all);
+        // There is no link to a node that does not answer.
+        assert!(timeout(Duration::from_millis(300), streams[0].open("c".into())).await.is_err());
+    });
+    nodes.into_iter().for_each(Node::stop);
+}

@@ -51,7 +51,7 @@ fn a_front_reloads_and_ends_the_servers_of_its_cells() {
     });
     let ended = cell.join().unwrap().unwrap();
     assert!(matches!(ended, Ended::Told { why: Why::Moved { owner: None }, .. }), "{ended:?}");
-    assert!(cells.reloaders().is_empty() && !front.is_finished(), "something is to be done still");
+    assert!(cells.servers().is_empty() && !front.is_finished(), "something is to be done still");
     drop(working);
     assert!(matches!(front.join().unwrap(), Ok(Ended::Stopped)));
 }

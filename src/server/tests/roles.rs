@@ -29,6 +29,7 @@ pub(super) struct Role {
     pub(super) admission: Arc<Admission>,
     pub(super) gate: Gate,
     pub(super) names: Vec<Arc<str>>,
+    pub(super) nodes: Option<NodeStreams>,
     thread: JoinHandle<Result<Ended, ServerError>>,
 }
 
@@ -47,11 +48,11 @@ impl Role {
             let admission = Arc::clone(&server.admission);
             let gate = Gate::new(server.clock, Arc::clone(&admission), Arc::clone(&server.mailboxes));
             let names = server.listeners.iter().map(|listener| Arc::clone(&listener.endpoint().name)).collect();
-            started.send((addresses, server.status(), (admission, gate, names))).unwrap();
+            started.send((addresses, server.status(), (admission, gate, names), server.node_streams())).unwrap();
             server.run()
         });
-        let (addresses, status, (admission, gate, names)) = begun.recv().unwrap();
-        Self { stopper, addresses, status, admission, gate, names, thread }
+        let (addresses, status, (admission, gate, names), nodes) = begun.recv().unwrap();
+        Self { stopper, addresses, status, admission, gate, names, nodes, thread }
     }
 
     /// Where the first listener listens.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
 use super::stream::{TunnelStream, Tunneled};
 use crate::broker::{LinkPeer, LinkRole};
@@ -37,8 +38,17 @@ pub(super) struct Arrivals {
 pub(super) enum Receiver {
     /// The shards of this server.
     Shards(Gate),
-    /// Each the server of its cell.
-    Cells(Arc<Cells>),
+    /// Each the server of its cell; a stream of another node, whoever accepts these.
+    Cells(Arc<Cells>, mpsc::Sender<TunnelStream>),
+}
+
+impl Receiver {
+    fn take_of_node(&self, stream: TunnelStream) -> Result<(), Refusal> {
+        match self {
+            Self::Shards(_) => Err(Refusal::NotHere),
+            Self::Cells(_, of_nodes) => of_nodes.try_send(stream).map_err(|_| Refusal::Limit),
+        }
+    }
 }
 
 /// A link and a tunnel.
@@ -56,14 +66,18 @@ impl Arrivals {
         Self { clock, admission, endpoints, receiver, waiting, rate, rates, logged: None }
     }
 
-    /// Takes what has come. A link between cells is let in at once, and a client by [`admit`](Self::admit).
+    /// Takes what has come. A link between cells, and a stream of the other node itself, is let in at once, and a client by [`admit`](Self::admit).
     ///
     /// # Errors
-    /// The cell of a link is not here.
+    /// The cell of a link is not here, or too many streams of nodes wait.
     pub(super) fn add(&mut self, key: Key, opening: Opening, stream: TunnelStream) -> Result<(), Refusal> {
-        let Destination::Link { from, kind, .. } = opening.to else {
-            self.waiting.push_back((key, opening, stream));
-            return Ok(());
+        let (from, kind) = match opening.to {
+            Destination::Link { from, kind, .. } => (from, kind),
+            Destination::Node => return self.receiver.take_of_node(stream),
+            Destination::Broker | Destination::Cell(_) => {
+                self.waiting.push_back((key, opening, stream));
+                return Ok(());
+            }
         };
         let role = LinkRole::of_number(kind).ok_or(Refusal::Malformed)?;
         let gate = self.gate(opening.to)?;
@@ -80,14 +94,14 @@ impl Arrivals {
     fn gate(&self, to: Destination) -> Result<Gate, Refusal> {
         match (&self.receiver, to.cell()) {
             (Receiver::Shards(gate), None) => Ok(gate.clone()),
-            (Receiver::Cells(cells), Some(cell)) => match cells.place(CellId(cell)) {
+            (Receiver::Cells(cells, _), Some(cell)) => match cells.place(CellId(cell)) {
                 Place::Here(gate) => Ok(gate),
                 Place::Joining(gate) if matches!(to, Destination::Link { .. }) => Ok(gate),
                 Place::Unknown | Place::Node(_) | Place::Joining(_) => Err(Refusal::NotHere),
             },
             (Receiver::Shards(_), Some(_)) => Err(Refusal::NotHere),
             // The other node spreads its clients over no cells.
-            (Receiver::Cells(_), None) => Err(Refusal::Malformed),
+            (Receiver::Cells(..), None) => Err(Refusal::Malformed),
         }
     }
 

@@ -45,7 +45,7 @@ struct Tunnel {
 
 impl Tunnel {
     const fn is_client(&self) -> bool {
-        !matches!(self.to, Destination::Link { .. })
+        is_client(self.to)
     }
 }
 
@@ -167,8 +167,9 @@ impl Hub {
             let is_node = |place: &Place| matches!(place, Place::Node(name) if **name == **node);
             tunnels.retain(|id, tunnel| {
                 // A cell whose place is unknown may still be at the same node.
-                let stays =
-                    place_of(places, tunnel.to).is_some_and(|place| is_node(place) || matches!(place, Place::Unknown));
+                let stays = tunnel.to == Destination::Node
+                    || place_of(places, tunnel.to)
+                        .is_some_and(|place| is_node(place) || matches!(place, Place::Unknown));
                 if !stays {
                     link.end(*id, None);
                     tunnel.pipe.close(Closed::Lost);
@@ -202,7 +203,7 @@ impl Hub {
         });
         match tunnel {
             Some(tunnel) => {
-                self.figures.opened += u64::from(!matches!(to, Destination::Link { .. }));
+                self.figures.opened += u64::from(is_client(to));
                 pipe.opened(tunnel);
             }
             None => pipe.close(Closed::Lost),
@@ -366,6 +367,10 @@ impl Hub {
         let has_owner = matches!(targets, Targets::Owner(_)) && !nodes.is_empty();
         channels.up.send_replace(Linked { has_owner, nodes });
     }
+}
+
+const fn is_client(to: Destination) -> bool {
+    matches!(to, Destination::Broker | Destination::Cell(_))
 }
 
 /// Where the cell is for which a tunnel is.

@@ -13,8 +13,10 @@ use super::bus::TunnelBus;
 use super::front::{self, Front, Open};
 use super::hub::Hub;
 use super::links::keep_links;
+use super::nodes::NodeStreams;
 use super::pipe::Ready;
 use super::roles::{FrontRole, Roles, Targets};
+use super::stream::TunnelStream;
 use crate::cluster::Bus;
 use crate::server::cells::{Cells, Gate};
 use crate::server::clock::Clock;
@@ -29,6 +31,8 @@ pub(in crate::server) struct Tunnels {
     front: Option<Arc<Front>>,
     /// Where the Sessions of clients are, if they are spread over cells.
     cells: Option<Arc<Cells>>,
+    /// What other nodes are asked over, if clients are spread over cells; and until the thread is started, where those of other nodes arrive.
+    nodes: Option<(NodeStreams, Option<mpsc::Sender<TunnelStream>>)>,
     /// Until the thread is started: what carries frames, the pipes, and what a front is.
     parts: Option<(TunnelBus, Arc<Ready>, Option<FrontRole>)>,
     end: Option<oneshot::Sender<Answer>>,
@@ -56,7 +60,16 @@ impl Tunnels {
                 (Arc::new(front), FrontRole { targets, channels })
             })
             .unzip();
-        Self { front, cells, parts: Some((bus, ready, role)), end: None }
+        let nodes = cells.as_ref().and(front.as_ref()).map(|front| {
+            let (nodes, arrivals) = NodeStreams::new(Arc::clone(front));
+            (nodes, Some(arrivals))
+        });
+        Self { front, cells, nodes, parts: Some((bus, ready, role)), end: None }
+    }
+
+    /// What other nodes are asked over, if clients are spread over cells.
+    pub(in crate::server) fn nodes(&self) -> Option<NodeStreams> {
+        self.nodes.as_ref().map(|(nodes, _)| nodes.clone())
     }
 
     /// For the shards of a standby.
@@ -73,11 +86,12 @@ impl Tunnels {
         status: Arc<Status>,
     ) -> io::Result<()> {
         let Some((bus, ready, front)) = self.parts.take() else { return Ok(()) };
-        let receiver = match &self.cells {
-            Some(cells) => Some(Receiver::Cells(Arc::clone(cells))),
+        let of_nodes = self.nodes.as_mut().and_then(|(_, arrivals)| arrivals.take());
+        let receiver = match (&self.cells, of_nodes) {
+            (Some(cells), Some(of_nodes)) => Some(Receiver::Cells(Arc::clone(cells), of_nodes)),
             // A standby takes no clients of others.
-            None if front.is_some() => None,
-            None => Some(Receiver::Shards(Gate::new(clock, Arc::clone(&admission), mailboxes))),
+            _ if front.is_some() => None,
+            _ => Some(Receiver::Shards(Gate::new(clock, Arc::clone(&admission), mailboxes))),
         };
         let arrivals = receiver.map(|receiver| Arrivals::new((clock, admission), endpoints, receiver));
         let links = self.front.clone().zip(self.cells.clone());

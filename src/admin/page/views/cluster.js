@@ -14,22 +14,26 @@ export async function render({ signal, again }) {
     }
     throw error;
   }
+  const hasCells = cluster.cells.length > 0;
+  const troubles = [...cluster.troubles, ...cluster.cells.flatMap(({ cell, troubles: own }) => own.map((trouble) => `cell ${cell}: ${trouble}`))];
   const able = cluster.members.filter((member) => member.able && member.alive);
-  const moves = { title: "", cell: (member) => cluster.role === "owner" && able.includes(member) && needs("admin", button("Give it the clients …", () => askMove(member, again))) };
+  const moves = { title: "", cell: (member) => !hasCells && cluster.role === "owner" && able.includes(member) && needs("admin", button("Give it the clients …", () => askMove(member, again))) };
   const drain = cluster.drained
     ? button("End the drain", () => undrain(again))
     : button("Drain this node …", () => askDrain(cluster, again));
   return [
     heading("Cluster", needs("admin", drain)),
-    cluster.troubles.map((trouble) => element("p", { class: "warning" }, visible(trouble))),
+    troubles.map((trouble) => element("p", { class: "warning" }, visible(trouble))),
     element("div", { class: "card" }, element("h2", {}, "This node"), facts(factsOf(cluster))),
+    cluster.cells.length > 0 && element("section", {}, element("h2", {}, "Cells"), table(CELLS, cluster.cells)),
     element("section", {}, element("h2", {}, "Other nodes"), cluster.members.length > 0 ? table([...MEMBERS, moves], cluster.members) : empty("No other node has said anything yet.")),
   ];
 }
 
 function factsOf(cluster) {
   const { owner, engine_latency: engine, last_failover: last } = cluster;
-  return [
+  const own = cluster.cells.filter(({ role }) => role === "owner");
+  const rows = [
     ["Cluster", foreign(cluster.cluster)],
     ["Node", foreign(cluster.node)],
     ["Role", cluster.drained ? [roleOf(cluster.role), " ", badge("drained", "warn")] : roleOf(cluster.role)],
@@ -41,6 +45,11 @@ function factsOf(cluster) {
     ["Taken over, fenced", `${count(cluster.takeovers)}, ${count(cluster.fences)} since the start`],
     ["Last change", last === null ? "none since the start" : [`${time(last.at)}, after ${duration(last.seconds)}: `, foreign(last.node), ", ", visible(last.cause)]],
   ];
+  // Each cell has its own.
+  const ofBroker = ["Serves the clients", "Epoch", "On a majority of disks", "Stream", "Acknowledged by the stream after", "Last change"];
+  return cluster.cells.length === 0
+    ? rows
+    : [...rows.filter(([title]) => !ofBroker.includes(title)), ["Serves", `${count(own.length)} of ${count(cluster.cells.length)} cells`]];
 }
 
 function askMove({ node }, again) {
@@ -63,6 +72,18 @@ async function moved(method, what, parameters, again) {
 }
 
 const roleOf = (role) => badge(role ?? "unknown", { owner: "good", standby: "good", fenced: "bad", stopped: "bad" }[role] ?? "warn");
+
+const CELLS = [
+  { title: "Cell", class: "number", cell: ({ cell }) => cell },
+  { title: "Owner", class: "main", cell: ({ owner }) => (owner === null ? badge("none", "bad") : foreign(owner)) },
+  { title: "Here", cell: ({ role }) => roleOf(role) },
+  { title: "Epoch", class: "number", cell: ({ epoch }) => count(epoch) },
+  { title: "Copies", class: "number", cell: ({ copies }) => count(copies) },
+  { title: "Behind", class: "number", cell: ({ lag }) => count(lag) },
+  { title: "Clients", cell: ({ accepts_clients: accepts }) => accepts !== null && (accepts ? badge("accepted", "good") : badge("wait", "warn")) },
+  { title: "Links", class: "number", cell: ({ links_up: up, links }) => up !== null && `${count(up)} of ${count(links.length)}` },
+  { title: "For other cells", class: "number", cell: ({ waiting_messages: messages, waiting_bytes: size }) => messages !== null && (messages > 0 ? `${count(messages)} (${bytes(size)})` : "0") },
+];
 
 const MEMBERS = [
   { title: "Node", class: "main", cell: ({ node }) => foreign(node) },

@@ -1,0 +1,26 @@
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::place::Away;
+use crate::routing::CellId;
+
+/// A cell whose entries a page does not have, because it did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = MissingCell)]
+pub(in crate::admin::api) struct MissingCellJson {
+    cell: u8,
+    /// The other node that serves it; `null`: this one does, or it is not known.
+    node: Option<String>,
+    /// Why, for people.
+    reason: String,
+}
+
+impl MissingCellJson {
+    pub(super) fn new(CellId(cell): CellId, node: Option<&str>, away: &Away) -> Self {
+        Self { cell, node: node.map(str::to_owned), reason: away.to_string() }
+    }
+
+    pub(super) fn text(&self) -> String {
+        format!("cell {}: {}", self.cell, self.reason)
+    }
+}

@@ -1,0 +1,156 @@
+//! Requests to a node that spreads clients over cells. What they are about is at the servers of the cells, so these answer them, each with the routes that a
+//! broker without cells has: the front finds the cell of a client, and makes one list of those of all cells.
+//!
+//! The role of the caller, and the parameters, are checked before a request comes here (`access.rs`), and again at the cell.
+
+mod cursor;
+mod missing;
+mod pages;
+mod place;
+mod remote;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
+use tower_service::Service as _;
+
+pub(super) use missing::MissingCellJson;
+
+use super::failure::Failure;
+use super::state::ApiState;
+use crate::admin::caller::Caller;
+use crate::routing::CellId;
+use crate::server::{CellPlace, CellServer, Cells, NodeStreams};
+use place::Away;
+
+/// How the cells answer the requests of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spread {
+    /// That of the client does.
+    OfClient,
+    /// Any of them does.
+    Any,
+    /// They are asked one after the other, for a list with this name in its pages.
+    Pages(&'static str),
+}
+
+impl Spread {
+    /// How the requests of a route are answered; `None`: by the node, for itself.
+    pub(super) fn of(methods: &[&str], path: &str) -> Option<Self> {
+        match (methods, path) {
+            (["GET"], "/clients") => Some(Self::Pages("clients")),
+            (["GET"], "/subscriptions") => Some(Self::Pages("subscriptions")),
+            (["GET"], "/routes") => Some(Self::Pages("receivers")),
+            (["POST"], "/publish") => Some(Self::Any),
+            _ if path.starts_with(OF_CLIENT) => Some(Self::OfClient),
+            _ => None,
+        }
+    }
+}
+
+/// Asks the cells.
+#[derive(Debug)]
+pub(in crate::admin) struct CellsApi {
+    cells: Arc<Cells>,
+    /// The way to those at other nodes.
+    nodes: Option<NodeStreams>,
+    /// The routes of a cell.
+    routes: Router<ApiState>,
+    /// Of the front.
+    state: ApiState,
+}
+
+impl CellsApi {
+    /// `routes`: those of a cell. `state`: of the front.
+    pub(super) fn new(
+        cells: Arc<Cells>,
+        nodes: Option<NodeStreams>,
+        (routes, state): (Router<ApiState>, ApiState),
+    ) -> Self {
+        Self { cells, nodes, routes, state }
+    }
+
+    /// Answers a request, which the caller may make. Its path has no prefix.
+    pub(super) async fn answer(&self, spread: Spread, request: Request) -> Response {
+        let answered = match spread {
+            Spread::OfClient => {
+                let cell = self.cell_of(request.uri());
+                self.ask_one(cell, request).await
+            }
+            Spread::Any => self.ask_one(self.any_cell(), request).await,
+            Spread::Pages(list) => {
+                let (uri, caller) = (request.uri().clone(), request.extensions().get::<Caller>().cloned());
+                self.page(list, (&uri, caller.as_ref())).await
+            }
+        };
+        answered.unwrap_or_else(Failure::into_response)
+    }
+
+    async fn ask_one(&self, cell: Result<CellId, Failure>, request: Request) -> Result<Response, Failure> {
+        let cell = cell?;
+        self.ask(cell, request).await.map_err(|away| away.failure(cell))
+    }
+
+    /// The cell of the client that the path of a request names.
+    fn cell_of(&self, uri: &Uri) -> Result<CellId, Failure> {
+        let name = uri.path().strip_prefix(OF_CLIENT).and_then(|path| path.split('/').next()).unwrap_or_default();
+        let name = percent_decode_str(name).decode_utf8();
+        let name = name.map_err(|_| Failure::bad_request("a Client Identifier is UTF-8 text"))?;
+        Ok(CellId::of_client(&name, self.cells.count()))
+    }
+
+    /// A cell that accepts clients here; if there is none, one at another node.
+    fn any_cell(&self) -> Result<CellId, Failure> {
+        let cells = || (0..=u8::MAX).take(self.cells.count().into()).map(CellId);
+        let here = cells().find(|cell| self.cells.accepts_clients(*cell));
+        let there = || cells().find(|cell| matches!(self.cells.place_of(*cell), CellPlace::Node(_)));
+        here.or_else(there).ok_or_else(|| Failure::unavailable("no cell has an owner that this node knows of"))
+    }
+
+    /// Asks the server of a cell that is here; `None`: it is not.
+    async fn ask_here(&self, cell: CellId, request: Request) -> Option<Response> {
+        let server = self.cells.server(cell)?;
+        Some(self.ask_server(&server, request).await)
+    }
+
+    async fn ask_server(&self, server: &CellServer, request: Request) -> Response {
+        let mut routes = self.routes.clone().with_state(self.state.of_cell(server));
+        let Ok(response) = routes.call(fresh(request)).await;
+        response
+    }
+
+    /// Asks the server of a cell.
+    async fn ask(&self, cell: CellId, request: Request) -> Result<Response, Away> {
+        match self.cells.place_of(cell) {
+            CellPlace::Here(server) => Ok(self.ask_server(&server, request).await),
+            CellPlace::Node(node) => self.ask_node(node, cell, request).await,
+            CellPlace::Unknown => Err(Away::Nowhere),
+        }
+    }
+}
+
+/// A request without what the router of the front has found in its path.
+fn fresh(request: Request) -> Request {
+    let (mut parts, body) = request.into_parts();
+    let caller = parts.extensions.remove::<Caller>();
+    parts.extensions.clear();
+    caller.map(|caller| parts.extensions.insert(caller));
+    Request::from_parts(parts, body)
+}
+
+/// The beginning of the paths about one client.
+const OF_CLIENT: &str = "/clients/";
+/// The most bytes of the response of a cell: a page has at most 1,000 entries, of which none is as large as 64 KiB on average.
+const BODY_BYTES_MAX: usize = 64 << 20;
+/// The time for another node to answer.
+const NODE_TIME: Duration = Duration::from_secs(3);
+/// The time for one request: less than that of its connection.
+const REQUEST_TIME: Duration = Duration::from_secs(7);
+
+#[cfg(test)]
+mod tests;

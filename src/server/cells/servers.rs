@@ -1,0 +1,80 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use super::super::{Queries, Reloader, Status};
+use super::past::Past;
+use crate::broker::Shared;
+use crate::routing::CellId;
+use crate::store::Store;
+
+/// What the admin interface of a process reaches of the server of a cell, while that runs.
+#[derive(Debug, Clone)]
+pub struct CellServer {
+    /// The cell.
+    pub cell: CellId,
+    /// Its counters.
+    pub status: Arc<Status>,
+    /// Its subscriptions, and its connections to other cells.
+    pub shared: Arc<Shared>,
+    /// Asks its shards what they have.
+    pub queries: Queries,
+    /// Reloads it.
+    pub reloader: Reloader,
+    /// Its store, which whoever upgrades this does not keep.
+    pub store: Weak<Store>,
+}
+
+/// The servers that run, and what others have left that ran before.
+#[derive(Debug, Default)]
+pub(super) struct Servers {
+    running: BTreeMap<CellId, CellServer>,
+    /// The last one of each cell that has begun to end: its shards may count still.
+    ended: BTreeMap<CellId, Arc<Status>>,
+    past: Past,
+}
+
+impl Servers {
+    pub(super) fn add(&mut self, server: CellServer) {
+        // That of the one before stays as it is now.
+        if let Some(status) = self.ended.remove(&server.cell) {
+            self.past.add_status(&status);
+        }
+        self.running.insert(server.cell, server);
+    }
+
+    pub(super) fn remove(&mut self, cell: CellId) {
+        let Some(CellServer { status, store, .. }) = self.running.remove(&cell) else { return };
+        if let Some(store) = store.upgrade() {
+            self.past.add_store(store.stats(), store.timing());
+        }
+        self.ended.insert(cell, status);
+    }
+
+    /// What those have counted that do not run any more.
+    pub(super) fn past(&self) -> Past {
+        let mut past = self.past.clone();
+        self.ended.values().for_each(|status| past.add_status(status));
+        past
+    }
+
+    /// Those that run, in the order of their cells.
+    pub(super) fn running(&self) -> impl Iterator<Item = &CellServer> {
+        self.running.values()
+    }
+
+    pub(super) fn of(&self, cell: CellId) -> Option<&CellServer> {
+        self.running.get(&cell)
+    }
+}
+
+#[cfg(test)]
+impl CellServer {
+    /// That of one of so many cells, whose shards do not answer.
+    pub(crate) fn unanswered(cell: CellId, cells: u16, status: Arc<Status>) -> Self {
+        let limits = crate::routing::RetainedLimits { retained_messages_max: 0, retained_bytes_max: 0 };
+        let terms = crate::broker::CellTerms { cell, cells, epoch: 1, interest_key: [7; 16] };
+        let shared = Arc::new(Shared::new(1, limits).of_cell(terms));
+        let reloader = Reloader::stopped(crate::config::Config::default());
+        Self { cell, status, shared, queries: Queries::unanswered(1), reloader, store: Weak::new() }
+    }
+}
