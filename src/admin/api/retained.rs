@@ -150,7 +150,7 @@ async fn one(
 
 /// Deletes the retained messages that a filter matches, each as a client does by a retained message without payload: its subscribers get
 /// the empty message. Messages that are retained later stay. The response follows when the deletion is durable; a broker that is killed before has
-/// deleted all of them or none.
+/// deleted all of them or none; with several cells, perhaps some of them.
 #[utoipa::path(
     delete, path = "/retained",
     params(("filter" = String, Query, description = "The Topic Filter; not below $SYS")),

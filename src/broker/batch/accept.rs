@@ -75,7 +75,7 @@ impl Shard {
             let id = (application.qos > Qos::AtMostOnce)
                 .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now)));
             let retain = application.retain;
-            let mut message = AcceptedMessage::new(application, id, &resolved, turn.now);
+            let mut message = AcceptedMessage::new(application, id, (&resolved, false), turn.now);
             message.enter(level, (resolved.streams(), is_told));
             if let Some(retained) = retained.as_deref_mut().filter(|_| retain) {
                 let order = &self.shared.retained_order;

@@ -7,8 +7,9 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::Shard;
 use crate::broker::streams::number::StreamNumber;
 use crate::codec::{Matched, Qos};
-use crate::routing::Subscriber;
-use crate::session::Delivery;
+use crate::routing::{Receiver, Subscriber};
+use crate::session::{Application, Delivery};
+use crate::topic::TopicName;
 
 impl Shard {
     /// Who has published a message, which other cells are told of one that is retained.
@@ -22,8 +23,18 @@ impl Shard {
         is_told.then(|| Arc::new(Matched { source: source_of(publisher), ..Matched::default() }))
     }
 
-    /// Makes a copy one for another cell, if its receiver is one, which gets it once, whatever its subscribers there get; one for a share says so. At QoS 0 it takes its place in the queue of the link if it is
-    /// retained there, and behind such a message.
+    /// Whether a message takes its place in the queues for those of these receivers that are other cells.
+    pub(in crate::broker) fn enters_links(&self, receivers: &[Arc<Receiver>], application: &Application) -> bool {
+        self.enters_link((application.qos, application.retain), &application.message.topic)
+            && receivers.iter().any(|receiver| receiver.subscriber.is_link())
+    }
+
+    /// At QoS 0 a message takes its place in the queues of links if it is retained at other cells, and behind such a message.
+    fn enters_link(&self, (qos, retain): (Qos, bool), topic: &TopicName) -> bool {
+        qos > Qos::AtMostOnce || retain || self.links.owed.has_topic(topic)
+    }
+
+    /// Makes a copy one for another cell, if its receiver is one, which gets it once, whatever its subscribers there get; one for a share says so.
     #[inline]
     pub(in crate::broker) fn make_for_cell(
         &self,
@@ -34,7 +45,7 @@ impl Shard {
         if !to.is_link() {
             return;
         }
-        if delivery.qos > Qos::AtMostOnce || delivery.retain || self.links.owed.has_topic(&delivery.message.topic) {
+        if self.enters_link((delivery.qos, delivery.retain), &delivery.message.topic) {
             delivery.qos = Qos::ExactlyOnce;
             if delivery.matched.is_none() {
                 delivery.matched = source.cloned();

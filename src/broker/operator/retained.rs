@@ -56,7 +56,7 @@ impl Shard {
                     deleted += 1;
                     last = last.max(wait);
                 }
-                Verdict::Full(_) | Verdict::Pending(_) => {} // neither happens at QoS 0
+                Verdict::Full(_) | Verdict::Pending(_) => {} // at QoS 0 only if the queue for another cell is full: then it stays
             }
         }
         if let (Some(number), None) = (number, &next) {
@@ -66,9 +66,10 @@ impl Shard {
         (TopicAnswer::Deleted(deleted, next), last)
     }
 
-    /// Records a deletion of several messages before the first of them is cleared.
+    /// Records a deletion of several messages before the first of them is cleared. With other cells each is cleared by itself, because a start would not tell
+    /// these what it clears.
     fn begin_deletion(&mut self, filter: &TopicFilter, turn: &mut Turn<'_>) -> (DeletionProgress, Option<Ticket>) {
-        if !filter.has_wildcard() {
+        if !filter.has_wildcard() || self.shared.cell.is_some() {
             return (DeletionProgress { number: None, cursor: None }, None);
         }
         let number = self.retained.begin_deletion(&self.shared);

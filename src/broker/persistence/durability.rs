@@ -40,15 +40,16 @@ impl Durability {
     /// The Packet Identifiers of a durable Session are derived from its records. If a QoS 2 message was sent and its record is
     /// lost, the next message gets the same identifier, and a client that still has it discards the next message as a resend.
     /// For a retained message without a record, an older one would be restored.
-    /// A reader of a stream remembers the sequence that it has read, so no other message may get it after a crash.
-    pub(in crate::broker) fn of_record(self, application: &Application, route: &Route, is_in_stream: bool) -> Self {
+    /// A reader of a stream remembers the sequence that it has read, so no other message may get it after a crash; and another cell the Packet Identifier of
+    /// what it has got, at whatever QoS it was published. `enters_log`: it enters a stream, or the queue for another cell.
+    pub(in crate::broker) fn of_record(self, application: &Application, route: &Route, enters_log: bool) -> Self {
         if self == Self::PowerLoss {
             return self;
         }
         let is_owed =
             || !route.shares.is_empty() || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable());
         let takes_identifiers = application.qos == Qos::ExactlyOnce && is_owed();
-        let replaces_state = is_in_stream || self == Self::None && application.retain;
+        let replaces_state = enters_log || self == Self::None && application.retain;
         if takes_identifiers || replaces_state { Self::PowerLoss } else { self }
     }
 }

@@ -67,9 +67,10 @@ impl Shard {
         // The record replaces a stored message (a Will, a message of a share), so it must be as durable.
         let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
         let (streams, is_in_stream) = self.streams_entered(resolved, publisher, application.qos);
-        let level = topic_level.of_record(&application, route, is_in_stream);
+        let is_for_cells = !cells.is_empty() && self.enters_links(&cells, &application);
+        let is_owed = is_in_stream || is_for_cells;
+        let level = topic_level.of_record(&application, route, is_owed);
         let waits = topic_level > Durability::None || application.retain || is_in_stream;
-        let is_owed = is_in_stream || !cells.is_empty() && (application.qos > Qos::AtMostOnce || application.retain);
         let needs_store = || level > Durability::None && (is_owed || self.needs_store(publisher, &application, route));
         // A message that is stored already needs no further room on the disk.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
@@ -84,13 +85,11 @@ impl Shard {
                 return Verdict::full(application, WaitsFor::Queue(room));
             }
         };
-        let id = match self.stamp(publisher, &application) {
-            Some(stamp) => Some((stamp, false)),
-            None => (application.qos > Qos::AtMostOnce)
-                .then(|| (self.identifiers.next_message_id(), self.journeys.admits(turn.now))),
-        };
+        let stamp = self.stamp(publisher, &application).map(|stamp| (stamp, false));
+        let mut new_id = || (self.identifiers.next_message_id(), self.journeys.admits(turn.now));
+        let id = stamp.or_else(|| (application.qos > Qos::AtMostOnce).then(&mut new_id));
         let is_told = is_in_stream && (self.shared.groups.exist() || self.wants_details(publisher));
-        let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
+        let mut accepted = AcceptedMessage::new(application, id, (resolved, is_for_cells), turn.now);
         accepted.enter(level, (streams, is_told));
         if let Some(retained) = retained
             && !self.retain(retained, &mut accepted, publisher, turn)

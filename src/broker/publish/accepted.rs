@@ -30,19 +30,20 @@ pub(in crate::broker) struct AcceptedMessage {
 }
 
 impl AcceptedMessage {
-    /// A new message. `id`: its identity, at QoS 1 and 2, and whether its journey is noted. On the path of each message, and inlined, so that its
+    /// A new message. `id`: its identity, at QoS 1 and 2, and whether its journey is noted. With its route comes whether it enters the queues of links. On the path of each message, and inlined, so that its
     /// fields are not copied.
     #[inline(always)]
     pub(in crate::broker) fn new(
         application: Application,
         id: Option<(MessageId, bool)>,
-        resolved: &Resolved,
+        (resolved, is_for_cells): (&Resolved, bool),
         now: Timestamp,
     ) -> Self {
         let Application { mut message, qos, retain, message_expiry_interval, is_topic_copied, .. } = application;
         // A small message that is stored in memory must not keep a large read buffer alive. At QoS 1 and 2 the decoder has copied the content.
         let Route { receivers, shares } = &*resolved.route;
         let is_kept = retain
+            || is_for_cells
             || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty() && resolved.streams().is_empty()));
         if id.is_some() || is_kept {
             let message = Arc::make_mut(&mut message);

@@ -35,6 +35,8 @@ pub(super) enum Spread {
     OfClient,
     /// Any of them does.
     Any,
+    /// All have the same, and always the first of them answers, so that the pages of a list fit each other.
+    First,
     /// They are asked one after the other, for a list with this name in its pages.
     Pages(&'static str),
 }
@@ -47,6 +49,7 @@ impl Spread {
             (["GET"], "/subscriptions") => Some(Self::Pages("subscriptions")),
             (["GET"], "/routes") => Some(Self::Pages("receivers")),
             (["POST"], "/publish") => Some(Self::Any),
+            (_, "/retained" | "/retained/{topic}") => Some(Self::First),
             _ if path.starts_with(OF_CLIENT) => Some(Self::OfClient),
             _ => None,
         }
@@ -83,6 +86,7 @@ impl CellsApi {
                 self.ask_one(cell, request).await
             }
             Spread::Any => self.ask_one(self.any_cell(), request).await,
+            Spread::First => self.ask_one(Ok(CellId(0)), request).await,
             Spread::Pages(list) => {
                 let (uri, caller) = (request.uri().clone(), request.extensions().get::<Caller>().cloned());
                 self.page(list, (&uri, caller.as_ref())).await

@@ -155,7 +155,7 @@ fn a_front_passes_changes_on_with_the_rights_of_the_caller() {
     assert_eq!(denied.code, 403, "{}", denied.body);
     assert_eq!(api.local("POST /api/v1/clients/x", "").code, 405);
     // Nothing else is at a cell.
-    let refused = api.local("DELETE /api/v1/retained?filter=a", "");
+    let refused = api.local("DELETE /api/v1/dead-letters/1", "");
     let words = "this is not made for clients that are spread over cells yet";
     assert_eq!((refused.code, &refused.json()["error"]), (409, &words.into()));
 }
@@ -197,7 +197,7 @@ async fn another_node_answers_for_its_cell_what_the_role_of_the_caller_permits_a
     assert_eq!(published.0, 503, "its shards do not answer: {published:?}");
     let elsewhere = "cell 2 is not at this node any more";
     assert_eq!(ask_as_node(&api, 2, one("GET"), Role::Viewer).await, (503, error(elsewhere)));
-    for path in ["/tokens", "/users", "/cluster", "/retained", "/trace"] {
+    for path in ["/tokens", "/users", "/cluster", "/bans", "/trace"] {
         assert_eq!(ask_as_node(&api, 1, request("GET", path, ""), Role::Admin).await.0, 404, "{path}");
     }
     let stranger = api.answer_node(one("GET")).await.unwrap_err();
