@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::broker::cells::source::source_of;
+use crate::broker::cells::state::CellState;
 use crate::broker::persistence::record::Addressed;
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::publisher::Publisher;
@@ -29,9 +30,11 @@ impl Shard {
             && receivers.iter().any(|receiver| receiver.subscriber.is_link())
     }
 
-    /// At QoS 0 a message takes its place in the queues of links if it is retained at other cells, and behind such a message.
+    /// At QoS 0 a message takes its place in the queues of links if it is retained at other cells, and behind such a message: after a start that is any of
+    /// those in the queues.
     fn enters_link(&self, (qos, retain): (Qos, bool), topic: &TopicName) -> bool {
-        qos > Qos::AtMostOnce || retain || self.links.owed.has_topic(topic)
+        let is_behind = |cell: &Arc<CellState>| cell.has_left() || self.links.owed.has_topic(topic);
+        qos > Qos::AtMostOnce || retain || self.shared.cell.as_ref().is_some_and(is_behind)
     }
 
     /// Makes a copy one for another cell, if its receiver is one, which gets it once, whatever its subscribers there get; one for a share says so.

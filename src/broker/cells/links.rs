@@ -133,7 +133,11 @@ impl Shard {
         if let (Some(cell), Some(entry)) = (&self.shared.cell, self.sessions.get(slot))
             && let Some(to) = cell_of_queue(&entry.subscriber)
         {
-            cell.received(to, entry.session.first_unreceived());
+            let unreceived = entry.session.first_unreceived();
+            cell.received(to, unreceived);
+            if cell.link_to(to).is_none() && unreceived < entry.subscriber.next_sequence() {
+                cell.set_left(to, entry.subscriber.next_sequence());
+            }
             cell.set_link(to, &entry.subscriber);
         }
     }

@@ -46,6 +46,10 @@ pub(in crate::broker) struct CellState {
     last_change: AtomicU64,
     /// The first message in the queue for each other cell that the cell is not known to have.
     unreceived: Box<[AtomicU64]>,
+    /// Behind the messages in the queue for each other cell that are left from before the start.
+    left: Box<[AtomicU64]>,
+    /// Whether other cells do not have all of these.
+    has_left: AtomicBool,
     /// Which shards wait until other cells have some messages.
     owing: Box<[AtomicBool]>,
 }
@@ -72,6 +76,8 @@ impl CellState {
             waiting: flags(),
             last_change: AtomicU64::new(0),
             unreceived: (0..terms.cells).map(|_| AtomicU64::new(0)).collect(),
+            left: (0..terms.cells).map(|_| AtomicU64::new(0)).collect(),
+            has_left: AtomicBool::new(false),
             owing: flags(),
             terms,
         }
@@ -227,7 +233,26 @@ impl CellState {
     /// Another cell has the messages in the queue for it up to `unreceived`. Returns whether these are more than before.
     pub(in crate::broker) fn received(&self, CellId(cell): CellId, unreceived: u64) -> bool {
         let first = self.unreceived.get(usize::from(cell));
-        first.is_some_and(|first| first.fetch_max(unreceived, Ordering::SeqCst) < unreceived)
+        let is_more = first.is_some_and(|first| first.fetch_max(unreceived, Ordering::SeqCst) < unreceived);
+        if is_more && self.has_left() {
+            let mut all = self.unreceived.iter().zip(&self.left);
+            let has_left = all.any(|(first, left)| first.load(Ordering::SeqCst) < left.load(Ordering::SeqCst));
+            self.has_left.store(has_left, Ordering::SeqCst);
+        }
+        is_more
+    }
+
+    /// The queue for another cell has messages from before the start, up to this sequence.
+    pub(in crate::broker) fn set_left(&self, CellId(cell): CellId, until: u64) {
+        if let Some(left) = self.left.get(usize::from(cell)) {
+            left.store(until, Ordering::SeqCst);
+            self.has_left.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether other cells do not have all messages that were in the queues for them at the start.
+    pub(in crate::broker) fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::SeqCst)
     }
 
     /// Whether another cell has the message with this sequence in the queue for it.

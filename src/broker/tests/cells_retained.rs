@@ -76,6 +76,29 @@ fn puback_and_pubrec_of_a_retained_message_wait_until_all_other_cells_have_it_an
 }
 
 #[test]
+fn a_retained_message_comes_once_to_a_share_and_to_each_subscriber_and_is_retained_once() {
+    for qos in [Q0, Q1, Q2] {
+        let mut world = World::joined(1);
+        let clients = [0, 1, 2].map(|cell| (cell, world.cell(cell).connect(durable(&format!("s{cell}")))));
+        for (cell, client) in clients {
+            let filter = if cell == 1 { "$share/g/a" } else { "a" };
+            world.cell(cell).send(client, subscribe(filter, Q2));
+            world.settle();
+            world.cell(cell).received(client);
+        }
+        let publisher = world.cell(0).connect(transient("p"));
+        world.cell(0).send(publisher, retain("a", "x", qos, if qos == Q0 { 0 } else { 1 }));
+        world.settle();
+        let expected = format!("PUBLISH a x q{}{}", qos.level(), if qos == Q0 { "" } else { " #1" });
+        for (cell, client) in clients {
+            assert_eq!(world.cell(cell).received(client), [expected.as_str()], "{cell}");
+            assert_eq!(contents(world.cell(cell)), [("a".to_owned(), "x".to_owned())].into());
+        }
+        assert_eq!(world.cell(0).received(publisher).len(), usize::from(qos > Q0));
+    }
+}
+
+#[test]
 fn a_publisher_whose_answers_wait_for_other_cells_is_paused_and_goes_on_when_they_come() {
     let mut world = World::joined(1);
     let client = world.cell(0).connect(v311("p", true));
@@ -116,6 +139,35 @@ fn messages_at_qos_0_to_a_topic_stay_in_order_whether_they_are_retained_or_not()
     let unused = (0, 1, LinkRole::Out as u8);
     assert!(world.pass(unused, 0));
     assert_eq!(world.cell(1).received(subscriber), ["PUBLISH a 5 q0"], "nothing is before it any more");
+}
+
+#[test]
+fn a_message_at_qos_0_does_not_overtake_one_that_is_left_from_before_a_start() {
+    let mut world = World::joined(1);
+    let subscriber = world.cell(1).connect(transient("s"));
+    world.cell(1).send(subscriber, subscribe("a", Q0));
+    world.settle();
+    world.cell(1).received(subscriber);
+    (0..CELLS).for_each(|other| world.cut((0, other, LinkRole::Out as u8)));
+    let publisher = world.cell(0).connect(transient("p"));
+    world.cell(0).send(publisher, retain("a", "1", Q0, 0));
+    world.cell(0).persist();
+    world.crash(0);
+    world.connect();
+    // What cells tell each other comes, and what is in the queues does not.
+    for _ in 0..3 {
+        for (pair, way) in (0..3).flat_map(|pair| [(pair, 0), (pair, 1)]) {
+            world.pass(key(pair, LinkRole::Control as u8), way);
+        }
+    }
+    assert!(knows_cells(world.cell(0)));
+    let publisher = world.cell(0).connect(transient("p"));
+    world.cell(0).send(publisher, publish("a", "3", Q0, 0));
+    world.settle();
+    assert_eq!(world.cell(1).received(subscriber), ["PUBLISH a 1 q0", "PUBLISH a 3 q0"]);
+    world.cell(0).send(publisher, publish("a", "4", Q0, 0));
+    assert!(world.pass((0, 1, LinkRole::Out as u8), 0));
+    assert_eq!(world.cell(1).received(subscriber), ["PUBLISH a 4 q0"]);
 }
 
 #[test]
