@@ -142,6 +142,11 @@ impl Shard {
         }
     }
 
+    /// Whether the Session in `slot` is one of a link to another cell.
+    pub(in crate::broker) fn is_link(&self, slot: usize) -> bool {
+        self.sessions.get(slot).is_some_and(|entry| entry.subscriber.is_link())
+    }
+
     /// What goes over a connection, if it is one to another cell.
     pub(in crate::broker) fn link_of(&self, id: ConnectionId) -> Option<LinkPeer> {
         self.connection(id)?.identity.peer.link

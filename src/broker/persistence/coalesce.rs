@@ -39,8 +39,8 @@ mod tests {
         (0..5_u8, 1..4_u64, 1..6_u16).prop_map(|(kind, key, number)| {
             let (key, sequence, packet_id) = (SessionKey(key), u64::from(number), PacketId::new(number).unwrap());
             match kind {
-                0 => Record::ReceivedReleased { key, packet_id },
-                1 | 2 => Record::OutboundReleased { key, sequence },
+                0 => Record::ReceivedReleased { key, packet_id, is_of_link: false },
+                1 | 2 => Record::OutboundReleased { key, sequence, is_of_link: false },
                 3 => Record::Done { key, sequence },
                 _ => Record::Unsubscribed { key, filters: vec![Filter::try_from("a").unwrap()] },
             }
@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn released_messages_of_one_turn_are_one_record_and_are_all_recovered() {
-        let released = |key, sequence| Record::OutboundReleased { key: SessionKey(key), sequence }.to_bytes();
+        let released =
+            |key, sequence| Record::OutboundReleased { key: SessionKey(key), sequence, is_of_link: false }.to_bytes();
         let mut joined = released(1, 1);
         assert!(joined.join(&released(1, 2)) && joined.join(&released(2, 1)));
         assert!(

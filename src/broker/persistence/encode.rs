@@ -90,10 +90,10 @@ impl Record {
             Self::GroupStored { group, .. } => group.put(&mut bytes),
             Self::GroupRemoved { stream, number } => bytes.deletes.push(RecordKey::stream_group(*stream, *number)),
             Self::DelayedRemoved { numbers } => bytes.deletes.extend(numbers.iter().copied().map(RecordKey::delayed)),
-            Self::ReceivedReleased { key, packet_id } => {
+            Self::ReceivedReleased { key, packet_id, .. } => {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
             }
-            Self::OutboundReleased { key, sequence } => {
+            Self::OutboundReleased { key, sequence, .. } => {
                 bytes.deletes.push(RecordKey::queued(*key, *sequence));
                 bytes.puts.push(RecordKey::of(*key, RecordKey::RELEASED, *sequence));
             }

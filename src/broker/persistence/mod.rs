@@ -31,4 +31,5 @@ pub(super) mod stream_position;
 pub(super) mod stream_record;
 pub(super) mod subscription_record;
 pub(super) mod unknown_time;
+pub(super) mod urgency;
 pub(super) mod version_1;

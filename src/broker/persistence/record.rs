@@ -206,6 +206,8 @@ pub enum Record {
         key: SessionKey,
         /// The Packet Identifier of its message.
         packet_id: PacketId,
+        /// Whether the publisher is another cell.
+        is_of_link: bool,
     },
     /// PUBREC was received: the client has the message.
     OutboundReleased {
@@ -213,6 +215,8 @@ pub enum Record {
         key: SessionKey,
         /// The sequence of the message in its queue.
         sequence: u64,
+        /// Whether the receiver is another cell.
+        is_of_link: bool,
     },
     /// A message left the queue, because it was acknowledged, expired or dropped.
     Done {
@@ -336,65 +340,9 @@ pub enum WillState {
     Delayed,
 }
 
-impl Record {
-    /// The durability that makes the record stable; `None` if nothing waits for it.
-    ///
-    /// Records of Sessions, subscriptions and the QoS 2 handshake have the highest level, because messages of every level depend on them.
-    pub const fn durability(&self) -> Option<Durability> {
-        match self {
-            // A retained message of a client at QoS 0. The copies of a Will wait for the record that deletes it, so a Will is excepted.
-            Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, is_awaited: false, .. } => None,
-            Self::Accepted { durability, .. } => Some(*durability),
-            Self::Done { .. }
-            | Self::CopyLeft { .. }
-            | Self::ReceiptRemoved { .. }
-            | Self::DeduplicationRemoved { .. }
-            | Self::RetainedObsolete(_)
-            | Self::Redelivery { .. }
-            | Self::RedeliveryRemoved { .. }
-            | Self::DelayedRemoved { .. }
-            | Self::GroupStored { is_awaited: false, .. } => None,
-            // Without the record, the Session counts as connected until the crash.
-            Self::SessionDetached { will: WillState::Absent, .. } => None,
-            Self::SessionOpened { .. }
-            | Self::SessionDetached { .. }
-            | Self::SessionEnded { .. }
-            | Self::SessionReplaced { .. }
-            | Self::SessionGone { .. }
-            | Self::Subscribed { .. }
-            | Self::Unsubscribed { .. }
-            | Self::StreamPosition { .. }
-            | Self::StreamPositionsRemoved { .. }
-            | Self::RetainedDeletion { .. }
-            | Self::DeadLetterKept { .. }
-            | Self::DeadLettersRemoved { .. }
-            | Self::ReceivedReleased { .. }
-            | Self::OutboundReleased { .. }
-            | Self::GroupStored { .. }
-            | Self::GroupRemoved { .. }
-            | Self::Fence => Some(Durability::PowerLoss),
-        }
-    }
-}
-
 impl WillState {
     /// The state of a Will that is due at `will_at`; `None`: there is no delayed Will any more.
     pub(in crate::broker) const fn of(will_at: Option<Timestamp>) -> Self {
         if will_at.is_some() { Self::Delayed } else { Self::Gone }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_connection_is_awaited_only_if_it_had_a_will() {
-        let awaited = [WillState::Absent, WillState::Gone, WillState::Delayed].map(|will| {
-            let (key, at) = (SessionKey(1), Timestamp(1));
-            let record = Record::SessionDetached { key, session_expiry_interval: 9, at, will, sent_until: 1 };
-            record.durability().is_some()
-        });
-        assert_eq!(awaited, [false, true, true]);
     }
 }

@@ -113,12 +113,16 @@ impl Shard {
             Step::Send(packet) => self.send_deferred(slot, packet, turn),
             Step::Publish(application) => self.on_publish(slot, application, turn),
             Step::Release(packet_id) => {
-                let wait = self.persist_for(slot, |key| Record::ReceivedReleased { key, packet_id }, turn);
+                let is_of_link = self.is_link(slot);
+                let released = |key| Record::ReceivedReleased { key, packet_id, is_of_link };
+                let wait = self.persist_for(slot, released, turn);
                 let packet = ServerPacket::Pubcomp(Ack::new(packet_id, SUCCESS));
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
             Step::Released(sequence, packet_id) => {
-                let wait = self.persist_for(slot, |key| Record::OutboundReleased { key, sequence }, turn);
+                let is_of_link = self.is_link(slot);
+                let released = |key| Record::OutboundReleased { key, sequence, is_of_link };
+                let wait = self.persist_for(slot, released, turn);
                 let packet = ServerPacket::Pubrel(Ack::new(packet_id, SUCCESS));
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
                 if self.shared.cell.is_some() {

@@ -251,7 +251,7 @@ fn a_record_with_numbers_that_no_counter_reaches_is_unreadable() {
         session_expiry_interval: u32::MAX,
         will: None,
     };
-    let released = |sequence| Record::OutboundReleased { key: SessionKey(1), sequence };
+    let released = |sequence| Record::OutboundReleased { key: SessionKey(1), sequence, is_of_link: false };
     for impossible in [opened(0), opened(u64::MAX), released(0), released(u64::MAX)] {
         let mut recovery = Recovery::default();
         let bytes = impossible.to_bytes();

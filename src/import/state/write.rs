@@ -93,7 +93,7 @@ impl Writer<'_> {
         let (will, sent_until) = (WillState::Absent, session.sent_until);
         self.append(&Record::SessionDetached { key, session_expiry_interval, at, will, sent_until })?;
         for sequence in &session.released {
-            self.append(&Record::OutboundReleased { key, sequence: *sequence })?;
+            self.append(&Record::OutboundReleased { key, sequence: *sequence, is_of_link: false })?;
         }
         self.report.sessions += 1;
         self.report.queued += session.released.len() as u64;

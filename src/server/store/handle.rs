@@ -113,7 +113,7 @@ impl StoreHandle {
         }
         let bytes = record.to_bytes();
         let level = record.stored_durability().map_or(self.unawaited, level);
-        let urgency = if record.durability().is_some() { Urgency::Awaited } else { Urgency::Unawaited };
+        let urgency = if record.is_urgent() { Urgency::Awaited } else { Urgency::Unawaited };
         self.unannounced = self.unannounced.max(Some(urgency));
         if let Some(pending) = &mut self.pending
             && pending.bytes.join(&bytes)
