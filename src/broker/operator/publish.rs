@@ -41,7 +41,9 @@ impl Shard {
         if let Some(refusal) = refusal {
             return (Err(refusal), None);
         }
-        let message_id = (qos > Qos::AtMostOnce).then(|| self.identifiers.following_message_id());
+        // A retained message of several cells has another identity, and no journey.
+        let has_journey = qos > Qos::AtMostOnce && !(retain && self.shared.cell.is_some());
+        let message_id = has_journey.then(|| self.identifiers.following_message_id());
         let application = Application {
             message: Arc::new(message.clone()),
             is_topic_copied: true,

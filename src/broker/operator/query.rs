@@ -165,7 +165,7 @@ pub struct OperatorMessage {
 pub struct Publication {
     /// The number of Sessions that it was sent to or queued for.
     pub matched: usize,
-    /// Its identity, at QoS 1 and 2.
+    /// Its identity, at QoS 1 and 2, but not of a retained message of several cells, which has no journey.
     pub message_id: Option<MessageId>,
 }
 
