@@ -323,7 +323,7 @@ fn a_server_that_is_gone_refuses_everyone_and_is_found_again() {
             }
         }
         assert_eq!(
-            code(&broker, &Connect { user: None, ..Connect::new(V5, "c") }),
+            code(&broker, &Connect { user: None, ..Connect::new(V5, "anonymous") }),
             0,
             "who has no credentials is anonymous as always"
         );
