@@ -7,13 +7,13 @@ use crate::broker::cells::state::CellState;
 use crate::broker::connection::state::Connection;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::ids::ConnectionId;
-use crate::broker::persistence::record::Addressed;
+use crate::broker::persistence::record::{Addressed, Record};
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::Qos;
 use crate::routing::CellId;
-use crate::session;
+use crate::session::{self, Ticket};
 
 impl Shard {
     /// Notes an accepted message with its copies, if something waits until the other cells have it: the answer to its publisher if it is retained, because who
@@ -48,6 +48,14 @@ impl Shard {
         if let Some(number) = last.map(|message| message.number) {
             self.drive(slot, session::Event::HoldLast(number), turn);
         }
+    }
+
+    /// A record for the answer to a message that was accepted before, so that the answer can [wait](Self::hold_repeat) for other cells.
+    #[cold]
+    pub(in crate::broker) fn fence_repeat(&mut self, slot: usize, turn: &mut Turn<'_>) -> Option<Ticket> {
+        let ticket = self.persist(Record::Fence, turn);
+        self.wait_for(slot, ticket);
+        Some(ticket)
     }
 
     /// Lets the answer to a message that was sent again wait until all other cells have what is in the queues for them now: the message may be there.

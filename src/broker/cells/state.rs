@@ -216,7 +216,7 @@ impl CellState {
     /// The place of a new change of a retained message in the order of all changes of all cells, which is that of these identities. It is behind all changes
     /// that this cell has made or seen, so also behind those that its cause is behind. The caller must hold the write lock of the retained messages.
     pub(in crate::broker) fn stamp(&self) -> MessageId {
-        let number = self.last_change.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.last_change.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
         MessageId { run: number, number: u64::from(self.terms.cell.0) }
     }
 

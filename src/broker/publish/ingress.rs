@@ -155,8 +155,12 @@ impl Shard {
             }
             return None;
         }
+        let is_for_cells = retain && self.shared.cell.is_some();
+        let wait = if is_for_cells && duplicate { self.fence_repeat(slot, turn).max(wait) } else { wait };
         self.answer_publish(slot, (packet_id, qos, explains), PublishAnswer { reason_code, wait, duplicate }, turn);
-        if retain && self.shared.cell.is_some() {
+        if is_for_cells && duplicate {
+            self.hold_repeat(slot, turn);
+        } else if is_for_cells {
             self.hold_for_copies(slot, id, turn);
         }
         None

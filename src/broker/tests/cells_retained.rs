@@ -8,8 +8,8 @@ use super::cells::{CELLS, World, key, knows_cells};
 use super::harness::{Client, Harness};
 use super::packets::*;
 use crate::broker::LinkRole;
-use crate::codec::{OutgoingPublish, Publish, ServerPacket};
-use crate::routing::RetainedMessage;
+use crate::codec::{Connect, MessageProperties, OutgoingPublish, Publish, ServerPacket};
+use crate::routing::{Access, RetainedMessage};
 use crate::topic::TopicName;
 
 #[test]
@@ -95,6 +95,51 @@ fn a_retained_message_comes_once_to_a_share_and_to_each_subscriber_and_is_retain
             assert_eq!(contents(world.cell(cell)), [("a".to_owned(), "x".to_owned())].into());
         }
         assert_eq!(world.cell(0).received(publisher).len(), usize::from(qos > Q0));
+    }
+}
+
+#[test]
+fn the_answer_to_a_duplicate_of_a_retained_message_waits_for_the_other_cells_too() {
+    let mut world = World::joined(1);
+    let properties = MessageProperties::from_properties([user_property("dedup-id", "1")]);
+    let publication =
+        |number| Publish { retain: true, ..message("a", "x", Q1, number).with_properties(properties.clone()) };
+    let first = world.cell(0).connect(durable("p"));
+    assert_eq!(world.cell(0).ask(first, publication(1).into()), [""; 0]);
+    world.cell(0).lose(first);
+    let client = world.cell(0).connect(durable("p"));
+    assert_eq!(world.cell(0).ask(client, publication(2).into()), [""; 0]);
+    world.settle();
+    assert_eq!(world.cell(0).received(client).len(), 1);
+    let again = world.cell(0).ask(client, publication(3).into());
+    assert_eq!(again.len(), 1, "nothing is on its way: {again:?}");
+}
+
+#[test]
+fn a_retained_message_of_another_cell_is_sent_while_its_publisher_may_publish_it() {
+    let mut world = World::joined(1);
+    world.cells.iter_mut().for_each(|cell| cell.verifies = true);
+    let publisher = Connect { user_name: Some("alice".into()), ..durable("p") };
+    let publisher = world.cell(0).connect(publisher);
+    world.cell(0).send(publisher, retain("a", "x", Q1, 1));
+    world.settle();
+    for restarts in [false, true] {
+        if restarts {
+            world.cell(1).persist();
+            world.crash(1);
+            world.cell(1).verifies = true;
+            world.connect();
+            world.settle();
+        }
+        for (access, expected) in [(Access::everything(), 2), (Access::new(Vec::new()), 1)] {
+            world.cell(1).rights.set("alice@password", access);
+            let client = world.cell(1).connect(Connect { user_name: Some("r".into()), ..transient("s") });
+            world.cell(1).send(client, subscribe("a", Q0));
+            world.settle();
+            world.cell(1).seconds(1);
+            assert_eq!(world.cell(1).received(client).len(), expected, "after a start: {restarts}");
+            world.cell(1).lose(client);
+        }
     }
 }
 
