@@ -151,9 +151,9 @@ fn fresh(request: Request) -> Request {
 const OF_CLIENT: &str = "/clients/";
 /// The most bytes of the response of a cell: a page has at most 1,000 entries, of which none is as large as 64 KiB on average.
 const BODY_BYTES_MAX: usize = 64 << 20;
-/// The time for another node to answer.
+/// The time for another node to answer what is no change.
 const NODE_TIME: Duration = Duration::from_secs(3);
-/// The time for one request: less than that of its connection.
+/// The time for one request, and for another node to make a change: less than that of its connection.
 const REQUEST_TIME: Duration = Duration::from_secs(7);
 
 #[cfg(test)]

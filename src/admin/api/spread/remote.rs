@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join;
 use hyper::body::Incoming;
@@ -30,6 +30,8 @@ use crate::routing::CellId;
 impl CellsApi {
     /// Asks a cell at another node.
     pub(super) async fn ask_node(&self, node: Arc<str>, cell: CellId, request: Request) -> Result<Response, Away> {
+        // A change may be under way for longer than a list.
+        let time = if request.method() == Method::GET { NODE_TIME } else { REQUEST_TIME };
         let request = carried(cell, request).map_err(|failure| Away::Fails(failure.to_string()))?;
         let silent = || Away::Silent(Arc::clone(&node));
         let Some(nodes) = &self.nodes else { return Err(silent()) };
@@ -37,7 +39,7 @@ impl CellsApi {
             let stream = nodes.open(Arc::clone(&node)).await?;
             exchange(stream, request).await.ok()
         };
-        timeout(NODE_TIME, exchange).await.ok().flatten().ok_or_else(silent)
+        timeout(time, exchange).await.ok().flatten().ok_or_else(silent)
     }
 
     /// Answers what other nodes ask, and never ends.
