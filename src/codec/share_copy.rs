@@ -10,7 +10,7 @@ use super::user_properties::split_prefixed;
 use super::{Matched, MessageProperties, Qos, SubscriptionId};
 use crate::topic::{Filter, ShareName, TopicFilter};
 
-/// For which share a copy of a message is that another cell gets: one member of it gets the message, and nobody else.
+/// Says to which Shared Subscription a copy of a message for another cell belongs. One member of it gets the message.
 ///
 /// In the queue for that cell it is a [`Matched`]. In the PUBLISH, the Subscription Identifier says that there is one ([`Matched::published`]), and the first two
 /// User Properties have it: the ShareName with the Topic Filter, and `publisher` with the other numbers.

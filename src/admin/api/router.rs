@@ -110,7 +110,7 @@ fn spread_of(route: &Route) -> Option<Spread> {
     Spread::of(&methods, &route.path)
 }
 
-/// The routes that the server of a cell answers. Whoever asks says who the caller is.
+/// The routes for the server of a cell. The front or the other node that sends the request has set its [`Caller`](crate::admin::caller::Caller).
 fn cell_routes(state: &ApiState) -> Router<ApiState> {
     let mut router = Router::new();
     let routes = tables().into_iter().flat_map(|(role, routes)| routes.0.into_iter().map(move |route| (role, route)));

@@ -23,7 +23,8 @@ pub(in crate::broker) struct Resolved {
 }
 
 impl Resolved {
-    /// For a message that one member of a share gets, if there is one, and nobody else. `published`: when that was looked up.
+    /// The receivers of a message for one Shared Subscription: its members, or none. `published`: the number of published changes of routes when the share was
+    /// looked up.
     pub(in crate::broker) fn of_share(share: Option<Share>, published: u64, level: Durability) -> Self {
         let route = Arc::new(Route { shares: share.into_iter().collect(), ..Route::default() });
         Self { route, published, level, ..Self::default() }

@@ -20,7 +20,7 @@ pub struct CellServer {
     pub queries: Queries,
     /// Reloads it.
     pub reloader: Reloader,
-    /// Its store, which whoever upgrades this does not keep.
+    /// Its store. This reference does not keep the store open; hold an upgraded one only for the time of a call.
     pub store: Weak<Store>,
 }
 
@@ -69,7 +69,7 @@ impl Servers {
 
 #[cfg(test)]
 impl CellServer {
-    /// That of one of so many cells, whose shards do not answer.
+    /// For tests: the server of `cell` in a cluster of `cells` cells. Its shards do not answer.
     pub(crate) fn unanswered(cell: CellId, cells: u16, status: Arc<Status>) -> Self {
         let limits = crate::routing::RetainedLimits { retained_messages_max: 0, retained_bytes_max: 0 };
         let terms = crate::broker::CellTerms { cell, cells, epoch: 1, interest_key: [7; 16] };

@@ -408,7 +408,7 @@ fn the_processes_of_two_nodes_have_streams_that_stay_while_cells_move() {
         echo().await;
         echo().await;
         assert_eq!(nodes[1].front.status.tunnels().unwrap().open, 0, "they are no clients");
-        // Nobody accepts these: those beyond the bound end.
+        // None of these streams is accepted. Those that exceed the limit are closed.
         let mut all = Vec::new();
         for _ in 0..17 {
             all.push(streams[0].open("b".into()).await.unwrap());

@@ -132,7 +132,7 @@ impl Page {
     }
 }
 
-/// The request for the part of a page that a cell has, at most so many entries from its cursor on.
+/// The request to one cell for its part of a page: at most `limit` entries from `cursor` on.
 fn part(
     (path, caller): (&str, Option<&Caller>),
     parameters: &Parameters,

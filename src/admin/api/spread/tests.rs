@@ -14,7 +14,7 @@ use crate::admin::tests::handles;
 use crate::server::{AdmissionCounts, CellServer, Clock, Status};
 use crate::timestamp::Timestamp;
 
-/// The server of one of so many cells. It has this number of clients, in the eyes of [`routes`].
+/// The server of `cell` in a cluster of `cells` cells. [`routes`] lists `clients` clients for it.
 fn server(cell: u8, cells: u16, clients: u64) -> CellServer {
     let status = Status::new(1, Clock::start(Timestamp(0)));
     status.publish_listeners(AdmissionCounts { accepted: clients, ..AdmissionCounts::default() });
