@@ -71,7 +71,7 @@ impl Link {
         self
     }
 
-    /// Makes it one to another cell: see [`tell_cell`](Self::tell_cell).
+    /// Makes it one to another cell: it is told what it needs to know of each message.
     pub fn to_cell(mut self) -> Self {
         let kinds = [0, 1, 2, 3, 4, 5].map(|kind| Matched::published(Qos::new(kind % 3)?, kind >= 3));
         self.published = Some(Box::new(kinds));
