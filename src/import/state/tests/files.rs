@@ -153,8 +153,7 @@ fn the_database_of_the_plugin_of_mosquitto_is_read() {
     assert!(text.contains("retained ret/2=expiring by Some(\"pub\") None expires Some(17959"), "{text}");
 }
 
-#[cfg(not(feature = "mosquitto-sqlite"))]
 #[test]
-fn the_database_of_the_plugin_of_mosquitto_is_named() {
+fn without_the_feature_the_database_of_the_plugin_of_mosquitto_is_named() {
     assert!(failure(&real("mosquitto-2.1.2.sqlite3")).contains("built with the feature mosquitto-sqlite"));
 }
