@@ -1,7 +1,7 @@
 //! The state of a run without its sockets: what was sent, what arrived, and what is expected.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
@@ -317,13 +317,17 @@ impl Flow {
     ///
     /// The schedule doesn't depend on the broker's speed: a message sent late is stamped with the time when it was due.
     pub(crate) fn next_due(&mut self) -> Option<usize> {
-        let now_ns = self.elapsed_ns();
         if !self.schedule.started {
-            self.schedule = Schedule { started: true, due_ns: now_ns, publisher: 0 };
+            self.schedule = Schedule { started: true, due_ns: self.elapsed_ns(), publisher: 0 };
         }
+        self.until_due()?.is_zero().then_some(self.schedule.publisher)
+    }
+
+    /// The time until the next scheduled message is due; `None` while its window has no space.
+    pub(crate) fn until_due(&self) -> Option<Duration> {
         let publisher = self.publishers.get(self.schedule.publisher)?;
-        let free = publisher.room(&self.settings) > 0 && self.remaining > 0;
-        (free && self.schedule.due_ns <= now_ns).then_some(self.schedule.publisher)
+        let has_room = publisher.room(&self.settings) > 0 && self.remaining > 0;
+        has_room.then(|| Duration::from_nanos(self.schedule.due_ns.saturating_sub(self.elapsed_ns())))
     }
 
     /// Appends the message that is due.

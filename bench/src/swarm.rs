@@ -2,11 +2,16 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use socket2::{Domain, Socket, Type};
 
 use crate::connection::{Connection, SCRATCH_LEN};
@@ -19,6 +24,8 @@ pub(crate) struct Swarm {
     broker: Endpoint,
     protocol: Protocol,
     poll: Poll,
+    /// Ends a poll in time: the time limits of polls are whole milliseconds.
+    timer: OwnedFd,
     events: Events,
     connections: Vec<Option<Connection>>,
     /// Connections with output to flush.
@@ -36,10 +43,13 @@ impl Swarm {
         packet_len_max: usize,
         send_buffer: Option<usize>,
     ) -> Result<Self> {
+        let (poll, timer) = (Poll::new()?, timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?);
+        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         Ok(Self {
             broker,
             protocol,
-            poll: Poll::new()?,
+            poll,
+            timer,
             events: Events::with_capacity(EVENTS),
             connections: Vec::new(),
             dirty: Vec::new(),
@@ -96,6 +106,9 @@ impl Swarm {
         timeout: Duration,
         mut on_packet: impl FnMut(usize, Packet<'_>, &mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
+        if !timeout.subsec_nanos().is_multiple_of(1_000_000) {
+            self.set_timer(timeout)?;
+        }
         if let Err(error) = self.poll.poll(&mut self.events, Some(timeout))
             && error.kind() != ErrorKind::Interrupted
         {
@@ -121,6 +134,13 @@ impl Swarm {
                 self.dirty.push(number);
             }
         }
+        Ok(())
+    }
+
+    fn set_timer(&self, timeout: Duration) -> Result<()> {
+        let it_value = Timespec::try_from(timeout)?;
+        let once = Itimerspec { it_interval: Timespec::default(), it_value };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         Ok(())
     }
 
@@ -157,6 +177,10 @@ impl Swarm {
 }
 
 const EVENTS: usize = 1_024;
+
+/// The token of the timer. It belongs to no connection.
+const TIMER: Token = Token(usize::MAX);
+
 /// Linux offers 28,232 ports per source address by default.
 const CONNECTIONS_PER_SOURCE: usize = 25_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

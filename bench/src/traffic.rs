@@ -164,12 +164,12 @@ impl Traffic {
         self.last_packet = clock::now();
         self.flow.touch_all();
         loop {
-            let busy = match self.plan.pace {
+            let patience = match self.plan.pace {
                 Pace::Unbounded => self.publish_writable()?,
                 Pace::Scheduled { interval_ns } => self.keep_schedule(interval_ns)?,
                 Pace::EachDelivered | Pace::AllDelivered | Pace::Acknowledged => self.refill()?,
             };
-            self.turn(if busy { Duration::ZERO } else { TURN })?;
+            self.turn(patience)?;
             let now = clock::now();
             let over = match until {
                 Until::Deadline(deadline) => now >= deadline,
@@ -228,35 +228,35 @@ impl Traffic {
         Ok(())
     }
 
-    /// Lets every publisher with space in its window send.
-    fn refill(&mut self) -> Result<bool> {
+    /// Lets every publisher with space in its window send. Returns how long to wait for packets.
+    fn refill(&mut self) -> Result<Duration> {
         while let Some(publisher) = self.flow.next_touched() {
             if let Some(&connection) = self.publishers.get(publisher) {
                 self.flow.publish(publisher, self.swarm.output(connection)?)?;
             }
         }
-        Ok(false)
+        Ok(TURN)
     }
 
-    /// Sends messages that are due. It never sleeps, because the timeout of a poll is too imprecise.
-    fn keep_schedule(&mut self, interval_ns: u64) -> Result<bool> {
+    /// Sends messages that are due. Returns the time until the next one is.
+    fn keep_schedule(&mut self, interval_ns: u64) -> Result<Duration> {
         while let Some(publisher) = self.flow.next_due() {
             let connection = *self.publishers.get(publisher).context("a publisher without a connection")?;
             self.flow.publish_due(interval_ns, self.swarm.output(connection)?)?;
         }
-        Ok(true)
+        Ok(self.flow.until_due().map_or(TURN, |due| due.min(TURN)))
     }
 
-    /// Lets every publisher send whose socket is writable. Returns whether there was one.
-    fn publish_writable(&mut self) -> Result<bool> {
-        let mut busy = false;
+    /// Lets every publisher send whose socket is writable. Returns how long to wait for packets: not at all if there was one.
+    fn publish_writable(&mut self) -> Result<Duration> {
+        let mut patience = TURN;
         for (publisher, &connection) in self.publishers.iter().enumerate() {
             if self.swarm.backlog(connection) == 0 {
                 self.flow.publish(publisher, self.swarm.output(connection)?)?;
-                busy = true;
+                patience = Duration::ZERO;
             }
         }
-        Ok(busy)
+        Ok(patience)
     }
 
     fn turn(&mut self, timeout: Duration) -> Result<()> {
