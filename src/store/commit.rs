@@ -86,6 +86,7 @@ impl Committer {
             } else if let Some(gathering) = self.pace.gathering() {
                 self.shared.pending.gather(gathering);
             }
+            self.wait_for_turn();
             match self.commit_once() {
                 Progress::Worked => {}
                 Progress::Idle if self.shared.pending.is_closing() => {
@@ -102,6 +103,14 @@ impl Committer {
                 Progress::Blocked => thread::sleep(BLOCKED_RETRY),
                 Progress::Failed => return self.report_rest(),
             }
+        }
+    }
+
+    /// Waits while a commit is on its way to a majority, if that does not take too long.
+    fn wait_for_turn(&self) {
+        let (Some(Shipping { gap, .. }), Some(replicated)) = (&self.shipping, &self.shared.replicated) else { return };
+        if let Some(patience) = gap.turn(now()) {
+            self.shared.pending.wait_for_turn(patience, || replicated.is_under_way());
         }
     }
 

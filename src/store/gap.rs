@@ -3,8 +3,9 @@ use std::time::{Duration, Instant};
 /// Decides whether a commit of a replicated log waits, in order to save CPU time of the servers that replicate it.
 ///
 /// Each commit is an entry of the engine, and a small one costs its servers about a millisecond of CPU time, whatever its size. Where commits follow
-/// each other faster than [`INTERVAL`], on average, each begins [`GAP`] after the last one at the earliest. Others never wait: a message now and then,
-/// and the steps of one handshake at QoS 2.
+/// each other faster than [`INTERVAL`], on average, each begins [`GAP`] after the last one at the earliest. All wait for the one before to be replicated, but
+/// not longer than [`TURN`] after it began: the more the servers have to do, the more entries are in a commit. So a message now and then and the steps of one
+/// handshake at QoS 2 do not wait.
 #[derive(Debug, Default)]
 pub(super) struct Gap {
     /// When the last commit began.
@@ -26,10 +27,19 @@ impl Gap {
         let since = now.duration_since(self.last?);
         (self.interval < INTERVAL).then(|| GAP.saturating_sub(since)).filter(|wait| !wait.is_zero())
     }
+
+    /// How long the next commit may wait for the last one to be replicated; `None` if it does not.
+    pub(super) fn turn(&self, now: Instant) -> Option<Duration> {
+        Some(TURN.saturating_sub(now.duration_since(self.last?))).filter(|wait| !wait.is_zero())
+    }
 }
 
 /// The shortest time between the beginnings of two commits: 500 a second took 0.68 of a core of the three servers (docs/PERFORMANCE.md).
 const GAP: Duration = Duration::from_millis(2);
+
+/// The longest time between the beginnings of two commits of which the first is not replicated yet, so that a server that is far away or slow does not
+/// bound the rate of commits.
+const TURN: Duration = Duration::from_millis(10);
 
 /// Commits that are further apart on average do not wait: 200 a second.
 const INTERVAL: Duration = Duration::from_millis(5);

@@ -1,3 +1,4 @@
+mod accumulate;
 mod noted;
 mod together;
 mod under_way;
@@ -82,6 +83,8 @@ enum WaitsFor {
     Awaited(u32),
     /// At least [`ENOUGH_BYTES`].
     Enough,
+    /// The same, or that a majority has what was shipped.
+    Turn,
 }
 
 /// The entries of a commit.
@@ -176,7 +179,7 @@ impl PendingEntries {
             WaitsFor::Any => true,
             WaitsFor::Urgent => state.is_urgent,
             WaitsFor::Awaited(count) => state.awaited >= count,
-            WaitsFor::Enough => state.bytes >= ENOUGH_BYTES,
+            WaitsFor::Enough | WaitsFor::Turn => state.bytes >= ENOUGH_BYTES,
         };
         if is_enough {
             state.commit_waits = WaitsFor::Nothing;
@@ -244,14 +247,6 @@ impl PendingEntries {
         let state = self.lock();
         if (1..awaited).contains(&state.awaited) && !state.is_ending() {
             drop(self.wait_for(WaitsFor::Awaited(awaited), Some(patience), state));
-        }
-    }
-
-    /// Lets entries accumulate for `gap`, or until there are [`ENOUGH_BYTES`].
-    pub(super) fn accumulate(&self, gap: Duration) {
-        let state = self.lock();
-        if !state.tickets.is_empty() && state.bytes < ENOUGH_BYTES && !state.is_ending() {
-            drop(self.wait_for(WaitsFor::Enough, Some(gap), state));
         }
     }
 

@@ -102,7 +102,12 @@ impl Replicated {
 
     /// Whether this disk has more than a majority.
     pub(super) fn is_ahead(&self) -> bool {
-        !self.has_ended() && self.replicated.load(Ordering::SeqCst) < self.synced.load(Ordering::SeqCst)
+        !self.has_ended() && self.is_under_way()
+    }
+
+    /// Whether a commit that is synced here is not on the disks of a majority. It takes no lock.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.replicated.load(Ordering::SeqCst) < self.synced.load(Ordering::SeqCst)
     }
 
     /// A commit is synced here, and in the index.
@@ -137,6 +142,9 @@ impl Replicated {
             queue.reporter.report_rest();
         }
         drop(queue);
+        if !self.is_under_way() {
+            pending.end_turn();
+        }
         self.changed.notify_all();
         if has_relieved {
             (self.on_pressure)();

@@ -408,3 +408,53 @@ fn dense_commits_are_shipped_two_milliseconds_apart() {
     let most = took.as_millis() / 2 + 50;
     assert!((10..=most).contains(&(shipped as u128)), "{shipped} in {took:?}");
 }
+
+#[test]
+fn what_comes_while_a_commit_is_under_way_is_in_the_next_one() {
+    let (disk, tail) = (SimDisk::new(1), Tail::default());
+    let Owner { store, committer, .. } = own(&disk, &Options::default(), mark(1), &tail).unwrap();
+    let committing = thread::spawn(move || committer.run());
+    let mut entries = 0;
+    let mut put = |count| {
+        for ticket in entries + 1..=entries + count {
+            store.append(0, ticket, &Change::put(ticket, b"x").entry()).unwrap();
+        }
+        entries += count;
+        entries + 1
+    };
+    let wait_for = |end| {
+        while tail.end(tail.len()) < end {
+            thread::yield_now();
+        }
+    };
+    wait_for(put(1));
+    let mut waited = 0;
+    for _ in 0..40 {
+        let shipped = tail.len();
+        let end = put(10);
+        thread::sleep(Duration::from_millis(3));
+        let waits = tail.len() == shipped;
+        waited += usize::from(waits);
+        store.replicated(tail.end(shipped));
+        wait_for(end);
+        assert!(!waits || tail.get(shipped).1 == 10);
+    }
+    // A machine that pauses lets a commit begin before the one before it is replicated.
+    assert!(waited >= 10, "{waited}");
+}
+
+#[test]
+fn a_commit_that_is_not_replicated_for_long_holds_up_no_other() {
+    let (disk, tail) = (SimDisk::new(1), Tail::default());
+    let Owner { store, committer, .. } = own(&disk, &Options::default(), mark(1), &tail).unwrap();
+    let committing = thread::spawn(move || committer.run());
+    for commit in 1..=20 {
+        store.append(0, commit as u64, &Change::put(commit as u64, b"x").entry()).unwrap();
+        while tail.len() < commit {
+            thread::yield_now();
+        }
+    }
+    store.fence("the test ends");
+    drop(store);
+    committing.join().unwrap();
+}
