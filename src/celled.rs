@@ -213,10 +213,11 @@ impl Cell {
     fn own(&self, Promotion { epoch, replication }: Promotion, bans: CarriedBans) -> anyhow::Result<Ended> {
         // The node that served it before does not any more.
         self.cells.served_by(self.id, None);
+        let reloads = self.cells.reloads();
         let (loaded, stopper) = (Loaded::clone(&self.front.in_force()), Stopper::default());
         // It was connected before it became the owner.
         let secret = self.secret.get().copied().unwrap_or_default();
-        let cell = CellTerms { cell: self.id, epoch, secret, cells: Arc::clone(&self.cells) };
+        let cell = CellTerms { cell: self.id, epoch, secret, cells: Arc::clone(&self.cells), reloads };
         let stop = stop_of(stopper.clone());
         let start = Start {
             bans,

@@ -344,7 +344,7 @@ impl Server {
                 }
                 _ = days.tick() => self.listeners.iter().for_each(|listener| listener.endpoint().log_expiry()),
                 _ = measurements.tick() => self.measure(),
-                _ = joins.tick(), if !has_joined => has_joined = self.admit_clients(&mut joining),
+                _ = joins.tick(), if !has_joined => has_joined = self.admit_clients(&mut joining).await,
                 () = watchdog.wait() => watchdog.check(),
                 () = owner_changed(&mut self.standby) => self.refer_clients(),
                 why = told(self.stopper.as_ref(), cells.as_deref()) => {
