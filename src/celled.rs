@@ -1,7 +1,7 @@
 //! The broker as a node of a cluster with several cells. For each cell, the process is what `clustered.rs` has for all clients: a standby, then perhaps the
 //! owner. One more server, the front, has the listeners, for as long as the process runs.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use oncemq::server::{
 };
 use oncemq::store::Home;
 
-use crate::clustered::{make_private, stop_of, tunnels};
+use crate::clustered::{Secret, make_private, stop_of, tunnels};
 use crate::serving::run;
 
 /// Runs until a signal ends it.
@@ -145,9 +145,6 @@ impl Failure {
     }
 }
 
-/// What all nodes know, and clients don't; once a node of a cell is connected.
-type Secret = Arc<OnceLock<[u8; 16]>>;
-
 /// A cell in this process.
 struct Cell {
     id: CellId,
@@ -216,16 +213,17 @@ impl Cell {
     fn own(&self, Promotion { epoch, replication }: Promotion, bans: CarriedBans) -> anyhow::Result<Ended> {
         // The node that served it before does not any more.
         self.cells.served_by(self.id, None);
+        let reloads = self.cells.reloads();
         let (loaded, stopper) = (Loaded::clone(&self.front.in_force()), Stopper::default());
         // It was connected before it became the owner.
         let secret = self.secret.get().copied().unwrap_or_default();
-        let cell = CellTerms { cell: self.id, epoch, secret, cells: Arc::clone(&self.cells) };
+        let cell = CellTerms { cell: self.id, epoch, secret, cells: Arc::clone(&self.cells), reloads };
         let stop = stop_of(stopper.clone());
         let start = Start {
             bans,
             cell: Some(cell),
             stopper: Some(stopper),
-            replication: Some(replication),
+            replication: Some((replication, secret)),
             ..Start::default()
         };
         let server = Server::start_with(loaded.config.clone(), start)?.reloading(self.arguments.clone(), loaded);

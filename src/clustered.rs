@@ -4,13 +4,13 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, anyhow};
 
 use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, Promotion, StandbyServer, Stop};
 use oncemq::cluster::{Bus, ClusterHandle, CreateStream, Engine, Nats, NatsBus, Status};
-use oncemq::config::{Arguments, Cluster, Loaded};
+use oncemq::config::{Arguments, Loaded};
 use oncemq::server::{self, CarriedBans, Connecting, Ended, PassedSockets, Standby, Start, Stopper, TunnelBus, Why};
 use oncemq::store::{Home, Replication, streams_in};
 
@@ -18,7 +18,8 @@ use crate::serving::run;
 
 /// Runs until a signal ends it.
 pub(crate) fn serve(mut loaded: Loaded, arguments: &Arguments, mut passed: PassedSockets) -> anyhow::Result<()> {
-    let (node, handle) = start(&loaded)?;
+    let secret = Secret::default();
+    let (node, handle) = start(&loaded, &secret)?;
     let mut bans = CarriedBans::default();
     loop {
         let standby = run_standby(&node, (loaded, arguments), (passed, bans), &handle);
@@ -28,6 +29,8 @@ pub(crate) fn serve(mut loaded: Loaded, arguments: &Arguments, mut passed: Passe
         };
         let Promotion { replication, .. } =
             node.promotion().ok_or_else(|| anyhow!("the thread of the cluster has ended"))?;
+        // It was connected before it became the owner.
+        let replication = (replication, secret.get().copied().unwrap_or_default());
         let owner = run_owner(&node, (loaded, arguments), (passed, bans), (&handle, replication));
         (passed, loaded, bans) = match owner {
             Ok(Ended::Told { sockets, loaded, bans, .. }) => (sockets, *loaded, bans),
@@ -37,7 +40,10 @@ pub(crate) fn serve(mut loaded: Loaded, arguments: &Arguments, mut passed: Passe
     }
 }
 
-fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
+/// What all nodes of a cluster know, and clients don't; once this one is connected.
+pub(crate) type Secret = Arc<OnceLock<[u8; 16]>>;
+
+fn start(loaded: &Loaded, secret: &Secret) -> anyhow::Result<(Node, ClusterHandle)> {
     let config = &loaded.config;
     let cluster = config.cluster.clone();
     let (node, advertise) = (cluster.node.clone().unwrap_or_default(), cluster.advertise.clone().unwrap_or_default());
@@ -60,7 +66,12 @@ fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
         copies: cluster.copies,
     };
     let (handle, control) = ClusterHandle::new(Status::new(cluster.name.clone(), node, advertise));
-    let connect = async move || connect(&cluster).await;
+    let secret = Arc::clone(secret);
+    let connect = async move || {
+        let connected = Nats::connect(&cluster, CreateStream::IfMissing).await;
+        let connected = connected.inspect(|nats| _ = secret.set(nats.secret()));
+        connected.map(|nats| Arc::new(nats) as Arc<dyn Engine>).map_err(|error| error.to_string())
+    };
     let log = |note, text: &str| server::log_cluster(note == Note::Trouble, text);
     let node = Node::start(identity, connect, control, log).context("the thread of the cluster cannot be started")?;
     Ok((node, handle))
@@ -69,11 +80,6 @@ fn start(loaded: &Loaded) -> anyhow::Result<(Node, ClusterHandle)> {
 /// Makes a directory that only the user of the process may read, if it is not there.
 pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-async fn connect(cluster: &Cluster) -> Result<Arc<dyn Engine>, String> {
-    let connected = Nats::connect(cluster, CreateStream::IfMissing).await;
-    connected.map(|nats| Arc::new(nats) as Arc<dyn Engine>).map_err(|error| error.to_string())
 }
 
 /// What carries the clients of other nodes, if they are to be passed.
@@ -113,7 +119,7 @@ fn run_owner(
     node: &Node,
     (loaded, arguments): (Loaded, &Arguments),
     (passed, bans): (PassedSockets, CarriedBans),
-    (handle, replication): (&ClusterHandle, Replication),
+    (handle, replication): (&ClusterHandle, (Replication, [u8; 16])),
 ) -> anyhow::Result<Ended> {
     let stopper = Stopper::default();
     let stop = stop_of(stopper.clone());

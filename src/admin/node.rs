@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use super::handles::BrokerHandles;
 use crate::broker::{CellLink, Counters, Shared};
 use crate::routing::CellId;
-use crate::server::{AdmissionCounts, CellServer, Cells, RemoteCounts, ShardSnapshot, Status};
+use crate::server::{AdmissionCounts, CellServer, Cells, RemoteCounts, ShardSnapshot, Status, TelemetryFigures};
 use crate::store::{Stats, Store, Timing};
 
 /// The figures of a node: those of its only server, or the sums over the servers of its cells and their front.
@@ -39,6 +39,12 @@ impl Node {
 
     fn servers(&self) -> Vec<CellServer> {
         self.front_of.as_ref().map(|cells| cells.servers()).unwrap_or_default()
+    }
+
+    /// What each server says about itself.
+    pub(super) fn statuses(&self) -> Vec<Arc<Status>> {
+        let of_cells = self.servers().into_iter().map(|server| server.status);
+        [Arc::clone(&self.status)].into_iter().chain(of_cells).collect()
     }
 
     /// The counters of each shard, with its name: its number, and before it that of its cell. What servers have counted that have ended is the last one,
@@ -123,6 +129,12 @@ impl Node {
         sums.into_iter().collect()
     }
 
+    /// What became of the spans of traces; `None`: there were none.
+    pub(super) fn telemetry(&self) -> Option<TelemetryFigures> {
+        let past = self.front_of.as_ref().and_then(|cells| cells.past().telemetry);
+        self.statuses().iter().map(|status| status.telemetry()).fold(past, TelemetryFigures::sum)
+    }
+
     /// The longest time since a shard published its counters.
     pub(super) fn longest_silence(&self) -> Duration {
         let of_cells = self.front_of.as_ref().map(|cells| cells.longest_silence());
@@ -143,6 +155,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::admin::tests::handles;
     use crate::server::Clock;
@@ -161,6 +175,7 @@ mod tests {
         status.publish_shard(0, counted(messages, sessions));
         let admission = AdmissionCounts { connections: sessions, accepted: 9, ..AdmissionCounts::default() };
         status.publish_listeners(AdmissionCounts { refused_address: messages, ..admission });
+        status.publish_telemetry(TelemetryFigures { spans: [messages, 0, 1] });
         CellServer::unanswered(CellId(cell), 3, status)
     }
 
@@ -171,11 +186,13 @@ mod tests {
         handles.status.publish_shard(0, counted(1, 0));
         handles.status.publish_listeners(AdmissionCounts { accepted: 8, connections: 3, ..AdmissionCounts::default() });
         let node = Node::of(&handles);
+        let spans = Cell::default();
         let figures = || {
             let (counters, admission) = (node.counters(), node.admission());
             let latencies: u64 = node.shards().iter().map(|(_, shard)| shard.traffic.latencies.connect.count()).sum();
             assert_eq!(latencies, counters.messages_received[1]);
             assert_eq!((admission.accepted, admission.connections), (8, counters.sessions));
+            spans.set(node.telemetry().map(|figures| figures.spans));
             (counters.messages_received[1], admission.refused_address, counters.sessions)
         };
         let first = server(1, 10, 4);
@@ -192,9 +209,9 @@ mod tests {
         status.publish_shard(0, counted(12, 4));
         assert_eq!(figures(), (33, 30, 3));
         cells.add_server(server(1, 100, 5));
-        assert_eq!(figures(), (133, 130, 8));
+        assert_eq!((figures(), spans.get()), ((133, 130, 8), Some([137, 1, 3])));
         cells.remove_server(CellId(1));
         cells.remove_server(CellId(2));
-        assert_eq!(figures(), (133, 130, 0));
+        assert_eq!((figures(), spans.get()), ((133, 130, 0), Some([137, 1, 3])));
     }
 }

@@ -6,17 +6,27 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
+use super::handles::BrokerHandles;
 use crate::broker::{Answer, ClientView, DropReason, Query, Shared};
 use crate::codec::ClientId;
-use crate::server::{BridgeFigures, OwnClientKind, Queries, SinkFigures, Status};
+use crate::server::{BridgeFigures, CellServer, Cells, OwnClientKind, Queries, SinkFigures, Status};
+use crate::timestamp::Timestamp;
 
 /// The queues of the broker's own clients, measured every few seconds.
 #[derive(Debug)]
 pub(super) struct Queues {
+    own: Broker,
+    /// The cells of which some are served in this process, if there are several: their servers have bridges and sinks.
+    front_of: Option<Arc<Cells>>,
+    measured: Mutex<HashMap<ClientId, OwnQueue>>,
+}
+
+/// A server that may have bridges and sinks.
+#[derive(Debug, Clone)]
+struct Broker {
     status: Arc<Status>,
     shared: Arc<Shared>,
     queries: Queries,
-    measured: Mutex<HashMap<ClientId, OwnQueue>>,
 }
 
 /// The queue of one.
@@ -40,8 +50,23 @@ pub(super) struct Own<T> {
 }
 
 impl Queues {
-    pub(super) fn new(status: Arc<Status>, shared: Arc<Shared>, queries: Queries) -> Self {
-        Self { status, shared, queries, measured: Mutex::default() }
+    pub(super) fn new(handles: &BrokerHandles) -> Self {
+        let BrokerHandles { status, shared, queries, front_of, .. } = handles;
+        let own = Broker { status: Arc::clone(status), shared: Arc::clone(shared), queries: queries.clone() };
+        Self { own, front_of: front_of.clone(), measured: Mutex::default() }
+    }
+
+    /// The server of the process, and those of the cells here.
+    fn brokers(&self) -> impl Iterator<Item = Broker> + use<> {
+        let of = |CellServer { status, shared, queries, .. }: CellServer| Broker { status, shared, queries };
+        let cells = self.front_of.as_ref().map(|cells| cells.servers()).unwrap_or_default();
+        [self.own.clone()].into_iter().chain(cells.into_iter().map(of))
+    }
+
+    /// A time of the clock of a broker as one of the clock of the process.
+    fn time(&self, broker: &Broker, at: Timestamp) -> Timestamp {
+        let ago = u64::try_from(broker.status.now().since(at).as_millis()).unwrap_or(u64::MAX);
+        Timestamp(self.own.status.now().0.saturating_sub(ago))
     }
 
     /// The queue of a bridge or a sink; `None`: it has no Session, or its shard does not answer.
@@ -49,16 +74,28 @@ impl Queues {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).get(&kind.client_id(name)).cloned()
     }
 
-    /// All bridges.
+    /// All bridges. Their times are those of the clock of the process.
     pub(super) fn bridges(&self) -> Vec<Own<BridgeFigures>> {
-        let bridges = self.status.bridges().into_iter();
-        bridges.map(|bridge| self.with_queue(OwnClientKind::Bridge, Arc::clone(&bridge.name), bridge)).collect()
+        let mut bridges = Vec::new();
+        for broker in self.brokers() {
+            bridges.extend(broker.status.bridges().into_iter().map(|mut bridge| {
+                bridge.since = self.time(&broker, bridge.since);
+                self.with_queue(OwnClientKind::Bridge, Arc::clone(&bridge.name), bridge)
+            }));
+        }
+        bridges
     }
 
-    /// All sinks.
+    /// All sinks. Their times are those of the clock of the process.
     pub(super) fn sinks(&self) -> Vec<Own<SinkFigures>> {
-        let sinks = self.status.sinks().into_iter();
-        sinks.map(|sink| self.with_queue(OwnClientKind::Sink, Arc::clone(&sink.name), sink)).collect()
+        let mut sinks = Vec::new();
+        for broker in self.brokers() {
+            sinks.extend(broker.status.sinks().into_iter().map(|mut sink| {
+                sink.failing_since = sink.failing_since.map(|since| self.time(&broker, since));
+                self.with_queue(OwnClientKind::Sink, Arc::clone(&sink.name), sink)
+            }));
+        }
+        sinks
     }
 
     fn with_queue<T>(&self, kind: OwnClientKind, name: Arc<str>, figures: T) -> Own<T> {
@@ -75,9 +112,18 @@ impl Queues {
         }
     }
 
-    /// Asks for one after the other. A shard that does not answer ends the round: it is not asked once for each of its Sessions.
     async fn measured_now(&self) -> HashMap<ClientId, OwnQueue> {
         let mut measured = HashMap::new();
+        for broker in self.brokers() {
+            broker.measure(&mut measured).await;
+        }
+        measured
+    }
+}
+
+impl Broker {
+    /// Asks for one after the other. A shard that does not answer ends the round: it is not asked once for each of its Sessions.
+    async fn measure(&self, measured: &mut HashMap<ClientId, OwnQueue>) {
         let bridges = self.status.bridges().into_iter().map(|bridge| OwnClientKind::Bridge.client_id(&bridge.name));
         let sinks = self.status.sinks().into_iter().map(|sink| OwnClientKind::Sink.client_id(&sink.name));
         for client_id in bridges.chain(sinks).collect::<Vec<_>>() {
@@ -88,7 +134,6 @@ impl Queues {
                 Err(_) => break,
             }
         }
-        measured
     }
 }
 

@@ -113,7 +113,7 @@ impl Snapshot {
             certificates: handles.status.certificates(),
             probe: handles.status.probe(),
             tunnels: handles.status.tunnels(),
-            telemetry: handles.status.telemetry(),
+            telemetry: node.telemetry(),
             services: node.services(),
             bridges: queues.bridges(),
             sinks: queues.sinks(),

@@ -82,6 +82,7 @@ pub use operator::query::{
     RetainedRequest, Standing, SubscriberView, SubscriptionsRequest, TopicAnswer, TopicQuery, Unpublished,
 };
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
+pub use persistence::bridge_mark::StoredMark;
 pub use persistence::cache::{CopyPlace, MessageCache};
 pub use persistence::clock::StoredAnchor;
 pub use persistence::dead_letter::{DeadLetter, DeadLetterInfo};

@@ -88,10 +88,6 @@ impl Api {
     ) -> Result<(Vec<Value>, Value, Option<String>), CliError> {
         let page = [("limit", Some(PAGE)), ("cursor", cursor)];
         let (entries, answer) = self.single(path, key, &[parameters, &page].concat())?;
-        for missing in answer.get("missing_cells").and_then(Value::as_array).into_iter().flatten() {
-            let [cell, reason] = ["/cell", "/reason"].map(|path| printable(&text(missing, path)));
-            writeln!(io::stderr(), "what cell {cell} has is missing: {reason}")?;
-        }
         let next = answer.get("cursor").and_then(Value::as_str).map(str::to_owned);
         if next.is_some() && next.as_deref() == cursor {
             return Err(self.not_understood(path, "the cursor does not advance"));
@@ -107,6 +103,10 @@ impl Api {
         parameters: &[Parameter<'_>],
     ) -> Result<(Vec<Value>, Value), CliError> {
         let mut answer = self.get(path, parameters)?;
+        for missing in answer.get("missing_cells").and_then(Value::as_array).into_iter().flatten() {
+            let [cell, reason] = ["/cell", "/reason"].map(|path| printable(&text(missing, path)));
+            writeln!(io::stderr(), "what cell {cell} has is missing: {reason}")?;
+        }
         match answer.get_mut(key).map(Value::take) {
             Some(Value::Array(entries)) => Ok((entries, answer)),
             _ => Err(self.not_understood(path, &format!("there is no list {key:?}"))),

@@ -48,10 +48,7 @@ impl Config {
     /// What belongs to one broker has no place among cells.
     fn problems_of_cells(&self) -> Vec<Problem> {
         let used = [
-            ("bridges[0]", !self.bridges.is_empty()),
-            ("sinks[0]", !self.sinks.is_empty()),
             ("probe.enabled", self.probe.enabled),
-            ("telemetry.endpoint", self.telemetry.endpoint.is_some()),
             ("mqtt.exclusive_subscriptions", self.mqtt.exclusive_subscriptions),
         ];
         let used = used.into_iter().filter(|(_, is_used)| *is_used && self.cluster.has_cells());

@@ -3,15 +3,24 @@
 use super::Server;
 
 impl Server {
-    /// Starts, ends or replaces them, as the configuration says. A standby has none, and the server of a cell neither.
+    /// Starts, ends or replaces them, as the configuration says, once clients can connect: what they publish before might miss subscribers of other cells.
     pub(super) async fn apply_attendants(&mut self) {
-        if self.is_standby() || self.cell.is_some() {
-            return;
+        if !self.accepts_clients() {
+            return self.stamps.take_sinks(&self.config.sinks);
         }
         self.apply_sinks().await;
         self.apply_probe().await;
         self.apply_telemetry().await;
         self.apply_bridges().await;
+    }
+
+    /// The same for the sinks, whose files have changed.
+    pub(super) async fn apply_files_of_sinks(&mut self) {
+        match self.accepts_clients() {
+            true => self.apply_sinks().await,
+            // The servers that have sinks read them.
+            false => self.stamps.take_sinks(&self.config.sinks),
+        }
     }
 
     /// Ends the sinks, the bridges and the probe, which would fail from now on, the traces, and readiness.

@@ -212,10 +212,11 @@ impl Server {
         let memory = start::memory(&config, cell.as_ref(), front_of.as_ref());
         let (failures_sender, failures) = mpsc::channel(1);
         let early = start::begin_take_over(&config, take_over.as_mut(), (&mut passed_admin, of_broker, &sockets))?;
+        let (replication, attendants) = start::attendants(replication);
         let (lock_patience, progress) = (if of_broker { LOCK_PATIENCE } else { Duration::ZERO }, Arc::default());
         let (store, mut recovered) = match standby {
             None => {
-                let (failures, how) = (failures_sender.clone(), (lock_patience, replication));
+                let (failures, how) = (failures_sender.clone(), (lock_patience, replication, &attendants.marks));
                 store::handle::open(&config, &mailboxes, failures, how, Arc::clone(&progress))?
             }
             Some(_) => Default::default(),
@@ -261,7 +262,7 @@ impl Server {
             stopper,
             shards_ended: 0,
             early,
-            attendants: Attendants::default(),
+            attendants,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
@@ -343,7 +344,7 @@ impl Server {
                 }
                 _ = days.tick() => self.listeners.iter().for_each(|listener| listener.endpoint().log_expiry()),
                 _ = measurements.tick() => self.measure(),
-                _ = joins.tick(), if !has_joined => has_joined = self.admit_clients(&mut joining),
+                _ = joins.tick(), if !has_joined => has_joined = self.admit_clients(&mut joining).await,
                 () = watchdog.wait() => watchdog.check(),
                 () = owner_changed(&mut self.standby) => self.refer_clients(),
                 why = told(self.stopper.as_ref(), cells.as_deref()) => {

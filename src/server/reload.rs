@@ -51,8 +51,8 @@ impl Server {
             Scope::RemovedStream(_) => {}
             Scope::Files(parts) => {
                 self.reload_files(parts, &mut report);
-                if parts.iter().any(|part| part == stamps::SINKS) && !self.is_standby() {
-                    self.apply_sinks().await;
+                if parts.iter().any(|part| part == stamps::SINKS) {
+                    self.apply_files_of_sinks().await;
                 }
             }
         }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::announce;
+use super::attendants::Attendants;
 use super::bans::{Bans, CarriedBans};
 use super::bind::tcp_options;
 use super::cells::{CellTerms, Cells};
@@ -33,8 +34,8 @@ pub struct Start {
     pub stopper: Option<Stopper>,
     /// The bans of the broker before it in this process.
     pub bans: CarriedBans,
-    /// Its log is replicated: it is the owner of that of a cluster.
-    pub replication: Option<Replication>,
+    /// Its log is replicated: it is the owner of that of a cluster, of which all nodes have this random number, and no client.
+    pub replication: Option<(Replication, [u8; 16])>,
     /// It serves one cell of several, for the front of this process.
     pub cell: Option<CellTerms>,
     /// It is the front of the servers of these cells, and a standby for ever. It also ends them.
@@ -60,6 +61,12 @@ pub(super) fn adapt(mut config: Config, cell: Option<&CellTerms>) -> (Config, Lo
     let (loaded, shards) = (Loaded::of(config.clone()), shards(&config));
     resources::fit(&mut config, shards, cell.is_some());
     (config, loaded, shards)
+}
+
+/// What attends to the broker, of which nothing is on; and its log, if that is replicated.
+pub(super) fn attendants(replication: Option<(Replication, [u8; 16])>) -> (Option<Replication>, Attendants) {
+    let (replication, secret) = replication.unzip();
+    (replication, Attendants { secret, ..Attendants::default() })
 }
 
 /// The budget of the memory of the process.

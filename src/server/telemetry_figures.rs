@@ -5,6 +5,15 @@ pub struct TelemetryFigures {
     pub spans: [u64; SpanResult::ALL.len()],
 }
 
+impl TelemetryFigures {
+    /// Both together.
+    pub(crate) fn sum(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let Some((mut sum, other)) = one.zip(other) else { return one.or(other) };
+        sum.spans.iter_mut().zip(other.spans).for_each(|(sum, more)| *sum += more);
+        Some(sum)
+    }
+}
+
 /// What became of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanResult {

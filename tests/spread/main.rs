@@ -2,12 +2,17 @@
 
 #![cfg(test)]
 
+mod bridges;
 #[path = "../fronts/client.rs"]
 #[expect(dead_code, reason = "the test of fronts uses more of it")]
 mod client;
 mod clients;
+#[path = "../clients/http_service.rs"]
+#[expect(dead_code, reason = "the tests with real clients use more of it")]
+mod http_service;
 mod messages;
 mod nodes;
+mod others;
 mod shares;
 
 use std::fs;
@@ -56,6 +61,17 @@ fn messages_between_cells_come_once_and_in_order_while_a_node_dies() {
     messages::retained_messages_are_there(&nodes, "before");
     messages::a_retained_message_is_in_all_cells_when_it_is_acknowledged(&nodes, "after");
     messages::a_will_gets_to_another_cell(&nodes);
+    bridges::bridges_and_sinks_go_on_at_another_node(&mut nodes);
+}
+
+/// `ONCEMQ_SPREAD_ROUNDS` is the number of nodes that die; by default there is nothing to do.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the length is chosen on the command line")]
+fn bridges_between_cells_and_another_broker_lose_and_double_nothing_while_nodes_die() {
+    let rounds = std::env::var("ONCEMQ_SPREAD_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(0);
+    if rounds > 0 && !nats_servers::is_missing() {
+        bridges::none_is_lost_or_doubled_in(rounds);
+    }
 }
 
 fn each_node_has_a_log_of_each_cell(nodes: &Nodes) {

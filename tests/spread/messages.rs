@@ -72,7 +72,7 @@ pub(crate) fn none_is_lost_doubled_or_overtaken(nodes: &mut Nodes) {
         }
         drop(acknowledged);
         for (subscriber, addresses) in subscribers {
-            scope.spawn(move || expect_numbers(subscriber, &addresses));
+            scope.spawn(move || expect_numbers(subscriber, &addresses, 6));
         }
         for (member, addresses) in members {
             let received = &received;
@@ -86,7 +86,12 @@ pub(crate) fn none_is_lost_doubled_or_overtaken(nodes: &mut Nodes) {
 }
 
 /// Publishes numbers. Connects again, and sends again what is not acknowledged, whenever the connection ends.
-fn publish(addresses: &[SocketAddr], connect: &Connect, (topic, qos): (&str, u8), acknowledged: &SyncSender<()>) {
+pub(crate) fn publish(
+    addresses: &[SocketAddr],
+    connect: &Connect,
+    (topic, qos): (&str, u8),
+    acknowledged: &SyncSender<()>,
+) {
     let mut publisher = connected(addresses[0], connect);
     // What to send again, by its Packet Identifier.
     let mut in_flight = BTreeMap::new();
@@ -121,8 +126,8 @@ fn publish(addresses: &[SocketAddr], connect: &Connect, (topic, qos): (&str, u8)
     }
 }
 
-/// Receives all numbers of all publishers; those at QoS 1 perhaps more than once.
-fn expect_numbers(mut subscriber: Client, addresses: &[SocketAddr]) {
+/// Receives all numbers of this number of publishers; those at QoS 1 perhaps more than once.
+pub(crate) fn expect_numbers(mut subscriber: Client, addresses: &[SocketAddr], publishers: usize) {
     let mut received: BTreeMap<String, Vec<u16>> = BTreeMap::new();
     let deadline = now() + PATIENCE;
     loop {
@@ -136,7 +141,7 @@ fn expect_numbers(mut subscriber: Client, addresses: &[SocketAddr]) {
             }
             None if subscriber.is_gone() => subscriber.connect_again(addresses),
             // None comes behind the last ones.
-            None if received.values().filter(|numbers| numbers.last() == Some(&NUMBERS)).count() == 6 => break,
+            None if received.values().filter(|numbers| numbers.last() == Some(&NUMBERS)).count() == publishers => break,
             None => assert!(now() < deadline, "numbers are missing: {received:?}"),
         }
     }
@@ -187,13 +192,13 @@ pub(crate) fn a_will_gets_to_another_cell(nodes: &Nodes) {
 }
 
 /// A Client Identifier that begins like this, and belongs to this cell.
-fn id_of(cell: usize, begin: &str) -> String {
+pub(crate) fn id_of(cell: usize, begin: &str) -> String {
     let mut ids = (0..).map(|number| format!("{begin}-{number}"));
     ids.find(|id| usize::from(CellId::of_client(id, 6).0) == cell).unwrap()
 }
 
 /// Of each publisher.
-const NUMBERS: u16 = 150;
+pub(crate) const NUMBERS: u16 = 150;
 
 /// How many messages a publisher sends before the first of them is acknowledged.
 const IN_FLIGHT: usize = 20;

@@ -46,11 +46,26 @@ impl Nodes {
             urls.join(", ")
         );
         fs::write(self.config(node), config).unwrap();
+        self.start_again(node);
+    }
+
+    /// Starts one with the configuration that it had.
+    pub(crate) fn start_again(&mut self, node: usize) {
         let log = || File::options().create(true).append(true).open(self.place(node).join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
         command.arg("--config").arg(self.config(node)).stdin(Stdio::null()).stdout(log()).stderr(log());
         let child = command.spawn().unwrap();
         self.nodes[node].1 = Some(child);
+    }
+
+    /// Adds this to the configuration of these nodes, and lets them reload it.
+    pub(crate) fn reload(&self, nodes: &[usize], more: &str) {
+        for node in nodes {
+            let config = fs::read_to_string(self.config(*node)).unwrap();
+            fs::write(self.config(*node), config + more).unwrap();
+            let reloaded = self.request(*node, "POST /reload", "").unwrap();
+            assert_eq!(reloaded.0, 200, "{reloaded:?}");
+        }
     }
 
     fn place(&self, node: usize) -> PathBuf {

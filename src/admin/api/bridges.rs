@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
 use super::own_queue::OwnQueueJson;
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use crate::admin::time::rfc_3339;
@@ -24,6 +25,9 @@ pub(super) fn viewer_routes() -> Routes {
 #[schema(as = Bridges)]
 struct BridgesJson {
     bridges: Vec<BridgeJson>,
+    /// Cells over which clients are spread, and whose bridges the list lacks, because they did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 /// What a bridge does, and has done since it was started or replaced.
@@ -101,7 +105,7 @@ async fn list(State(state): State<ApiState>) -> Json<BridgesJson> {
     let in_force = state.reloader.in_force();
     let names = in_force.config.bridges.iter().map(|settings| &*settings.name);
     let of = |name| BridgeJson::new(name, figures.iter().find(|figures| &*figures.name == name), &state);
-    Json(BridgesJson { bridges: names.map(of).collect() })
+    Json(BridgesJson { bridges: names.map(of).collect(), missing_cells: Vec::new() })
 }
 
 /// One bridge, with its settings.

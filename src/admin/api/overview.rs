@@ -1,5 +1,6 @@
 //! `/overview`: what an operator looks at first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -124,7 +125,7 @@ fn warnings(state: &ApiState) -> Vec<String> {
     if lost > 0 {
         warnings.push(format!("the audit log lacks {lost} lines that could not be written"));
     }
-    warnings.extend(of_bridges_and_sinks(status));
+    warnings.extend(of_bridges_and_sinks(&node.statuses()));
     let cluster = state.cluster.as_ref().map(|cluster| cluster.status());
     warnings.extend(cluster.iter().flat_map(|cluster| cluster.troubles().map(str::to_owned)));
     for (cell, status) in state.cells.iter().map(|cell| cell.status()).enumerate() {
@@ -153,7 +154,16 @@ fn warnings(state: &ApiState) -> Vec<String> {
 }
 
 /// What bridges and sinks can't do, and have not been able to for some time.
-fn of_bridges_and_sinks(status: &Status) -> Vec<String> {
+fn of_bridges_and_sinks(statuses: &[Arc<Status>]) -> Vec<String> {
+    let mut troubles: Vec<_> = statuses.iter().flat_map(|status| troubles_of(status)).collect();
+    if let Some(more) = troubles.len().checked_sub(TROUBLES_MAX).filter(|more| *more > 0) {
+        troubles.truncate(TROUBLES_MAX);
+        troubles.push(format!("{more} more warnings about bridges and sinks: see GET /bridges and /sinks"));
+    }
+    troubles
+}
+
+fn troubles_of(status: &Status) -> Vec<String> {
     let now = status.now();
     let lasting =
         |since: Timestamp| Some(now.since(since)).filter(|time| *time > TROUBLE_MIN).map(|time| time.as_secs());
@@ -177,10 +187,6 @@ fn of_bridges_and_sinks(status: &Status) -> Vec<String> {
         if let Some(reason) = &sink.refused {
             troubles.push(format!("sink {name} does not get all messages: {reason}"));
         }
-    }
-    if let Some(more) = troubles.len().checked_sub(TROUBLES_MAX).filter(|more| *more > 0) {
-        troubles.truncate(TROUBLES_MAX);
-        troubles.push(format!("{more} more warnings about bridges and sinks: see GET /bridges and /sinks"));
     }
     troubles
 }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
 use super::own_queue::OwnQueueJson;
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use crate::admin::time::rfc_3339;
@@ -22,6 +23,9 @@ pub(super) fn viewer_routes() -> Routes {
 #[schema(as = Sinks)]
 struct SinksJson {
     sinks: Vec<SinkJson>,
+    /// Cells over which clients are spread, and whose sinks the list lacks, because they did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 /// What a sink does, and has done since the broker started.
@@ -93,7 +97,7 @@ async fn list(State(state): State<ApiState>) -> Json<SinksJson> {
     let of = |settings: &config::Sink| {
         SinkJson::new(&settings.name, figures.iter().find(|figures| *figures.name == *settings.name), &state)
     };
-    Json(SinksJson { sinks: in_force.config.sinks.iter().map(of).collect() })
+    Json(SinksJson { sinks: in_force.config.sinks.iter().map(of).collect(), missing_cells: Vec::new() })
 }
 
 /// One sink, with its settings.

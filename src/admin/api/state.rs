@@ -78,11 +78,7 @@ impl ApiState {
             backups: Arc::new(Backups::new(handles)),
             tokens: TokenFile::new(&handles.data),
             rates: Arc::new(Rates::new(Arc::clone(&handles.status), Node::of(handles))),
-            queues: Arc::new(Queues::new(
-                Arc::clone(&handles.status),
-                Arc::clone(&handles.shared),
-                handles.queries.clone(),
-            )),
+            queues: Arc::new(Queues::new(handles)),
             audit: Arc::new(Audit::new(&handles.data, Arc::clone(&handles.status))),
         }
     }

@@ -1,6 +1,7 @@
 //! Records: their contents and encoding, the commit pipeline, and recovery.
 
 pub(super) mod body;
+pub(super) mod bridge_mark;
 pub(super) mod cache;
 pub(super) mod clock;
 pub(super) mod coalesce;

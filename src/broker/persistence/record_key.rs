@@ -39,6 +39,7 @@ impl RecordKey {
     pub(in crate::broker) const STREAM_GROUP: u8 = 25;
     pub(in crate::broker) const RECEIPT: u8 = 26;
     pub(in crate::broker) const RECEIPT_COPY: u8 = 27;
+    pub(in crate::broker) const BRIDGE_MARK: u8 = 28;
 
     /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
     pub(in crate::broker) const fn is_known(&self) -> bool {
@@ -48,7 +49,7 @@ impl RecordKey {
                 | Self::REDELIVERY..=Self::DELAYED
                 | Self::RETAINED_DELETION
                 | Self::DEAD_LETTER
-                | Self::STREAM_GROUP..=Self::RECEIPT_COPY
+                | Self::STREAM_GROUP..=Self::BRIDGE_MARK
         )
     }
 
@@ -69,7 +70,8 @@ impl RecordKey {
             | Self::DEDUPLICATED
             | Self::CLOCK
             | Self::DELAYED
-            | Self::DEAD_LETTER => self.group == Self::NO_SESSION && self.id <= NUMBER_MAX,
+            | Self::DEAD_LETTER
+            | Self::BRIDGE_MARK => self.group == Self::NO_SESSION && self.id <= NUMBER_MAX,
             Self::STREAM | Self::STREAM_MESSAGE | Self::STREAM_GROUP => {
                 StreamNumber::of_group(self.group).is_some() && self.id <= NUMBER_MAX
             }
@@ -159,13 +161,19 @@ impl RecordKey {
     /// A subscription. Its number is the FNV-1a hash of the filter, which is part of the storage format. An exclusive subscription has the number of
     /// the ordinary one, which it replaces.
     pub(in crate::broker) fn subscription(session: SessionKey, filter: &Filter) -> Self {
-        let hash = filter
-            .ordinary()
-            .to_string()
-            .bytes()
-            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
-        Self::of(session, Self::SUBSCRIPTION, hash)
+        Self::of(session, Self::SUBSCRIPTION, hash(&filter.ordinary().to_string()))
     }
+
+    /// What the bridge with this name still has to do. Its number is the FNV-1a hash of the name without the highest bit, which is part of the storage format.
+    pub(in crate::broker) fn bridge_mark(name: &str) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::BRIDGE_MARK, id: hash(name) & NUMBER_MAX }
+    }
+}
+
+/// FNV-1a.
+fn hash(text: &str) -> u64 {
+    let begin = 0xCBF2_9CE4_8422_2325_u64;
+    text.bytes().fold(begin, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
 /// The receipt whose keys have this group; `None`: the group is not of a receipt.

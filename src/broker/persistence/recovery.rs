@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 pub use self::orphan::Orphan;
 use self::receipts::{RecoveredReceipt, StoredReceipts};
 use crate::broker::owner::Owner;
+use crate::broker::persistence::bridge_mark::StoredMark;
 use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::dead_letter::{DeadLetter, DeadLetterInfo};
 use crate::broker::persistence::delayed_message::RecoveredDelayed;
@@ -54,6 +55,7 @@ pub struct Recovery {
     streams: BTreeMap<u64, StreamDefinition>,
     receipts: StoredReceipts,
     groups: BTreeMap<RecordKey, StreamGroup>,
+    bridge_marks: BTreeMap<u64, StoredMark>,
     anchor: Option<StoredAnchor>,
     latest: Timestamp,
     /// Keys of kinds that this version does not know.
@@ -98,6 +100,8 @@ pub struct Recovered {
     pub dead_letters: Vec<(u64, DeadLetterInfo)>,
     /// The open receipts, in the order of their numbers.
     pub receipts: Vec<RecoveredReceipt>,
+    /// What bridges still have to do.
+    pub bridge_marks: Vec<StoredMark>,
     /// Groups that have records but no Session.
     pub orphans: Vec<Orphan>,
     /// The last anchor of the broker's time; `None`: there is none, so the stored times are those of the wall clock.
@@ -190,6 +194,7 @@ impl Recovery {
             RecordKey::STREAM => return drop(self.streams.remove(&key.group)),
             RecordKey::STREAM_GROUP => return drop(self.groups.remove(&key)),
             RecordKey::DEAD_LETTER => return drop(self.dead_letters.remove(&key.id)),
+            RecordKey::BRIDGE_MARK => return drop(self.bridge_marks.remove(&key.id)),
             _ => {}
         }
         let place = self.places.get(&key.group);
@@ -266,6 +271,7 @@ impl Recovery {
             RecordKey::STREAM => {
                 self.streams.insert(first.group, StreamDefinition::read(first.group, body)?);
             }
+            RecordKey::BRIDGE_MARK => _ = self.bridge_marks.insert(first.id, StoredMark::read(body)?),
             RecordKey::STREAM_GROUP => _ = self.groups.insert(*first, StreamGroup::read(*first, body)?),
             kind if RecordKey::is_of_accepted(kind) => self.put_accepted(body, puts, parts)?,
             _ => return None,
@@ -318,6 +324,7 @@ impl Recovery {
         recovered.delayed = self.delayed.into_values().collect();
         recovered.streams = self.streams.into_values().collect();
         recovered.groups = self.groups.into_values().collect();
+        recovered.bridge_marks = self.bridge_marks.into_values().collect();
         recovered.dead_letters = self.dead_letters.into_iter().collect();
         (recovered.receipts, recovered.orphans) = self.receipts.finish(latest, |key, sequence| {
             let stored = self.places.get(&key.0).and_then(|place| self.stored.get(*place as usize));

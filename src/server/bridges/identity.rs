@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use bytestring::ByteString;
+use sha2::{Digest as _, Sha256};
 
 use super::files::replace;
 
@@ -26,6 +27,12 @@ pub(super) fn of(directory: Option<&Path>) -> io::Result<ByteString> {
     let name = new()?;
     replace(&path, &name)?;
     Ok(name.into())
+}
+
+/// That of a cluster, which is the same at all of its nodes and in all of its cells. `secret` can't be computed from it.
+pub(super) fn of_cluster(secret: [u8; 16]) -> ByteString {
+    let hash = Sha256::new().chain_update(b"OnceMQ bridge-id").chain_update(secret).finalize();
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 fn is_name(text: &str) -> bool {
@@ -49,5 +56,11 @@ mod tests {
         assert_ne!(second, first);
         assert_ne!(of(None).unwrap(), of(None).unwrap());
         assert!(of(Some(&directory.path().join("none"))).is_err());
+    }
+
+    #[test]
+    fn all_nodes_of_a_cluster_have_one_name() {
+        let name = of_cluster([7; 16]);
+        assert!(is_name(&name) && name == of_cluster([7; 16]) && name != of_cluster([8; 16]));
     }
 }

@@ -1,5 +1,5 @@
 //! What a bridge still has to do for the Sessions of both brokers. It is in a file of the data directory, so that neither a restart nor a reload
-//! forgets it; a broker that stores nothing has it in memory.
+//! forgets it; a broker that stores nothing has it in memory. In a cluster it is in the log, so that the next owner knows it.
 //!
 //! Each part of a mark is durable before what makes it necessary can happen, and is taken away when it is done and before a message passes. So it
 //! may say too much for a moment, never too little. A bridge without a mark has nothing to do.
@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 
 use super::error::BridgeError;
 use super::files::{replace, sync};
+use crate::server::store::marks::LoggedMarks;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,6 +44,8 @@ pub(super) enum MarkStore {
     Files(PathBuf),
     /// In memory, by the names of the bridges. It grows by names in the configuration alone.
     Memory(Arc<Mutex<BTreeMap<String, Mark>>>),
+    /// In the log of the broker.
+    Log(Arc<LoggedMarks>),
 }
 
 #[derive(Debug, Clone)]
@@ -81,65 +84,97 @@ impl Marks {
     /// Changes the mark. It is durable when this returns.
     ///
     /// # Errors
-    /// The file can't be written. Then the mark has not changed, or only in the file.
+    /// It can't be written. Then the mark has not changed, or only in the file or the log.
     pub(super) async fn change(&mut self, change: impl FnOnce(&mut Mark)) -> Result<(), BridgeError> {
         let mut changed = self.mark.clone();
         change(&mut changed);
         if changed == self.mark {
             return Ok(());
         }
-        let (place, mark) = (self.place.clone(), changed.clone());
-        let written = spawn_blocking(move || place.write(&mark)).await;
-        let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let written = self.place.write(&changed).await;
         written.map_err(|source| BridgeError::Mark { path: self.place.path(), source })?;
         self.mark = changed;
         Ok(())
     }
 }
 
+impl Mark {
+    /// `None`: nothing is to be done.
+    fn to_text(&self) -> io::Result<Option<String>> {
+        let text = (*self != Self::default()).then(|| serde_json::to_string(self)).transpose();
+        text.map_err(io::Error::other)
+    }
+
+    fn of_text(text: &[u8]) -> io::Result<Self> {
+        serde_json::from_slice(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+}
+
 impl Place {
+    /// Where the mark is, for people.
     fn path(&self) -> PathBuf {
         let data = if let MarkStore::Files(data) = &self.store { data.as_path() } else { Path::new("") };
-        data.join(DIRECTORY).join(&self.name)
+        path_of(data, &self.name)
     }
 
     fn read(&self) -> io::Result<Mark> {
-        if let MarkStore::Memory(marks) = &self.store {
-            let marks = marks.lock().unwrap_or_else(PoisonError::into_inner);
-            return Ok(marks.get(&self.name).cloned().unwrap_or_default());
-        }
+        let data = match &self.store {
+            MarkStore::Files(data) => data,
+            MarkStore::Memory(marks) => {
+                let marks = marks.lock().unwrap_or_else(PoisonError::into_inner);
+                return Ok(marks.get(&self.name).cloned().unwrap_or_default());
+            }
+            MarkStore::Log(marks) => {
+                let text = marks.read(&self.name);
+                return text.map_or_else(|| Ok(Mark::default()), |text| Mark::of_text(text.as_bytes()));
+            }
+        };
         let mut text = Vec::new();
-        match File::open(self.path()) {
+        match File::open(path_of(data, &self.name)) {
             Ok(file) => file.take(MARK_BYTES_MAX).read_to_end(&mut text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Mark::default()),
             Err(error) => return Err(error),
         };
-        serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        Mark::of_text(&text)
     }
 
-    fn write(&self, mark: &Mark) -> io::Result<()> {
-        let data = match &self.store {
-            MarkStore::Files(data) => data,
+    async fn write(&self, mark: &Mark) -> io::Result<()> {
+        let (name, text) = (self.name.clone(), mark.to_text()?);
+        match &self.store {
+            MarkStore::Files(data) => {
+                let data = data.clone();
+                let written = spawn_blocking(move || write_file(&data, &name, text.as_deref())).await;
+                written.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
             MarkStore::Memory(marks) => {
                 let mut marks = marks.lock().unwrap_or_else(PoisonError::into_inner);
-                marks.insert(self.name.clone(), mark.clone());
-                return Ok(());
+                marks.insert(name, mark.clone());
+                Ok(())
             }
-        };
-        let (directory, path) = (data.join(DIRECTORY), self.path());
-        if *mark == Mark::default() {
-            return match fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed.and_then(|()| sync(&directory)),
-            };
+            MarkStore::Log(marks) => marks.write(&name, text).await,
         }
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            // One that exists may be that of a process which was killed before it was synced.
-            Ok(()) | Err(_) => sync(data)?,
-        }
-        replace(&path, &serde_json::to_string(mark)?)
     }
+}
+
+fn path_of(data: &Path, name: &str) -> PathBuf {
+    data.join(DIRECTORY).join(name)
+}
+
+/// Writes or removes the file of a mark.
+fn write_file(data: &Path, name: &str, text: Option<&str>) -> io::Result<()> {
+    let (directory, path) = (data.join(DIRECTORY), path_of(data, name));
+    let Some(text) = text else {
+        return match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| sync(&directory)),
+        };
+    };
+    match DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        // One that exists may be that of a process which was killed before it was synced.
+        Ok(()) | Err(_) => sync(data)?,
+    }
+    replace(&path, text)
 }
 
 const DIRECTORY: &str = "bridges";

@@ -30,6 +30,7 @@ mod transport;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 
@@ -59,7 +60,7 @@ impl Server {
                 let _ = self.bridge_id();
                 return;
             }
-            None => match self.bridge_id().and_then(|id| Bridges::start(id, MarkStore::new(self.stored_in()))) {
+            None => match self.bridge_id().and_then(|id| Bridges::start(id, self.mark_store())) {
                 Ok(bridges) => bridges,
                 Err(error) => {
                     let reason = &*error.to_string();
@@ -110,9 +111,18 @@ impl Server {
         if let Some(id) = self.shared.bridge_id() {
             return Ok(id.clone());
         }
-        let id = identity::of(self.stored_in())?;
+        let id = match self.attendants.secret {
+            Some(secret) => identity::of_cluster(secret),
+            None => identity::of(self.stored_in())?,
+        };
         self.shared.set_bridge_id(id.clone());
         Ok(id)
+    }
+
+    /// Where bridges note what they still have to do. In a cluster, the next owner must know it.
+    fn mark_store(&self) -> MarkStore {
+        let logged = &self.attendants.marks;
+        if logged.are_kept() { MarkStore::Log(Arc::clone(logged)) } else { MarkStore::new(self.stored_in()) }
     }
 
     /// The data directory; `None` for a broker that stores nothing.

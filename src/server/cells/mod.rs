@@ -12,6 +12,7 @@ mod role;
 mod servers;
 mod terms;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -36,6 +37,8 @@ pub struct Cells {
     /// The servers of the cells that are served here.
     servers: Mutex<Servers>,
     ends: watch::Sender<bool>,
+    /// How often the front was reloaded.
+    reloads: AtomicU64,
     /// The number of [`Working`].
     working: watch::Sender<usize>,
 }
@@ -76,6 +79,7 @@ impl Cells {
             memory: Arc::new(MemoryBudget::shared(memory::default_max(), cells.into())),
             servers: Mutex::default(),
             ends: watch::Sender::new(false),
+            reloads: AtomicU64::new(0),
             working: watch::Sender::new(0),
         })
     }
@@ -141,6 +145,16 @@ impl Cells {
     pub async fn ended(&self) {
         // The sender lives as long as `self`.
         let _ = self.ends.subscribe().wait_for(|ends| *ends).await;
+    }
+
+    /// How often the front was reloaded, for [`CellTerms::reloads`].
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::SeqCst)
+    }
+
+    /// The front was reloaded. Servers of cells that are not known yet notice it when they are.
+    pub(in crate::server) fn reloaded(&self) {
+        self.reloads.fetch_add(1, Ordering::SeqCst);
     }
 
     /// From now on, the process has something to do before it may end.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::super::status::{AdmissionCounts, ShardSnapshot, Status};
+use super::super::telemetry_figures::TelemetryFigures;
 use crate::auth::RemoteCounts;
 use crate::store::{Stats, Timing};
 
@@ -21,6 +22,8 @@ pub struct Past {
     pub timing: Timing,
     /// The same of the services of providers.
     pub services: BTreeMap<ByteString, RemoteCounts>,
+    /// The same of the spans of traces; `None`: there were none.
+    pub telemetry: Option<TelemetryFigures>,
 }
 
 impl Past {
@@ -30,6 +33,7 @@ impl Past {
             self.shards.add_counts(&shard);
         }
         self.admission += status.listeners().counts();
+        self.telemetry = TelemetryFigures::sum(self.telemetry, status.telemetry());
         for (name, counts) in status.services() {
             *self.services.entry(name).or_default() += RemoteCounts { under_way: 0, waiting: 0, ..counts };
         }

@@ -27,16 +27,28 @@ impl Server {
 
     /// Lets the other cells in, if this is the server of a cell.
     pub(in crate::server) fn admit_cells(&self) {
-        let Some(CellTerms { cell, cells, .. }) = &self.cell else { return };
+        let Some(CellTerms { cell, cells, reloads, .. }) = &self.cell else { return };
         let gate = Gate::new(self.clock, Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
         let (status, shared, queries, reloader) = (self.status(), self.shared(), self.queries(), self.reloader());
         let store = self.store.as_ref().map(Arc::downgrade).unwrap_or_default();
-        cells.add_server(CellServer { cell: *cell, status, shared, queries, reloader, store });
+        cells.add_server(CellServer { cell: *cell, status, shared, queries, reloader: reloader.clone(), store });
         cells.set(*cell, Place::Joining(gate));
+        if cells.reloads() != *reloads {
+            // Its report is that of the front.
+            tokio::spawn(async move { drop(reloader.request(Scope::Everything).await) });
+        }
+    }
+
+    /// Whether clients can connect to this server: it is no standby, and not that of a cell which does not know yet what all others want.
+    pub(in crate::server) fn accepts_clients(&self) -> bool {
+        match &self.cell {
+            None => !self.is_standby(),
+            Some(CellTerms { cell, cells, .. }) => cells.accepts_clients(*cell),
+        }
     }
 
     /// Lets clients in, if this is the server of a cell that knows what all others want. Returns whether there is nothing more to wait for.
-    pub(in crate::server) fn admit_clients(&self, joining: &mut Joining) -> bool {
+    pub(in crate::server) async fn admit_clients(&mut self, joining: &mut Joining) -> bool {
         let Some(CellTerms { cell, cells, .. }) = &self.cell else { return true };
         let now = self.clock.read().elapsed;
         let say = |(is_trouble, text): (bool, String)| log_cluster(is_trouble, &format!("cell {}: {text}", cell.0));
@@ -44,6 +56,7 @@ impl Server {
             Place::Joining(gate) if self.shared.knows_cells() => {
                 cells.set(*cell, Place::Here(gate));
                 joining.joined(now).map(say);
+                self.apply_attendants().await;
                 true
             }
             Place::Joining(_) => {
@@ -107,6 +120,7 @@ impl Server {
     /// Reloads the servers of all cells here as well, if this is their front.
     pub(in crate::server) async fn reload_cells(&self, scope: &Scope, report: &mut ReloadReport) {
         let Some(cells) = &self.front_of else { return };
+        cells.reloaded();
         let reloads =
             cells.servers().into_iter().map(async |server| (server.cell, server.reloader.request(scope.clone()).await));
         for (CellId(cell), reloaded) in join_all(reloads).await {

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::super::own_client::Kind;
 use super::Cells;
 use crate::broker;
 use crate::config::Config;
@@ -17,6 +18,8 @@ pub struct CellTerms {
     pub secret: [u8; 16],
     /// Where all cells are served.
     pub cells: Arc<Cells>,
+    /// [`Cells::reloads`] from before the configuration was read. If there are more when the front can reload this server, it reloads itself.
+    pub reloads: u64,
 }
 
 impl CellTerms {
@@ -42,7 +45,15 @@ impl CellTerms {
         (config.admin.enabled, config.admin.socket) = (false, false);
         // What is not there for several cells, and on by default.
         (config.mqtt.batch_messages_max, config.receipts.open_max) = (0, 0);
+        // A bridge or a sink runs where its Session is.
+        config.bridges.retain(|bridge| self.has(Kind::Bridge, &bridge.name));
+        config.sinks.retain(|sink| self.has(Kind::Sink, &sink.name));
         config
+    }
+
+    /// Whether the cell has the Session of this client of the broker's own.
+    fn has(&self, kind: Kind, name: &str) -> bool {
+        kind.cell(name, self.cells.count()) == self.cell
     }
 }
 
@@ -55,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_cell_has_the_settings_of_the_process_but_for_what_the_front_does() {
-        let terms = CellTerms { cell: CellId(5), epoch: 1, secret: [0; 16], cells: Cells::new(6) };
+        let terms = CellTerms { cell: CellId(5), epoch: 1, secret: [0; 16], cells: Cells::new(6), reloads: 0 };
         let mut config = Config::default();
         config.server.data = "/data".into();
         config.server.watch_files = true;
@@ -67,5 +78,32 @@ mod tests {
         assert!(!fitted.admin.enabled && !fitted.admin.socket);
         config.server.shards = 3;
         assert_eq!(terms.fit(config).server.shards, 3);
+    }
+
+    #[test]
+    fn each_bridge_and_each_sink_is_in_the_cell_of_its_session_alone() {
+        let cells = Cells::new(3);
+        let mut config = Config::default();
+        for number in 0..20 {
+            let name = format!("n{number}");
+            config.bridges.push(crate::config::Bridge { name: name.clone(), ..crate::config::Bridge::default() });
+            let sink = format!("name = \"{name}\"\ntype = \"webhook\"\nfilters = [\"a\"]\nurl = \"http://localhost\"");
+            config.sinks.push(toml::from_str(&sink).unwrap());
+        }
+        let (mut bridges, mut sinks) = (Vec::new(), Vec::new());
+        for cell in 0..3 {
+            let terms =
+                CellTerms { cell: CellId(cell), epoch: 1, secret: [0; 16], cells: Arc::clone(&cells), reloads: 0 };
+            let fitted = terms.fit(config.clone());
+            let is_here = |client_id: &str| CellId::of_client(client_id, 3) == CellId(cell);
+            assert!(fitted.bridges.iter().all(|bridge| is_here(&format!("$bridge/{}", bridge.name))));
+            assert!(fitted.sinks.iter().all(|sink| is_here(&format!("$sink/{}", sink.name))));
+            bridges.extend(fitted.bridges.into_iter().map(|bridge| bridge.name));
+            sinks.extend(fitted.sinks.into_iter().map(|sink| sink.name));
+        }
+        let expected = config.bridges.into_iter().map(|bridge| bridge.name).collect::<std::collections::BTreeSet<_>>();
+        for found in [bridges, sinks] {
+            assert_eq!((found.len(), found.into_iter().collect()), (20, expected.clone()));
+        }
     }
 }

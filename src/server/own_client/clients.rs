@@ -10,6 +10,7 @@ use crate::auth;
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Owner, VerifiedUser};
 use crate::codec::{ClientId, Connect, ProtocolVersion};
 use crate::config::Limits;
+use crate::routing::CellId;
 use crate::server::clock::Clock;
 use crate::server::listener::{Accepted, AcceptedSocket, Admission, Endpoint};
 use crate::server::shard::mailbox::{Mail, Mailbox};
@@ -51,6 +52,11 @@ impl Kind {
     /// The Client Identifier of the one with this name.
     pub(crate) fn client_id(self, name: &str) -> ClientId {
         ClientId::from(format!("{}/{name}", self.provider()))
+    }
+
+    /// The one of `cells` cells that has its Session.
+    pub(crate) fn cell(self, name: &str, cells: u16) -> CellId {
+        CellId::of_client(self.client_id(name).as_str(), cells)
     }
 
     /// The owner of the Session of one who is `user`.

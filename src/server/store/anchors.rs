@@ -7,7 +7,7 @@ use crate::broker::{RecordBytes, Recovered, StoredAnchor};
 use crate::config::{AfterUnknownTime, Config};
 use crate::server::clock::Clock;
 use crate::server::log::log_line;
-use crate::server::store::handle::keys;
+use crate::server::store::fetch::keys;
 use crate::store::{Entry, Level, Room, Store, Urgency};
 use crate::timestamp::{Anchor, MachineTime, Resumed, TimeRule, Timestamp};
 

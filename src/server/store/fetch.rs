@@ -3,6 +3,8 @@
 use std::time::Duration;
 use std::{io, thread};
 
+use smallvec::SmallVec;
+
 use crate::broker::{CopyPlace, Fetch, Fetched, MessageCache, RecordKey, StoredRecord};
 use crate::store::{Found, Key, Located, Shortage, Store};
 
@@ -75,6 +77,10 @@ fn missing() -> io::Error {
 
 pub(super) fn key(key: RecordKey) -> Key {
     Key { group: key.group, kind: key.kind, id: key.id }
+}
+
+pub(super) fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
+    keys.iter().copied().map(key).collect()
 }
 
 /// With [`READ_PAUSE`], two seconds.

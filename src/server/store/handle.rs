@@ -23,6 +23,8 @@ use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::store::append::{TurnTime, append};
+use crate::server::store::fetch::keys;
+use crate::server::store::marks::LoggedMarks;
 use crate::server::store::options::{level, store_directory, store_options};
 use crate::server::store::progress::Progress;
 use crate::server::store::stream_progress::StreamProgress;
@@ -252,7 +254,7 @@ pub(in crate::server) fn open(
     config: &Config,
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,
-    (lock_patience, replication): (Duration, Option<Replication>),
+    (lock_patience, replication, marks): (Duration, Option<Replication>, &Arc<LoggedMarks>),
     streams: Arc<StreamProgress>,
 ) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
     let level = level(durability(config.strongest_durability()));
@@ -263,6 +265,8 @@ pub(in crate::server) fn open(
     let directory = store_directory(&config.server.data);
     let mailboxes = Arc::clone(mailboxes);
     let (all, followed) = (Arc::clone(&mailboxes), Arc::clone(&mailboxes));
+    // Anchors and streams have the sources behind the shards.
+    let (of_marks, persisted, is_replicated) = (mailboxes.len() + 2, Arc::clone(marks), replication.is_some());
     let (clock, progress, place) = (Clock::start(Timestamp::default()), Progress::default(), directory.clone());
     let hooks = Hooks {
         on_read: Box::new(move |read, segments| {
@@ -272,10 +276,10 @@ pub(in crate::server) fn open(
                 log_line!(StoreProgress { read, segments }, "store {place}: read {read} of {segments} segments");
             }
         }),
-        on_stable: Box::new(move |source, ticket| {
-            if let Some(mailbox) = mailboxes.get(source) {
-                mailbox.put(Mail::Persisted(Ticket(ticket)));
-            }
+        on_stable: Box::new(move |source, ticket| match mailboxes.get(source) {
+            Some(mailbox) => mailbox.put(Mail::Persisted(Ticket(ticket))),
+            None if source == of_marks => persisted.persisted(ticket),
+            None => {}
         }),
         // Every shard may have paused publishers, whether or not this commit has a record of it.
         on_pressure: Arc::new(move || all.iter().for_each(Mailbox::notify)),
@@ -296,13 +300,17 @@ pub(in crate::server) fn open(
     let options = Options { lock_patience, ..store_options(config) };
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
-    let recovered = recovery.finish();
+    let mut recovered = recovery.finish();
     if !recovered.unknown_kinds.is_empty() {
         let kinds: Vec<String> = recovered.unknown_kinds.iter().map(u8::to_string).collect();
         return Err(ServerError::UnknownRecords { directory, kinds: kinds.join(", ") });
     }
     log_recovery(&directory, &report, &recovered);
-    Ok((Some(Arc::new(store)), recovered))
+    let store = Arc::new(store);
+    if is_replicated {
+        marks.begin(&store, of_marks, mem::take(&mut recovered.bridge_marks));
+    }
+    Ok((Some(store), recovered))
 }
 
 /// Logs the configured durability levels.
@@ -340,7 +348,7 @@ pub fn upgrade_store(directory: &Path, on_rewritten: &mut dyn FnMut(&str)) -> Re
     store::upgrade(directory, &upgrade, on_rewritten)
 }
 
-fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
+pub(super) fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
     let store::Recovered { body, puts, parts, deletes, ends } = *recovered;
     recovery.apply(body, (&record_keys(puts), parts), &record_keys(deletes), ends);
 }
@@ -369,10 +377,6 @@ fn log_recovery(directory: &Path, report: &Report, recovered: &Recovered) {
     }
 }
 
-pub(super) fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
-    keys.iter().copied().map(fetch::key).collect()
-}
-
 fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }
@@ -396,7 +400,9 @@ mod tests {
         };
         let mut config = Config::default();
         config.server.data = data.path().to_owned();
-        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0, (Duration::ZERO, None), Arc::default());
+        let marks = Arc::default();
+        let start =
+            || open(&config, &Arc::from([]), mpsc::channel(1).0, (Duration::ZERO, None, &marks), Arc::default());
         let outbox = [Key { group: 1 << 63, kind: 11, id: 1 }];
         change(&outbox, &[]);
         let error = start().unwrap_err();

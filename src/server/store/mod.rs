@@ -5,6 +5,7 @@ mod append;
 mod delayed;
 mod fetch;
 pub(super) mod handle;
+pub(super) mod marks;
 pub(super) mod options;
 mod progress;
 pub(super) mod stream_progress;

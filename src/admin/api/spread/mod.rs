@@ -5,10 +5,12 @@
 
 mod cursor;
 mod missing;
+mod own;
 mod pages;
 mod place;
 mod remote;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use super::failure::Failure;
 use super::state::ApiState;
 use crate::admin::caller::Caller;
 use crate::routing::CellId;
-use crate::server::{CellPlace, CellServer, Cells, NodeStreams};
+use crate::server::{CellPlace, CellServer, Cells, NodeStreams, OwnClientKind};
 use place::Away;
 
 /// How the cells answer the requests of a route.
@@ -33,6 +35,10 @@ use place::Away;
 pub(super) enum Spread {
     /// That of the client does.
     OfClient,
+    /// That of the bridge or the sink does.
+    OfOwn(OwnClientKind),
+    /// Those that have some of the bridges or sinks of the configuration are asked, for a list of all.
+    AllOwn(OwnClientKind),
     /// Any of them does.
     Any,
     /// All have the same, and always the first of them answers, so that the pages of a list fit each other.
@@ -50,7 +56,11 @@ impl Spread {
             (["GET"], "/routes") => Some(Self::Pages("receivers")),
             (["POST"], "/publish") => Some(Self::Any),
             (_, "/retained" | "/retained/{topic}") => Some(Self::First),
+            (["GET"], "/bridges") => Some(Self::AllOwn(OwnClientKind::Bridge)),
+            (["GET"], "/sinks") => Some(Self::AllOwn(OwnClientKind::Sink)),
             _ if path.starts_with(OF_CLIENT) => Some(Self::OfClient),
+            _ if path.starts_with(OF_BRIDGE) => Some(Self::OfOwn(OwnClientKind::Bridge)),
+            _ if path.starts_with(OF_SINK) => Some(Self::OfOwn(OwnClientKind::Sink)),
             _ => None,
         }
     }
@@ -82,8 +92,17 @@ impl CellsApi {
     pub(super) async fn answer(&self, spread: Spread, request: Request) -> Response {
         let answered = match spread {
             Spread::OfClient => {
-                let cell = self.cell_of(request.uri());
+                let name = name_in(OF_CLIENT, request.uri());
+                let cell = name.map(|name| CellId::of_client(&name, self.cells.count()));
                 self.ask_one(cell, request).await
+            }
+            Spread::OfOwn(kind) => {
+                let name = name_in(if kind == OwnClientKind::Bridge { OF_BRIDGE } else { OF_SINK }, request.uri());
+                self.ask_one(name.map(|name| kind.cell(&name, self.cells.count())), request).await
+            }
+            Spread::AllOwn(kind) => {
+                let (path, caller) = (request.uri().path().to_owned(), request.extensions().get::<Caller>().cloned());
+                self.all_own(kind, (&path, caller.as_ref())).await
             }
             Spread::Any => self.ask_one(self.any_cell(), request).await,
             Spread::First => self.ask_one(Ok(CellId(0)), request).await,
@@ -98,14 +117,6 @@ impl CellsApi {
     async fn ask_one(&self, cell: Result<CellId, Failure>, request: Request) -> Result<Response, Failure> {
         let cell = cell?;
         self.ask(cell, request).await.map_err(|away| away.failure(cell))
-    }
-
-    /// The cell of the client that the path of a request names.
-    fn cell_of(&self, uri: &Uri) -> Result<CellId, Failure> {
-        let name = uri.path().strip_prefix(OF_CLIENT).and_then(|path| path.split('/').next()).unwrap_or_default();
-        let name = percent_decode_str(name).decode_utf8();
-        let name = name.map_err(|_| Failure::bad_request("a Client Identifier is UTF-8 text"))?;
-        Ok(CellId::of_client(&name, self.cells.count()))
     }
 
     /// A cell that accepts clients here; if there is none, one at another node.
@@ -138,6 +149,13 @@ impl CellsApi {
     }
 }
 
+/// The name of a client, a bridge or a sink in the path of a request, behind `prefix`.
+fn name_in<'a>(prefix: &str, uri: &'a Uri) -> Result<Cow<'a, str>, Failure> {
+    let name = uri.path().strip_prefix(prefix).and_then(|path| path.split('/').next()).unwrap_or_default();
+    let name = percent_decode_str(name).decode_utf8();
+    name.map_err(|_| Failure::bad_request("a Client Identifier is UTF-8 text"))
+}
+
 /// A request without what the router of the front has found in its path.
 fn fresh(request: Request) -> Request {
     let (mut parts, body) = request.into_parts();
@@ -149,6 +167,9 @@ fn fresh(request: Request) -> Request {
 
 /// The beginning of the paths about one client.
 const OF_CLIENT: &str = "/clients/";
+/// The same of those about one bridge, and about one sink.
+const OF_BRIDGE: &str = "/bridges/";
+const OF_SINK: &str = "/sinks/";
 /// The most bytes of the response of a cell: a page has at most 1,000 entries, of which none is as large as 64 KiB on average.
 const BODY_BYTES_MAX: usize = 64 << 20;
 /// The time for another node to answer what is no change.

@@ -20,12 +20,12 @@ use crate::routing::CellId;
 use crate::server::CellPlace;
 
 /// A page of a list of all cells, as it grows.
-struct Page {
+pub(super) struct Page {
     list: &'static str,
     /// What the cells that have answered say beside the entries; `None`: none has.
     object: Option<Map<String, Value>>,
-    entries: Vec<Value>,
-    missing: Vec<MissingCellJson>,
+    pub(super) entries: Vec<Value>,
+    pub(super) missing: Vec<MissingCellJson>,
 }
 
 impl CellsApi {
@@ -39,7 +39,7 @@ impl CellsApi {
         let (limit, mut cursor) = (parameters.limit()?, parameters.cursor::<CellCursor>()?);
         let mut silent = Vec::new();
         let until = Instant::now() + REQUEST_TIME;
-        let mut page = Page { list, object: None, entries: Vec::new(), missing: Vec::new() };
+        let mut page = Page::new(list);
         while page.entries.len() < limit && cursor.cell < self.cells.count() {
             let Ok(cell) = u8::try_from(cursor.cell).map(CellId) else { break };
             let node = match self.cells.place_of(cell) {
@@ -74,11 +74,12 @@ impl CellsApi {
             };
         }
         let has_more = cursor.cell < self.cells.count();
-        page.finish(has_more.then(|| cursor.to_string()))
+        let cursor = has_more.then(|| cursor.to_string());
+        page.finish([("cursor", cursor.map_or(Value::Null, Value::String))])
     }
 
     /// The part of a page that a cell has. `Err(Failure)`: the cell says that the request can't be right.
-    async fn ask_part(&self, cell: CellId, request: Request) -> Result<Result<Value, Failure>, Away> {
+    pub(super) async fn ask_part(&self, cell: CellId, request: Request) -> Result<Result<Value, Failure>, Away> {
         let response = self.ask(cell, request).await?;
         let code = response.status();
         let body =
@@ -94,8 +95,12 @@ impl CellsApi {
 }
 
 impl Page {
+    pub(super) const fn new(list: &'static str) -> Self {
+        Self { list, object: None, entries: Vec::new(), missing: Vec::new() }
+    }
+
     /// Adds the part of a cell. Returns where the next one begins.
-    fn add(&mut self, answer: Value) -> Result<Option<String>, Failure> {
+    pub(super) fn add(&mut self, answer: Value) -> Result<Option<String>, Failure> {
         let Value::Object(mut answer) = answer else { return Err(Failure::internal("a cell sent no object")) };
         let Some(Value::Array(entries)) = answer.remove(self.list) else {
             return Err(Failure::internal("a cell sent no list"));
@@ -115,15 +120,15 @@ impl Page {
         Ok(next)
     }
 
-    /// The answer to the request.
-    fn finish(self, cursor: Option<String>) -> Result<Response, Failure> {
+    /// The answer to the request, which has `more`, too.
+    pub(super) fn finish(self, more: impl IntoIterator<Item = (&'static str, Value)>) -> Result<Response, Failure> {
         let Self { list, object, entries, missing } = self;
         let Some(mut object) = object else {
             let reasons = missing.iter().map(MissingCellJson::text).collect::<Vec<_>>().join("; ");
             return Err(Failure::unavailable(format!("no cell answers: {reasons}")));
         };
         object.insert(list.to_owned(), entries.into());
-        object.insert("cursor".to_owned(), cursor.map_or(Value::Null, Value::String));
+        object.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         if !missing.is_empty() {
             let missing = serde_json::to_value(missing).map_err(|error| Failure::internal(error.to_string()))?;
             object.insert("missing_cells".to_owned(), missing);
@@ -146,8 +151,12 @@ fn part(
         let [name, value] = [name, value].map(|text| utf8_percent_encode(text, NON_ALPHANUMERIC));
         query.push_str(&format!("&{name}={value}"));
     }
-    let uri: Uri =
-        format!("{path}?{query}").parse().map_err(|_| Failure::bad_request("the parameters are too long"))?;
+    request(&format!("{path}?{query}"), caller)
+}
+
+/// A request to a cell.
+pub(super) fn request(uri: &str, caller: Option<&Caller>) -> Result<Request, Failure> {
+    let uri: Uri = uri.parse().map_err(|_| Failure::bad_request("the parameters are too long"))?;
     let mut part = Request::builder()
         .method(Method::GET)
         .uri(uri)

@@ -11,7 +11,8 @@ use crate::admin::api::parameters::Parameters;
 use crate::admin::api::tests::Api;
 use crate::admin::caller::Role;
 use crate::admin::tests::handles;
-use crate::server::{AdmissionCounts, CellServer, Clock, Status};
+use crate::config::{Bridge, Config};
+use crate::server::{AdmissionCounts, CellServer, Clock, Reloader, Status};
 use crate::timestamp::Timestamp;
 
 /// The server of `cell` in a cluster of `cells` cells. [`routes`] lists `clients` clients for it.
@@ -41,11 +42,21 @@ fn routes() -> Router<ApiState> {
     async fn one(State(state): State<ApiState>, Path(client_id): Path<String>) -> (StatusCode, String) {
         (StatusCode::IM_A_TEAPOT, format!("{client_id} of {}", state.status.listeners().accepted))
     }
-    Router::new().route("/clients", get(list)).route("/clients/{client_id}/queue", get(one))
+    async fn bridges(State(state): State<ApiState>) -> Json<Value> {
+        Json(json!({ "bridges": [{ "name": format!("b{}", state.status.listeners().accepted) }] }))
+    }
+    let own = Router::new().route("/bridges", get(bridges)).route("/bridges/{name}", get(one));
+    own.route("/clients", get(list)).route("/clients/{client_id}/queue", get(one))
 }
 
 fn api(cells: &Arc<Cells>) -> CellsApi {
-    CellsApi::new(Arc::clone(cells), None, (routes(), ApiState::new(&handles())))
+    api_with(cells, Config::default())
+}
+
+/// The API of a front with this configuration.
+fn api_with(cells: &Arc<Cells>, config: Config) -> CellsApi {
+    let handles = BrokerHandles { reloader: Reloader::stopped(config), ..handles() };
+    CellsApi::new(Arc::clone(cells), None, (routes(), ApiState::new(&handles)))
 }
 
 async fn answer(api: &CellsApi, spread: Spread, uri: &str) -> (u16, String) {
@@ -126,6 +137,35 @@ async fn what_is_about_a_client_goes_to_its_cell() {
         (503, r#"{"error":"cell 1 does not answer: it has no owner that this node knows of"}"#)
     );
     assert_eq!(answer(&api, Spread::OfClient, "/clients/%FF/queue").await.0, 400);
+}
+
+#[tokio::test]
+async fn bridges_are_those_of_the_cells_that_have_some_in_the_order_of_the_configuration() {
+    let cells = Cells::new(4);
+    let number = |cell: u8| {
+        let is_in = |number: &u64| OwnClientKind::Bridge.cell(&format!("b{number}"), 4) == CellId(cell);
+        (0..).find(is_in).unwrap()
+    };
+    let numbers = [2, 0, 3].map(number);
+    let mut config = Config::default();
+    config.bridges.extend(numbers.map(|number| Bridge { name: format!("b{number}"), ..Bridge::default() }));
+    cells.add_server(server(0, 4, numbers[1]));
+    // It has none.
+    cells.add_server(server(1, 4, 1_000));
+    cells.add_server(server(2, 4, numbers[0]));
+    cells.served_by(CellId(3), Some("b"));
+    let api = api_with(&cells, config);
+    let names = [numbers[0], numbers[1]].map(|number| json!({ "name": format!("b{number}") }));
+    let missing = json!([{ "cell": 3, "node": "b", "reason": "node b does not answer" }]);
+    let (code, body) = answer(&api, Spread::AllOwn(OwnClientKind::Bridge), "/bridges").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, body), (200, json!({ "bridges": names, "missing_cells": missing })));
+    let one = |place: usize| format!("/bridges/b{}", numbers[place]);
+    let of_one = answer(&api, Spread::OfOwn(OwnClientKind::Bridge), &one(0)).await;
+    assert_eq!(of_one, (418, format!("b{} of {}", numbers[0], numbers[0])));
+    assert_eq!(answer(&api, Spread::OfOwn(OwnClientKind::Bridge), &one(2)).await.0, 503);
+    let (code, body) = answer(&api, Spread::AllOwn(OwnClientKind::Sink), "/sinks").await;
+    assert_eq!((code, body.trim()), (200, r#"{"sinks":[]}"#));
 }
 
 #[test]
