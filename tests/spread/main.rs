@@ -9,6 +9,7 @@ mod clients;
 mod messages;
 mod nodes;
 mod shares;
+mod split;
 
 use std::fs;
 use std::process::ExitStatus;

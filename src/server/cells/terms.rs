@@ -21,8 +21,13 @@ pub struct CellTerms {
 
 impl CellTerms {
     /// The data directory of a cell in that of its process.
-    pub fn data(data: &Path, CellId(cell): CellId) -> PathBuf {
-        data.join(CELLS_DIRECTORY).join(cell.to_string())
+    pub fn data(data: &Path, cell: CellId) -> PathBuf {
+        Self::within(&data.join(CELLS_DIRECTORY), cell)
+    }
+
+    /// The same in a directory that has those of the cells alone.
+    pub(super) fn within(cells: &Path, CellId(cell): CellId) -> PathBuf {
+        cells.join(cell.to_string())
     }
 
     /// The same for the shards.

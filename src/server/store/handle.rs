@@ -369,11 +369,11 @@ fn log_recovery(directory: &Path, report: &Report, recovered: &Recovered) {
     }
 }
 
-pub(super) fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
+pub(in crate::server) fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
     keys.iter().copied().map(fetch::key).collect()
 }
 
-fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
+pub(in crate::server) fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }
 
