@@ -67,7 +67,7 @@ enum Command {
     /// Check or show the configuration without starting the broker
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Check, summarize, back up, restore or upgrade the store
+    /// Check, summarize, back up, restore, upgrade or split the store
     #[command(subcommand)]
     Store(StoreCommand),
     /// Change sessions of the running broker

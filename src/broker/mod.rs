@@ -99,6 +99,7 @@ pub use persistence::record::{
 pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::receipts::RecoveredReceipt;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
+pub use persistence::split::{CellContents, Split, SplitError, Terms as SplitTerms};
 pub use persistence::stream_definition::{StreamBounds, StreamDefinition};
 pub use persistence::stream_group::{GroupPosition, StreamGroup};
 pub use persistence::version_1::upgrade_record;

@@ -153,6 +153,18 @@ impl Owner {
         }
     }
 
+    /// The client whose [name](Self::publisher_name) this is; `None`: it is that of a user.
+    pub(in crate::broker) fn client_of(publisher_name: &str) -> Option<&str> {
+        let mut rest = publisher_name;
+        // Mount point and provider, each behind its length.
+        while let Some((length, behind)) = rest.split_once('/')
+            && let Ok(length) = length.parse()
+        {
+            rest = behind.get(length..)?;
+        }
+        rest.strip_prefix("client/")
+    }
+
     /// What a retained message keeps of its publisher's owner: the user, and a right that is judged, unless the owner is not known.
     pub(in crate::broker) fn as_source(&self) -> (Option<Arc<User>>, PublishRight) {
         match self {
@@ -309,6 +321,22 @@ mod tests {
                 other @ (Keep | Adopt | End | Refuse) => other,
             });
             assert_eq!(found, expected, "{owner}");
+        }
+    }
+
+    #[test]
+    fn the_client_is_in_the_publisher_s_name_unless_a_user_is() {
+        let at = |owner: &Owner, mount_point| owner.clone().below(MountPoint::new(mount_point).ok().as_ref());
+        for client_id in ["", "a", "1/a", "client/a", "user/a", "3/x/yclient/z", "é"] {
+            for name in ["a", "1/a", "client/a", "x/client/a"] {
+                for owner in [user("password", name), user("2/client", name), Owner::named(name.into())] {
+                    assert_eq!(Owner::client_of(&owner.publisher_name(client_id)), None);
+                    assert_eq!(Owner::client_of(&at(&owner, "client/").publisher_name(client_id)), None);
+                }
+            }
+            for owner in [Owner::Anonymous, Owner::Unknown, at(&Owner::Anonymous, "é/user/")] {
+                assert_eq!(Owner::client_of(&owner.publisher_name(client_id)), Some(client_id));
+            }
         }
     }
 }

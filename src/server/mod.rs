@@ -74,6 +74,7 @@ pub use bans::{Ban, Bans, BansFull, CarriedBans, Subject};
 pub use bind::check_certificates;
 pub use bridge_figures::{BridgeFigures, BridgeState};
 pub use cells::{CellPlace, CellServer, CellTerms, Cells, CellsError, Past, Working, claim_cells};
+pub use cells::{SplitFailure, SplitReport, SplitRequest, split_store};
 pub use clock::is_synchronized;
 pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};

@@ -87,9 +87,11 @@ impl Committer {
                 self.shared.pending.gather(gathering);
             }
             self.wait_for_turn();
+            // Looked at before the commit, which then has all that was appended before the end.
+            let is_closing = self.shared.pending.is_closing();
             match self.commit_once() {
                 Progress::Worked => {}
-                Progress::Idle if self.shared.pending.is_closing() => {
+                Progress::Idle if is_closing => {
                     self.wait_for(Replicated::wait_for_all);
                     return self.report_rest();
                 }

@@ -1,6 +1,6 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt as _, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -253,6 +253,30 @@ fn fill(file: &File, bytes: u64) -> io::Result<()> {
         offset += length as u64;
     }
     file.sync_data()
+}
+
+/// Gives a directory and all that is in it to the owner of another one: if root fills a data directory that a package has made for its service, the service
+/// can read what is in it.
+///
+/// # Errors
+/// The operating system returned one.
+pub fn give_to_owner_of(owned: &Path, directory: &Path) -> io::Result<()> {
+    let (owner, made) = (fs::metadata(owned)?, fs::metadata(directory)?);
+    if (owner.uid(), owner.gid()) == (made.uid(), made.gid()) {
+        return Ok(());
+    }
+    give(directory, owner.uid(), owner.gid())
+}
+
+fn give(directory: &Path, user: u32, group: u32) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => give(&entry.path(), user, group)?,
+            false => chown(entry.path(), Some(user), Some(group))?,
+        }
+    }
+    chown(directory, Some(user), Some(group))
 }
 
 fn lock(directory: &Path) -> Result<File, OpenError> {

@@ -206,7 +206,7 @@ fn is_same(mut original: LogReader, mut copy: LogReader) -> bool {
 }
 
 /// Reads the batches of a segment that belong to the log, in order.
-struct LogReader {
+pub(super) struct LogReader {
     reader: SegmentReader,
     offset: u64,
     sequence: u64,
@@ -215,12 +215,12 @@ struct LogReader {
 }
 
 impl LogReader {
-    fn new(reader: SegmentReader, next: Option<u64>) -> Self {
+    pub(super) fn new(reader: SegmentReader, next: Option<u64>) -> Self {
         let (offset, sequence) = (SEGMENT_HEADER_BYTES as u64, reader.header.first_sequence);
         Self { reader, offset, sequence, end: next.unwrap_or(u64::MAX) }
     }
 
-    fn next(&mut self) -> Option<Found<'_>> {
+    pub(super) fn next(&mut self) -> Option<Found<'_>> {
         let (sequence, end) = (self.sequence, self.end);
         let is_next = |found: &Found<'_>| found.header.sequence == sequence && found.header.end() <= end;
         let found = self.reader.batch_at(self.offset).filter(is_next)?;

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use oncemq::server::SplitFailure;
 use oncemq::store::{OpenError, Report};
 
 /// Why a command on the store failed.
@@ -17,6 +18,8 @@ pub(crate) enum StoreError {
     UnknownRecords(Vec<u8>),
     #[error("process {process} has the store open and made no backup: {cause}")]
     NoBackup { process: String, cause: String },
+    #[error(transparent)]
+    NotSplit(SplitFailure),
 }
 
 impl StoreError {
@@ -24,8 +27,20 @@ impl StoreError {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Damaged { .. }) | Self::Damaged { .. } => 6,
-            Self::Open(_) | Self::InUse(_) | Self::NotEmpty(_) | Self::UnknownRecords(_) | Self::NoBackup { .. } => 5,
+            Self::Open(_)
+            | Self::InUse(_)
+            | Self::NotEmpty(_)
+            | Self::UnknownRecords(_)
+            | Self::NoBackup { .. }
+            | Self::NotSplit(_) => 5,
         }
+    }
+}
+
+impl From<SplitFailure> for StoreError {
+    fn from(failure: SplitFailure) -> Self {
+        let SplitFailure::Store(error) = failure else { return Self::NotSplit(failure) };
+        in_use(error)
     }
 }
 

@@ -1,9 +1,10 @@
-//! `oncemq store`: checks, summarizes, backs up, restores and upgrades a broker's store.
+//! `oncemq store`: checks, summarizes, backs up, restores, upgrades and splits a broker's store.
 
 mod adopt;
 mod backup_request;
 mod directory;
 mod error;
+mod split;
 mod tables;
 mod upgrade;
 
@@ -51,6 +52,8 @@ pub(crate) enum StoreCommand {
     Adopt(adopt::Arguments),
     /// Rewrite all parts of the store that have an older format; the broker must be stopped
     Upgrade(upgrade::Arguments),
+    /// Divide the store among the cells of a cluster, and keep it as it was beside them; the broker must be stopped
+    Split(split::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +75,7 @@ pub(crate) fn run(command: StoreCommand) -> anyhow::Result<()> {
         StoreCommand::Restore { source, data } => restore(&source, data),
         StoreCommand::Adopt(arguments) => adopt::run(arguments),
         StoreCommand::Upgrade(arguments) => upgrade::run(arguments),
+        StoreCommand::Split(arguments) => split::run(arguments),
     }
 }
 

@@ -14,6 +14,7 @@ mod messages;
 mod nodes;
 mod others;
 mod shares;
+mod split;
 
 use std::fs;
 use std::process::ExitStatus;

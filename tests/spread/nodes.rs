@@ -27,23 +27,32 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// Starts some, and has a place for one more.
     pub(crate) fn start(count: usize) -> Self {
-        let nodes = (0..=count).map(|_| (free_port(), None)).collect();
-        let mut nodes = Self { servers: Servers::three(), nodes, directory: tempfile::tempdir().unwrap() };
+        let mut nodes = Self::places(Servers::three(), count + 1);
         (0..count).for_each(|node| nodes.start_node(node, CELLS));
         nodes
     }
 
-    /// Starts one that believes in this number of cells.
+    /// Has places for nodes, and starts none.
+    pub(crate) fn places(servers: Servers, count: usize) -> Self {
+        let nodes = (0..count).map(|_| (free_port(), None)).collect();
+        Self { servers, nodes, directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// Starts one that believes in this number of cells; 0: it is not part of a cluster.
     pub(crate) fn start_node(&mut self, node: usize, cells: usize) {
         let urls: Vec<String> = self.servers.urls().iter().map(|url| format!("{url:?}")).collect();
         let address = self.address(node);
         fs::create_dir_all(self.place(node)).unwrap();
+        let cluster = format!(
+            "[cluster]\nnode = \"n{node}\"\nnats = [{}]\nadvertise = \"{address}\"\ncells = {cells}\ntail_copies = {}\n",
+            urls.join(", "),
+            urls.len()
+        );
         let config = format!(
             "[server]\nshards = 1\ndata = {:?}\n[security]\nallow_anonymous = true\n[admin]\nenabled = false\n\
-             [[listeners]]\nname = \"main\"\naddress = \"{address}\"\n\
-             [cluster]\nnode = \"n{node}\"\nnats = [{}]\nadvertise = \"{address}\"\ncells = {cells}\n",
+             [[listeners]]\nname = \"main\"\naddress = \"{address}\"\n{}",
             self.data(node),
-            urls.join(", ")
+            if cells > 0 { &cluster } else { "" },
         );
         fs::write(self.config(node), config).unwrap();
         self.start_again(node);
@@ -93,11 +102,12 @@ impl Nodes {
 
     /// Waits until each of these nodes owns this number of cells, in the eyes of all of them, and they are all that there are.
     pub(crate) fn wait_for_shares(&self, shares: &[(usize, usize)]) {
+        let cells: usize = shares.iter().map(|(_, share)| share).sum();
         let is_so = |nodes: &Self| {
             shares.iter().all(|(observer, _)| {
                 let owners = nodes.owners(*observer);
                 let count = |node: usize| owners.iter().filter(|owner| **owner == Some(format!("n{node}"))).count();
-                owners.len() == CELLS && shares.iter().all(|(node, share)| count(*node) == *share)
+                owners.len() == cells && shares.iter().all(|(node, share)| count(*node) == *share)
             })
         };
         self.wait(&format!("{shares:?}"), |nodes| is_so(nodes).then_some(()));
@@ -145,8 +155,13 @@ impl Nodes {
 
     /// Runs a command for a node.
     pub(crate) fn command(&self, node: usize, words: &[&str]) -> ExitStatus {
+        self.begin_command(node, words).wait().unwrap()
+    }
+
+    /// The same without waiting for its end.
+    pub(crate) fn begin_command(&self, node: usize, words: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-        command.args(words).arg("--config").arg(self.config(node)).stdin(Stdio::null()).status().unwrap()
+        command.args(words).arg("--config").arg(self.config(node)).stdin(Stdio::null()).spawn().unwrap()
     }
 
     pub(crate) fn kill(&mut self, node: usize) {

@@ -28,6 +28,11 @@ impl StoredMark {
         RecordBytes { deletes: [RecordKey::bridge_mark(bridge)].into_iter().collect(), ..RecordBytes::default() }
     }
 
+    /// The Client Identifier of the bridge's Session, which says in which cell the mark is.
+    pub fn client_id(&self) -> String {
+        format!("$bridge/{}", self.bridge)
+    }
+
     pub(in crate::broker) fn read(body: &[u8]) -> Option<Self> {
         let body = &mut Body(body);
         Some(Self { bridge: body.str()?.to_owned(), text: body.str()?.to_owned() })

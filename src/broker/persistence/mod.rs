@@ -25,6 +25,7 @@ pub(super) mod record_key;
 pub(super) mod recovery;
 pub(super) mod redelivery;
 pub(super) mod retained_message;
+pub(super) mod split;
 pub(super) mod stream_definition;
 pub(super) mod stream_group;
 pub(super) mod stream_group_record;

@@ -41,16 +41,9 @@ impl RecordKey {
     pub(in crate::broker) const RECEIPT_COPY: u8 = 27;
     pub(in crate::broker) const BRIDGE_MARK: u8 = 28;
 
-    /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
+    /// Whether this version knows its [kind](RecordKind).
     pub(in crate::broker) const fn is_known(&self) -> bool {
-        matches!(
-            self.kind,
-            Self::SESSION..=Self::CLOCK
-                | Self::REDELIVERY..=Self::DELAYED
-                | Self::RETAINED_DELETION
-                | Self::DEAD_LETTER
-                | Self::STREAM_GROUP..=Self::BRIDGE_MARK
-        )
+        RecordKind::of(self.kind).is_some()
     }
 
     pub(in crate::broker) const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
@@ -174,6 +167,62 @@ impl RecordKey {
 fn hash(text: &str) -> u64 {
     let begin = 0xCBF2_9CE4_8422_2325_u64;
     text.bytes().fold(begin, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// What a key is of: all kinds that a version of the broker writes. What must not pass over one matches it without a wildcard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) enum RecordKind {
+    Session,
+    Detached,
+    Subscription,
+    Queued,
+    Received,
+    Released,
+    Retained,
+    Deduplicated,
+    Will,
+    Clock,
+    Redelivery,
+    Stream,
+    StreamMessage,
+    StreamPosition,
+    Delayed,
+    RetainedDeletion,
+    DeadLetter,
+    StreamGroup,
+    Receipt,
+    ReceiptCopy,
+    BridgeMark,
+}
+
+impl RecordKind {
+    /// `None`: this version does not know it. `docs/STORAGE.md` lists those that are reserved for later versions.
+    pub(in crate::broker) const fn of(kind: u8) -> Option<Self> {
+        Some(match kind {
+            RecordKey::SESSION => Self::Session,
+            RecordKey::DETACHED => Self::Detached,
+            RecordKey::SUBSCRIPTION => Self::Subscription,
+            RecordKey::QUEUED => Self::Queued,
+            RecordKey::RECEIVED => Self::Received,
+            RecordKey::RELEASED => Self::Released,
+            RecordKey::RETAINED => Self::Retained,
+            RecordKey::DEDUPLICATED => Self::Deduplicated,
+            RecordKey::WILL => Self::Will,
+            RecordKey::CLOCK => Self::Clock,
+            RecordKey::REDELIVERY => Self::Redelivery,
+            RecordKey::STREAM => Self::Stream,
+            RecordKey::STREAM_MESSAGE => Self::StreamMessage,
+            RecordKey::STREAM_POSITION => Self::StreamPosition,
+            RecordKey::DELAYED => Self::Delayed,
+            RecordKey::RETAINED_DELETION => Self::RetainedDeletion,
+            RecordKey::DEAD_LETTER => Self::DeadLetter,
+            RecordKey::STREAM_GROUP => Self::StreamGroup,
+            RecordKey::RECEIPT => Self::Receipt,
+            RecordKey::RECEIPT_COPY => Self::ReceiptCopy,
+            RecordKey::BRIDGE_MARK => Self::BridgeMark,
+            _ => return None,
+        })
+    }
 }
 
 /// The receipt whose keys have this group; `None`: the group is not of a receipt.

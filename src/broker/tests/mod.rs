@@ -62,6 +62,7 @@ mod sampled;
 mod settings_changed;
 mod shared;
 mod silent;
+mod split;
 mod stream_groups;
 mod stream_histories;
 mod stream_position_histories;

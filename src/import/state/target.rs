@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::error::ImportError;
 use crate::broker::{Record, RecordKey};
-use crate::store::{self, Entry, Hooks, Key, Level, Options, Room, Store, Urgency};
+use crate::store::{self, Entry, Hooks, Key, Level, Options, Room, Store, Urgency, give_to_owner_of};
 
 /// A data directory that is being written. Dropping it removes what was written, unless it was [finished](Self::finish).
 pub(super) struct Target {
@@ -122,26 +122,13 @@ impl Target {
     }
 
     fn rename(&self) -> io::Result<()> {
-        self.give_to_owner()?;
+        give_to_owner_of(&self.data, &self.incomplete)?;
         fs::rename(&self.incomplete, self.data.join(STORE))?;
         File::open(&self.data)?.sync_all()?;
         match self.data.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
             _ => File::open(".")?.sync_all(),
         }
-    }
-
-    /// If root fills a directory that a package has made for its service, the service can read what is in it.
-    fn give_to_owner(&self) -> io::Result<()> {
-        let (data, made) = (fs::metadata(&self.data)?, fs::metadata(&self.incomplete)?);
-        if (data.uid(), data.gid()) == (made.uid(), made.gid()) {
-            return Ok(());
-        }
-        let (user, group) = (Some(data.uid()), Some(data.gid()));
-        for file in fs::read_dir(&self.incomplete)? {
-            chown(file?.path(), user, group)?;
-        }
-        chown(&self.incomplete, user, group)
     }
 }
 

@@ -11,7 +11,7 @@ use super::terms::CELLS_DIRECTORY;
 pub enum CellsError {
     /// It has a log for all clients.
     #[error(
-        "{0} has the log of a broker without cells, and cluster.cells is {1}: a log cannot be divided yet. Use another data directory (server.data), or cluster.cells = 1"
+        "{0} has the log of a broker without cells, and cluster.cells is {1}: divide it with \"oncemq store split --cells {1}\", use another data directory (server.data), or cluster.cells = 1"
     )]
     OneLog(PathBuf, u16),
     /// It has logs of cells.
@@ -29,19 +29,14 @@ pub enum CellsError {
 /// # Errors
 /// It is of a broker with another number.
 pub fn claim_cells(data: &Path, cells: u16) -> Result<(), CellsError> {
-    let directory = data.join(CELLS_DIRECTORY);
-    let failed = |error| CellsError::Io(directory.clone(), error);
-    let file = directory.join(NUMBER_FILE);
-    match fs::read_to_string(&file) {
-        Ok(text) => {
-            let found =
-                text.trim().parse().map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-            return if found == cells { Ok(()) } else { Err(CellsError::OtherNumber(data.to_owned(), found, cells)) };
-        }
+    match cells_of(data) {
+        Ok(Some(found)) if found == cells => return Ok(()),
+        Ok(Some(found)) => return Err(CellsError::OtherNumber(data.to_owned(), found, cells)),
+        Ok(None) if cells == 1 => return Ok(()),
+        Ok(None) => {}
         // Whatever is wrong with the data directory, the store says it.
-        Err(_) if cells == 1 => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        Err(CellsError::Io(_, error)) if cells == 1 && error.kind() != io::ErrorKind::InvalidData => return Ok(()),
+        Err(error) => return Err(error),
     }
     let log = store_directory(data);
     match fs::read_dir(&log).map(|mut entries| entries.next().is_some()) {
@@ -50,17 +45,33 @@ pub fn claim_cells(data: &Path, cells: u16) -> Result<(), CellsError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(CellsError::Io(log, error)),
     }
-    write(&directory, &file, cells).map_err(failed)
+    let directory = data.join(CELLS_DIRECTORY);
+    write_number(&directory, cells).map_err(|error| CellsError::Io(directory, error))
 }
 
-/// Writes the number as a whole or not at all.
-fn write(directory: &Path, file: &Path, cells: u16) -> io::Result<()> {
+/// The number of cells that a data directory has; `None`: it is not of a broker with cells.
+pub(super) fn cells_of(data: &Path) -> Result<Option<u16>, CellsError> {
+    let directory = data.join(CELLS_DIRECTORY);
+    let failed = |error| CellsError::Io(directory.clone(), error);
+    match fs::read_to_string(directory.join(NUMBER_FILE)) {
+        Ok(text) => {
+            let found = text.trim().parse();
+            found.map(Some).map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Writes the number to the directory of the cells, as a whole or not at all.
+pub(super) fn write_number(directory: &Path, cells: u16) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let file = directory.join(NUMBER_FILE);
     let unfinished = file.with_extension("new");
     let mut written = File::create(&unfinished)?;
     writeln!(written, "{cells}")?;
     written.sync_all()?;
-    fs::rename(&unfinished, file)?;
+    fs::rename(&unfinished, &file)?;
     File::open(directory)?.sync_all()
 }
 

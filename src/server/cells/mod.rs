@@ -10,6 +10,7 @@ mod past;
 mod reach;
 mod role;
 mod servers;
+mod split;
 mod terms;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ pub(in crate::server) use joining::Joining;
 pub use past::Past;
 pub use reach::CellPlace;
 pub use servers::CellServer;
+pub use split::{SplitFailure, SplitReport, SplitRequest, split_store};
 pub use terms::CellTerms;
 
 use super::memory::{self, MemoryBudget};

@@ -24,8 +24,13 @@ pub struct CellTerms {
 
 impl CellTerms {
     /// The data directory of a cell in that of its process.
-    pub fn data(data: &Path, CellId(cell): CellId) -> PathBuf {
-        data.join(CELLS_DIRECTORY).join(cell.to_string())
+    pub fn data(data: &Path, cell: CellId) -> PathBuf {
+        Self::within(&data.join(CELLS_DIRECTORY), cell)
+    }
+
+    /// The same in a directory that has those of the cells alone.
+    pub(super) fn within(cells: &Path, CellId(cell): CellId) -> PathBuf {
+        cells.join(cell.to_string())
     }
 
     /// The same for the shards.
@@ -63,6 +68,7 @@ pub(super) const CELLS_DIRECTORY: &str = "cells";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::StoredMark;
 
     #[test]
     fn a_cell_has_the_settings_of_the_process_but_for_what_the_front_does() {
@@ -96,7 +102,8 @@ mod tests {
                 CellTerms { cell: CellId(cell), epoch: 1, secret: [0; 16], cells: Arc::clone(&cells), reloads: 0 };
             let fitted = terms.fit(config.clone());
             let is_here = |client_id: &str| CellId::of_client(client_id, 3) == CellId(cell);
-            assert!(fitted.bridges.iter().all(|bridge| is_here(&format!("$bridge/{}", bridge.name))));
+            let mark = |bridge: &str| StoredMark { bridge: bridge.to_owned(), text: String::new() };
+            assert!(fitted.bridges.iter().all(|bridge| is_here(&mark(&bridge.name).client_id())));
             assert!(fitted.sinks.iter().all(|sink| is_here(&format!("$sink/{}", sink.name))));
             bridges.extend(fitted.bridges.into_iter().map(|bridge| bridge.name));
             sinks.extend(fitted.sinks.into_iter().map(|sink| sink.name));

@@ -79,7 +79,7 @@ pub(super) fn key(key: RecordKey) -> Key {
     Key { group: key.group, kind: key.kind, id: key.id }
 }
 
-pub(super) fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
+pub(in crate::server) fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
     keys.iter().copied().map(key).collect()
 }
 

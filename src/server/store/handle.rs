@@ -377,7 +377,7 @@ fn log_recovery(directory: &Path, report: &Report, recovered: &Recovered) {
     }
 }
 
-fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
+pub(in crate::server) fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }
 

@@ -19,6 +19,19 @@ fn open(directory: &Path, options: &Options) -> (Store, Receiver<(usize, u64)>, 
 }
 
 #[test]
+fn what_is_appended_right_before_the_end_is_recovered() {
+    let options = Options { level: Level::Crash, segment_bytes: 1 << 12, ..Options::default() };
+    for round in 0..400 {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _told, _) = open(directory.path(), &options);
+        store.append(0, 1, &Change::put(1, b"last").entry()).unwrap();
+        drop(store);
+        let report = check(directory.path(), &mut |_| ()).unwrap();
+        assert_eq!(report.keys, 1, "round {round}");
+    }
+}
+
+#[test]
 fn entries_of_several_threads_are_recovered_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let (store, told, _) = open(directory.path(), &Options { segment_bytes: 1 << 16, ..Options::default() });
