@@ -16,6 +16,15 @@ pub(crate) struct Api {
 /// Name and value of a parameter; without a value it is left out.
 pub(super) type Parameter<'a> = (&'a str, Option<&'a str>);
 
+/// Says on standard error which cells have not answered.
+pub(super) fn tell_missing(answer: &Value) -> Result<(), CliError> {
+    for missing in answer.get("missing_cells").and_then(Value::as_array).into_iter().flatten() {
+        let [cell, reason] = ["/cell", "/reason"].map(|path| printable(&text(missing, path)));
+        writeln!(io::stderr(), "what cell {cell} has is missing: {reason}")?;
+    }
+    Ok(())
+}
+
 impl Api {
     pub(crate) fn new(target: TargetArguments) -> Result<Self, CliError> {
         Ok(Self { client: target.client()? })
@@ -88,10 +97,7 @@ impl Api {
     ) -> Result<(Vec<Value>, Value, Option<String>), CliError> {
         let page = [("limit", Some(PAGE)), ("cursor", cursor)];
         let (entries, answer) = self.single(path, key, &[parameters, &page].concat())?;
-        for missing in answer.get("missing_cells").and_then(Value::as_array).into_iter().flatten() {
-            let [cell, reason] = ["/cell", "/reason"].map(|path| printable(&text(missing, path)));
-            writeln!(io::stderr(), "what cell {cell} has is missing: {reason}")?;
-        }
+        tell_missing(&answer)?;
         let next = answer.get("cursor").and_then(Value::as_str).map(str::to_owned);
         if next.is_some() && next.as_deref() == cursor {
             return Err(self.not_understood(path, "the cursor does not advance"));

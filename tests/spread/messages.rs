@@ -187,7 +187,7 @@ pub(crate) fn a_will_gets_to_another_cell(nodes: &Nodes) {
 }
 
 /// A Client Identifier that begins like this, and belongs to this cell.
-fn id_of(cell: usize, begin: &str) -> String {
+pub(crate) fn id_of(cell: usize, begin: &str) -> String {
     let mut ids = (0..).map(|number| format!("{begin}-{number}"));
     ids.find(|id| usize::from(CellId::of_client(id, 6).0) == cell).unwrap()
 }

@@ -40,6 +40,7 @@ impl Nodes {
         fs::create_dir_all(self.place(node)).unwrap();
         let config = format!(
             "[server]\nshards = 1\ndata = {:?}\n[security]\nallow_anonymous = true\n[admin]\nenabled = false\n\
+             [[redelivery]]\ntopic = \"letters/#\"\nattempts = 1\n\
              [[listeners]]\nname = \"main\"\naddress = \"{address}\"\n\
              [cluster]\nnode = \"n{node}\"\nnats = [{}]\nadvertise = \"{address}\"\ncells = {cells}\n",
             self.data(node),

@@ -31,8 +31,9 @@ impl Server {
         let gate = Gate::new(self.clock, Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
         let (status, shared, queries, reloader) = (self.status(), self.shared(), self.queries(), self.reloader());
         let store = self.store.as_ref().map(Arc::downgrade).unwrap_or_default();
-        cells.add_server(CellServer { cell: *cell, status, shared, queries, reloader, store });
-        cells.set(*cell, Place::Joining(gate));
+        let (cell, traces) = (*cell, self.traces());
+        cells.add_server(CellServer { cell, status, shared, queries, traces, reloader, store });
+        cells.set(cell, Place::Joining(gate));
     }
 
     /// Lets clients in, if this is the server of a cell that knows what all others want. Returns whether there is nothing more to wait for.
