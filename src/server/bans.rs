@@ -11,7 +11,6 @@
 mod list;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-pub use list::BanChange;
+pub use list::{Ban, BanChange, BansFull, Subject};
 
 use super::clock::{Clock, wall_time};
 use crate::auth::Source;
@@ -65,47 +64,15 @@ impl Terms {
     }
 }
 
-/// What is banned.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Subject {
-    /// An address.
-    Address(Source),
-    /// A verified user.
-    User(Arc<str>),
-}
-
-/// A ban.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ban {
-    /// When it ends.
-    pub until: Timestamp,
-    /// Why it was set.
-    pub reason: String,
-}
-
 /// The bans of a broker, for the next one of the same process, whose clock is another one.
 #[derive(Debug, Default)]
 pub struct CarriedBans(Vec<(Subject, Duration, String)>);
-
-/// The list of bans is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the list has its greatest number of bans, 10000")]
-pub struct BansFull;
 
 #[derive(Debug, Default)]
 struct State {
     list: BanList,
     refused: Scores,
     short: Scores,
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(source) => write!(formatter, "address {source}"),
-            Self::User(user) => write!(formatter, "user {user:?}"),
-        }
-    }
 }
 
 impl Bans {

@@ -77,8 +77,12 @@ pub(crate) fn what_happened_in_any_cell_is_there_at_each_node(nodes: &Nodes) {
         });
         for (cell, letter) in letters.iter().enumerate() {
             assert_eq!(letter["client_id"], id_of(cell, "receiver"));
-            let one = nodes.ask(node, &format!("/dead-letters/{}", letter["number"]));
-            assert_eq!((&one["client_id"], &one["topic"]), (&letter["client_id"], &letter["topic"]));
+            // It is shown when it is stored.
+            let one = nodes.wait("a dead letter", |nodes| {
+                let asked = nodes.request(node, &format!("GET /dead-letters/{}", letter["number"]), "");
+                asked.filter(|(code, _)| *code == 200)
+            });
+            assert_eq!((&one.1["client_id"], &one.1["topic"]), (&letter["client_id"], &letter["topic"]));
         }
         let journey = nodes.ask(node, &format!("/messages/{}", published["message_id"].as_str().unwrap()));
         assert_eq!((&journey["topic"], &journey["complete"]), (&"letters/a".into(), &true.into()), "{journey}");

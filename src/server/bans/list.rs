@@ -1,8 +1,42 @@
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ban, BansFull, Subject};
+use crate::auth::Source;
 use crate::timestamp::{Timestamp, WallTime};
+
+/// What is banned.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// An address.
+    Address(Source),
+    /// A verified user.
+    User(Arc<str>),
+}
+
+/// A ban.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ban {
+    /// When it ends.
+    pub until: Timestamp,
+    /// Why it was set.
+    pub reason: String,
+}
+
+/// The list of bans is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the list has its greatest number of bans, 10000")]
+pub struct BansFull;
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(source) => write!(formatter, "address {source}"),
+            Self::User(user) => write!(formatter, "user {user:?}"),
+        }
+    }
+}
 
 /// The bans that hold, and those that were lifted before their time, which are kept until then: a node that has not heard of it does not bring them back.
 ///

@@ -3,9 +3,8 @@
 //! Each node tells each other that is alive its own changes and those that it was told, whenever there are some, and again until it has an answer. One that
 //! begins anew says so by the number of its run, and is told all.
 
-use std::collections::BTreeMap;
 use std::future::pending;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -15,33 +14,15 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::select;
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::each::{error_of, json_of};
 use super::missing::MissingNodeJson;
-use super::place::Away;
-use super::remote::Target;
+use super::place::{Away, Target};
 use super::{CellsApi, NODE_TIME};
 use crate::admin::api::failure::Failure;
 use crate::admin::caller::{Caller, Role};
 use crate::server::{BanChange, Subject};
-
-/// What the other nodes know.
-#[derive(Debug, Default)]
-pub(super) struct Peers {
-    nodes: Mutex<BTreeMap<Arc<str>, Peer>>,
-    /// One of them has begun anew.
-    news: Notify,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Peer {
-    /// The run of the node; `None`: it has told nothing yet.
-    run: Option<u64>,
-    /// The number of the last change that it has been told.
-    told: u64,
-}
 
 /// What a node tells another one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,7 +58,7 @@ impl CellsApi {
                 // Both live as long as `self`.
                 _ = changes.changed() => {}
                 _ = nodes.changed() => {}
-                () = self.peers.news.notified() => {}
+                () = self.peers.changed() => {}
                 () = sleep(pause) => {}
             }
         }
@@ -104,7 +85,7 @@ impl CellsApi {
     /// Tells all other nodes what they do not know; with `is_regular`, also that there is nothing. Returns those that do not answer.
     async fn tell_all(&self, is_regular: bool) -> Vec<MissingNodeJson> {
         let nodes = self.cells.nodes();
-        self.peers.lock().retain(|node, _| nodes.contains(node));
+        self.peers.retain(&nodes);
         let told = nodes.iter().map(async |node| (node, self.tell(node, is_regular).await));
         let failed = join_all(told).await.into_iter();
         failed.filter_map(|(node, told)| Some(MissingNodeJson::new(node, &told.err()?))).collect()
@@ -156,33 +137,6 @@ impl CellsApi {
     }
 }
 
-impl Peers {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Peer>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of(&self, node: &Arc<str>) -> Peer {
-        *self.lock().entry(Arc::clone(node)).or_default()
-    }
-
-    /// A node was told all up to the change with this number, unless it has begun anew since then.
-    fn set_told(&self, node: &Arc<str>, before: Peer, number: u64) {
-        let mut nodes = self.lock();
-        let Some(peer) = nodes.get_mut(node).filter(|peer| peer.run == before.run) else { return };
-        peer.told = peer.told.max(number);
-    }
-
-    /// A node tells something, and the number of its run.
-    fn heard(&self, node: &str, run: u64) {
-        let mut nodes = self.lock();
-        let peer = nodes.entry(node.into()).or_default();
-        if peer.run.replace(run) != Some(run) {
-            peer.told = 0;
-            self.news.notify_one();
-        }
-    }
-}
-
 impl From<BanChange> for ChangeJson {
     fn from(BanChange { subject, left, reason, is_lifted, version }: BanChange) -> Self {
         let (address, user) = match subject {
@@ -218,24 +172,6 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_node_that_begins_anew_is_told_all() {
-        let (peers, node): (_, Arc<str>) = (Peers::default(), "b".into());
-        let peer = peers.of(&node);
-        peers.set_told(&node, peer, 7);
-        assert_eq!(peers.of(&node), Peer { run: None, told: 7 });
-        peers.heard("b", 1);
-        assert_eq!(peers.of(&node), Peer { run: Some(1), told: 0 }, "the run that was told is not known");
-        let before = peers.of(&node);
-        peers.set_told(&node, before, 8);
-        peers.heard("b", 1);
-        assert_eq!(peers.of(&node), Peer { run: Some(1), told: 8 });
-        peers.heard("b", 2);
-        // What the former run has confirmed does not count.
-        peers.set_told(&node, before, 9);
-        assert_eq!(peers.of(&node), Peer { run: Some(2), told: 0 });
-    }
 
     #[test]
     fn a_change_arrives_as_it_was() {

@@ -11,6 +11,7 @@ mod missing;
 mod newest;
 mod overview;
 mod pages;
+mod peers;
 mod place;
 mod remote;
 mod trace;
@@ -36,9 +37,8 @@ use crate::admin::caller::Caller;
 use crate::admin::listener::Lifetime;
 use crate::routing::CellId;
 use crate::server::{CellPlace, CellServer, Cells, NodeStreams};
-use bans::Peers;
-use place::Away;
-use remote::Target;
+use peers::Peers;
+use place::{Away, Target};
 
 /// How the cells answer the requests of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

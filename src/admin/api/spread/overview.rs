@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::each::{error_of, json_of};
 use super::missing::MissingNodeJson;
-use super::place::Away;
-use super::remote::Target;
+use super::place::{Away, Target};
 use super::{CellsApi, get};
 use crate::admin::api::failure::Failure;
 use crate::admin::api::json::Json;

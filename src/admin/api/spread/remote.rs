@@ -1,10 +1,8 @@
 //! A request for a cell at another node, or for that node: HTTP over a byte stream between both, with the caller in headers. That node checks the role of the
 //! caller, too, and answers the routes of cells and nodes alone.
 
-use std::fmt;
 use std::future::pending;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
@@ -27,38 +25,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::bans::BAN_CHANGES;
-use super::place::Away;
+use super::place::{Away, Target};
 use super::{CellsApi, NODE_TIME, REQUEST_TIME};
 use crate::admin::api::failure::Failure;
 use crate::admin::caller::Caller;
 use crate::admin::listener::Lifetime;
-use crate::routing::CellId;
-
-/// Whom a request to another node is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
-    /// The server of a cell.
-    Cell(CellId),
-    /// The node itself.
-    Node,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cell(CellId(cell)) => cell.fmt(formatter),
-            Self::Node => formatter.write_str(NODE),
-        }
-    }
-}
-
-impl FromStr for Target {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == NODE { Ok(Self::Node) } else { Ok(Self::Cell(CellId(text.parse()?))) }
-    }
-}
 
 impl CellsApi {
     /// Asks another node, or a cell there.
@@ -194,8 +165,6 @@ pub(super) async fn exchange(
 
 /// Requests of other nodes at a time. Further ones wait.
 const SERVED_MAX: usize = 16;
-/// In the place of the number of a cell: the request is for the node.
-const NODE: &str = "node";
 const CELL: HeaderName = HeaderName::from_static("oncemq-cell");
 const CALLER: HeaderName = HeaderName::from_static("oncemq-caller");
 const ROLE: HeaderName = HeaderName::from_static("oncemq-role");

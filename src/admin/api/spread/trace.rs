@@ -20,8 +20,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 
 use super::each::{error_of, json_of};
 use super::missing::MissingNodeJson;
-use super::place::Away;
-use super::remote::Target;
+use super::place::{Away, Target};
 use super::{CellsApi, NODE_TIME, get};
 use crate::admin::api::failure::Failure;
 use crate::admin::api::parameters::Parameters;
