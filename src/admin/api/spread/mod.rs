@@ -237,7 +237,7 @@ fn asked(request: &Request) -> (Uri, Option<Caller>) {
 /// The cell of the dead letter that the path of a request names.
 fn cell_of_dead_letter(uri: &Uri) -> Result<CellId, Failure> {
     let number = uri.path().strip_prefix(OF_DEAD_LETTER).and_then(|path| path.split('/').next()).unwrap_or_default();
-    dead_letters::cell_of(dead_letters::number_of(number)?)
+    dead_letters::number_of(number).map(dead_letters::cell_of)
 }
 
 /// A GET of a caller.
