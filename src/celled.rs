@@ -17,7 +17,7 @@ use oncemq::cluster::{self, ClusterHandle, CreateStream, Engine, Nats, Status};
 use oncemq::config::{Arguments, Loaded};
 use oncemq::routing::CellId;
 use oncemq::server::{
-    self, CarriedBans, CellTerms, Cells, Ended, PassedSockets, Reloader, Server, ServerError, Standby, Start, Stopper,
+    self, CellTerms, Cells, Ended, PassedSockets, Reloader, Server, ServerError, Standby, Start, Stopper,
 };
 use oncemq::store::Home;
 
@@ -101,14 +101,17 @@ fn start(loaded: &Loaded, CellId(cell): CellId, secret: &Secret) -> anyhow::Resu
     Ok((CellId(cell), node, handle))
 }
 
-/// Moves cells of this node to others, one at a time, until each has about the same number, for as long as the process runs.
+/// Moves cells of this node to others, one at a time, until each has about the same number, and says which nodes are alive, for as long as the process runs.
 fn balance(name: &str, handles: &[ClusterHandle], cells: &Cells) {
     let work = async {
         let mut looks = interval(LOOK_PERIOD);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let shares: Vec<Share> = handles.iter().map(|handle| Share::of(&handle.status())).collect();
+            let statuses: Vec<Status> = handles.iter().map(ClusterHandle::status).collect();
+            let members = cluster::merged(&statuses).map(|all| all.members).unwrap_or_default();
+            cells.set_nodes(&members.iter().filter(|node| node.is_alive).map(|node| &*node.node).collect::<Vec<_>>());
+            let shares: Vec<Share> = statuses.iter().map(Share::of).collect();
             let Some(shift) = next_shift(&shares).filter(|shift| shift.from == name) else { continue };
             let Some(handle) = handles.get(shift.cell) else { continue };
             let moved = handle.ask(cluster::Command::Move { to: Some(shift.to.clone()) }).await;
@@ -172,15 +175,14 @@ impl Cell {
 
     /// A standby, then the owner, then a standby again, until all servers are to end.
     fn run(self) -> anyhow::Result<()> {
-        let mut bans = CarriedBans::default();
         loop {
             if !self.stand_by()? {
                 self.node.leave();
                 return Ok(());
             }
             let promotion = self.node.promotion().ok_or_else(|| anyhow!("the thread of the cluster has ended"))?;
-            match self.own(promotion, bans) {
-                Ok(Ended::Told { bans: carried, .. }) if !self.cells.has_to_end() => bans = carried,
+            match self.own(promotion) {
+                Ok(Ended::Told { .. }) if !self.cells.has_to_end() => {}
                 ended => {
                     self.node.leave();
                     return ended.map(drop);
@@ -210,7 +212,7 @@ impl Cell {
     }
 
     /// Serves the clients of the cell.
-    fn own(&self, Promotion { epoch, replication }: Promotion, bans: CarriedBans) -> anyhow::Result<Ended> {
+    fn own(&self, Promotion { epoch, replication }: Promotion) -> anyhow::Result<Ended> {
         // The node that served it before does not any more.
         self.cells.served_by(self.id, None);
         let reloads = self.cells.reloads();
@@ -220,7 +222,6 @@ impl Cell {
         let cell = CellTerms { cell: self.id, epoch, secret, cells: Arc::clone(&self.cells), reloads };
         let stop = stop_of(stopper.clone());
         let start = Start {
-            bans,
             cell: Some(cell),
             stopper: Some(stopper),
             replication: Some((replication, secret)),

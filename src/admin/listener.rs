@@ -11,7 +11,7 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// A listener with a greatest number of connections, each with a limited lifetime. For a further connection, the oldest one without a request
 /// under way is closed: otherwise silent connections could take all slots. If all have a request, the further connection waits for a slot, and
@@ -53,6 +53,14 @@ impl Lifetime {
     /// A request begins, or its response does.
     pub(super) fn set_asked(&self, is_asked: bool) {
         self.is_asked.store(is_asked, Ordering::Relaxed);
+    }
+
+    /// Waits until the end to which a response has extended it, and otherwise for `time`.
+    pub(super) async fn over(&self, time: Duration) {
+        sleep(time).await;
+        if let Some(end) = self.end.get() {
+            sleep_until(*end).await;
+        }
     }
 
     fn is_idle(&self) -> bool {

@@ -280,11 +280,12 @@ async fn serve_socket(bound: Option<(UnixListener, SocketFile)>, router: Router)
     Ok(())
 }
 
-/// Answers what other nodes ask about cells, and never ends.
+/// Answers what other nodes ask, tells them what they are to know, and never ends.
 async fn serve_nodes(cells: Option<Arc<CellsApi>>) {
-    match cells {
-        Some(cells) => cells.serve_nodes().await,
-        None => pending().await,
+    let Some(cells) = cells else { return pending().await };
+    select! {
+        () = Arc::clone(&cells).serve_nodes() => {}
+        () = cells.spread_bans() => {}
     }
 }
 

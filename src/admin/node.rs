@@ -83,6 +83,12 @@ impl Node {
         of_cells.fold(of(&self.shared), |(number, bytes), (more, more_bytes)| (number + more, bytes + more_bytes))
     }
 
+    /// The number of retained messages. Each cell has all.
+    pub(super) fn retained(&self) -> usize {
+        let of_cells = self.servers().into_iter().map(|server| server.shared.retained_len().0);
+        of_cells.max().unwrap_or_else(|| self.shared.retained_len().0)
+    }
+
     /// What all stores are; all zero without one.
     pub(super) fn store(&self) -> Stats {
         let mut sum = self.front_of.as_ref().map(|cells| cells.past().store).unwrap_or_default();

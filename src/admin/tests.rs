@@ -436,3 +436,23 @@ fn the_container_files_agree_on_ports_and_paths() {
         assert!(compose.contains(&format!("127.0.0.1:{port}:{port}")), "{port}");
     }
 }
+
+#[test]
+fn the_dashboard_asks_for_metrics_that_there_are() {
+    let text = include_str!("../../configs/grafana/dashboards/oncemq.json");
+    let names: BTreeSet<&str> = metrics().map(|metric| metric.name).collect();
+    let is_known = |name: &str| {
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        names.contains(name) || of_histogram.is_some_and(|name| names.contains(name))
+    };
+    let is_of_name = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
+    let dashboard: serde_json::Value = serde_json::from_str(text).unwrap();
+    let targets = dashboard["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array());
+    let expressions = targets.flatten().map(|target| target["expr"].as_str().unwrap());
+    let asked = expressions.flat_map(|expression| expression.split(|character| !is_of_name(character)));
+    let asked: BTreeSet<&str> = asked.filter(|word| word.starts_with("oncemq_")).collect();
+    let unknown: Vec<_> = asked.iter().filter(|name| !is_known(name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    let of_cells = names.iter().filter(|name| name.starts_with("oncemq_cluster_cell_") && !asked.contains(*name));
+    assert_eq!(of_cells.collect::<Vec<_>>(), [&"oncemq_cluster_cell_links_up"], "those that are down are shown");
+}

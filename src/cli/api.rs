@@ -16,6 +16,15 @@ pub(crate) struct Api {
 /// Name and value of a parameter; without a value it is left out.
 pub(super) type Parameter<'a> = (&'a str, Option<&'a str>);
 
+/// Says on standard error which cells have not answered.
+pub(super) fn tell_missing(answer: &Value) -> Result<(), CliError> {
+    for missing in answer.get("missing_cells").and_then(Value::as_array).into_iter().flatten() {
+        let [cell, reason] = ["/cell", "/reason"].map(|path| printable(&text(missing, path)));
+        writeln!(io::stderr(), "what cell {cell} has is missing: {reason}")?;
+    }
+    Ok(())
+}
+
 impl Api {
     pub(crate) fn new(target: TargetArguments) -> Result<Self, CliError> {
         Ok(Self { client: target.client()? })
@@ -103,10 +112,7 @@ impl Api {
         parameters: &[Parameter<'_>],
     ) -> Result<(Vec<Value>, Value), CliError> {
         let mut answer = self.get(path, parameters)?;
-        for missing in answer.get("missing_cells").and_then(Value::as_array).into_iter().flatten() {
-            let [cell, reason] = ["/cell", "/reason"].map(|path| printable(&text(missing, path)));
-            writeln!(io::stderr(), "what cell {cell} has is missing: {reason}")?;
-        }
+        tell_missing(&answer)?;
         match answer.get_mut(key).map(Value::take) {
             Some(Value::Array(entries)) => Ok((entries, answer)),
             _ => Err(self.not_understood(path, &format!("there is no list {key:?}"))),

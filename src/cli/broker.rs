@@ -1,5 +1,6 @@
 //! `status`, `reload` and `backup`.
 
+use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
@@ -7,9 +8,12 @@ use serde_json::Value;
 
 use super::api::Api;
 use super::error::CliError;
-use super::output::{Form, line};
+use super::output::{Form, line, standard_output};
+use super::table::{Column, Table};
 use super::target::TargetArguments;
-use super::value::{printable, text};
+use super::terminal;
+use super::value::{number, printable, text};
+use crate::output::size;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -46,8 +50,35 @@ pub(crate) struct Backup {
 }
 
 pub(super) fn status(StatusCommand { form, target }: StatusCommand) -> Result<(), CliError> {
-    form.object(&Api::new(target)?.get("/overview", &[])?, &FIRST_OF_STATUS)
+    let mut overview = Api::new(target)?.get("/overview", &[])?;
+    if form.is_json() {
+        return form.object(&overview, &[]);
+    }
+    // Those of a cluster with cells get a table, and the warnings name those that are missing.
+    let nodes = overview.as_object_mut().and_then(|fields| {
+        fields.remove("missing_nodes");
+        fields.remove("nodes")
+    });
+    form.object(&overview, &FIRST_OF_STATUS)?;
+    let Some(Value::Array(nodes)) = nodes else { return Ok(()) };
+    let mut output = standard_output();
+    writeln!(output)?;
+    let mut table = Table::new(&NODES, terminal::size().map(|(columns, _)| columns));
+    table.write(&nodes, &mut output)?;
+    table.finish(&mut output)?;
+    Ok(output.flush()?)
 }
+
+const NODES: [Column; 8] = [
+    Column::left("NODE", |node| text(node, "/node")),
+    Column::left("READY", |node| text(node, "/ready")),
+    Column::right("CONNECTIONS", |node| text(node, "/connections")),
+    Column::right("SESSIONS", |node| text(node, "/sessions")),
+    Column::right("QUEUED", |node| text(node, "/queued_messages")),
+    Column::right("RECEIVED/S", |node| text(node, "/rates/messages_received_per_second")),
+    Column::right("MEMORY", |node| size(number(node, "/memory/used_bytes"))),
+    Column::left("VERSION", |node| text(node, "/version")),
+];
 
 pub(super) fn reload(Reload { form, target }: Reload) -> Result<(), CliError> {
     let answer = Api::new(target)?.send("POST", "/reload", &[], None)?;

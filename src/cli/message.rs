@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use super::api::Api;
+use super::api::{Api, tell_missing};
 use super::error::CliError;
 use super::output::{Form, line, standard_output};
 use super::table::{Column, Table};
@@ -31,6 +31,7 @@ pub(crate) struct Message {
 
 pub(super) fn show(Message { message_id, form, target }: Message) -> Result<(), CliError> {
     let answer = Api::new(target)?.get(&format!("/messages/{}", percent_encoded(&message_id)), &[])?;
+    tell_missing(&answer)?;
     let mut output = standard_output();
     if form.is_json() {
         writeln!(output, "{}", json(&answer))?;

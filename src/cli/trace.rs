@@ -71,7 +71,12 @@ pub(super) fn run(command: Trace) -> Result<(), CliError> {
 /// A line for people; `None`: the line only says that the broker is there.
 fn sentence(entry: &Value) -> Option<String> {
     if let Some(left_out) = entry.get("left_out").and_then(Value::as_u64) {
-        return (left_out > 0).then(|| format!("… {left_out} lines are missing here: there were too many at once"));
+        let left_out =
+            (left_out > 0).then(|| format!("… {left_out} lines are missing here: there were too many at once"));
+        return match missing_nodes(entry) {
+            None => left_out,
+            Some(missing) => Some(left_out.into_iter().chain([missing]).collect::<Vec<_>>().join("\n")),
+        };
     }
     let given = |pointer: &str| entry.pointer(pointer).filter(|value| !value.is_null()).map(|_| text(entry, pointer));
     let at = given("/at").unwrap_or_default();
@@ -96,6 +101,15 @@ fn sentence(entry: &Value) -> Option<String> {
     };
     let words = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     Some(printable(&format!("{time} {client} {words}")))
+}
+
+/// Which nodes show nothing from now on, if they are others than before.
+fn missing_nodes(entry: &Value) -> Option<String> {
+    let nodes = entry.get("missing_nodes")?.as_array()?;
+    let named = |node: &Value| format!("{} ({})", text(node, "/node"), text(node, "/reason"));
+    let named = nodes.iter().map(named).collect::<Vec<_>>().join(", ");
+    let words = if named.is_empty() { "none".to_owned() } else { named };
+    Some(printable(&format!("… nodes that are missing from here on: {words}")))
 }
 
 #[cfg(test)]
@@ -127,6 +141,10 @@ mod tests {
         assert_eq!(of(denied), "04:05:06.789 192.0.2.1:7 == denied PUBLISH, \"x\\u{1b}\", acl, line 3, 0x87");
         assert_eq!(sentence(&json!({ "left_out": 0 })), None);
         assert!(sentence(&json!({ "left_out": 7 })).unwrap().contains('7'));
+        let missing = |nodes: Value| sentence(&json!({ "left_out": 0, "missing_nodes": nodes })).unwrap();
+        let words = "… nodes that are missing from here on: c (silent)";
+        assert_eq!(missing(json!([{ "node": "c", "reason": "silent" }])), words);
+        assert!(missing(json!([])).ends_with("none"));
         assert!(of(json!({ "event": "\u{9B}" })).ends_with("== \\u{9b}"));
     }
 }

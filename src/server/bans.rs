@@ -5,10 +5,12 @@
 //! if the listener has it; Unix sockets and `bans.exempt` are never banned.
 //!
 //! The list is in memory and ends with the process: a ban is a remedy for minutes or hours. What is to stay belongs into the firewall or the
-//! password file. A node of a cluster keeps it when its role changes; other nodes do not have it.
+//! password file. A node of a cluster keeps it when its role changes; other nodes do not have it, unless clients are spread over cells: then all servers of a
+//! process have one list, and the nodes tell each other its changes.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+mod list;
+
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,21 +18,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
+pub use list::{Ban, BanChange, BansFull, Subject};
+
+use super::clock::{Clock, wall_time};
 use crate::auth::Source;
 use crate::config;
 use crate::server::LogEvent;
 use crate::server::log::{Whom, allows, log_line};
 use crate::timestamp::Timestamp;
+use list::{BanList, Merged};
 
 /// The bans, and what the sources and users of the last two minutes have done.
 #[derive(Debug)]
 pub struct Bans {
     terms: ArcSwap<Terms>,
-    state: Mutex<State>,
-    delayed: AtomicU64,
+    common: Arc<Common>,
+    /// The clock of this server and that of the front of its process, whose list it has, too.
+    shared_by: Option<[Clock; 2]>,
     /// The addresses of the last two connections of the broker's own probe, with their ports.
     own: ArcSwap<[Option<SocketAddr>; 2]>,
+}
+
+/// What all servers of a process have in common. Its times are those of the front.
+#[derive(Debug, Default)]
+struct Common {
+    state: Mutex<State>,
+    delayed: AtomicU64,
+    /// The number of the last change of the list.
+    changed: watch::Sender<u64>,
 }
 
 /// The settings, which a reload replaces.
@@ -47,54 +64,42 @@ impl Terms {
     }
 }
 
-/// What is banned.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Subject {
-    /// An address.
-    Address(Source),
-    /// A verified user.
-    User(Arc<str>),
-}
-
-/// A ban.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ban {
-    /// When it ends.
-    pub until: Timestamp,
-    /// Why it was set.
-    pub reason: String,
-}
-
 /// The bans of a broker, for the next one of the same process, whose clock is another one.
 #[derive(Debug, Default)]
 pub struct CarriedBans(Vec<(Subject, Duration, String)>);
 
-/// The list of bans is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the list has its greatest number of bans, 10000")]
-pub struct BansFull;
-
 #[derive(Debug, Default)]
 struct State {
-    bans: BTreeMap<Subject, Ban>,
+    list: BanList,
     refused: Scores,
     short: Scores,
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(source) => write!(formatter, "address {source}"),
-            Self::User(user) => write!(formatter, "user {user:?}"),
-        }
-    }
 }
 
 impl Bans {
     /// No bans.
     pub fn new(settings: &config::Bans) -> Self {
-        let terms = ArcSwap::from_pointee(Terms::new(settings));
-        Self { terms, state: Mutex::default(), delayed: AtomicU64::new(0), own: ArcSwap::default() }
+        Self {
+            terms: ArcSwap::from_pointee(Terms::new(settings)),
+            common: Arc::default(),
+            shared_by: None,
+            own: ArcSwap::default(),
+        }
+    }
+
+    /// Those of this server, for another one of its process. `clocks`: that of the other one, and of this one.
+    pub(in crate::server) fn share(&self, settings: &config::Bans, clocks: [Clock; 2]) -> Self {
+        Self { common: Arc::clone(&self.common), shared_by: Some(clocks), ..Self::new(settings) }
+    }
+
+    /// A time of this server, by the clock of the list.
+    fn of_list(&self, time: Timestamp) -> Timestamp {
+        self.shared_by.map_or(time, |[own, of_list]| own.convert(time, &of_list))
+    }
+
+    /// A ban in the list, by the clock of this server.
+    fn of_server(&self, ban: &Ban) -> Ban {
+        let until = self.shared_by.map_or(ban.until, |[own, of_list]| of_list.convert(ban.until, &own));
+        Ban { until, reason: ban.reason.clone() }
     }
 
     /// The broker's own probe is about to connect from this address. Nothing counts against it, and no ban of the address concerns it. The one
@@ -116,41 +121,59 @@ impl Bans {
 
     /// The ban of an address or user, if there is one.
     pub fn find(&self, subject: &Subject, now: Timestamp) -> Option<Ban> {
-        let mut state = self.state();
-        let ban = state.bans.get(subject)?;
-        if ban.until > now {
-            return Some(ban.clone());
-        }
-        state.bans.remove(subject);
-        None
+        self.state().list.find(subject, self.of_list(now)).map(|ban| self.of_server(ban))
     }
 
     /// All bans, addresses first.
     pub fn list(&self, now: Timestamp) -> Vec<(Subject, Ban)> {
         let mut state = self.state();
-        state.bans.retain(|_, ban| ban.until > now);
-        state.bans.iter().map(|(subject, ban)| (subject.clone(), ban.clone())).collect()
+        let bans = state.list.bans(self.of_list(now));
+        bans.map(|(subject, ban)| (subject.clone(), self.of_server(ban))).collect()
     }
 
     /// Sets a ban, or replaces it. When the list is full, bans that have ended make room; otherwise it is not set.
     pub fn add(&self, subject: Subject, ban: Ban, now: Timestamp) -> Result<(), BansFull> {
-        let mut state = self.state();
-        if state.bans.len() >= BANS_MAX && !state.bans.contains_key(&subject) {
-            state.bans.retain(|_, ban| ban.until > now);
-            if state.bans.len() >= BANS_MAX {
-                return Err(BansFull);
+        let in_list = Ban { until: self.of_list(ban.until), reason: ban.reason.clone() };
+        self.change(|list| list.add(subject.clone(), in_list, (self.of_list(now), wall_time())))?;
+        log_added(&subject, (ban.until.since(now), &ban.reason), now);
+        Ok(())
+    }
+
+    /// Takes over changes of the list of another node; `now` is a time of the server whose list it is.
+    ///
+    /// # Errors
+    /// The list is full. The other changes are in it.
+    pub fn merge(&self, changes: Vec<BanChange>, now: Timestamp) -> Result<(), BansFull> {
+        let mut result = Ok(());
+        for change in changes {
+            let (subject, left, reason) = (change.subject.clone(), change.left, change.reason.clone());
+            match self.change(|list| list.merge(change, now)) {
+                Ok(Merged::Nothing) => {}
+                Ok(Merged::Banned) => log_added(&subject, (left, &reason), now),
+                Ok(Merged::Lifted) => log_lifted(&subject),
+                Err(full) => result = Err(full),
             }
         }
-        state.bans.insert(subject.clone(), ban.clone());
-        drop(state);
-        if allows(LogEvent::BanAdded, Whom::default(), now) {
-            let (seconds, reason, subject) = (ban.until.since(now).as_secs(), &*ban.reason, subject.to_string());
-            log_line!(
-                BanAdded { subject = &*subject, seconds, reason },
-                "banned for {seconds} s: {subject}: {reason}"
-            );
-        }
-        Ok(())
+        result
+    }
+
+    /// What has changed in the list behind the change with this number, as far as it is told at a time, and the number of the last change in that; `now` is a
+    /// time of the server whose list it is.
+    pub fn changes_since(&self, number: u64, now: Timestamp) -> (u64, Vec<BanChange>) {
+        self.state().list.changes_since(number, now)
+    }
+
+    /// The number of the last change of the list.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.common.changed.subscribe()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut BanList) -> T) -> T {
+        let mut state = self.state();
+        let outcome = change(&mut state.list);
+        let number = state.list.number();
+        self.common.changed.send_if_modified(|known| std::mem::replace(known, number) != number);
+        outcome
     }
 
     /// The bans, with the time that is left of each.
@@ -161,27 +184,31 @@ impl Bans {
 
     /// Takes over the bans of the broker before this one.
     pub(in crate::server) fn carry(&self, CarriedBans(bans): CarriedBans, now: Timestamp) {
-        let bans = bans.into_iter().map(|(subject, left, reason)| (subject, Ban { until: now + left, reason }));
-        self.state().bans.extend(bans);
+        for (subject, left, reason) in bans {
+            // As many were in a list before.
+            let _ = self.change(|list| list.add(subject, Ban { until: now + left, reason }, (now, wall_time())));
+        }
     }
 
     /// Ends a ban. Returns whether there was one. What the subject has done before is forgotten.
     pub fn remove(&self, subject: &Subject) -> bool {
+        let was_banned = self.change(|list| list.lift(subject, wall_time()));
         let mut state = self.state();
-        let was_banned = state.bans.remove(subject).is_some();
         state.refused.forget(subject);
         state.short.forget(subject);
         drop(state);
         if was_banned {
-            let subject = subject.to_string();
-            log_line!(BanRemoved { subject = &*subject }, "the ban was removed: {subject}");
+            log_lifted(subject);
         }
         was_banned
     }
 
-    /// The number of bans, and of logins that were delayed.
+    /// The number of bans, and of logins that were delayed. What servers share is counted by the one whose list it is.
     pub fn counts(&self) -> (u64, u64) {
-        (self.state().bans.len() as u64, self.delayed.load(Ordering::Relaxed))
+        if self.shared_by.is_some() {
+            return (0, 0);
+        }
+        (self.state().list.len() as u64, self.common.delayed.load(Ordering::Relaxed))
     }
 
     /// Counts a login that is refused because of wrong credentials. Returns how long to keep the client waiting for the answer: 100 ms for the first in a
@@ -190,7 +217,7 @@ impl Bans {
         if self.is_exempt(source) {
             return Duration::ZERO;
         }
-        let score = self.state().refused.count(&Subject::Address(source), now);
+        let score = self.state().refused.count(&Subject::Address(source), self.of_list(now));
         let cause = "too many refused logins in a minute";
         self.ban_beyond(self.terms.load().settings.refused_logins_max, score, Subject::Address(source), (cause, now));
         let doublings = i32::try_from(score.saturating_sub(1)).unwrap_or(i32::MAX).min(DOUBLINGS_MAX);
@@ -204,7 +231,7 @@ impl Bans {
         }
         let cause = "too many short connections in a minute";
         for subject in [Some(Subject::Address(source)), user.cloned().map(Subject::User)].into_iter().flatten() {
-            let score = self.state().short.count(&subject, now);
+            let score = self.state().short.count(&subject, self.of_list(now));
             self.ban_beyond(self.terms.load().settings.short_connections_max, score, subject, (cause, now));
         }
     }
@@ -213,6 +240,7 @@ impl Bans {
     /// they are beyond `bans.short_connections_free`, growing with their square up to `bans.delay_max`. The user need not be verified yet:
     /// who names another one delays only itself.
     pub(in crate::server) fn connect_delay(&self, source: Source, user: Option<&str>, now: Timestamp) -> Duration {
+        let now = self.of_list(now);
         let state = self.state();
         if state.short.is_quiet(now) || self.is_exempt(source) {
             return Duration::ZERO;
@@ -229,7 +257,7 @@ impl Bans {
 
     fn delay(&self, delay: Duration) -> Duration {
         let delay = delay.min(self.terms.load().settings.delay_max);
-        self.delayed.fetch_add(u64::from(!delay.is_zero()), Ordering::Relaxed);
+        self.common.delayed.fetch_add(u64::from(!delay.is_zero()), Ordering::Relaxed);
         delay
     }
 
@@ -247,8 +275,23 @@ impl Bans {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.common.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn log_added(subject: &Subject, (left, reason): (Duration, &str), now: Timestamp) {
+    if allows(LogEvent::BanAdded, Whom::default(), now) {
+        let (seconds, subject) = (left.as_secs(), subject.to_string());
+        log_line!(
+            BanAdded { subject = &*subject, seconds, reason },
+            "banned for {seconds} s: {subject}: {reason}"
+        );
+    }
+}
+
+fn log_lifted(subject: &Subject) {
+    let subject = subject.to_string();
+    log_line!(BanRemoved { subject = &*subject }, "the ban was removed: {subject}");
 }
 
 /// How often something happened in the last minute, by subject: counts of this minute, and those of the one before in proportion.
@@ -312,13 +355,12 @@ const REFUSED_DELAY: Duration = Duration::from_millis(100);
 const DOUBLINGS_MAX: i32 = 10;
 /// The delay of a CONNECT when as many short connections as `bans.short_connections_free` were counted.
 const SHORT_DELAY: Duration = Duration::from_millis(250);
-/// About 2 MB.
-const BANS_MAX: usize = 10_000;
 /// About 1 MB for each minute and kind.
 const SUBJECTS_MAX: usize = 16_384;
 
 #[cfg(test)]
 mod tests {
+    use super::list::BANS_MAX;
     use super::*;
 
     fn source(last: u8) -> Source {
@@ -344,6 +386,51 @@ mod tests {
         first.add(Subject::Address(source(2)), ban(20), at(0)).unwrap();
         next.carry(first.carried(at(30)), at(1_000));
         assert_eq!(next.list(at(1_000)), [(Subject::Address(source(1)), ban(1_070))]);
+    }
+
+    #[test]
+    fn the_servers_of_a_process_have_one_list_each_by_its_own_clock() {
+        let (front_clock, cell_clock) = (Clock::start(Timestamp(5_000)), Clock::start(Timestamp(9_000_000)));
+        let settings = config::Bans { refused_logins_max: NonZeroU32::new(3), ..config::Bans::default() };
+        let front = Bans::new(&settings);
+        let cell = front.share(&settings, [cell_clock, front_clock]);
+        let other = front.share(&settings, [Clock::start(Timestamp(77)), front_clock]);
+        let now = || [&front_clock, &cell_clock].map(|clock| clock.read().now);
+        let [of_front, of_cell] = now();
+        let subject = Subject::Address(source(1));
+        let until = of_cell + Duration::from_secs(100);
+        cell.add(subject.clone(), Ban { until, reason: String::new() }, of_cell).unwrap();
+        let found = front.find(&subject, of_front).unwrap();
+        assert!((98..=101).contains(&found.until.since(of_front).as_secs()), "{found:?}");
+        assert!(cell.find(&subject, of_cell).unwrap().until.0.abs_diff(until.0) < 10);
+        assert!(cell.find(&subject, until + Duration::from_secs(1)).is_none());
+        assert!(front.find(&subject, of_front).is_none());
+        // What is refused in any cell counts for all.
+        for bans in [&cell, &front, &other, &cell] {
+            let now =
+                if bans.shared_by.is_some_and(|[own, _]| own.read().now.0 > 8_000_000) { of_cell } else { of_front };
+            bans.refused(source(2), now);
+        }
+        assert!(front.remove(&Subject::Address(source(2))));
+        assert_eq!((front.counts().1, cell.counts()), (4, (0, 0)));
+    }
+
+    #[test]
+    fn a_change_is_noticed_and_told_once() {
+        let (one, other) = (Bans::new(&config::Bans::default()), Bans::new(&config::Bans::default()));
+        let (mut changes, subject) = (one.watch(), Subject::Address(source(1)));
+        one.add(subject.clone(), Ban { until: at(100), reason: "because".to_owned() }, at(0)).unwrap();
+        assert!(changes.has_changed().unwrap());
+        let (number, told) = one.changes_since(0, at(0));
+        assert_eq!(*changes.borrow_and_update(), number);
+        other.merge(told.clone(), at(1_000)).unwrap();
+        assert_eq!(other.list(at(1_000))[0].1.until, at(1_100));
+        let mut changes = other.watch();
+        other.merge(told, at(1_000)).unwrap();
+        assert!(other.find(&subject, at(1_000)).is_some() && !changes.has_changed().unwrap());
+        assert!(other.remove(&subject) && changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        assert!(!other.remove(&subject) && !changes.has_changed().unwrap());
     }
 
     fn at(seconds: u64) -> Timestamp {

@@ -54,6 +54,14 @@ impl Clock {
         Reading { now: self.started_at + elapsed, elapsed }
     }
 
+    /// A time of this clock, by another one of the process.
+    pub(super) fn convert(&self, time: Timestamp, other: &Self) -> Timestamp {
+        let moment = |clock: &Self| u64::try_from(clock.started.as_millis()).unwrap_or(u64::MAX);
+        let since_boot = i128::from(time.0) - i128::from(self.started_at.0) + i128::from(moment(self));
+        let converted = since_boot + i128::from(other.started_at.0) - i128::from(moment(other));
+        Timestamp(u64::try_from(converted.max(0)).unwrap_or(u64::MAX))
+    }
+
     /// The time now, with that of the machine.
     pub(super) fn anchor(&self) -> Anchor {
         let machine = machine_time(self.boot);

@@ -70,7 +70,7 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 pub use crate::auth::RemoteCounts;
-pub use bans::{Ban, Bans, BansFull, CarriedBans, Subject};
+pub use bans::{Ban, BanChange, Bans, BansFull, CarriedBans, Subject};
 pub use bind::check_certificates;
 pub use bridge_figures::{BridgeFigures, BridgeState};
 pub use cells::{CellPlace, CellServer, CellTerms, Cells, CellsError, Past, Working, claim_cells};
@@ -226,8 +226,8 @@ impl Server {
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let of_run = (memory.share(), shards, run);
-        let (bans, authentication) = (Arc::new(Bans::new(&config.bans)), auth_services::pool(authenticator)?);
-        bans.carry(carried, clock.read().now);
+        let bans = start::bans(&config, (cell.as_ref(), front_of.as_ref()), clock, carried);
+        let authentication = auth_services::pool(authenticator)?;
         let (reloader, requests) = Reloader::new(loaded.clone());
         let server = Self {
             clock,

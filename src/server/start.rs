@@ -83,6 +83,20 @@ pub(super) fn memory(config: &Config, cell: Option<&CellTerms>, front_of: Option
     }
 }
 
+/// The bans, with those of the broker before: those of the front, if this is the server of a cell.
+pub(super) fn bans(
+    config: &Config,
+    (cell, front_of): (Option<&CellTerms>, Option<&Arc<Cells>>),
+    clock: Clock,
+    carried: CarriedBans,
+) -> Arc<Bans> {
+    let shared = cell.and_then(|terms| terms.cells.bans(&config.bans, clock));
+    let bans = Arc::new(shared.unwrap_or_else(|| Bans::new(&config.bans)));
+    bans.carry(carried, clock.read().now);
+    front_of.into_iter().for_each(|cells| cells.share_bans(&bans, clock));
+    bans
+}
+
 /// The limits of connections, and the bans.
 pub(super) fn admission(
     config: &Config,

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -83,8 +83,8 @@ impl Traces {
 
 impl RunningTrace {
     /// Waits for the next items, and takes all that there are.
-    pub async fn items(&self) -> VecDeque<TraceItem> {
-        poll_fn(|context| self.trace.poll_items(context)).await
+    pub fn poll_items(&self, context: &mut Context<'_>) -> Poll<VecDeque<TraceItem>> {
+        self.trace.poll_items(context)
     }
 
     /// Takes the number of entries that were left out since the last item.

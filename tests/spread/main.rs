@@ -12,6 +12,7 @@ mod clients;
 mod http_service;
 mod messages;
 mod nodes;
+mod operators;
 mod others;
 mod shares;
 mod split;
@@ -31,13 +32,19 @@ fn cells_spread_evenly_over_the_nodes_that_are_alive() {
     each_node_has_a_log_of_each_cell(&nodes);
     clients::sessions_are_found_from_each_node(&nodes);
     clients::each_node_answers_for_all(&nodes, &[0, 1, 2]);
+    operators::a_ban_holds_at_all_nodes(&nodes);
+    operators::what_happened_in_any_cell_is_there_at_each_node(&nodes);
+    operators::a_trace_shows_all_cells(&nodes);
+    operators::each_node_has_the_figures_of_all(&nodes, None);
     another_number_of_cells_is_refused_by_the_cluster(&mut nodes);
 
     nodes.kill(1);
     nodes.wait_for_shares(&[(0, 3), (2, 3)]);
     clients::each_node_answers_for_all(&nodes, &[0, 2]);
+    operators::each_node_has_the_figures_of_all(&nodes, Some(1));
     another_number_of_cells_is_refused_by_the_data_directory(&mut nodes);
     nodes.start_node(1, CELLS);
+    operators::a_node_that_comes_back_learns_the_bans(&nodes, 1);
     nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
 
     an_operator_takes_a_node_out_of_service(&nodes);

@@ -50,6 +50,7 @@ impl Nodes {
         );
         let config = format!(
             "[server]\nshards = 1\ndata = {:?}\n[security]\nallow_anonymous = true\n[admin]\nenabled = false\n\
+             [[redelivery]]\ntopic = \"letters/#\"\nattempts = 1\n\
              [[listeners]]\nname = \"main\"\naddress = \"{address}\"\n{}",
             self.data(node),
             if cells > 0 { &cluster } else { "" },

@@ -65,10 +65,14 @@ async fn list(State(ApiState { bans, status, .. }): State<ApiState>) -> Json<Ban
     Json(BansJson { bans: bans.collect() })
 }
 
-/// Bans an address or a verified user for a time. A ban that is there already is replaced.
+/// Bans an address or a verified user for a time. A ban that is there already is replaced. If clients are spread over cells, the ban is one of all nodes.
 #[utoipa::path(
     post, path = "/bans", request_body = NewBan,
-    responses((status = 204, description = "Banned"), (status = 409, description = "The list of bans is full", body = ErrorJson))
+    responses(
+        (status = 204, description = "Banned"),
+        (status = 409, description = "The list of bans is full", body = ErrorJson),
+        (status = 503, description = "Banned, but not all nodes of the cluster know it yet; they are told again until they do", body = ErrorJson),
+    )
 )]
 async fn add(
     State(state): State<ApiState>,
@@ -98,7 +102,11 @@ async fn add(
 #[utoipa::path(
     delete, path = "/bans/{kind}/{name}",
     params(("kind" = String, Path, description = "address or user"), ("name" = String, Path, description = "The address or the user")),
-    responses((status = 204, description = "Not banned any more"), (status = 404, description = "Was not banned", body = ErrorJson))
+    responses(
+        (status = 204, description = "Not banned any more"),
+        (status = 404, description = "Was not banned", body = ErrorJson),
+        (status = 503, description = "Done, but not all nodes of the cluster know it yet; they are told again until they do", body = ErrorJson),
+    )
 )]
 async fn remove(
     State(state): State<ApiState>,

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
 use super::parameters::Parameters;
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use super::topics::{ANY_SHARD, QUERIES_PER_REQUEST_MAX, filter_of};
@@ -17,8 +18,7 @@ use crate::admin::caller::{Caller, Role};
 use crate::admin::time::rfc_3339;
 use crate::broker::{Answer, DeadLetterAnswer, DeadLetterFailure, DeadLetterInfo, DeadLetterQuery, Query};
 use crate::codec::MessageProperty;
-use crate::routing::ShardId;
-use crate::server::Status;
+use crate::routing::{CellId, ShardId};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
@@ -35,6 +35,9 @@ pub(super) fn operator_routes() -> Routes {
 struct DeadLettersJson {
     dead_letters: Vec<DeadLetterJson>,
     cursor: Option<String>,
+    /// Cells over which clients are spread, and of which the page has no entries, because they did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -98,10 +101,11 @@ async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<J
         let DeadLetterAnswer::List(found, next) = ask(&state, ANY_SHARD, query).await? else {
             return Err(Failure::unexpected_answer());
         };
-        dead_letters.extend(found.iter().map(|(number, info)| DeadLetterJson::new(*number, info, &state.status)));
+        dead_letters.extend(found.iter().map(|(number, info)| DeadLetterJson::new(*number, info, &state)));
         cursor = next;
     }
-    Ok(Json(DeadLettersJson { dead_letters, cursor: cursor.map(|cursor| cursor.to_string()) }))
+    let cursor = cursor.map(|cursor| cursor.to_string());
+    Ok(Json(DeadLettersJson { dead_letters, cursor, missing_cells: Vec::new() }))
 }
 
 /// A dead letter; its payload and properties for operators only.
@@ -119,8 +123,8 @@ async fn one(
     Extension(caller): Extension<Caller>,
     Path(number): Path<String>,
 ) -> Result<Json<DeadLetterPayloadJson>, Failure> {
-    let DeadLetterAnswer::Show(letter) = ask(&state, ANY_SHARD, DeadLetterQuery::Show(number_of(&number)?)).await?
-    else {
+    let query = DeadLetterQuery::Show(number_at(&state, &number)?);
+    let DeadLetterAnswer::Show(letter) = ask(&state, ANY_SHARD, query).await? else {
         return Err(Failure::unexpected_answer());
     };
     let letter = letter.map_err(failure)?;
@@ -128,7 +132,7 @@ async fn one(
     let may_see = caller.role >= Role::Operator;
     let expires_at = Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER);
     let mut json = DeadLetterPayloadJson {
-        letter: DeadLetterJson::new(letter.number, &letter.info, &state.status),
+        letter: DeadLetterJson::new(letter.number, &letter.info, &state),
         qos: delivery.qos as u8,
         message_id: message.id.map(|id| id.to_string()),
         expires_at: expires_at.map(|at| rfc_3339(state.status.wall_of(at))),
@@ -176,7 +180,7 @@ async fn redrive(
 }
 
 async fn redrive_one(state: &ApiState, number: &str) -> Result<(), Failure> {
-    let number = number_of(number)?;
+    let number = number_at(state, number)?;
     let info = state.shared.dead_letter(number).ok_or_else(|| failure(DeadLetterFailure::Unknown))?;
     let shard = state.shared.shard_of(&info.client_id).ok_or_else(|| failure(DeadLetterFailure::SessionEnded))?;
     done(ask(state, shard, DeadLetterQuery::Redrive(number)).await?)
@@ -197,7 +201,7 @@ async fn discard(
     Extension(caller): Extension<Caller>,
     Path(number): Path<String>,
 ) -> Result<StatusCode, Failure> {
-    let outcome = match number_of(&number) {
+    let outcome = match number_at(&state, &number) {
         Ok(one) => ask(&state, ANY_SHARD, DeadLetterQuery::Discard(one)).await.and_then(done),
         Err(failure) => Err(failure),
     };
@@ -239,8 +243,25 @@ fn failure(failure: DeadLetterFailure) -> Failure {
     }
 }
 
-fn number_of(text: &str) -> Result<u64, Failure> {
+pub(super) fn number_of(text: &str) -> Result<u64, Failure> {
     text.parse().map_err(|_| Failure::bad_request("the number of a dead letter is a decimal number"))
+}
+
+/// The cell of a dead letter with this number, if clients are spread over cells: its number there is followed by that of the cell.
+pub(super) const fn cell_of(number: u64) -> CellId {
+    let [cell, ..] = number.to_le_bytes();
+    CellId(cell)
+}
+
+/// The number that a dead letter has at the server that is asked.
+fn number_at(state: &ApiState, text: &str) -> Result<u64, Failure> {
+    let number = number_of(text)?;
+    Ok(if state.cell.is_some() { number / CELLS_MAX } else { number })
+}
+
+/// The number by which operators know it.
+fn number_for(state: &ApiState, number: u64) -> u64 {
+    state.cell.map_or(number, |CellId(cell)| number.saturating_mul(CELLS_MAX).saturating_add(cell.into()))
 }
 
 /// A filter without a share: the dead letters of a share have the topics of their messages.
@@ -253,15 +274,35 @@ fn unshared(text: &str) -> Result<TopicFilter, Failure> {
 }
 
 impl DeadLetterJson {
-    fn new(number: u64, info: &DeadLetterInfo, status: &Status) -> Self {
+    fn new(number: u64, info: &DeadLetterInfo, state: &ApiState) -> Self {
         Self {
-            number,
-            at: rfc_3339(status.wall_of(info.at)),
+            number: number_for(state, number),
+            at: rfc_3339(state.status.wall_of(info.at)),
             topic: info.topic.to_string(),
             client_id: info.client_id.to_string(),
             attempts: info.attempts,
             reason_code: info.reason_code,
             size: info.bytes,
+        }
+    }
+}
+
+/// The factor of a number in a cell: a byte is left for that of the cell.
+const CELLS_MAX: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::tests::handles;
+
+    #[test]
+    fn the_number_of_a_dead_letter_names_its_cell() {
+        let alone = ApiState::new(&handles());
+        assert_eq!((number_for(&alone, 7), number_at(&alone, "7")), (7, Ok(7)));
+        for cell in [0, 1, 255] {
+            let state = ApiState { cell: Some(CellId(cell)), ..alone.clone() };
+            let number = number_for(&state, 7);
+            assert_eq!((cell_of(number), number_at(&state, &number.to_string())), (CellId(cell), Ok(7)));
         }
     }
 }

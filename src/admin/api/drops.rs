@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 
 use super::failure::Failure;
 use super::json::Json;
-use super::logs::{Merged, newest};
+use super::logs::{LogCursor, Merged, newest};
 use super::parameters::Parameters;
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use crate::admin::time::rfc_3339;
@@ -27,6 +28,13 @@ struct DropsJson {
     cursor: Option<String>,
     /// Dropped messages since the start that are not listed, because there were too many within a second.
     left_out: u64,
+    /// Of a cell: for each entry, the cursor of the page before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(ignore)]
+    places: Vec<String>,
+    /// Cells over which clients are spread, and of which the page has no entries, because they did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -59,9 +67,16 @@ struct DropJson {
 async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<Json<DropsJson>, Failure> {
     let page = (parameters.limit()?, parameters.cursor()?);
     let merged = newest(&state, page, TopicQuery::Drops, (part, |view| view.at)).await?;
-    let Merged { entries, cursor, left_out } = merged;
+    let Merged { entries, places, cursor, left_out } = merged;
+    let places = LogCursor::texts(&state, &places);
     let drops = entries.into_iter().map(|view| DropJson::new(view, &state.status)).collect();
-    Ok(Json(DropsJson { drops, cursor: cursor.map(|cursor| cursor.to_string()), left_out }))
+    Ok(Json(DropsJson {
+        drops,
+        cursor: cursor.map(|cursor| cursor.to_string()),
+        left_out,
+        places,
+        missing_cells: Vec::new(),
+    }))
 }
 
 fn part(answer: TopicAnswer) -> Option<LogPage<DropView>> {

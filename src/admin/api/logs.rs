@@ -24,6 +24,13 @@ impl FromStr for LogCursor {
     }
 }
 
+impl LogCursor {
+    /// Those of the entries of a page, for what merges it with those of other cells; of a broker without cells none.
+    pub(super) fn texts(state: &ApiState, places: &[Self]) -> Vec<String> {
+        if state.cell.is_none() { Vec::new() } else { places.iter().map(Self::to_string).collect() }
+    }
+}
+
 impl fmt::Display for LogCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = self.0.iter().map(|before| before.map_or_else(|| "x".to_owned(), |before| before.to_string()));
@@ -34,6 +41,8 @@ impl fmt::Display for LogCursor {
 /// The newest entries before the cursor, newest last.
 pub(super) struct Merged<T> {
     pub(super) entries: Vec<T>,
+    /// For each entry, that of the page before it.
+    pub(super) places: Vec<LogCursor>,
     /// Of the page before, which has older entries.
     pub(super) cursor: Option<LogCursor>,
     pub(super) left_out: u64,
@@ -69,18 +78,18 @@ fn merge<T>(parts: Vec<(Option<u64>, LogPage<T>)>, limit: usize, at: fn(&T) -> T
         .collect();
     all.sort_unstable_by_key(|(at, shard, number, _)| (*at, *shard, *number));
     let older = all.len().saturating_sub(limit);
-    let entries: Vec<T> = all
-        .into_iter()
-        .skip(older)
-        .map(|(_, shard, number, entry)| {
-            if let Some(before) = next.get_mut(shard) {
-                *before = Some(before.map_or(number, |before| before.min(number)));
-            }
-            entry
-        })
-        .collect();
+    let newest = all.split_off(older);
+    let mut places: Vec<LogCursor> = Vec::with_capacity(newest.len());
+    for (_, shard, number, _) in newest.iter().rev() {
+        if let Some(before) = next.get_mut(*shard) {
+            *before = Some(before.map_or(*number, |before| before.min(*number)));
+        }
+        places.push(LogCursor(next.clone()));
+    }
+    places.reverse();
+    let entries: Vec<T> = newest.into_iter().map(|(_, _, _, entry)| entry).collect();
     let has_more = older > 0 || (is_full && !entries.is_empty());
-    Merged { entries, cursor: has_more.then_some(LogCursor(next)), left_out }
+    Merged { entries, places, cursor: has_more.then_some(LogCursor(next)), left_out }
 }
 
 #[cfg(test)]
@@ -106,6 +115,8 @@ mod tests {
                 let merged = merge(parts.collect(), limit, |at| Timestamp(*at));
                 assert!(merged.entries.is_sorted() && merged.entries.len() <= limit);
                 assert_eq!(merged.left_out, 3);
+                assert_eq!(merged.places.len(), merged.entries.len());
+                assert!(merged.cursor.as_ref().is_none_or(|cursor| merged.places.first() == Some(cursor)));
                 all.splice(0..0, merged.entries);
                 cursor = merged.cursor.map(|cursor| cursor.to_string().parse().unwrap());
             }

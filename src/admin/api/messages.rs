@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
 use super::message_journey::{Journey, journey};
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use crate::admin::time::rfc_3339;
@@ -45,6 +46,9 @@ pub(super) struct MessageJson {
     /// Whether everything was looked through that may tell more about it: the steps since it was received, or all queues. If not, there may be more
     /// receivers.
     complete: bool,
+    /// Cells over which clients are spread, and which may know more about it, but did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -142,6 +146,7 @@ impl MessageJson {
             receivers: receivers.map(|(client_id, state)| ReceiverJson { client_id: name(client_id), state }).collect(),
             left_out: journey.left_out,
             complete: journey.is_complete,
+            missing_cells: Vec::new(),
             publisher,
         }
     }

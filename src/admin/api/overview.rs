@@ -7,7 +7,9 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::failure::ErrorJson;
 use super::json::Json;
+use super::spread::MissingNodeJson;
 use super::state::ApiState;
 use super::store::durability_name;
 use super::table::Routes;
@@ -48,6 +50,13 @@ struct OverviewJson {
     memory: MemoryJson,
     /// What needs attention, for people; empty if nothing does.
     warnings: Vec<String>,
+    /// If clients are spread over cells, and no node is named: the same of each node, with its name in `node`. The figures above are their sums then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    nodes: Vec<serde_json::Value>,
+    /// Nodes whose figures are missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_nodes: Vec<MissingNodeJson>,
 }
 
 /// The mean of the last five to ten seconds; `null` before there is one.
@@ -69,12 +78,20 @@ struct MemoryJson {
     max_bytes: u64,
 }
 
-/// Version, state, figures and warnings.
-#[utoipa::path(get, path = "/overview", responses((status = 200, description = "The broker as a whole", body = OverviewJson)))]
+/// Version, state, figures and warnings. If clients are spread over cells, the figures are sums over all nodes; version, start and durability are those of
+/// the node that is asked.
+#[utoipa::path(
+    get, path = "/overview",
+    params(("node" = Option<String>, Query, description = "Of this node alone, if clients are spread over cells")),
+    responses(
+        (status = 200, description = "The broker as a whole", body = OverviewJson),
+        (status = 404, description = "There is no such node", body = ErrorJson),
+    )
+)]
 async fn overview(State(state): State<ApiState>) -> Json<OverviewJson> {
     let ApiState { status, node, .. } = &state;
     let counters = node.counters();
-    let (started_at, (retained_messages, _)) = (status.started_at(), node.sum(Shared::retained_len));
+    let (started_at, retained_messages) = (status.started_at(), node.retained());
     let (rates, has_cells) = (state.rates.now(), !state.cells.is_empty());
     let of = |figure: fn(&PerSecond) -> f64| rates.as_ref().map(figure);
     Json(OverviewJson {
@@ -98,6 +115,8 @@ async fn overview(State(state): State<ApiState>) -> Json<OverviewJson> {
         },
         memory: MemoryJson { used_bytes: process::memory().resident, max_bytes: status.memory().max },
         warnings: warnings(&state),
+        nodes: Vec::new(),
+        missing_nodes: Vec::new(),
     })
 }
 

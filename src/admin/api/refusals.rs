@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 
 use super::failure::Failure;
 use super::json::Json;
-use super::logs::{Merged, newest};
+use super::logs::{LogCursor, Merged, newest};
 use super::parameters::Parameters;
+use super::spread::MissingCellJson;
 use super::state::ApiState;
 use super::table::Routes;
 use crate::admin::time::rfc_3339;
@@ -27,6 +28,13 @@ struct RefusalsJson {
     cursor: Option<String>,
     /// Refusals since the start that are not listed, because there were too many within a second.
     left_out: u64,
+    /// Of a cell: for each entry, the cursor of the page before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(ignore)]
+    places: Vec<String>,
+    /// Cells over which clients are spread, and of which the page has no entries, because they did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_cells: Vec<MissingCellJson>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -58,9 +66,16 @@ struct RefusalJson {
 async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<Json<RefusalsJson>, Failure> {
     let page = (parameters.limit()?, parameters.cursor()?);
     let merged = newest(&state, page, TopicQuery::Refusals, (part, |view| view.at)).await?;
-    let Merged { entries, cursor, left_out } = merged;
+    let Merged { entries, places, cursor, left_out } = merged;
+    let places = LogCursor::texts(&state, &places);
     let refusals = entries.into_iter().map(|view| RefusalJson::new(view, &state.status)).collect();
-    Ok(Json(RefusalsJson { refusals, cursor: cursor.map(|cursor| cursor.to_string()), left_out }))
+    Ok(Json(RefusalsJson {
+        refusals,
+        cursor: cursor.map(|cursor| cursor.to_string()),
+        left_out,
+        places,
+        missing_cells: Vec::new(),
+    }))
 }
 
 fn part(answer: TopicAnswer) -> Option<LogPage<RefusalView>> {

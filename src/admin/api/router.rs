@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::access::{Access, Guarded, Rule, enforce, identify};
 use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
-use super::spread::{CellsApi, Spread};
+use super::spread::{CellsApi, Parts, Spread};
 use super::state::ApiState;
 use super::table::{Route, Routes};
 use super::{
@@ -90,7 +90,11 @@ pub(in crate::admin) fn router(state: ApiState, access: Access, cells: Option<&A
 /// What asks the cells of a front. `nodes`: the way to those at other nodes.
 pub(in crate::admin) fn cells_api(state: &ApiState, nodes: Option<NodeStreams>) -> Option<Arc<CellsApi>> {
     let cells = state.front_of.clone()?;
-    Some(Arc::new(CellsApi::new(cells, nodes, (cell_routes(state), state.clone()))))
+    let parts = Parts {
+        of_cell: part_routes(state, |spread| !spread.is_of_nodes()),
+        of_node: part_routes(state, Spread::is_of_nodes),
+    };
+    Some(Arc::new(CellsApi::new(cells, nodes, (parts, state.clone()))))
 }
 
 /// What a route asks of a request.
@@ -110,11 +114,12 @@ fn spread_of(route: &Route) -> Option<Spread> {
     Spread::of(&methods, &route.path)
 }
 
-/// The routes for the server of a cell. The front or the other node that sends the request has set its [`Caller`](crate::admin::caller::Caller).
-fn cell_routes(state: &ApiState) -> Router<ApiState> {
+/// The routes for the server of a cell, or for a node. The front or the other node that sends the request has set its
+/// [`Caller`](crate::admin::caller::Caller).
+fn part_routes(state: &ApiState, is_part: fn(Spread) -> bool) -> Router<ApiState> {
     let mut router = Router::new();
     let routes = tables().into_iter().flat_map(|(role, routes)| routes.0.into_iter().map(move |route| (role, route)));
-    for (role, route) in routes.filter(|(_, route)| spread_of(route).is_some()) {
+    for (role, route) in routes.filter(|(_, route)| spread_of(route).is_some_and(is_part)) {
         let (rule, audit) = (Arc::new(rule(role, &route)), Arc::clone(&state.audit));
         let guarded = Guarded { rule, audit, status: None, cluster: None, is_front: false, cells: None };
         router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));

@@ -12,6 +12,7 @@ use crate::admin::token_file::TokenFile;
 use crate::broker::Shared;
 use crate::cluster::ClusterHandle;
 use crate::config::Durability;
+use crate::routing::CellId;
 use crate::server::{Bans, CellServer, Cells, Queries, Reloader, Status, Traces};
 use crate::store::Store;
 
@@ -40,6 +41,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) cells: Vec<ClusterHandle>,
     /// The cells of which some are served in this process, if there are several.
     pub(in crate::admin) front_of: Option<Arc<Cells>>,
+    /// The cell whose server this is about, if there are several.
+    pub(in crate::admin) cell: Option<CellId>,
     /// What an acknowledged message survives by default.
     pub(in crate::admin) durability: Durability,
     /// Bounds the deletions of retained messages that are under way.
@@ -72,6 +75,7 @@ impl ApiState {
             cluster: handles.cluster.clone(),
             cells: handles.cells.clone(),
             front_of: handles.front_of.clone(),
+            cell: None,
             durability: handles.durability,
             deletions: Arc::new(Semaphore::new(DELETIONS_MAX)),
             stream_reads: Arc::new(Semaphore::new(STREAM_READS_MAX)),
@@ -95,6 +99,7 @@ impl ApiState {
             store: None,
             cells: Vec::new(),
             front_of: None,
+            cell: Some(server.cell),
             ..self.clone()
         }
     }

@@ -1,7 +1,9 @@
 //! `/trace`: packets and decisions, live.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,7 +23,7 @@ use super::table::Routes;
 use crate::admin::caller::Caller;
 use crate::admin::listener::Lifetime;
 use crate::admin::time::rfc_3339;
-use crate::server::{RunningTrace, Status, TraceEntry, TraceFilter, TraceItem};
+use crate::server::{CellServer, RunningTrace, Status, TraceEntry, TraceFilter, TraceItem, TracesFull};
 use crate::topic::TopicFilter;
 
 pub(super) fn operator_routes() -> Routes {
@@ -69,6 +71,9 @@ struct LineJson<'a> {
 /// The first line is `{"left_out": N}`, and it is repeated at least every five seconds. N is the number of lines that were left out at that place,
 /// because a trace has at most 1,000 lines per second, or because the caller read too slowly. At least one of `client_id`, `topic` and `address` is needed; what is shown matches
 /// all that are given. With `topic`, packets and decisions without a topic are not shown. At most four traces run at a time.
+///
+/// If clients are spread over cells, a trace shows what happens in all of them, at most 1,000 lines per second of each, in the order of the clocks of the nodes. A
+/// line `{"left_out": N, "missing_nodes": [{"node": …, "reason": …}]}` comes whenever other nodes than before show nothing.
 #[utoipa::path(
     get, path = "/trace",
     params(
@@ -90,12 +95,12 @@ async fn trace(
 ) -> Result<Response, Failure> {
     let filter = filter_of(&parameters)?;
     let duration = parameters.number("duration", 1..=DURATION_MAX)?.map_or(DURATION_DEFAULT, Duration::from_secs);
-    let outcome = state.traces.start(filter).await;
+    let outcome = Traced::start(&state, &filter).await;
     state.audit.record(&caller, "trace", &described(&parameters), &outcome.as_ref().map(drop));
-    let trace = outcome.map_err(|error| Failure::unavailable(error.to_string()))?;
+    let traced = outcome.map_err(|error| Failure::unavailable(error.to_string()))?;
     let end = Instant::now() + duration;
     lifetime.extend_to(end + LAST_WRITE_TIMEOUT);
-    let stream = unfold(Lines::new(trace, Arc::clone(&state.status), end), |mut lines| async move {
+    let stream = unfold(Lines::new((traced, filter), state, end), |mut lines| async move {
         let text = lines.next().await?;
         Some((Ok::<_, Infallible>(text), lines))
     });
@@ -128,19 +133,71 @@ fn described(parameters: &Parameters) -> String {
     ["client_id", "topic", "address"].into_iter().filter_map(given).collect::<Vec<_>>().join(" ")
 }
 
+/// A trace at a server, and at those of the cells that are here.
+struct Traced {
+    /// With the clocks of their servers; first that of the server itself.
+    traces: Vec<(RunningTrace, Arc<Status>)>,
+}
+
+impl Traced {
+    async fn start(state: &ApiState, filter: &TraceFilter) -> Result<Self, TracesFull> {
+        let own = state.traces.start(filter.clone()).await?;
+        let mut traced = Self { traces: vec![(own, Arc::clone(&state.status))] };
+        traced.follow(state, filter).await.map(|()| traced)
+    }
+
+    /// Begins with the servers of cells that have come, and ends with those that have gone.
+    async fn follow(&mut self, state: &ApiState, filter: &TraceFilter) -> Result<(), TracesFull> {
+        let Some(cells) = &state.front_of else { return Ok(()) };
+        let servers = cells.servers();
+        let is_of = |status: &Arc<Status>, server: &CellServer| Arc::ptr_eq(status, &server.status);
+        self.traces.retain(|(_, status)| {
+            Arc::ptr_eq(status, &state.status) || servers.iter().any(|server| is_of(status, server))
+        });
+        for server in servers {
+            if !self.traces.iter().any(|(_, status)| is_of(status, &server)) {
+                self.traces.push((server.traces.start(filter.clone()).await?, server.status));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next lines of any server. Cancel safe.
+    async fn lines(&self) -> String {
+        poll_fn(|context| {
+            let mut text = String::new();
+            for (trace, status) in &self.traces {
+                let Poll::Ready(items) = trace.poll_items(context) else { continue };
+                text.extend(items.iter().map(|item| match item {
+                    TraceItem::Entry(entry) => line(entry, status),
+                    TraceItem::LeftOut(count) => left_out(*count),
+                }));
+            }
+            if text.is_empty() { Poll::Pending } else { Poll::Ready(text) }
+        })
+        .await
+    }
+
+    fn take_left_out(&self) -> u64 {
+        self.traces.iter().map(|(trace, _)| trace.take_left_out()).sum()
+    }
+}
+
 /// The text of a trace, in parts.
 struct Lines {
-    trace: RunningTrace,
-    status: Arc<Status>,
+    traced: Traced,
+    filter: TraceFilter,
+    state: ApiState,
     ticks: Interval,
     end: Instant,
 }
 
 impl Lines {
-    fn new(trace: RunningTrace, status: Arc<Status>, end: Instant) -> Self {
-        let mut ticks = interval_at(Instant::now(), TICK);
+    fn new((traced, filter): (Traced, TraceFilter), state: ApiState, end: Instant) -> Self {
+        let tick = if state.front_of.is_some() { CELLS_TICK } else { TICK };
+        let mut ticks = interval_at(Instant::now(), tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { trace, status, ticks, end }
+        Self { traced, filter, state, ticks, end }
     }
 
     /// Waits for the next part; `None` at the end.
@@ -149,13 +206,12 @@ impl Lines {
             biased;
             () = sleep_until(self.end) => None,
             // A line in every interval shows whether the caller is there: a write fails if not.
-            _ = self.ticks.tick() => Some(left_out(self.trace.take_left_out())),
-            items = self.trace.items() => {
-                Some(items.iter().map(|item| match item {
-                    TraceItem::Entry(entry) => line(entry, &self.status),
-                    TraceItem::LeftOut(count) => left_out(*count),
-                }).collect())
+            _ = self.ticks.tick() => {
+                // A cell where as many traces run as may is tried again.
+                let _ = self.traced.follow(&self.state, &self.filter).await;
+                Some(left_out(self.traced.take_left_out()))
             }
+            text = self.traced.lines() => Some(text),
         }
     }
 }
@@ -191,12 +247,14 @@ fn line(entry: &TraceEntry, status: &Status) -> String {
     serde_json::to_string(&line).unwrap_or_default() + "\n"
 }
 
-const DURATION_DEFAULT: Duration = Duration::from_secs(600);
+pub(super) const DURATION_DEFAULT: Duration = Duration::from_secs(600);
 /// Seconds.
-const DURATION_MAX: u64 = 3_600;
+pub(super) const DURATION_MAX: u64 = 3_600;
 /// For what waits in buffers at the end.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(5);
+/// The same at a node with cells, which come and go.
+const CELLS_TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

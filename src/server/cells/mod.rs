@@ -14,7 +14,7 @@ mod split;
 mod terms;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
 
@@ -27,7 +27,10 @@ pub use servers::CellServer;
 pub use split::{SplitFailure, SplitReport, SplitRequest, split_store};
 pub use terms::CellTerms;
 
+use super::bans::Bans;
+use super::clock::Clock;
 use super::memory::{self, MemoryBudget};
+use crate::config;
 use crate::routing::CellId;
 use servers::Servers;
 
@@ -35,9 +38,13 @@ use servers::Servers;
 #[derive(Debug)]
 pub struct Cells {
     places: watch::Sender<Arc<[Place]>>,
+    /// The other nodes that are alive.
+    nodes: watch::Sender<Arc<[Arc<str>]>>,
     memory: Arc<MemoryBudget>,
     /// The servers of the cells that are served here.
     servers: Mutex<Servers>,
+    /// The bans and the clock of the front, when it has started.
+    bans: OnceLock<(Arc<Bans>, Clock)>,
     ends: watch::Sender<bool>,
     /// How often the front was reloaded.
     reloads: AtomicU64,
@@ -78,8 +85,10 @@ impl Cells {
         let places = (0..cells).map(|_| Place::Unknown).collect();
         Arc::new(Self {
             places: watch::Sender::new(places),
+            nodes: watch::Sender::new(Arc::default()),
             memory: Arc::new(MemoryBudget::shared(memory::default_max(), cells.into())),
             servers: Mutex::default(),
+            bans: OnceLock::new(),
             ends: watch::Sender::new(false),
             reloads: AtomicU64::new(0),
             working: watch::Sender::new(0),
@@ -122,6 +131,27 @@ impl Cells {
     /// Notices changes.
     pub(in crate::server) fn watch(&self) -> watch::Receiver<Arc<[Place]>> {
         self.places.subscribe()
+    }
+
+    /// These other nodes are alive, whether they serve cells or not.
+    pub fn set_nodes(&self, nodes: &[&str]) {
+        self.nodes.send_if_modified(|known| {
+            let is_new = !known.iter().map(|node| &**node).eq(nodes.iter().copied());
+            if is_new {
+                *known = nodes.iter().map(|node| Arc::from(*node)).collect();
+            }
+            is_new
+        });
+    }
+
+    /// The other nodes that are alive, in the order of their names.
+    pub fn nodes(&self) -> Arc<[Arc<str>]> {
+        Arc::clone(&self.nodes.borrow())
+    }
+
+    /// Notices when other nodes come and go.
+    pub(crate) fn watch_nodes(&self) -> watch::Receiver<Arc<[Arc<str>]>> {
+        self.nodes.subscribe()
     }
 
     /// Ends the connections of listeners of this process, recognized by the allocations of their names, at the servers of the cells.
@@ -169,6 +199,16 @@ impl Cells {
     pub(in crate::server) async fn idle(&self) {
         // The sender lives as long as `self`.
         let _ = self.working.subscribe().wait_for(|working| *working == 0).await;
+    }
+
+    /// The servers of the cells get the bans of the front, whose clock this is.
+    pub(in crate::server) fn share_bans(&self, bans: &Arc<Bans>, clock: Clock) {
+        self.bans.get_or_init(|| (Arc::clone(bans), clock));
+    }
+
+    /// The bans of the front, for the server of a cell with this clock; `None`: there is no front.
+    pub(in crate::server) fn bans(&self, settings: &config::Bans, clock: Clock) -> Option<Bans> {
+        self.bans.get().map(|(bans, of_front)| bans.share(settings, [clock, *of_front]))
     }
 
     /// The memory of the process.

@@ -31,8 +31,9 @@ impl Server {
         let gate = Gate::new(self.clock, Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
         let (status, shared, queries, reloader) = (self.status(), self.shared(), self.queries(), self.reloader());
         let store = self.store.as_ref().map(Arc::downgrade).unwrap_or_default();
-        cells.add_server(CellServer { cell: *cell, status, shared, queries, reloader: reloader.clone(), store });
-        cells.set(*cell, Place::Joining(gate));
+        let (cell, traces) = (*cell, self.traces());
+        cells.add_server(CellServer { cell, status, shared, queries, traces, reloader: reloader.clone(), store });
+        cells.set(cell, Place::Joining(gate));
         if cells.reloads() != *reloads {
             // Its report is that of the front.
             tokio::spawn(async move { drop(reloader.request(Scope::Everything).await) });

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use super::super::{Queries, Reloader, Status};
+use super::super::{Queries, Reloader, Status, Traces};
 use super::past::Past;
 use crate::broker::Shared;
 use crate::routing::CellId;
@@ -18,6 +18,8 @@ pub struct CellServer {
     pub shared: Arc<Shared>,
     /// Asks its shards what they have.
     pub queries: Queries,
+    /// Shows its packets and decisions live.
+    pub traces: Traces,
     /// Reloads it.
     pub reloader: Reloader,
     /// Its store. This reference does not keep the store open; hold an upgraded one only for the time of a call.
@@ -75,6 +77,7 @@ impl CellServer {
         let terms = crate::broker::CellTerms { cell, cells, epoch: 1, interest_key: [7; 16] };
         let shared = Arc::new(Shared::new(1, limits).of_cell(terms));
         let reloader = Reloader::stopped(crate::config::Config::default());
-        Self { cell, status, shared, queries: Queries::unanswered(1), reloader, store: Weak::new() }
+        let (queries, traces) = (Queries::unanswered(1), Traces::silent());
+        Self { cell, status, shared, queries, traces, reloader, store: Weak::new() }
     }
 }

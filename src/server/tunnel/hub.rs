@@ -8,7 +8,7 @@ use super::closed::Closed;
 use super::figures::TunnelFigures;
 use super::front::{Linked, Open};
 use super::pipe::{Pipe, Ready};
-use super::roles::{FrontRole, Roles, Targets};
+use super::roles::{Followed, FrontRole, Roles, Targets};
 use super::stream::TunnelStream;
 use crate::cluster::tunnel::{Action, Destination, Frame, Link, Opening, Refusal, Side, TunnelId};
 use crate::server::cells::Place;
@@ -131,11 +131,13 @@ impl Hub {
                     self.follow_owner(now, &owner);
                 }
             }
-            Targets::Cells { places, followed } => {
-                let places = Arc::clone(&places.borrow_and_update());
-                if !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &places)) {
-                    *followed = Some(Arc::clone(&places));
-                    self.follow_cells(now, &places);
+            Targets::Cells { places, nodes, followed } => {
+                let both = (Arc::clone(&places.borrow_and_update()), Arc::clone(&nodes.borrow()));
+                let is_same =
+                    |followed: &Followed| Arc::ptr_eq(&followed.0, &both.0) && Arc::ptr_eq(&followed.1, &both.1);
+                if !followed.as_ref().is_some_and(is_same) {
+                    *followed = Some(both.clone());
+                    self.follow_cells(now, &both);
                 }
             }
         }
@@ -153,11 +155,10 @@ impl Hub {
         }
     }
 
-    fn follow_cells(&mut self, now: u64, places: &[Place]) {
-        for place in places {
-            if let Place::Node(node) = place
-                && let Some(index) = self.index_of(node, Side::Front)
-            {
+    fn follow_cells(&mut self, now: u64, (places, nodes): &Followed) {
+        let of_places = places.iter().filter_map(|place| if let Place::Node(node) = place { Some(node) } else { None });
+        for node in of_places.chain(nodes.iter()) {
+            if let Some(index) = self.index_of(node, Side::Front) {
                 self.set_target(now, index);
             }
         }
@@ -176,9 +177,9 @@ impl Hub {
                 }
                 stays
             });
-            if tunnels.is_empty() && !places.iter().any(is_node) {
+            if tunnels.is_empty() && !places.iter().any(is_node) && !nodes.iter().any(|name| **name == **node) {
                 entry.is_target = false;
-                self.close(now, index, "it serves no cell");
+                self.close(now, index, "it serves no cell, and is not alive");
             }
         }
     }

@@ -21,14 +21,18 @@ pub(super) struct FrontRole {
     pub(super) channels: Channels,
 }
 
+/// Places of cells, and nodes.
+pub(super) type Followed = (Arc<[Place]>, Arc<[Arc<str>]>);
+
 /// The nodes to which a front passes clients.
 #[derive(Debug)]
 pub(super) enum Targets {
     Owner(watch::Receiver<Option<String>>),
-    /// Those that serve cells.
+    /// Those that serve cells, and all others that are alive, which are asked and told about the broker as a whole.
     Cells {
         places: watch::Receiver<Arc<[Place]>>,
+        nodes: watch::Receiver<Arc<[Arc<str>]>>,
         /// The last ones that were followed.
-        followed: Option<Arc<[Place]>>,
+        followed: Option<Followed>,
     },
 }

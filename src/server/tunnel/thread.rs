@@ -51,7 +51,7 @@ impl Tunnels {
     ) -> Self {
         let ready = Arc::default();
         let targets = match &cells {
-            Some(cells) => Some(Targets::Cells { places: cells.watch(), followed: None }),
+            Some(cells) => Some(Targets::Cells { places: cells.watch(), nodes: cells.watch_nodes(), followed: None }),
             None => owner.map(Targets::Owner),
         };
         let (front, role) = targets

@@ -15,6 +15,21 @@ pub(in crate::admin::api) struct MissingCellJson {
     reason: String,
 }
 
+/// A node whose part of an answer is missing, because it did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = MissingNode)]
+pub(in crate::admin::api) struct MissingNodeJson {
+    pub(super) node: String,
+    /// Why, for people.
+    pub(super) reason: String,
+}
+
+impl MissingNodeJson {
+    pub(super) fn new(node: &str, away: &Away) -> Self {
+        Self { node: node.to_owned(), reason: away.to_string() }
+    }
+}
+
 impl MissingCellJson {
     pub(super) fn new(CellId(cell): CellId, node: Option<&str>, away: &Away) -> Self {
         Self { cell, node: node.map(str::to_owned), reason: away.to_string() }

@@ -4,9 +4,9 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::CellsApi;
 use super::missing::MissingCellJson;
-use super::pages::{Page, request};
+use super::pages::Page;
+use super::{CellsApi, get};
 use crate::admin::api::failure::Failure;
 use crate::admin::api::json::Json;
 use crate::admin::caller::Caller;
@@ -29,7 +29,7 @@ impl CellsApi {
         }
         let cells: BTreeSet<_> = names.iter().map(|name| kind.cell(name, self.cells.count())).collect();
         let asked = cells.into_iter().map(async |cell| {
-            let request = request(path, caller)?;
+            let request = get(path, caller)?;
             Ok::<_, Failure>((cell, self.ask_part(cell, request).await))
         });
         let mut page = Page::new(list);

@@ -1,17 +1,17 @@
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{Method, Uri};
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::cursor::CellCursor;
+use super::each::{error_of, json_of};
 use super::missing::MissingCellJson;
 use super::place::Away;
-use super::{BODY_BYTES_MAX, CellsApi, REQUEST_TIME};
+use super::{CellsApi, REQUEST_TIME, get};
 use crate::admin::api::failure::Failure;
 use crate::admin::api::json::Json;
 use crate::admin::api::parameters::Parameters;
@@ -33,7 +33,7 @@ impl CellsApi {
     pub(super) async fn page(
         &self,
         list: &'static str,
-        (uri, caller): (&Uri, Option<&Caller>),
+        (uri, caller): (Uri, Option<Caller>),
     ) -> Result<Response, Failure> {
         let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
         let (limit, mut cursor) = (parameters.limit()?, parameters.cursor::<CellCursor>()?);
@@ -47,7 +47,7 @@ impl CellsApi {
                 CellPlace::Here(_) | CellPlace::Unknown => None,
             };
             let of_cell = (limit - page.entries.len(), cursor.of_cell.as_deref());
-            let part = part((uri.path(), caller), &parameters, of_cell)?;
+            let part = part((uri.path(), caller.as_ref()), &parameters, of_cell)?;
             let asked = async {
                 match node.as_ref().filter(|node| silent.contains(*node)) {
                     // One wait for it is enough.
@@ -80,16 +80,11 @@ impl CellsApi {
 
     /// The part of a page that a cell has. `Err(Failure)`: the cell says that the request can't be right.
     pub(super) async fn ask_part(&self, cell: CellId, request: Request) -> Result<Result<Value, Failure>, Away> {
-        let response = self.ask(cell, request).await?;
-        let code = response.status();
-        let body =
-            to_bytes(response.into_body(), BODY_BYTES_MAX).await.map_err(|error| Away::Fails(error.to_string()))?;
-        let answer: Value = serde_json::from_slice(&body).map_err(|error| Away::Fails(error.to_string()))?;
-        let error = || answer.get("error").and_then(Value::as_str).unwrap_or("it gives no reason").to_owned();
+        let (code, answer) = json_of(self.ask(cell, request).await?).await?;
         match code.as_u16() {
             200 => Ok(Ok(answer)),
-            400 => Ok(Err(Failure::bad_request(error()))),
-            _ => Err(Away::Fails(error())),
+            400 => Ok(Err(Failure::bad_request(error_of(&answer)))),
+            _ => Err(Away::Fails(error_of(&answer))),
         }
     }
 }
@@ -138,7 +133,7 @@ impl Page {
 }
 
 /// The request to one cell for its part of a page: at most `limit` entries from `cursor` on.
-fn part(
+pub(super) fn part(
     (path, caller): (&str, Option<&Caller>),
     parameters: &Parameters,
     (limit, cursor): (usize, Option<&str>),
@@ -151,19 +146,5 @@ fn part(
         let [name, value] = [name, value].map(|text| utf8_percent_encode(text, NON_ALPHANUMERIC));
         query.push_str(&format!("&{name}={value}"));
     }
-    request(&format!("{path}?{query}"), caller)
-}
-
-/// A request to a cell.
-pub(super) fn request(uri: &str, caller: Option<&Caller>) -> Result<Request, Failure> {
-    let uri: Uri = uri.parse().map_err(|_| Failure::bad_request("the parameters are too long"))?;
-    let mut part = Request::builder()
-        .method(Method::GET)
-        .uri(uri)
-        .body(Body::empty())
-        .map_err(|error| Failure::internal(error.to_string()))?;
-    if let Some(caller) = caller {
-        part.extensions_mut().insert(caller.clone());
-    }
-    Ok(part)
+    get(&format!("{path}?{query}"), caller)
 }

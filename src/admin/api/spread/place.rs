@@ -1,3 +1,5 @@
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::admin::api::failure::Failure;
@@ -22,3 +24,32 @@ impl Away {
         Failure::unavailable(format!("cell {cell} does not answer: {self}"))
     }
 }
+
+/// Whom a request to another node is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The server of a cell.
+    Cell(CellId),
+    /// The node itself.
+    Node,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cell(CellId(cell)) => cell.fmt(formatter),
+            Self::Node => formatter.write_str(NODE),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == NODE { Ok(Self::Node) } else { Ok(Self::Cell(CellId(text.parse()?))) }
+    }
+}
+
+/// In the place of the number of a cell: the request is for the node.
+const NODE: &str = "node";

@@ -1,5 +1,5 @@
-//! A request for a cell at another node: HTTP over a byte stream between both, with the caller in headers. That node checks the role of the caller, too, and
-//! answers the routes of cells alone.
+//! A request for a cell at another node, or for that node: HTTP over a byte stream between both, with the caller in headers. That node checks the role of the
+//! caller, too, and answers the routes of cells and nodes alone.
 
 use std::future::pending;
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join;
+use futures_util::stream::{StreamExt as _, unfold};
 use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
@@ -18,21 +19,24 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::select;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::place::Away;
+use super::bans::BAN_CHANGES;
+use super::place::{Away, Target};
 use super::{CellsApi, NODE_TIME, REQUEST_TIME};
 use crate::admin::api::failure::Failure;
 use crate::admin::caller::Caller;
-use crate::routing::CellId;
+use crate::admin::listener::Lifetime;
 
 impl CellsApi {
-    /// Asks a cell at another node.
-    pub(super) async fn ask_node(&self, node: Arc<str>, cell: CellId, request: Request) -> Result<Response, Away> {
+    /// Asks another node, or a cell there.
+    pub(super) async fn ask_node(&self, node: Arc<str>, target: Target, request: Request) -> Result<Response, Away> {
         // A change may be under way for longer than a list.
         let time = if request.method() == Method::GET { NODE_TIME } else { REQUEST_TIME };
-        let request = carried(cell, request).map_err(|failure| Away::Fails(failure.to_string()))?;
+        let request = carried(target, request).map_err(|failure| Away::Fails(failure.to_string()))?;
         let silent = || Away::Silent(Arc::clone(&node));
         let Some(nodes) = &self.nodes else { return Err(silent()) };
         let exchange = async {
@@ -40,6 +44,22 @@ impl CellsApi {
             exchange(stream, request).await.ok()
         };
         timeout(time, exchange).await.ok().flatten().ok_or_else(silent)
+    }
+
+    /// Asks another node for what it sends as long as that is read. Dropping the body ends it.
+    pub(super) async fn stream_of(&self, node: Arc<str>, target: Target, request: Request) -> Result<Response, Away> {
+        let request = carried(target, request).map_err(|failure| Away::Fails(failure.to_string()))?;
+        let silent = || Away::Silent(Arc::clone(&node));
+        let Some(nodes) = &self.nodes else { return Err(silent()) };
+        let stream = nodes.open(Arc::clone(&node)).await.ok_or_else(silent)?;
+        let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await.map_err(|_| silent())?;
+        let mut carrying = JoinSet::new();
+        carrying.spawn(async move { drop(connection.await) });
+        let (parts, body) = sender.send_request(request).await.map_err(|_| silent())?.into_parts();
+        let body = unfold((Body::new(body).into_data_stream(), carrying), |(mut body, carrying)| async move {
+            Some((body.next().await?, (body, carrying)))
+        });
+        Ok(Response::from_parts(parts, Body::from_stream(body)))
     }
 
     /// Answers what other nodes ask, and never ends.
@@ -52,14 +72,23 @@ impl CellsApi {
             let api = Arc::clone(&self);
             tokio::spawn(async move {
                 let _while_it_lasts = slot;
-                // An error concerns the other node alone.
-                let _ = timeout(REQUEST_TIME, api.serve(stream)).await;
+                let lifetime = Lifetime::default();
+                select! {
+                    () = api.serve(stream, lifetime.clone()) => {}
+                    () = lifetime.over(REQUEST_TIME) => {}
+                }
             });
         }
     }
 
-    pub(super) async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
+    /// Answers the requests that come over a stream. An error concerns the other node alone.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        lifetime: Lifetime,
+    ) {
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(lifetime.clone());
             let api = Arc::clone(&self);
             async move {
                 let answered = api.answer_node(request.map(Body::new)).await;
@@ -69,27 +98,32 @@ impl CellsApi {
         drop(server::Builder::new().serve_connection(TokioIo::new(stream), service).await);
     }
 
-    /// Answers the request of another node for a cell that is here.
+    /// Answers the request of another node, for a cell that is here or for this node.
     pub(super) async fn answer_node(&self, request: Request) -> Result<Response, Failure> {
         let (mut parts, body) = request.into_parts();
         let of_a_node = || Failure::bad_request("this is no request of a node");
-        let (cell, caller) = arrived(&parts.headers).ok_or_else(of_a_node)?;
+        let (target, caller) = arrived(&parts.headers).ok_or_else(of_a_node)?;
         parts.headers.clear();
         parts.extensions.insert(caller);
+        let cell = match target {
+            Target::Cell(cell) => cell,
+            Target::Node if parts.uri.path() == BAN_CHANGES => return self.take_bans(body).await,
+            Target::Node => return Ok(self.ask_self(Request::from_parts(parts, body)).await),
+        };
         let here = self.ask_here(cell, Request::from_parts(parts, body)).await;
         here.ok_or_else(|| Failure::unavailable(format!("cell {} is not at this node any more", cell.0)))
     }
 }
 
-/// A request with its body, its caller and its cell, for another node.
-pub(super) fn carried(CellId(cell): CellId, request: Request) -> Result<Request, Failure> {
+/// A request with its body, its caller and whom it is for, for another node.
+pub(super) fn carried(target: Target, request: Request) -> Result<Request, Failure> {
     let (Parts { method, uri, headers, extensions, .. }, body) = request.into_parts();
     let Some(caller) = extensions.get::<Caller>() else { return Err(Failure::unauthorized("there is no caller")) };
     let name = utf8_percent_encode(&caller.name, NON_ALPHANUMERIC).to_string();
     let mut carried = Request::builder()
         .method(method)
         .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header(CELL, u16::from(cell))
+        .header(CELL, target.to_string())
         .header(CALLER, name)
         .header(ROLE, caller.role.name())
         .header(header::CONNECTION, HeaderValue::from_static("close"));
@@ -102,8 +136,8 @@ pub(super) fn carried(CellId(cell): CellId, request: Request) -> Result<Request,
     carried.body(body).map_err(|error| Failure::internal(error.to_string()))
 }
 
-/// The cell and the caller that another node has put into headers.
-pub(super) fn arrived(headers: &HeaderMap) -> Option<(CellId, Caller)> {
+/// Whom a request is for, and its caller, as another node has put them into headers.
+pub(super) fn arrived(headers: &HeaderMap) -> Option<(Target, Caller)> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
     let name = percent_decode_str(text(&CALLER)?).decode_utf8().ok()?;
     let address: Option<IpAddr> = match text(&ADDRESS) {
@@ -111,7 +145,7 @@ pub(super) fn arrived(headers: &HeaderMap) -> Option<(CellId, Caller)> {
         None => None,
     };
     let caller = Caller::new((*name).into(), text(&ROLE)?.parse().ok()?, address);
-    Some((CellId(text(&CELL)?.parse().ok()?), caller))
+    Some((text(&CELL)?.parse().ok()?, caller))
 }
 
 /// Sends a request over a stream, and waits for the whole response.

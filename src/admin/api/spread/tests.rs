@@ -49,17 +49,18 @@ fn routes() -> Router<ApiState> {
     own.route("/clients", get(list)).route("/clients/{client_id}/queue", get(one))
 }
 
-fn api(cells: &Arc<Cells>) -> CellsApi {
+fn api(cells: &Arc<Cells>) -> Arc<CellsApi> {
     api_with(cells, Config::default())
 }
 
 /// The API of a front with this configuration.
-fn api_with(cells: &Arc<Cells>, config: Config) -> CellsApi {
+fn api_with(cells: &Arc<Cells>, config: Config) -> Arc<CellsApi> {
     let handles = BrokerHandles { reloader: Reloader::stopped(config), ..handles() };
-    CellsApi::new(Arc::clone(cells), None, (routes(), ApiState::new(&handles)))
+    let parts = Parts { of_cell: routes(), of_node: Router::new() };
+    Arc::new(CellsApi::new(Arc::clone(cells), None, (parts, ApiState::new(&handles))))
 }
 
-async fn answer(api: &CellsApi, spread: Spread, uri: &str) -> (u16, String) {
+async fn answer(api: &Arc<CellsApi>, spread: Spread, uri: &str) -> (u16, String) {
     let request = Request::builder().uri(uri).extension(caller(Role::Admin)).body(Body::empty()).unwrap();
     let response = api.answer(spread, request).await;
     let code = response.status().as_u16();
@@ -67,7 +68,7 @@ async fn answer(api: &CellsApi, spread: Spread, uri: &str) -> (u16, String) {
     (code, String::from_utf8(body.into()).unwrap())
 }
 
-async fn page(api: &CellsApi, query: &str) -> (u16, Value) {
+async fn page(api: &Arc<CellsApi>, query: &str) -> (u16, Value) {
     let (code, body) = answer(api, Spread::Pages("clients"), &format!("/clients?{query}")).await;
     (code, serde_json::from_str(&body).unwrap())
 }
@@ -195,7 +196,7 @@ fn a_front_passes_changes_on_with_the_rights_of_the_caller() {
     assert_eq!(denied.code, 403, "{}", denied.body);
     assert_eq!(api.local("POST /api/v1/clients/x", "").code, 405);
     // Nothing else is at a cell.
-    let refused = api.local("DELETE /api/v1/dead-letters/1", "");
+    let refused = api.local("DELETE /api/v1/streams/a", "");
     let words = "this is not made for clients that are spread over cells yet";
     assert_eq!((refused.code, &refused.json()["error"]), (409, &words.into()));
 }
@@ -204,16 +205,20 @@ fn caller(role: Role) -> Caller {
     Caller::new("ci/ä".into(), role, Some([192, 0, 2, 1].into()))
 }
 
-/// Asks for a cell, as another node does.
-async fn ask_as_node(api: &Arc<CellsApi>, cell: u8, mut request: Request, role: Role) -> (u16, Value) {
+/// Asks a cell, as another node does.
+async fn ask_as_node(api: &Arc<CellsApi>, cell: u8, request: Request, role: Role) -> (u16, Value) {
+    ask_target(api, Target::Cell(CellId(cell)), request, role).await
+}
+
+async fn ask_target(api: &Arc<CellsApi>, target: Target, mut request: Request, role: Role) -> (u16, Value) {
     request.extensions_mut().insert(caller(role));
     let (stream, end) = tokio::io::duplex(1 << 10);
-    let serving = tokio::spawn(Arc::clone(api).serve(end));
-    let response = remote::exchange(stream, remote::carried(CellId(cell), request).unwrap()).await.unwrap();
+    let serving = tokio::spawn(Arc::clone(api).serve(end, Lifetime::default()));
+    let response = remote::exchange(stream, remote::carried(target, request).unwrap()).await.unwrap();
     serving.await.unwrap();
     let code = response.status().as_u16();
     let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    (code, serde_json::from_slice(&body).unwrap())
+    (code, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() })
 }
 
 #[tokio::test]
@@ -237,8 +242,17 @@ async fn another_node_answers_for_its_cell_what_the_role_of_the_caller_permits_a
     assert_eq!(published.0, 503, "its shards do not answer: {published:?}");
     let elsewhere = "cell 2 is not at this node any more";
     assert_eq!(ask_as_node(&api, 2, one("GET"), Role::Viewer).await, (503, error(elsewhere)));
-    for path in ["/tokens", "/users", "/cluster", "/bans", "/trace"] {
+    for path in ["/tokens", "/users", "/cluster", "/bans", "/trace", "/overview"] {
         assert_eq!(ask_as_node(&api, 1, request("GET", path, ""), Role::Admin).await.0, 404, "{path}");
+    }
+    // What a node answers for itself.
+    let overview = ask_target(&api, Target::Node, request("GET", "/overview", ""), Role::Viewer).await;
+    assert_eq!((overview.0, &overview.1["sessions"]), (200, &0.into()));
+    let denied = "this needs the role operator, and ci/ä has the role viewer";
+    let trace = ask_target(&api, Target::Node, request("GET", "/trace?client_id=a", ""), Role::Viewer).await;
+    assert_eq!(trace, (403, error(denied)));
+    for path in ["/tokens", "/users", "/cluster", "/clients"] {
+        assert_eq!(ask_target(&api, Target::Node, request("GET", path, ""), Role::Admin).await.0, 404, "{path}");
     }
     let stranger = api.answer_node(one("GET")).await.unwrap_err();
     assert_eq!(stranger, Failure::bad_request("this is no request of a node"));
@@ -249,14 +263,56 @@ fn a_caller_arrives_as_it_was() {
     for address in [None, Some([192, 0, 2, 1].into())] {
         let mut request = Request::new(Body::empty());
         request.extensions_mut().insert(Caller::new("a b\n".into(), Role::Operator, address));
-        let request = remote::carried(CellId(255), request).unwrap();
-        let (cell, caller) = remote::arrived(request.headers()).unwrap();
-        assert_eq!((cell, &*caller.name, caller.role, caller.address), (CellId(255), "a b\n", Role::Operator, address));
+        let target = if address.is_some() { Target::Node } else { Target::Cell(CellId(255)) };
+        let request = remote::carried(target, request).unwrap();
+        let (arrived, caller) = remote::arrived(request.headers()).unwrap();
+        assert_eq!((arrived, &*caller.name, caller.role, caller.address), (target, "a b\n", Role::Operator, address));
         for name in ["oncemq-cell", "oncemq-caller", "oncemq-role"] {
             let mut headers = request.headers().clone();
             headers.remove(name);
             assert!(remote::arrived(&headers).is_none(), "{name}");
         }
     }
-    assert!(remote::carried(CellId(0), Request::new(Body::empty())).is_err(), "there is no caller");
+    assert!(remote::carried(Target::Node, Request::new(Body::empty())).is_err(), "there is no caller");
+}
+
+#[test]
+fn a_ban_holds_at_once_and_the_nodes_that_do_not_know_it_are_named() {
+    let cells = Cells::new(2);
+    let api = Api::with(
+        |_| (),
+        |parts: &mut BrokerHandles| {
+            parts.status.set_ready(true);
+            parts.front_of = Some(Arc::clone(&cells));
+        },
+    );
+    let ban = |user: &str| api.local("POST /api/v1/bans", &format!(r#"{{"user":"{user}","seconds":60}}"#));
+    let banned = || api.local("GET /api/v1/bans", "").json()["bans"].as_array().unwrap().len();
+    assert_eq!((ban("a").code, banned()), (204, 1));
+    cells.set_nodes(&["b"]);
+    let (answer, words) = (ban("c"), "node b: node b does not answer");
+    assert_eq!((answer.code, banned()), (503, 2));
+    assert!(answer.json()["error"].as_str().unwrap().ends_with(words), "{}", answer.body);
+    let lifted = api.local("DELETE /api/v1/bans/user/c", "");
+    assert_eq!((lifted.code, banned()), (503, 1));
+    assert_eq!(api.local("DELETE /api/v1/bans/user/c", "").code, 404, "nothing more is to be done");
+    assert_eq!(api.local("POST /api/v1/bans", "{}").code, 400);
+}
+
+#[tokio::test]
+async fn a_node_takes_over_the_bans_that_another_one_tells() {
+    let handles = BrokerHandles { front_of: Some(Cells::new(3)), ..handles() };
+    let api = crate::admin::api::cells_api(&ApiState::new(&handles), None).unwrap();
+    let tell = async |body: Value| {
+        let request = Request::builder().method("POST").uri("/bans/changes").body(Body::from(body.to_string()));
+        ask_target(&api, Target::Node, request.unwrap(), Role::Admin).await.0
+    };
+    let change = |address: &str, is_lifted: bool, version: u64| json!({ "address": address, "left_ms": 60_000, "reason": "r", "is_lifted": is_lifted, "version": version });
+    let banned = || handles.bans.list(handles.status.now()).into_iter().map(|(subject, _)| subject.to_string());
+    let of = |changes: Value| json!({ "node": "b", "run": 7, "changes": changes });
+    assert_eq!(tell(of(json!([change("192.0.2.1", false, 1), change("192.0.2.2", false, 2)]))).await, 204);
+    assert_eq!(banned().collect::<Vec<_>>(), ["address 192.0.2.1", "address 192.0.2.2"]);
+    assert_eq!(tell(of(json!([change("192.0.2.2", true, 3)]))).await, 204);
+    assert_eq!(banned().collect::<Vec<_>>(), ["address 192.0.2.1"]);
+    assert_eq!((tell(of(json!([change("x", false, 4)]))).await, tell(json!({})).await), (400, 400));
 }

@@ -28,7 +28,7 @@ export async function render({ parameters, signal, again }) {
   }
 }
 
-function journeyOf({ message_id, topic, qos, publisher, received_at, stable_at, stored, matched, steps, receivers, left_out, complete }) {
+function journeyOf({ message_id, topic, qos, publisher, received_at, stable_at, stored, matched, steps, receivers, left_out, complete, missing_cells }) {
   const wait = received_at && stable_at ? ` (${new Date(stable_at) - new Date(received_at)} ms later)` : "";
   const stable = stable_at ? `${time(stable_at)}${wait}` : stored === false ? "no durable session needs it" : null;
   return [
@@ -46,6 +46,7 @@ function journeyOf({ message_id, topic, qos, publisher, received_at, stable_at, 
       ]),
     ),
     left_out > 0 && element("p", { class: "warning" }, `${count(left_out)} receivers are not listed, because there are too many.`),
+    (missing_cells ?? []).map(({ cell, reason }) => element("p", { class: "warning" }, visible(`What cell ${cell} knows is missing: ${reason}`))),
     complete === false && element("p", { class: "warning" }, "Not everything that may tell more about it was looked through: there may be more receivers."),
     element("section", {}, element("h2", {}, "Steps"), steps?.length > 0 ? table(STEPS, steps) : empty("No step is recorded.")),
     element("section", {}, element("h2", {}, "Receivers"), receivers?.length > 0 ? table(RECEIVERS, receivers) : empty("No receiver is recorded.")),

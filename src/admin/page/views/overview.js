@@ -2,13 +2,14 @@
 
 import { BINARY, chart } from "../charts.js";
 import { SHARE, latencies, latest, listen, samples } from "../collector.js";
-import { element, facts, failed, fill, heading, link, visible } from "../dom.js";
+import { element, facts, failed, fill, foreign, heading, link, table, visible } from "../dom.js";
 import { bytes, count, duration, figure, latency, rate, time } from "../format.js";
 
 export function render({ signal }) {
   const warnings = element("div", { class: "warnings" });
   const tiles = TILES.map(tileOf);
   const about = element("div", { class: "card" });
+  const nodes = element("section");
   const charts = [
     chart("Messages", [{ label: "received", key: "received" }, { label: "sent", key: "sent" }], rate, signal),
     chart("Data", [{ label: "received", key: "bytesReceived" }, { label: "sent", key: "bytesSent" }], bytesRate, signal, BINARY),
@@ -48,6 +49,7 @@ export function render({ signal }) {
     }
     tiles.forEach((tile) => tile.show(overview));
     fill(about, element("h2", {}, "This broker"), factsOf(overview));
+    fill(nodes, nodesOf(overview));
     addLatencies();
     for (const one of [...charts, ...slow]) {
       one.draw(samples);
@@ -57,7 +59,7 @@ export function render({ signal }) {
   listen(draw, signal);
   // A graph needs its width, so it is drawn when it is in the document.
   requestAnimationFrame(() => signal.aborted || draw());
-  return [heading("Overview"), warnings, element("div", { class: "tiles" }, tiles.map((tile) => tile.element)), grid];
+  return [heading("Overview"), warnings, element("div", { class: "tiles" }, tiles.map((tile) => tile.element)), nodes, grid];
 }
 
 /// The figures at the top: a name, the view that has more, the value, and what is below it.
@@ -92,6 +94,11 @@ function factsOf({ version, started_at, uptime_seconds, durability, ready }) {
   ]);
 }
 
+/// The nodes of a broker whose clients are spread over cells, each by itself; the others are in the warnings.
+function nodesOf({ nodes }) {
+  return nodes !== undefined && [element("h2", {}, "Nodes"), table(NODES, nodes)];
+}
+
 function bytesRate(number) {
   return number === null || number === undefined ? "–" : `${bytes(number)}/s`;
 }
@@ -101,6 +108,15 @@ function nameOf(metric) {
   return metric.replace(/^oncemq_/, "").replace(/_seconds$/, "").replaceAll("_", " ");
 }
 
+const NODES = [
+  { title: "Node", class: "main", cell: ({ node, ready }) => (ready ? foreign(node) : [foreign(node), " (not ready)"]) },
+  { title: "Connections", class: "number", cell: ({ connections }) => count(connections) },
+  { title: "Received", class: "number", cell: ({ rates }) => rate(rates.messages_received_per_second) },
+  { title: "Sent", class: "number", cell: ({ rates }) => rate(rates.messages_sent_per_second) },
+  { title: "Queued", class: "number", cell: ({ queued_messages }) => count(queued_messages) },
+  { title: "Memory", class: "number", cell: ({ memory }) => `${bytes(memory.used_bytes)} of ${bytes(memory.max_bytes)}` },
+  { title: "Up for", cell: ({ uptime_seconds, version }) => `${duration(uptime_seconds)}, version ${version}` },
+];
 /// The metrics of what clients do not see by themselves.
 const INSIDE = /^oncemq_(store|shard)_/;
 /// More lines than colours can't be told apart.

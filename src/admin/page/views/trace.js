@@ -30,19 +30,21 @@ export function render({ parameters, signal }) {
     signal.addEventListener("abort", () => mine.abort(), { once: true });
     fill(output, element("table", {}, HEAD.cloneNode(true), rows));
     fill(rows);
-    let [seen, leftOut] = [0, 0];
+    let [seen, leftOut, missing] = [0, 0, []];
     [start.disabled, stop.disabled] = [true, false];
     status.textContent = "Waiting for packets …";
     try {
       for await (const line of lines("trace", values, mine.signal)) {
         if (line.left_out !== undefined) {
           leftOut += line.left_out;
+          missing = line.missing_nodes ?? missing;
         } else {
           seen += 1;
           show(line);
         }
         const lost = leftOut > 0 ? `, ${count(leftOut)} left out because they came too fast` : "";
-        status.textContent = seen === 0 ? "Waiting for packets …" : `${count(seen)} lines${lost}; the newest is the first.`;
+        const absent = missing.map(({ node, reason }) => visible(` What node ${node} has is missing: ${reason}.`)).join("");
+        status.textContent = (seen === 0 ? "Waiting for packets …" : `${count(seen)} lines${lost}; the newest is the first.`) + absent;
       }
       status.textContent += " The time of the trace is over.";
     } catch (error) {
