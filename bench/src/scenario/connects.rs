@@ -19,7 +19,7 @@ use crate::traffic::{Client, Traffic};
 /// Connects and disconnects clients, several at a time. With `--durable`, the same clients come back again and again.
 pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
     let fleet = Fleet::new(parameters, if parameters.durable { RETURNING } else { 0 });
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     let mut first = 0;
     let report = measure(parameters, target, |count| {
         for clients in fleet.waves(first..first + count, parameters.window) {
@@ -37,7 +37,7 @@ pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
 /// Connects clients with the identifiers of connected ones, several at a time.
 pub(super) fn run_takeovers(parameters: &Parameters, target: &Target) -> Result<Report> {
     let fleet = Fleet::new(parameters, parameters.subscribers);
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     let at_once = parameters.window.min(fleet.returning);
     // Its first connection is the one that the next client takes over from.
     let mut connected = VecDeque::new();

@@ -14,7 +14,7 @@ use crate::traffic::Traffic;
 
 /// Subscribes, and parameters the broker before and after.
 pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     let connections = traffic.connect_receivers()?;
     thread::sleep(SETTLE_TIME);
     process::reset_peak(target.pid);
