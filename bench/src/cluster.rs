@@ -120,7 +120,17 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<Verdict> {
 fn loads(args: &ClusterArgs, cluster: &Cluster, text: &str) -> Result<Vec<Report>> {
     let mut scenario = parse_scenario(text)?;
     scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
-    (0..args.rounds).map(|_| scenario::run(&scenario, &cluster.target(scenario.placement)?)).collect()
+    let run = |_| {
+        let before = cluster.counters();
+        let mut report = scenario::run(&scenario, &cluster.target(scenario.placement)?)?;
+        let delivered = report.figure("delivered").unwrap_or_default();
+        for ((figure, before), (_, after)) in before.into_iter().zip(cluster.counters()) {
+            // With the warm-up, which is short.
+            report.add(figure, (after - before) / delivered.max(1.0));
+        }
+        Ok(report)
+    };
+    (0..args.rounds).map(run).collect()
 }
 
 fn deaths(cluster: &mut Cluster, death: Death, count: usize) -> Result<Report> {

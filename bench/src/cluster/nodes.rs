@@ -137,6 +137,20 @@ impl Cluster {
         owners.into_iter().collect()
     }
 
+    /// Entries and commits of the stores of all cells until now, when the nodes count them, by the names of what is made of them.
+    pub(super) fn counters(&self) -> [(&'static str, f64); 2] {
+        thread::sleep(COUNTERS_AGE);
+        let pages: Vec<String> = self.nodes.iter().filter_map(|node| node.ask("/metrics")).collect();
+        let sum = |name: &str| {
+            let value = |line: &str| line.strip_prefix(name)?.split_whitespace().next_back()?.parse::<f64>().ok();
+            pages.iter().flat_map(|page| page.lines()).filter_map(value).sum()
+        };
+        [
+            ("entries_per_message", sum("oncemq_store_entries_total")),
+            ("commits_per_message", sum("oncemq_store_commits_total")),
+        ]
+    }
+
     /// Whether each cell has an owner, and each node its share of them.
     fn is_shared_out(&self) -> bool {
         let Some(owners) = self.owners() else { return false };
@@ -283,6 +297,8 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// As for the brokers of `peers.toml`.
 const LIMITS: &str = "[limits]\nconnections_per_address_max = 100000\nconnections_per_second_max = 1000000\n\
     queued_messages_max = 10000000\nqueued_bytes_max = \"8GiB\"\n";
+/// Nodes update their counters about once a second.
+const COUNTERS_AGE: Duration = Duration::from_millis(1_500);
 const POLL: Duration = Duration::from_millis(50);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const START_MAX: Duration = Duration::from_secs(90);

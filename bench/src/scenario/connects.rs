@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -12,7 +13,7 @@ use crate::clock;
 use crate::flow::Role;
 use crate::ledger::Tally;
 use crate::packet::SessionKind;
-use crate::process::{self, Meter};
+use crate::process::{self, Beside, Meter};
 use crate::report::{Guarantee, Report};
 use crate::traffic::{Client, Traffic};
 
@@ -109,15 +110,21 @@ fn measure(parameters: &Parameters, target: &Target, mut connect: impl FnMut(usi
 
     process::reset_peak(target.pid);
     let meter = Meter::start(target.pid)?;
+    let beside = Beside::start(&target.beside)?;
     let started = clock::now();
     connect(parameters.count)?;
     let connecting = (clock::now() - started).as_secs_f64();
     thread::sleep(ACKNOWLEDGEMENT_WAIT);
     let usage = meter.read()?;
+    let beside = beside.read()?;
 
     let count = parameters.count as f64;
     let mut report = Report::new(Guarantee::NoLoss, Tally::default());
     report.add("cpu_us_per_connect", usage.broker_cpu.as_secs_f64() * 1e6 / count);
+    if !beside.is_empty() {
+        let all = usage.broker_cpu + beside.values().sum::<Duration>();
+        report.add("all_cpu_us_per_connect", all.as_secs_f64() * 1e6 / count);
+    }
     report.add("load_cpu_us_per_connect", usage.load_cpu.as_secs_f64() * 1e6 / count);
     report.add("connects_per_second", count / connecting);
     report.add_memory(process::memory(target.pid)?);
