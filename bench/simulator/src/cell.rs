@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use oncemq::broker::{
     Action, AuthenticationOutcome, CellTerms, ClientIds, ConnectionId, Event, Fetch, Fetched, LinkPeer, LinkRole, Peer,
-    Recovered, Report, Settings, Shard, Shared, Ticket,
+    Record, Recovered, Report, Settings, Shard, Shared, Ticket,
 };
 use oncemq::codec::{ClientPacket, Connect, Decoder, ProtocolVersion, ReasonCode, ServerPacket, encode};
 use oncemq::routing::{Access, CellId, RetainedLimits, ShardId};
@@ -40,6 +40,8 @@ pub(crate) struct Owner {
     pub(crate) inbox: VecDeque<Input>,
     /// It is in a turn, or one will begin.
     pub(crate) is_awake: bool,
+    /// Its thread has not slept since the last turn.
+    pub(crate) is_warm: bool,
     /// When it has to be called again, in milliseconds.
     pub(crate) deadline: Option<u64>,
     /// When it will be, in nanoseconds of the virtual clock.
@@ -59,6 +61,8 @@ pub(crate) struct Commits {
     /// The last ticket that is in a commit.
     pub(crate) taken: Ticket,
     pub(crate) is_busy: bool,
+    /// When there was something that no acknowledgement waits for, without anything that is awaited.
+    pub(crate) unawaited_since: Option<u64>,
     /// Until when the next one waits for the gap after the last one.
     pub(crate) waits_until: u64,
     /// Those that are on their way, with whether they are replicated.
@@ -139,6 +143,8 @@ pub(crate) struct Output {
     pub(crate) packets: u64,
     pub(crate) link_packets: u64,
     pub(crate) records: u64,
+    /// The thread was woken for the turn.
+    pub(crate) is_woken: bool,
     pub(crate) connects: u64,
     /// What the shard reports of messages that it dropped, and of clients that it disconnected.
     pub(crate) reports: Vec<String>,
@@ -182,6 +188,7 @@ impl Cell {
             links: BTreeMap::new(),
             inbox: VecDeque::new(),
             is_awake: false,
+            is_warm: false,
             deadline: None,
             called_at: None,
             commits: Commits::default(),
@@ -214,11 +221,15 @@ impl Cell {
         let Some(owner) = &mut self.owner else { return output };
         let count = owner.inbox.len().min(inputs_max);
         let inputs: Vec<Input> = owner.inbox.drain(..count).collect();
+        output.is_woken = !std::mem::replace(&mut owner.is_warm, true);
+        let records = self.log.records;
         let turn = &mut Turn { now, log: &mut self.log, output: &mut output, last_read: None };
         for input in inputs {
             owner.take(input, turn);
         }
         owner.flush(turn);
+        self.log.end_turn();
+        output.records = self.log.records - records;
         owner.deadline = owner.shard.deadline().map(|at| at.0);
         output
     }
@@ -393,12 +404,10 @@ impl Owner {
                 }
                 Action::Authenticate { connection, .. } => asked.push(connection),
                 Action::Persist { ticket, record } => {
-                    turn.output.records += 1;
-                    turn.log.append(ticket, std::iter::once(record.to_bytes()));
+                    turn.log.append(ticket, record.to_bytes(), record.is_urgent());
                 }
                 Action::PersistTogether { ticket, records, .. } => {
-                    turn.output.records += records.len() as u64;
-                    turn.log.append(ticket, records.iter().map(oncemq::broker::Record::to_bytes));
+                    turn.log.append_together(ticket, records.iter().map(Record::to_bytes), true);
                 }
                 Action::Fetch(fetch) => self.fetches.push_back((turn.log.last().unwrap_or_default(), *fetch)),
                 Action::Report(report) => turn.output.reports.extend(told(&report)),

@@ -28,7 +28,8 @@ impl World {
         let owner = self.cells[usize::from(self.fleet.clients[client as usize].cell)].node;
         let front = match self.setup.front {
             Front::Owner if self.is_alive[owner] => owner,
-            Front::Owner | Front::Any => alive[self.rng.below(alive.len() as u64) as usize],
+            Front::Other if self.is_alive[(owner + 1) % self.setup.nodes] => (owner + 1) % self.setup.nodes,
+            Front::Owner | Front::Other | Front::Any => alive[self.rng.below(alive.len() as u64) as usize],
         };
         let place = &mut self.fleet.clients[client as usize];
         if place.attempt != attempt {

@@ -13,9 +13,9 @@ pub(crate) struct Log {
     keys: BTreeMap<RecordKey, Put>,
     /// In the order in which they were made.
     pending: VecDeque<Pending>,
-    /// Bytes of all records that were made, as the store writes them.
-    pub(crate) bytes: u64,
-    /// Their number.
+    /// The last one is of the present turn, so that another one can be joined to it.
+    is_open: bool,
+    /// The number of records that were made.
     pub(crate) records: u64,
 }
 
@@ -36,6 +36,7 @@ struct Put {
 struct Pending {
     ticket: Ticket,
     records: SmallVec<[RecordBytes; 1]>,
+    is_urgent: bool,
 }
 
 /// What a commit has taken.
@@ -44,28 +45,54 @@ pub(crate) struct Batch {
     /// The last ticket in it.
     pub(crate) ticket: Ticket,
     pub(crate) bytes: u64,
+    /// Something waits for it.
+    pub(crate) is_urgent: bool,
 }
 
 impl Log {
+    /// Adds a record, or joins it to the one before, as `server/store/handle.rs` does.
+    pub(crate) fn append(&mut self, ticket: Ticket, record: RecordBytes, is_urgent: bool) {
+        if let Some(last) = self.pending.back_mut().filter(|_| self.is_open)
+            && let [before] = &mut last.records[..]
+            && before.join(&record)
+        {
+            last.ticket = ticket;
+            last.is_urgent |= is_urgent;
+            return;
+        }
+        self.append_together(ticket, std::iter::once(record), is_urgent);
+        self.is_open = true;
+    }
+
     /// Adds records that are stable together.
-    pub(crate) fn append(&mut self, ticket: Ticket, records: impl Iterator<Item = RecordBytes>) {
+    pub(crate) fn append_together(
+        &mut self,
+        ticket: Ticket,
+        records: impl Iterator<Item = RecordBytes>,
+        is_urgent: bool,
+    ) {
         let records: SmallVec<_> = records.collect();
-        self.bytes += records.iter().map(stored_len).sum::<u64>();
         self.records += records.len() as u64;
-        self.pending.push_back(Pending { ticket, records });
+        self.pending.push_back(Pending { ticket, records, is_urgent });
+        self.is_open = false;
+    }
+
+    /// No later record is joined to the last one.
+    pub(crate) const fn end_turn(&mut self) {
+        self.is_open = false;
     }
 
     /// What is behind a ticket, up to so many bytes; `None`: nothing.
     pub(crate) fn batch_after(&self, ticket: Ticket, bytes_max: u64) -> Option<Batch> {
         let first = self.pending.partition_point(|pending| pending.ticket <= ticket);
-        let mut batch = None;
+        let mut batch: Option<Batch> = None;
         for pending in self.pending.iter().skip(first) {
-            let before = batch.map_or(0, |batch: Batch| batch.bytes);
-            if before >= bytes_max {
+            let (bytes, is_urgent) = batch.map_or((0, false), |batch| (batch.bytes, batch.is_urgent));
+            if bytes >= bytes_max {
                 break;
             }
-            let bytes = before + pending.records.iter().map(stored_len).sum::<u64>();
-            batch = Some(Batch { ticket: pending.ticket, bytes });
+            let bytes = bytes + pending.records.iter().map(stored_len).sum::<u64>();
+            batch = Some(Batch { ticket: pending.ticket, bytes, is_urgent: is_urgent || pending.is_urgent });
         }
         batch
     }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Model {
-    /// A turn of a shard: it is woken, and looks for what has arrived.
+    /// A turn of a shard; and what is added if its thread slept.
     pub(crate) turn: f64,
+    pub(crate) wake: f64,
     /// The system calls for a connection with input, or with output, in a turn.
     pub(crate) socket: f64,
     /// A packet of a client in either direction: decode, handle and encode.
@@ -54,7 +55,8 @@ pub(crate) struct Model {
 impl Default for Model {
     fn default() -> Self {
         Self {
-            turn: 4.0,
+            turn: 2.0,
+            wake: 40.0,
             socket: 3.0,
             packet: 0.2,
             record: 0.4,
@@ -62,23 +64,23 @@ impl Default for Model {
             tunnelled_packet: 0.55,
             link_packet: 0.25,
             local_frame: 6.0,
-            frame_nodes: 40.0,
-            frame_servers: 30.0,
-            frame_nodes_kib: 0.5,
-            frame_servers_kib: 0.5,
+            frame_nodes: 70.0,
+            frame_servers: 50.0,
+            frame_nodes_kib: 4.0,
+            frame_servers_kib: 3.5,
             commit_owner: 100.0,
-            commit_servers: 600.0,
+            commit_servers: 1000.0,
             commit_follower: 60.0,
             commit_owner_kib: 3.0,
-            commit_servers_kib: 13.0,
+            commit_servers_kib: 12.4,
             commit_follower_kib: 3.0,
             sync: 150.0,
             hop: 30.0,
             connecting: 300.0,
             noticed_s: (3.0, 4.0),
             open_s: 0.35,
-            idle_node: 0.0,
-            idle_server: 0.0,
+            idle_node: 7000.0,
+            idle_server: 20000.0,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::figures::Figures;
 use crate::machine::Use;
 use crate::model::Model;
 use crate::setup::Setup;
-use crate::world::World;
+use crate::world::{SERVERS, World};
 
 /// What a run has shown.
 #[derive(Debug, Serialize)]
@@ -77,6 +77,11 @@ impl Report {
                 us,
             );
         }
+        let servers = if world.setup.copies > 0 { SERVERS } else { 0 };
+        let idle = world.model.idle_node * world.setup.nodes as f64 + world.model.idle_server * servers as f64;
+        let idle = if servers > 0 { idle * seconds / messages } else { 0.0 };
+        report.add("idle_cpu_us_per_message", idle);
+        all += idle;
         report.add("all_cpu_us_per_message", all);
         report.add("processors_used", all * messages / 1e6 / seconds);
         report.add("records_per_message", figures.records as f64 / messages);

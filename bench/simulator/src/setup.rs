@@ -113,6 +113,8 @@ pub(crate) enum Front {
     Any,
     /// To the owner of their cell
     Owner,
+    /// To the node behind the owner of their cell
+    Other,
 }
 
 /// A fault of the broker.

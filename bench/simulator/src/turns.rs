@@ -29,6 +29,7 @@ impl World {
         let is_local = |key: &(u8, u8)| self.cells[usize::from(key.0)].node == node;
         let local = output.links.keys().filter(|key| is_local(key)).count();
         model.turn
+            + if output.is_woken { model.wake } else { 0.0 }
             + model.socket * (output.read as f64 + written.len() as f64)
             + model.packet * output.packets as f64
             + model.link_packet * output.link_packets as f64
@@ -72,6 +73,7 @@ impl World {
         let epoch = place.epoch;
         let Some(owner) = &mut place.owner else { return };
         owner.is_awake = !owner.inbox.is_empty();
+        owner.is_warm = owner.is_awake;
         let is_awake = owner.is_awake;
         if is_awake {
             self.work(machine, Task::Turn { cell });
@@ -105,6 +107,16 @@ impl World {
             return;
         }
         let Some(batch) = place.log.batch_after(commits.taken, COMMIT_BYTES_MAX) else { return };
+        if !batch.is_urgent && batch.bytes < URGENT_BYTES {
+            let is_first = commits.unawaited_since.is_none();
+            let since = *commits.unawaited_since.get_or_insert(now);
+            if now < since + UNAWAITED_DELAY {
+                if is_first {
+                    self.after(UNAWAITED_DELAY, Step::CommitBegins { cell, epoch });
+                }
+                return;
+            }
+        }
         let wait = if is_replicated { commits.gap.wait(now) } else { 0 };
         if wait > 0 {
             if commits.waits_until <= now {
@@ -113,6 +125,7 @@ impl World {
             }
             return;
         }
+        commits.unawaited_since = None;
         commits.gap.begins(now);
         commits.is_busy = true;
         commits.taken = batch.ticket;
@@ -199,5 +212,8 @@ const INPUTS_MAX: usize = 512;
 /// Commits on their way.
 const IN_FLIGHT_MAX: usize = 4;
 const COMMIT_BYTES_MAX: u64 = 1 << 20;
+/// What no acknowledgement waits for is committed with others, or after this time, or when it is so much.
+const UNAWAITED_DELAY: u64 = 50_000_000;
+const URGENT_BYTES: u64 = 256 << 10;
 /// A read from the store.
 const READ: u64 = 100_000;
