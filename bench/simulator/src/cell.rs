@@ -23,6 +23,8 @@ pub(crate) struct Cell {
     /// Counts its owners. What is on its way to an earlier one is dropped.
     pub(crate) epoch: u32,
     pub(crate) owner: Option<Owner>,
+    /// Counts what was decided about its next owner: the last decision is carried out.
+    pub(crate) adoption: u32,
     pub(crate) log: Log,
     terms: CellTerms,
     settings: Arc<Settings>,
@@ -162,8 +164,16 @@ impl Cell {
     /// A cell without a log, and its first owner.
     pub(crate) fn new((number, cells): (u8, u16), node: usize, now: Timestamp, settings: &Arc<Settings>) -> Self {
         let terms = CellTerms { cell: CellId(number), cells, epoch: 1, interest_key: *b"of the simulator" };
-        let mut cell =
-            Self { number, node, epoch: 0, owner: None, log: Log::default(), terms, settings: Arc::clone(settings) };
+        let mut cell = Self {
+            number,
+            node,
+            epoch: 0,
+            owner: None,
+            adoption: 0,
+            log: Log::default(),
+            terms,
+            settings: Arc::clone(settings),
+        };
         cell.begin(node, now, |_| ());
         cell
     }

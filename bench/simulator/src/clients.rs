@@ -82,7 +82,7 @@ impl World {
             self.after(ns(self.model.hop), Step::Input { cell, epoch, input });
         } else {
             let bytes = self.setup.payload as u64 + 20;
-            self.carry(front, node, Carried::ToCell { cell, epoch, input }, (bytes, 1));
+            self.carry(front, node, Carried::ToCell { cell, epoch, input }, bytes);
         }
     }
 

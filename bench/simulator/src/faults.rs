@@ -64,11 +64,22 @@ impl World {
         let since = self.now;
         let of = |node: usize| self.cells.iter().filter(|cell| cell.node == node).count();
         let node = (0..self.setup.nodes).filter(|node| self.is_alive[*node]).min_by_key(|node| of(*node)).unwrap_or(0);
-        self.cells[cell].node = node;
-        self.after(noticed + seconds(open), Step::Adopt { cell, since });
+        let adoption = self.decide(cell, node);
+        self.after(noticed + seconds(open), Step::Adopt { cell, since, adoption });
     }
 
-    pub(crate) fn adopt(&mut self, cell: usize, since: u64) {
+    /// The node is to be the next owner of a cell. Returns the number of the decision.
+    fn decide(&mut self, cell: usize, node: usize) -> u32 {
+        let place = &mut self.cells[cell];
+        place.node = node;
+        place.adoption += 1;
+        place.adoption
+    }
+
+    pub(crate) fn adopt(&mut self, cell: usize, since: u64, adoption: u32) {
+        if self.cells[cell].adoption != adoption {
+            return;
+        }
         if !self.is_alive[self.cells[cell].node] {
             // It has died meanwhile.
             self.adopt_after(cell, seconds(self.model.noticed_s.0));
@@ -137,9 +148,9 @@ impl World {
             }
             self.figures.moves += 1;
             let since = self.now;
-            self.cells[cell].node = least;
+            let adoption = self.decide(cell, least);
             let open = self.model.open_s * self.cells[cell].log.keys() as f64 / 1e6;
-            self.after(MOVE + seconds(open), Step::Adopt { cell, since });
+            self.after(MOVE + seconds(open), Step::Adopt { cell, since, adoption });
         }
         self.after(BALANCE, Step::Balance);
     }

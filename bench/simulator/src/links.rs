@@ -26,7 +26,6 @@ pub(crate) struct Pipe {
     is_busy: bool,
     queued: Vec<Carried>,
     bytes: u64,
-    client_packets: u64,
 }
 
 /// What is in a frame between nodes.
@@ -91,7 +90,7 @@ impl World {
         if node == from {
             self.at(at, Step::Input { cell: to, epoch, input });
         } else {
-            self.carry(from, node, Carried::ToCell { cell: to, epoch, input }, (length, 0));
+            self.carry(from, node, Carried::ToCell { cell: to, epoch, input }, length);
         }
     }
 
@@ -127,12 +126,11 @@ impl World {
         Some((cell, role.reversed() as u8))
     }
 
-    /// Sends something from a node to another one: so many bytes, and so many packets of clients.
-    pub(crate) fn carry(&mut self, from: usize, to: usize, what: Carried, (bytes, client_packets): (u64, u64)) {
+    /// Sends something of so many bytes from a node to another one.
+    pub(crate) fn carry(&mut self, from: usize, to: usize, what: Carried, bytes: u64) {
         let pipe = &mut self.pipes[from * self.setup.nodes + to];
         pipe.queued.push(what);
         pipe.bytes += bytes;
-        pipe.client_packets += client_packets;
         if !pipe.is_busy {
             self.send_frame(from, to);
         }
@@ -147,9 +145,8 @@ impl World {
         }
         let carried = std::mem::take(&mut pipe.queued);
         let kib = std::mem::take(&mut pipe.bytes) as f64 / 1_024.0;
-        let packets = std::mem::take(&mut pipe.client_packets) as f64;
         let model = &self.model;
-        let nodes = model.frame_nodes + model.frame_nodes_kib * kib + model.tunnelled_packet * packets;
+        let nodes = model.frame_nodes + model.frame_nodes_kib * kib;
         let servers = model.frame_servers + model.frame_servers_kib * kib;
         let uses: Uses = [0, 0, ns(servers), ns(nodes)];
         self.figures.frames += 1;

@@ -17,8 +17,6 @@ pub(crate) struct Model {
     pub(crate) record: f64,
     /// A client that connects, with CONNACK.
     pub(crate) connect: f64,
-    /// The bytes of a client that are passed on by another node, for each packet, at both nodes.
-    pub(crate) tunnelled_packet: f64,
     /// A packet of a link between cells, at each end.
     pub(crate) link_packet: f64,
     /// A turn's bytes for another cell of the same node.
@@ -61,7 +59,6 @@ impl Default for Model {
             packet: 0.2,
             record: 0.4,
             connect: 70.0,
-            tunnelled_packet: 0.55,
             link_packet: 0.25,
             local_frame: 6.0,
             frame_nodes: 70.0,

@@ -7,7 +7,7 @@ use crate::report::Report;
 use crate::run::run;
 
 fn simulate(arguments: &str) -> Report {
-    let usual = [("--sessions", "1000"), ("--seconds", "6")];
+    let usual = [("--sessions", "300"), ("--seconds", "6")];
     let usual = usual.into_iter().filter(|(name, _)| !arguments.contains(name)).flat_map(|(name, value)| [name, value]);
     let words = ["simulator"].into_iter().chain(usual).chain(arguments.split_whitespace());
     let cli = Cli::try_parse_from(words).unwrap();
@@ -26,7 +26,7 @@ fn each_message_arrives_once_in_other_cells_of_other_nodes() {
 
 #[test]
 fn each_message_arrives_once_while_nodes_die_and_their_clients_come_back() {
-    let report = simulate("--seconds 40 --rate 300 --deaths 3 --back-after 8 --shares 5 --churn 20");
+    let report = simulate("--seconds 40 --rate 100 --deaths 3 --back-after 8 --shares 5 --churn 20");
     assert_eq!(report.broken, [""; 0]);
     assert_eq!((report.figure("delivered"), report.figure("missing")), (report.figure("published"), 0.0));
     assert!(report.figure("adoption_max_us") > 3e6, "{report}");
@@ -34,20 +34,20 @@ fn each_message_arrives_once_while_nodes_die_and_their_clients_come_back() {
 
 #[test]
 fn at_qos_1_messages_come_again_after_a_death_and_none_is_lost() {
-    let report = simulate("--seconds 15 --qos 1 --rate 500 --deaths 1 --front owner");
+    let report = simulate("--seconds 15 --qos 1 --rate 200 --deaths 1 --front owner");
     assert_eq!(report.broken, [""; 0]);
     assert_eq!(report.figure("missing"), 0.0);
 }
 
 #[test]
 fn a_successor_that_drops_the_queue_of_a_link_is_found() {
-    let report = simulate("--rate 2000 --deaths 1 --fault drop-link-queue");
+    let report = simulate("--seconds 8 --rate 1000 --deaths 3 --back-after 1 --fault drop-link-queue");
     assert!(report.broken.iter().any(|what| what.contains("lost") || what.contains("not delivered")), "{report}");
 }
 
 #[test]
 fn a_successor_that_forgets_what_came_from_other_cells_is_found() {
-    let report = simulate("--rate 2000 --deaths 1 --fault forget-received");
+    let report = simulate("--seconds 8 --rate 1000 --deaths 3 --back-after 1 --fault forget-received");
     assert!(report.broken.iter().any(|what| what.contains("doubled")), "{report}");
 }
 
@@ -65,7 +65,7 @@ fn a_run_is_the_same_for_the_same_seed() {
 
 #[test]
 fn one_broker_needs_no_servers() {
-    let report = simulate("--nodes 1 --cells 1 --copies 0 --qos 0 --rate 0 --seconds 0.1 --publishers 500");
+    let report = simulate("--nodes 1 --cells 1 --copies 0 --qos 0 --rate 0 --seconds 0.1 --publishers 150");
     assert_eq!(report.broken, [""; 0]);
     assert_eq!((report.figure("servers_cpu_us_per_message"), report.figure("records_per_message")), (0.0, 0.0));
 }

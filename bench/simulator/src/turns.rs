@@ -52,7 +52,7 @@ impl World {
                 here.push((client, attempt, what));
             } else {
                 let bytes = if matches!(what, ToClient::Packet(_)) { self.setup.payload as u64 + 20 } else { 8 };
-                self.carry(node, front.into(), Carried::ToClient(client, attempt, what), (bytes, 1));
+                self.carry(node, front.into(), Carried::ToClient(client, attempt, what), bytes);
             }
         }
         if !here.is_empty() {

@@ -133,6 +133,7 @@ pub(crate) enum Step {
     Adopt {
         cell: usize,
         since: u64,
+        adoption: u32,
     },
     /// The owner of a cell notices that the front of a client is gone.
     FrontGone {
@@ -214,7 +215,7 @@ impl World {
             Step::Death { node } => self.die(node),
             Step::Return { node } => self.come_back(node),
             Step::Balance => self.balance(),
-            Step::Adopt { cell, since } => self.adopt(cell, since),
+            Step::Adopt { cell, since, adoption } => self.adopt(cell, since, adoption),
             Step::FrontGone { cell, epoch, connection } => self.input(cell, epoch, Input::Lost { connection }),
         }
     }
