@@ -78,7 +78,7 @@ impl Launcher {
             Transport::Ws => ports.ws,
         };
         let endpoint = Endpoint::new(loopback(port), transport, Some(&self.certificate()))?;
-        let target = Target { endpoint, pid: child.id(), beside: Vec::new() };
+        let target = Target { endpoint, pid: child.id(), beside: Vec::new(), cells: None };
         let mut broker = Broker { child, directory, ports, target };
         broker.wait_until_ready().with_context(|| format!("{} did not start: `{command}`", spec.name))?;
         Ok(broker)

@@ -1,9 +1,8 @@
-//! Three nodes with a replicated log: what a message costs, and how long a fail-over takes.
+//! Nodes with replicated logs, of one cell or of several: what a message costs, and how long a fail-over takes.
 
 mod deaths;
 mod nodes;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -14,7 +13,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use self::deaths::Death;
-use self::nodes::Cluster;
+use self::nodes::{Cluster, Programs, Shape};
 use crate::goal_table::{ClusterGoal, GoalTable};
 use crate::ledger::Tally;
 use crate::peers;
@@ -36,6 +35,12 @@ pub(crate) struct ClusterArgs {
     /// A further scenario, of which all figures are shown
     #[arg(long)]
     scenario: Vec<String>,
+    /// Nodes for `--scenario`: 1 to 3, or 0 for one broker without a cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
+    nodes: u8,
+    /// Cells for `--scenario`
+    #[arg(long, default_value_t = 1)]
+    cells: u8,
     /// How often each scenario is run
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -61,6 +66,7 @@ pub(crate) struct ClusterArgs {
 
 #[derive(Debug, Serialize)]
 struct Outcome {
+    shape: Shape,
     scenario: String,
     runs: Vec<Report>,
 }
@@ -72,48 +78,59 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<Verdict> {
     if !args.scenario.is_empty() && args.goal.is_empty() {
         goals.clear();
     }
-    let mut scenarios: Vec<String> = args.scenario.clone();
+    let shape = Shape { nodes: args.nodes.into(), cells: args.cells.into() };
+    let mut runs: Vec<(Shape, String)> = args.scenario.iter().map(|scenario| (shape, scenario.clone())).collect();
     for goal in &goals {
-        if !scenarios.contains(&goal.scenario) {
-            scenarios.push(goal.scenario.clone());
-        }
+        runs.push((Shape::of(goal), goal.scenario.clone()));
+        runs.extend(goal.to_single.then(|| (SINGLE, goal.scenario.clone())));
     }
-    if scenarios.is_empty() {
+    if runs.is_empty() {
         bail!("no such goal in {}", args.goals.display());
     }
-    let broker = args.broker.clone().unwrap_or_else(|| PathBuf::from(peers::bin()).join("oncemq"));
+    // One after the other by their processes, which each shape starts once.
+    runs.sort();
+    runs.dedup();
     let nats = args.nats_server.clone().or_else(|| std::env::var_os("NATS_SERVER").map(PathBuf::from));
-    let data_root = args.data_root.clone().unwrap_or_else(std::env::temp_dir);
-    let mut cluster = Cluster::start(&broker, &nats.unwrap_or_else(|| "nats-server".into()), &data_root)?;
-    let mut outcomes = Vec::new();
-    let mut is_broken = false;
-    for scenario in scenarios {
-        let runs = match scenario.as_str() {
-            DEATHS => vec![deaths(&mut cluster, Death::Node, args.deaths)?],
-            MACHINE_DEATHS => vec![deaths(&mut cluster, Death::Machine, args.deaths)?],
-            _ => loads(args, &cluster, &scenario)?,
-        };
-        is_broken |= runs.iter().any(Report::is_broken);
-        let outcome = Outcome { scenario, runs };
-        outcome.print(args.scenario.contains(&outcome.scenario), &goals)?;
-        outcomes.push(outcome);
-        if let Some(file) = &args.json {
-            let text = serde_json::to_string_pretty(&outcomes)? + "\n";
-            fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    let programs = Programs {
+        broker: args.broker.clone().unwrap_or_else(|| PathBuf::from(peers::bin()).join("oncemq")),
+        nats: nats.unwrap_or_else(|| "nats-server".into()),
+        data_root: args.data_root.clone().unwrap_or_else(std::env::temp_dir),
+    };
+    let mut results = Results { outcomes: Vec::new(), goals };
+    for shape_runs in runs.chunk_by(|(one, _), (other, _)| one == other) {
+        let [(shape, _), ..] = shape_runs else { continue };
+        let mut cluster = Cluster::start(*shape, &programs)?;
+        for (shape, scenario) in shape_runs {
+            let runs = match scenario.as_str() {
+                DEATHS => vec![deaths(&mut cluster, Death::Node, args.deaths)?],
+                MACHINE_DEATHS => vec![deaths(&mut cluster, Death::Machine, args.deaths)?],
+                _ => loads(args, &cluster, scenario)?,
+            };
+            results.outcomes.push(Outcome { shape: *shape, scenario: scenario.clone(), runs });
+            results.print_last(args.scenario.contains(scenario))?;
+            if let Some(file) = &args.json {
+                let text = serde_json::to_string_pretty(&results.outcomes)? + "\n";
+                fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+            }
         }
     }
-    let is_kept = |goal: &ClusterGoal| {
-        let outcome = outcomes.iter().find(|outcome| outcome.scenario == goal.scenario);
-        let figure = outcome.and_then(|outcome| outcome.figure(&goal.figure));
-        figure.is_some_and(|spread| goal.allows(spread.median))
-    };
-    Ok(if is_broken || !goals.iter().all(is_kept) { Verdict::Broken } else { Verdict::Kept })
+    Ok(results.verdict())
 }
 
 fn loads(args: &ClusterArgs, cluster: &Cluster, text: &str) -> Result<Vec<Report>> {
     let mut scenario = parse_scenario(text)?;
     scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
-    (0..args.rounds).map(|_| scenario::run(&scenario, &cluster.target()?)).collect()
+    let run = |_| {
+        let before = cluster.counters();
+        let mut report = scenario::run(&scenario, &cluster.target(scenario.placement)?)?;
+        let delivered = report.figure("delivered").unwrap_or_default();
+        for ((figure, before), (_, after)) in before.into_iter().zip(cluster.counters()) {
+            // With the warm-up, which is short.
+            report.add(figure, (after - before) / delivered.max(1.0));
+        }
+        Ok(report)
+    };
+    (0..args.rounds).map(run).collect()
 }
 
 fn deaths(cluster: &mut Cluster, death: Death, count: usize) -> Result<Report> {
@@ -128,44 +145,90 @@ fn deaths(cluster: &mut Cluster, death: Death, count: usize) -> Result<Report> {
     Ok(report)
 }
 
+impl Shape {
+    fn of(goal: &ClusterGoal) -> Self {
+        Self { nodes: goal.nodes, cells: goal.cells }
+    }
+}
+
 impl Outcome {
     fn figure(&self, name: &str) -> Option<Spread> {
         Spread::of(self.runs.iter().filter_map(|run| run.figure(name)))
     }
+}
 
-    /// Shows all figures, or those with a goal.
-    fn print(&self, shows_all: bool, goals: &[ClusterGoal]) -> Result<()> {
+/// What has been run, and what it is to be compared with.
+struct Results {
+    outcomes: Vec<Outcome>,
+    goals: Vec<ClusterGoal>,
+}
+
+impl Results {
+    /// Shows all figures of the last outcome, or those with a goal.
+    fn print_last(&self, shows_all: bool) -> Result<()> {
+        let Some(outcome) = self.outcomes.last() else { return Ok(()) };
         let mut output = io::stdout().lock();
-        writeln!(output, "{}", self.scenario)?;
+        let Shape { nodes, cells } = outcome.shape;
+        writeln!(output, "{nodes} nodes, {cells} cells: {}", outcome.scenario)?;
+        let is_about = |goal: &&ClusterGoal| Shape::of(goal) == outcome.shape && goal.scenario == outcome.scenario;
+        let goals: Vec<&ClusterGoal> = self.goals.iter().filter(is_about).collect();
         let names: Vec<&str> =
-            self.runs.iter().take(1).flat_map(|run| &run.figures).map(|figure| &*figure.name).collect();
-        let limits: BTreeMap<&str, &ClusterGoal> =
-            goals.iter().filter(|goal| goal.scenario == self.scenario).map(|goal| (&*goal.figure, goal)).collect();
-        for name in names.into_iter().filter(|name| shows_all || limits.contains_key(name) || SHOWN.contains(name)) {
-            let Some(spread) = self.figure(name) else { continue };
+            outcome.runs.iter().take(1).flat_map(|run| &run.figures).map(|figure| &*figure.name).collect();
+        let has_goal = |name: &str| goals.iter().any(|goal| goal.figure == name);
+        for name in names.into_iter().filter(|name| shows_all || has_goal(name) || SHOWN.contains(name)) {
+            let Some(spread) = outcome.figure(name) else { continue };
             let [low, median, high] = [spread.low, spread.median, spread.high].map(digits);
-            let verdict = match limits.get(name) {
-                None => "",
-                Some(goal) if goal.allows(spread.median) => "kept",
-                Some(_) => "missed",
-            };
-            writeln!(output, "  {name:<34}{median:>10}   ({low} to {high})  {verdict}")?;
+            writeln!(output, "  {name:<34}{median:>10}   ({low} to {high})")?;
         }
-        for what in self.runs.iter().flat_map(|run| &run.broken) {
+        for goal in goals {
+            let value = self.value(goal).map_or("nothing".to_owned(), digits);
+            let of = if goal.to_single { "times that of one broker" } else { "" };
+            let verdict = if self.is_kept(goal) { "kept" } else { "missed" };
+            writeln!(output, "  {}: {} {value} {of}: {verdict}", goal.name, goal.figure)?;
+        }
+        for what in outcome.runs.iter().flat_map(|run| &run.broken) {
             writeln!(output, "  BROKEN: {what}")?;
         }
         Ok(output.flush()?)
     }
+
+    /// What a goal limits.
+    fn value(&self, goal: &ClusterGoal) -> Option<f64> {
+        let of = |shape: Shape, figure: &str| {
+            let found = |outcome: &&Outcome| outcome.shape == shape && outcome.scenario == goal.scenario;
+            Some(self.outcomes.iter().find(found)?.figure(figure)?.median)
+        };
+        let value = of(Shape::of(goal), &goal.figure)?;
+        if !goal.to_single {
+            return Some(value);
+        }
+        // A single broker has no processes beside it.
+        let single = of(SINGLE, &goal.figure).or_else(|| of(SINGLE, goal.figure.strip_prefix("all_")?))?;
+        Some(value / single)
+    }
+
+    fn is_kept(&self, goal: &ClusterGoal) -> bool {
+        self.value(goal).is_some_and(|value| goal.allows(value))
+    }
+
+    fn verdict(&self) -> Verdict {
+        let is_broken = self.outcomes.iter().flat_map(|outcome| &outcome.runs).any(Report::is_broken);
+        let is_kept = !is_broken && self.goals.iter().all(|goal| self.is_kept(goal));
+        if is_kept { Verdict::Kept } else { Verdict::Broken }
+    }
 }
 
+/// One broker without a cluster.
+const SINGLE: Shape = Shape { nodes: 0, cells: 0 };
 const DEATHS: &str = "deaths";
 const MACHINE_DEATHS: &str = "machine-deaths";
 const FAILOVER_MAX_MS: u64 = 60_000;
 const FAILOVER: [(&str, f64); 4] =
     [("failover_min_ms", 0.0), ("failover_p50_ms", 0.5), ("failover_p99_ms", 0.99), ("failover_max_ms", 1.0)];
 /// Shown without a goal, too.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 10] = [
     "messages_per_second",
+    "all_cpu_us_per_message",
     "cpu_us_per_message",
     "servers_cpu_us_per_message",
     "standbys_cpu_us_per_message",

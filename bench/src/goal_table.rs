@@ -26,8 +26,25 @@ pub(crate) struct ClusterGoal {
     pub(crate) figure: String,
     /// The load; or `deaths`, or `machine-deaths`.
     pub(crate) scenario: String,
+    /// Three unless it says otherwise.
+    #[serde(default = "three")]
+    pub(crate) nodes: usize,
+    /// One unless it says otherwise.
+    #[serde(default = "one")]
+    pub(crate) cells: usize,
+    /// The figure is divided by the one of a single broker under the same load.
+    #[serde(default)]
+    pub(crate) to_single: bool,
     pub(crate) at_most: Option<f64>,
     pub(crate) at_least: Option<f64>,
+}
+
+const fn three() -> usize {
+    3
+}
+
+const fn one() -> usize {
+    1
 }
 
 impl ClusterGoal {

@@ -14,6 +14,7 @@ mod mixed;
 mod packet;
 mod packet_ids;
 mod peers;
+mod placement;
 mod plan;
 mod plot;
 mod process;
@@ -116,7 +117,7 @@ fn main() -> ExitCode {
 fn run(args: &RunArgs) -> Result<Verdict> {
     let address = SocketAddr::new(args.host, args.port);
     let endpoint = Endpoint::new(address, args.scenario.transport, args.authority.as_deref())?;
-    let report = scenario::run(&args.scenario, &Target { endpoint, pid: args.pid, beside: Vec::new() })?;
+    let report = scenario::run(&args.scenario, &Target { endpoint, pid: args.pid, beside: Vec::new(), cells: None })?;
     if let Some(file) = &args.json {
         fs::write(file, serde_json::to_string_pretty(&report)?)
             .with_context(|| format!("cannot write {}", file.display()))?;

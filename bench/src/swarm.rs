@@ -58,8 +58,9 @@ impl Swarm {
         })
     }
 
-    /// Opens a connection and returns its number.
-    pub(crate) fn open(&mut self) -> Result<usize> {
+    /// Opens a connection, to the broker or to this address of it, and returns its number.
+    pub(crate) fn open(&mut self, address: Option<SocketAddr>) -> Result<usize> {
+        self.broker.address = address.unwrap_or(self.broker.address);
         let number = self.connections.len();
         let mut stream = self.connect(number).with_context(|| format!("cannot connect to {}", self.broker.address))?;
         self.poll.registry().register(stream.socket(), Token(number), Interest::READABLE | Interest::WRITABLE)?;

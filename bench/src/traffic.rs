@@ -7,14 +7,16 @@ use anyhow::{Context, Result, bail};
 use crate::clock;
 use crate::flow::{Counts, Flow, Role};
 use crate::packet::{self, QoS, Retain, SessionKind};
+use crate::placement::{Cells, Seat};
 use crate::plan::{Pace, Plan};
+use crate::scenario::Target;
 use crate::swarm::Swarm;
-use crate::transport::Endpoint;
 
 /// A run: its sockets and its flow.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     swarm: Swarm,
+    cells: Option<Cells>,
     pub(crate) flow: Flow,
     pub(crate) plan: Plan,
     /// The role of each connection.
@@ -61,8 +63,10 @@ impl Client {
 
 impl Traffic {
     /// A run without connections.
-    pub(crate) fn new(broker: Endpoint, plan: Plan) -> Result<Self> {
+    pub(crate) fn new(target: &Target, plan: Plan) -> Result<Self> {
+        let broker = target.endpoint.clone();
         Ok(Self {
+            cells: target.cells.clone(),
             swarm: Swarm::new(broker, plan.protocol, plan.packet_len_max(), send_buffer(plan.pace))?,
             flow: Flow::new(&plan)?,
             plan,
@@ -78,15 +82,20 @@ impl Traffic {
         let before = self.flow.counts.connected;
         let mut connections = Vec::with_capacity(clients.len());
         for (index, client) in clients.iter().enumerate() {
-            let connection = self.swarm.open()?;
+            let generated = || format!("bench-{:08x}-{}", self.plan.run, self.client_ids);
+            let client_id = client.client_id.clone().unwrap_or_else(generated);
+            self.client_ids += 1;
+            let seat = self.cells.as_ref().map(|cells| cells.seat(client.role, &client_id)).transpose()?;
+            let (client_id, address) = match seat {
+                Some(Seat { client_id, address }) => (client_id, Some(address)),
+                None => (client_id, None),
+            };
+            let connection = self.swarm.open(address)?;
             connections.push(connection);
             self.roles.push(client.role);
             if matches!(client.role, Role::Publisher(_)) {
                 self.publishers.push(connection);
             }
-            let generated = || format!("bench-{:08x}-{}", self.plan.run, self.client_ids);
-            let client_id = client.client_id.clone().unwrap_or_else(generated);
-            self.client_ids += 1;
             packet::encode_connect(self.swarm.output(connection)?, &client_id, client.session, self.plan.protocol);
             let greeted_at_least = before + (index + 1).saturating_sub(UNANSWERED_MAX);
             self.wait("a CONNACK", |counts| counts.connected >= greeted_at_least)?;

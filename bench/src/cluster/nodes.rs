@@ -1,23 +1,42 @@
-//! Three servers of NATS and three nodes of OnceMQ on this machine.
+//! Servers of NATS and nodes of OnceMQ on this machine, or one broker alone.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::clock;
+use crate::placement::{Cells, Placement};
 use crate::scenario::Target;
 use crate::transport::{Endpoint, Transport};
+
+/// How many nodes and cells there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Shape {
+    /// 1 to 3; 0 is one broker without a cluster.
+    pub(super) nodes: usize,
+    pub(super) cells: usize,
+}
+
+/// The programs, and the parent of the data directories.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) broker: PathBuf,
+    pub(super) nats: PathBuf,
+    pub(super) data_root: PathBuf,
+}
 
 /// The processes, and their files. Dropping it kills them.
 #[derive(Debug)]
 pub(super) struct Cluster {
+    shape: Shape,
     directory: TempDir,
     servers: Vec<Member>,
     nodes: Vec<Member>,
@@ -35,34 +54,43 @@ struct Member {
 }
 
 impl Cluster {
-    /// Starts all, and waits until a node serves and the others can take over.
-    pub(super) fn start(broker: &Path, nats: &Path, data_root: &Path) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(data_root)?;
+    /// Starts all, and waits until the clients of all cells can connect and the other nodes can take over.
+    pub(super) fn start(shape: Shape, programs: &Programs) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&programs.data_root)?;
         let ports = Ports::free(5 * NAMES.len())?;
         let urls: Vec<String> = (0..NAMES.len()).map(|index| format!("\"nats://{}\"", ports.of(0, index))).collect();
         let routes: Vec<String> = (0..NAMES.len()).map(|index| format!("nats://{}", ports.of(1, index))).collect();
         let (urls, routes) = (urls.join(", "), routes.join(", "));
-        let mut cluster = Self { directory, servers: Vec::new(), nodes: Vec::new() };
+        let mut cluster = Self { shape, directory, servers: Vec::new(), nodes: Vec::new() };
         for (index, name) in NAMES.iter().enumerate() {
             let [address, route, monitor, mqtt, admin] = [0, 1, 2, 3, 4].map(|kind| ports.of(kind, index));
-            let store = cluster.directory.path().join(format!("nats-{name}"));
-            let config = format!(
-                "server_name: {name}\nlisten: \"{address}\"\nhttp: \"{monitor}\"\n\
-                jetstream {{ store_dir: {store:?}, sync_interval: always, max_file_store: 4GB, max_memory_store: 64MB }}\n\
-                cluster {{ name: bench, listen: \"{route}\", routes: [{routes}] }}\n"
-            );
-            let config = cluster.write(&format!("nats-{name}.conf"), &config)?;
-            let command = vec![nats.to_owned(), "-c".into(), config];
-            cluster.servers.push(cluster.member(command, &format!("nats-{name}.log"), (address, monitor)));
-
-            let data = cluster.directory.path().join(format!("node-{name}"));
-            let config = format!(
-                "[server]\ndata = {data:?}\n[[listeners]]\naddress = \"{mqtt}\"\n[admin]\naddress = \"{admin}\"\n{LIMITS}\
-                [cluster]\nnode = \"{name}\"\nnats = [{urls}]\nadvertise = \"{mqtt}\"\n"
-            );
-            let config = cluster.write(&format!("node-{name}.toml"), &config)?;
-            let command = vec![broker.to_owned(), "--config".into(), config];
-            cluster.nodes.push(cluster.member(command, &format!("node-{name}.log"), (mqtt, admin)));
+            if shape.nodes > 0 {
+                let store = cluster.directory.path().join(format!("nats-{name}"));
+                let config = format!(
+                    "server_name: {name}\nlisten: \"{address}\"\nhttp: \"{monitor}\"\n\
+                    jetstream {{ store_dir: {store:?}, sync_interval: always, max_file_store: 16GB, max_memory_store: 64MB }}\n\
+                    cluster {{ name: bench, listen: \"{route}\", routes: [{routes}] }}\n"
+                );
+                let config = cluster.write(&format!("nats-{name}.conf"), &config)?;
+                let command = vec![programs.nats.clone(), "-c".into(), config];
+                cluster.servers.push(cluster.member(command, &format!("nats-{name}.log"), (address, monitor)));
+            }
+            if index < shape.nodes.max(1) {
+                let data = cluster.directory.path().join(format!("node-{name}"));
+                let mut config = format!(
+                    "[server]\ndata = {data:?}\n[[listeners]]\nname = \"main\"\naddress = \"{mqtt}\"\n\
+                    [admin]\naddress = \"{admin}\"\n{LIMITS}"
+                );
+                if shape.nodes > 0 {
+                    config += &format!("[cluster]\nnode = \"{name}\"\nnats = [{urls}]\nadvertise = \"{mqtt}\"\n");
+                }
+                if shape.cells > 1 {
+                    config += &format!("cells = {}\n", shape.cells);
+                }
+                let config = cluster.write(&format!("node-{name}.toml"), &config)?;
+                let command = vec![programs.broker.clone(), "--config".into(), config];
+                cluster.nodes.push(cluster.member(command, &format!("node-{name}.log"), (mqtt, admin)));
+            }
         }
         for member in cluster.servers.iter_mut().chain(&mut cluster.nodes) {
             member.start()?;
@@ -71,9 +99,9 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The owner as the broker to measure, beside the other processes.
-    pub(super) fn target(&self) -> Result<Target> {
-        let owner = self.owner().context("no node serves clients")?;
+    /// The owner, or with cells the first node, as the broker to measure, beside the other processes.
+    pub(super) fn target(&self, placement: Option<Placement>) -> Result<Target> {
+        let owner = if self.shape.cells > 1 { 0 } else { self.owner().context("no node serves clients")? };
         let node = self.nodes.get(owner).context("no such node")?;
         let beside = |group, members: &[Member]| -> Vec<(&'static str, u32)> {
             members.iter().filter_map(|member| Some((group, member.child.as_ref()?.id()))).collect()
@@ -81,7 +109,53 @@ impl Cluster {
         let pid = node.child.as_ref().context("the owner does not run")?.id();
         let mut others = beside("servers", &self.servers);
         others.extend(beside("standbys", &self.nodes).into_iter().filter(|(_, other)| *other != pid));
-        Ok(Target { endpoint: Endpoint::new(node.address, Transport::Tcp, None)?, pid, beside: others })
+        let cells = match placement.filter(|_| self.shape.cells > 1) {
+            Some(placement) => {
+                let owners = self.owners().context("not every cell has an owner")?;
+                Some(Cells::new(owners, self.addresses(), placement))
+            }
+            None => None,
+        };
+        Ok(Target { endpoint: Endpoint::new(node.address, Transport::Tcp, None)?, pid, beside: others, cells })
+    }
+
+    /// The node that serves the clients of each cell, if each has one.
+    fn owners(&self) -> Option<Vec<usize>> {
+        let mut owners = vec![None; self.shape.cells];
+        for (index, node) in self.nodes.iter().enumerate() {
+            let metrics = node.ask("/metrics")?;
+            for (cell, owner) in owners.iter_mut().enumerate() {
+                let is = |name: &str, value: usize| {
+                    let line = format!("oncemq_cluster_cell_{name}{{cell=\"{cell}\"}} {value}");
+                    metrics.lines().any(|seen| seen == line)
+                };
+                if is("owned", 1) && is("accepts_clients", 1) && is("links_up", self.shape.cells - 1) {
+                    *owner = Some(index);
+                }
+            }
+        }
+        owners.into_iter().collect()
+    }
+
+    /// Entries and commits of the stores of all cells until now, when the nodes count them, by the names of what is made of them.
+    pub(super) fn counters(&self) -> [(&'static str, f64); 2] {
+        thread::sleep(COUNTERS_AGE);
+        let pages: Vec<String> = self.nodes.iter().filter_map(|node| node.ask("/metrics")).collect();
+        let sum = |name: &str| {
+            let value = |line: &str| line.strip_prefix(name)?.split_whitespace().next_back()?.parse::<f64>().ok();
+            pages.iter().flat_map(|page| page.lines()).filter_map(value).sum()
+        };
+        [
+            ("entries_per_message", sum("oncemq_store_entries_total")),
+            ("commits_per_message", sum("oncemq_store_commits_total")),
+        ]
+    }
+
+    /// Whether each cell has an owner, and each node its share of them.
+    fn is_shared_out(&self) -> bool {
+        let Some(owners) = self.owners() else { return false };
+        let share = |node| owners.iter().filter(|owner| **owner == node).count();
+        (0..self.nodes.len()).all(|node| share(node) >= self.shape.cells / self.nodes.len())
     }
 
     /// The addresses at which clients reach the nodes.
@@ -126,11 +200,19 @@ impl Cluster {
     }
 
     fn is_able(&self) -> bool {
+        if self.shape.cells > 1 && !self.is_shared_out() {
+            return false;
+        }
         let is_healthy = |server: &Member| server.ask("/healthz").is_some();
-        let metrics = self.owner().and_then(|owner| self.nodes.get(owner)).and_then(|node| node.ask("/metrics"));
-        let able = |line: &&str| line.starts_with("oncemq_cluster_member_able{") && line.ends_with("} 1");
-        metrics.is_some_and(|text| text.lines().filter(able).count() == NAMES.len() - 1)
-            && self.servers.iter().all(is_healthy)
+        if self.shape.cells <= 1 {
+            let metrics = self.owner().and_then(|owner| self.nodes.get(owner)).and_then(|node| node.ask("/metrics"));
+            let able = |line: &&str| line.starts_with("oncemq_cluster_member_able{") && line.ends_with("} 1");
+            let standbys = metrics.map(|text| text.lines().filter(able).count());
+            if standbys != Some(self.nodes.len() - 1) {
+                return false;
+            }
+        }
+        self.servers.iter().all(is_healthy)
     }
 
     /// The ends of all logs.
@@ -215,6 +297,8 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// As for the brokers of `peers.toml`.
 const LIMITS: &str = "[limits]\nconnections_per_address_max = 100000\nconnections_per_second_max = 1000000\n\
     queued_messages_max = 10000000\nqueued_bytes_max = \"8GiB\"\n";
+/// Nodes update their counters about once a second.
+const COUNTERS_AGE: Duration = Duration::from_millis(1_500);
 const POLL: Duration = Duration::from_millis(50);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const START_MAX: Duration = Duration::from_secs(90);

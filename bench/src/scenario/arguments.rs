@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::packet::Protocol;
+use crate::placement::Placement;
 use crate::transport::Transport;
 
 /// A scenario and its parameters.
@@ -66,6 +67,9 @@ pub(crate) struct ScenarioArgs {
     /// The transport that carries MQTT
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: Transport,
+    /// Where the clients are in a cluster with cells; by default, all connect to the node of the first cell
+    #[arg(long, value_enum)]
+    pub(crate) placement: Option<Placement>,
     /// Seconds to measure
     #[arg(long, default_value_t = 3.0)]
     pub(crate) seconds: f64,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -12,14 +13,14 @@ use crate::clock;
 use crate::flow::Role;
 use crate::ledger::Tally;
 use crate::packet::SessionKind;
-use crate::process::{self, Meter};
+use crate::process::{self, Beside, Meter};
 use crate::report::{Guarantee, Report};
 use crate::traffic::{Client, Traffic};
 
 /// Connects and disconnects clients, several at a time. With `--durable`, the same clients come back again and again.
 pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
     let fleet = Fleet::new(parameters, if parameters.durable { RETURNING } else { 0 });
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     let mut first = 0;
     let report = measure(parameters, target, |count| {
         for clients in fleet.waves(first..first + count, parameters.window) {
@@ -37,7 +38,7 @@ pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
 /// Connects clients with the identifiers of connected ones, several at a time.
 pub(super) fn run_takeovers(parameters: &Parameters, target: &Target) -> Result<Report> {
     let fleet = Fleet::new(parameters, parameters.subscribers);
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     let at_once = parameters.window.min(fleet.returning);
     // Its first connection is the one that the next client takes over from.
     let mut connected = VecDeque::new();
@@ -109,15 +110,21 @@ fn measure(parameters: &Parameters, target: &Target, mut connect: impl FnMut(usi
 
     process::reset_peak(target.pid);
     let meter = Meter::start(target.pid)?;
+    let beside = Beside::start(&target.beside)?;
     let started = clock::now();
     connect(parameters.count)?;
     let connecting = (clock::now() - started).as_secs_f64();
     thread::sleep(ACKNOWLEDGEMENT_WAIT);
     let usage = meter.read()?;
+    let beside = beside.read()?;
 
     let count = parameters.count as f64;
     let mut report = Report::new(Guarantee::NoLoss, Tally::default());
     report.add("cpu_us_per_connect", usage.broker_cpu.as_secs_f64() * 1e6 / count);
+    if !beside.is_empty() {
+        let all = usage.broker_cpu + beside.values().sum::<Duration>();
+        report.add("all_cpu_us_per_connect", all.as_secs_f64() * 1e6 / count);
+    }
     report.add("load_cpu_us_per_connect", usage.load_cpu.as_secs_f64() * 1e6 / count);
     report.add("connects_per_second", count / connecting);
     report.add_memory(process::memory(target.pid)?);

@@ -18,7 +18,7 @@ use crate::traffic::{Client, Traffic};
 /// Opens all connections, and parameters the broker before and after.
 pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
     let empty_plan = Plan { streams: Vec::new(), publishers: Vec::new(), receivers: Vec::new(), ..parameters.plan() };
-    let mut traffic = Traffic::new(target.endpoint.clone(), empty_plan)?;
+    let mut traffic = Traffic::new(target, empty_plan)?;
     process::reset_peak(target.pid);
     let before = process::memory(target.pid)?;
     let meter = Meter::start(target.pid)?;

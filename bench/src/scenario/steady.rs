@@ -17,7 +17,7 @@ use crate::traffic::{Settled, Traffic, Until};
 
 /// Connects all clients, warms up, parameters, and waits for messages in flight.
 pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     let mut subscribers = traffic.connect_subscribers()?;
     for connection in subscribers.split_off(subscribers.len().saturating_sub(parameters.away)) {
         traffic.disconnect(connection)?;

@@ -16,7 +16,7 @@ use crate::traffic::{Client, Settled, Traffic, Until};
 
 /// Stores messages below one root, and has them replayed to new subscribers, one after another.
 pub(super) fn run_retained(parameters: &Parameters, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     traffic.connect_publishers()?;
     process::reset_peak(target.pid);
     let intake = store(&mut traffic, parameters.count, target)?;
@@ -52,7 +52,7 @@ pub(super) fn run_retained(parameters: &Parameters, target: &Target) -> Result<R
 
 /// Queues messages for offline sessions, and drains them when the clients reconnect.
 pub(super) fn run_offline(parameters: &Parameters, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     for connection in traffic.connect_subscribers()? {
         traffic.disconnect(connection)?;
     }
@@ -84,7 +84,7 @@ pub(super) fn run_offline(parameters: &Parameters, target: &Target) -> Result<Re
 
 /// Messages that are refused when they come for the first time, and accepted when they come again.
 pub(super) fn run_parked(parameters: &Parameters, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     let connections = traffic.connect_subscribers()?;
     traffic.connect_publishers()?;
     process::reset_peak(target.pid);

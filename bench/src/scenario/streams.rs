@@ -17,7 +17,7 @@ use crate::traffic::Traffic;
 
 /// Stores messages in a stream, and has them replayed to new subscribers, again and again. The stream must have no other messages.
 pub(super) fn run_replay(parameters: &Parameters, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let mut traffic = Traffic::new(target, parameters.plan())?;
     traffic.connect_publishers()?;
     let intake = store(&mut traffic, parameters.count, target)?;
     // Messages are moved to the files of their streams some time after they are acknowledged.

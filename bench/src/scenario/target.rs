@@ -1,3 +1,4 @@
+use crate::placement::Cells;
 use crate::transport::Endpoint;
 
 /// The broker's process and endpoint.
@@ -7,4 +8,6 @@ pub(crate) struct Target {
     pub(crate) pid: u32,
     /// Other processes whose CPU time counts, each with the name of what it belongs to.
     pub(crate) beside: Vec<(&'static str, u32)>,
+    /// Where each client is, if the broker is a cluster with cells.
+    pub(crate) cells: Option<Cells>,
 }

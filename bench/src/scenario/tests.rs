@@ -36,6 +36,7 @@ fn relay() -> Target {
         endpoint: Endpoint::new(address, Transport::Tcp, None).unwrap(),
         pid: std::process::id(),
         beside: Vec::new(),
+        cells: None,
     }
 }
 
