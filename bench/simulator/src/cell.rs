@@ -89,6 +89,7 @@ struct Slot {
     is_paused: bool,
     /// There is output that the transport has not reported.
     is_unflushed: bool,
+    #[expect(clippy::box_collection, reason = "few of a million have it")]
     unread: Option<Box<VecDeque<ClientPacket>>>,
 }
 
@@ -249,8 +250,8 @@ impl Cell {
         let Some(owner) = &mut self.owner else { return Vec::new() };
         let mut fetched = Vec::new();
         let is_all = self.log.last().is_none();
-        while let Some((_, fetch)) = owner.fetches.pop_front_if(|(ticket, _)| is_all || *ticket <= replicated) {
-            fetched.push(self.log.read(fetch));
+        while owner.fetches.front().is_some_and(|(ticket, _)| is_all || *ticket <= replicated) {
+            fetched.extend(owner.fetches.pop_front().map(|(_, fetch)| self.log.read(fetch)));
         }
         fetched
     }

@@ -91,7 +91,7 @@ impl World {
         self.send_to_cell(client, Input::Packet { connection, packet });
     }
 
-    pub(crate) fn to_clients(&mut self, packets: Vec<(u32, u32, ToClient)>) {
+    pub(crate) fn tell_clients(&mut self, packets: Vec<(u32, u32, ToClient)>) {
         for (client, attempt, what) in packets {
             if self.fleet.clients[client as usize].attempt != attempt {
                 continue;

@@ -49,8 +49,10 @@ pub(crate) struct Client {
     /// Those before this one were sent again.
     pub(crate) sent_again: u32,
     /// Messages that are due and have no room in the window, by when they were due.
+    #[expect(clippy::box_collection, reason = "few of a million have it")]
     pub(crate) due: Option<Box<VecDeque<u64>>>,
     /// When the messages in flight were due.
+    #[expect(clippy::box_collection, reason = "few of a million have it")]
     pub(crate) in_flight: Option<Box<VecDeque<u64>>>,
     /// The number of the next message that it must get.
     pub(crate) expected: u32,

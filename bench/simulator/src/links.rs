@@ -156,15 +156,15 @@ impl World {
 
     pub(crate) fn piped(&mut self, from: usize, to: usize, carried: Vec<Carried>) {
         let at = self.now + ns(2.0 * self.model.hop);
-        let mut to_clients = Vec::new();
+        let mut tell_clients = Vec::new();
         for what in carried {
             match what {
                 Carried::ToCell { cell, epoch, input } => self.at(at, Step::Input { cell, epoch, input }),
-                Carried::ToClient(client, attempt, what) => to_clients.push((client, attempt, what)),
+                Carried::ToClient(client, attempt, what) => tell_clients.push((client, attempt, what)),
             }
         }
-        if !to_clients.is_empty() {
-            self.at(at, Step::ToClients(to_clients));
+        if !tell_clients.is_empty() {
+            self.at(at, Step::ToClients(tell_clients));
         }
         self.send_frame(from, to);
     }

@@ -99,7 +99,9 @@ impl Log {
 
     /// What was made up to a ticket is replicated.
     pub(crate) fn replicated(&mut self, ticket: Ticket) {
-        while let Some(pending) = self.pending.pop_front_if(|pending| pending.ticket <= ticket) {
+        while self.pending.front().is_some_and(|pending| pending.ticket <= ticket)
+            && let Some(pending) = self.pending.pop_front()
+        {
             pending.records.into_iter().for_each(|record| self.apply(record));
         }
     }

@@ -185,8 +185,8 @@ impl World {
             done.1 = true;
         }
         let mut reported = None;
-        while let Some((ticket, _)) = in_flight.pop_front_if(|(_, is_done)| *is_done) {
-            reported = Some(ticket);
+        while in_flight.front().is_some_and(|(_, is_done)| *is_done) {
+            reported = in_flight.pop_front().map(|(ticket, _)| ticket);
         }
         if let Some(ticket) = reported {
             place.log.replicated(ticket);

@@ -194,7 +194,7 @@ impl World {
             }
             Step::TurnEnds { cell } => self.turn_ends(cell),
             Step::Input { cell, epoch, input } => self.input(cell, epoch, *input),
-            Step::ToClients(packets) => self.to_clients(packets),
+            Step::ToClients(packets) => self.tell_clients(packets),
             Step::Piped { from, to, carried } => self.piped(from, to, carried),
             Step::Connect { client, attempt } => self.connect(client, attempt),
             Step::ConnectArrives { client, attempt } => self.connect_arrives(client, attempt),

@@ -3,7 +3,7 @@
 pub(super) mod anchors;
 mod append;
 mod delayed;
-mod fetch;
+pub(super) mod fetch;
 pub(super) mod handle;
 pub(super) mod marks;
 pub(super) mod options;

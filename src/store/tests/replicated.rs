@@ -439,6 +439,9 @@ fn what_comes_while_a_commit_is_under_way_is_in_the_next_one() {
         wait_for(end);
         assert!(!waits || tail.get(shipped).1 == 10);
     }
+    store.fence("the test ends");
+    drop(store);
+    committing.join().unwrap();
     // A machine that pauses lets a commit begin before the one before it is replicated.
     assert!(waited >= 10, "{waited}");
 }
@@ -449,8 +452,8 @@ fn a_commit_that_is_not_replicated_for_long_holds_up_no_other() {
     let Owner { store, committer, .. } = own(&disk, &Options::default(), mark(1), &tail).unwrap();
     let committing = thread::spawn(move || committer.run());
     for commit in 1..=20 {
-        store.append(0, commit as u64, &Change::put(commit as u64, b"x").entry()).unwrap();
-        while tail.len() < commit {
+        store.append(0, commit, &Change::put(commit, b"x").entry()).unwrap();
+        while tail.end(tail.len()) <= commit {
             thread::yield_now();
         }
     }
