@@ -164,7 +164,8 @@ pub(crate) enum ToClient {
 impl Cell {
     /// A cell without a log, and its first owner.
     pub(crate) fn new((number, cells): (u8, u16), node: usize, now: Timestamp, settings: &Arc<Settings>) -> Self {
-        let terms = CellTerms { cell: CellId(number), cells, epoch: 1, interest_key: *b"of the simulator" };
+        let (interest_key, interest_bytes_max) = (*b"of the simulator", 1 << 30);
+        let terms = CellTerms { cell: CellId(number), cells, epoch: 1, interest_key, interest_bytes_max };
         let mut cell = Self {
             number,
             node,

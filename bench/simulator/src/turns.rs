@@ -117,7 +117,8 @@ impl World {
                 return;
             }
         }
-        let wait = if is_replicated { commits.gap.wait(now) } else { 0 };
+        let is_under_way = !commits.in_flight.is_empty() && batch.bytes < ENOUGH_BYTES;
+        let wait = if is_replicated { commits.gap.wait(now, is_under_way) } else { 0 };
         if wait > 0 {
             if commits.waits_until <= now {
                 commits.waits_until = now + wait;
@@ -211,6 +212,8 @@ impl World {
 const INPUTS_MAX: usize = 512;
 /// Commits on their way.
 const IN_FLIGHT_MAX: usize = 4;
+/// A commit of so many bytes does not wait for the one before.
+const ENOUGH_BYTES: u64 = 64 << 10;
 const COMMIT_BYTES_MAX: u64 = 1 << 20;
 /// What no acknowledgement waits for is committed with others, or after this time, or when it is so much.
 const UNAWAITED_DELAY: u64 = 50_000_000;

@@ -20,6 +20,8 @@ pub struct CellTerms {
     pub epoch: u64,
     /// For the fingerprints of Topic Filters: all cells have the same one, and clients don't know it.
     pub interest_key: [u8; 16],
+    /// What all that the other cells want may take in the table of this one, in bytes. All cells have about the same bound: each keeps to its part of it.
+    pub interest_bytes_max: usize,
 }
 
 /// What the shards of a cell share about the other cells.
@@ -58,7 +60,7 @@ impl CellState {
     pub(in crate::broker) fn new(terms: CellTerms, shards: usize) -> Self {
         let key = InterestKey::new(&terms.interest_key);
         // The table of this cell has that of each other cell.
-        let table_bytes_max = AnnouncerLimits::default().table_bytes_max / usize::from(terms.cells.max(1));
+        let table_bytes_max = terms.interest_bytes_max / usize::from(terms.cells.max(1));
         let limits = AnnouncerLimits { table_bytes_max, ..AnnouncerLimits::default() };
         let mut announcer = Announcer::new(terms.cell, terms.epoch, key, limits);
         // From the beginning, SUBACK waits for all of them.

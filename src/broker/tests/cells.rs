@@ -37,7 +37,9 @@ impl World {
     fn new(shards: usize) -> Self {
         let limits = RetainedLimits { retained_messages_max: 50, retained_bytes_max: 100_000 };
         let cell = |cell| {
-            let terms = CellTerms { cell: CellId(cell), cells: CELLS.into(), epoch: 1, interest_key: [7; 16] };
+            let (interest_key, interest_bytes_max) = ([7; 16], 64 << 20);
+            let terms =
+                CellTerms { cell: CellId(cell), cells: CELLS.into(), epoch: 1, interest_key, interest_bytes_max };
             Harness::of_cell(Some(terms), shards, settings(), limits)
         };
         Self { cells: (0..CELLS).map(cell).collect(), links: BTreeMap::new() }
@@ -267,7 +269,8 @@ fn a_second_control_connection_takes_the_place_of_the_first() {
 #[test]
 fn a_cell_of_another_cluster_and_a_cell_that_is_none_are_refused() {
     let mut world = World::new(1);
-    let terms = CellTerms { cell: CellId(1), cells: CELLS.into(), epoch: 1, interest_key: [8; 16] };
+    let (interest_key, interest_bytes_max) = ([8; 16], 64 << 20);
+    let terms = CellTerms { cell: CellId(1), cells: CELLS.into(), epoch: 1, interest_key, interest_bytes_max };
     let limits = RetainedLimits { retained_messages_max: 50, retained_bytes_max: 100_000 };
     world.cells[1] = Harness::of_cell(Some(terms), 1, settings(), limits);
     world.connect();

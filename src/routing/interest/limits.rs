@@ -27,7 +27,7 @@ impl Default for AnnouncerLimits {
             announcement_bytes_max: 32 * 1024,
             changes_max: 65_536,
             changes_bytes_max: 16 << 20,
-            // 5.6 million filters without wildcards. 100 million Sessions in 256 cells are 400,000 in each.
+            // 5.6 million filters without wildcards.
             table_bytes_max: 64 << 20,
         }
     }

@@ -74,7 +74,8 @@ impl CellServer {
     /// For tests: the server of `cell` in a cluster of `cells` cells. Its shards do not answer.
     pub(crate) fn unanswered(cell: CellId, cells: u16, status: Arc<Status>) -> Self {
         let limits = crate::routing::RetainedLimits { retained_messages_max: 0, retained_bytes_max: 0 };
-        let terms = crate::broker::CellTerms { cell, cells, epoch: 1, interest_key: [7; 16] };
+        let (interest_key, interest_bytes_max) = ([7; 16], 64 << 20);
+        let terms = crate::broker::CellTerms { cell, cells, epoch: 1, interest_key, interest_bytes_max };
         let shared = Arc::new(Shared::new(1, limits).of_cell(terms));
         let reloader = Reloader::stopped(crate::config::Config::default());
         let (queries, traces) = (Queries::unanswered(1), Traces::silent());

@@ -36,7 +36,8 @@ impl CellTerms {
     /// The same for the shards.
     pub(in crate::server) fn of_broker(&self) -> broker::CellTerms {
         let (cell, cells, epoch) = (self.cell, self.cells.count(), self.epoch);
-        broker::CellTerms { cell, cells, epoch, interest_key: self.secret }
+        let interest_bytes_max = interest_bytes_max(self.cells.memory.max());
+        broker::CellTerms { cell, cells, epoch, interest_key: self.secret, interest_bytes_max }
     }
 
     /// The configuration of the server of the cell, made of that of the process. The front has the listeners; they stay in it for what they say about
@@ -62,6 +63,12 @@ impl CellTerms {
     }
 }
 
+/// The bound of the interest of all cells in the table of one, of which a node has as many as it owns cells: a part of `limits.memory_max`, which is the same
+/// for all of these, or room for 5.6 million filters without wildcards.
+fn interest_bytes_max(memory_max: u64) -> usize {
+    usize::try_from(memory_max / 32).unwrap_or(usize::MAX).max(64 << 20)
+}
+
 /// The directory in a data directory that has those of the cells.
 pub(super) const CELLS_DIRECTORY: &str = "cells";
 
@@ -84,6 +91,11 @@ mod tests {
         assert!(!fitted.admin.enabled && !fitted.admin.socket);
         config.server.shards = 3;
         assert_eq!(terms.fit(config).server.shards, 3);
+    }
+
+    #[test]
+    fn the_interest_may_take_more_where_there_is_more_memory() {
+        assert_eq!([0, 2 << 30, 64 << 30].map(interest_bytes_max), [64 << 20, 64 << 20, 2 << 30]);
     }
 
     #[test]
