@@ -443,7 +443,7 @@ fn what_comes_while_a_commit_is_under_way_is_in_the_next_one() {
     drop(store);
     committing.join().unwrap();
     // A machine that pauses lets a commit begin before the one before it is replicated.
-    assert!(waited >= 10, "{waited}");
+    assert!(waited >= 5, "{waited}");
 }
 
 #[test]
