@@ -53,13 +53,13 @@ impl CellsApi {
         let of_cell = |CellId(cell)| cursor.0.get(&cell).map(String::as_str);
         let answers =
             self.ask_each(|cell| part((uri.path(), caller.as_ref()), &parameters, (limit, of_cell(cell)))).await?;
-        let mut merging = Merging { list, cursor: cursor.clone(), ..Merging::default() };
+        let mut merging = Merging { list, limit, cursor: cursor.clone(), ..Merging::default() };
         for (cell, answer) in answers {
             if let Err(away) = merging.add(cell, answer)? {
                 merging.missing.push(self.missing(cell, &away));
             }
         }
-        Ok(Json(merging.finish(limit)?).into_response())
+        Ok(Json(merging.finish()?).into_response())
     }
 }
 
@@ -67,8 +67,10 @@ impl CellsApi {
 #[derive(Debug, Default)]
 struct Merging {
     list: &'static str,
+    /// The most entries.
+    limit: usize,
     cursor: CellsCursor,
-    /// With their times, the cells that have them, and the cursors of the pages before them.
+    /// The newest ones, with their times, the cells that have them, and the cursors of the pages before them.
     entries: Vec<(String, u8, String, Value)>,
     has_more: bool,
     left_out: u64,
@@ -97,27 +99,27 @@ impl Merging {
             let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
             self.entries.push((text(entry.get("at")), cell, text(Some(&place)), entry));
         }
+        // The texts of times have the same length, and the order within a cell stays.
+        self.entries.sort_by(|one, other| one.0.cmp(&other.0));
+        let older = self.entries.len().saturating_sub(self.limit);
+        self.entries.drain(..older);
         self.has_answer = true;
-        self.has_more |= answer.get("cursor").is_some_and(Value::is_string);
+        self.has_more |= older > 0 || answer.get("cursor").is_some_and(Value::is_string);
         self.left_out += answer.get("left_out").and_then(Value::as_u64).unwrap_or(0);
         Ok(Ok(()))
     }
 
     /// The newest of all entries.
-    fn finish(mut self, limit: usize) -> Result<Value, Failure> {
+    fn finish(mut self) -> Result<Value, Failure> {
         if !self.has_answer {
             let reasons = self.missing.iter().map(MissingCellJson::text).collect::<Vec<_>>().join("; ");
             return Err(Failure::unavailable(format!("no cell answers: {reasons}")));
         }
-        // The texts of times have the same length, and the order within a cell stays.
-        self.entries.sort_by(|one, other| one.0.cmp(&other.0));
-        let older = self.entries.len().saturating_sub(limit);
-        let entries = self.entries.split_off(older);
-        let has_more = older > 0 || (self.has_more && !entries.is_empty());
-        for (_, cell, place, _) in entries.iter().rev() {
+        let has_more = self.has_more && !self.entries.is_empty();
+        for (_, cell, place, _) in self.entries.iter().rev() {
             self.cursor.0.insert(*cell, place.clone());
         }
-        let entries: Vec<Value> = entries.into_iter().map(|(_, _, _, entry)| entry).collect();
+        let entries: Vec<Value> = self.entries.into_iter().map(|(_, _, _, entry)| entry).collect();
         let mut page = Map::new();
         page.insert(self.list.to_owned(), entries.into());
         page.insert("cursor".to_owned(), if has_more { self.cursor.to_string().into() } else { Value::Null });
@@ -155,11 +157,11 @@ mod tests {
         for limit in 1..14 {
             let (mut all, mut cursor) = (Vec::new(), Some(CellsCursor::default()));
             while let Some(from) = cursor {
-                let mut merging = Merging { list: "drops", cursor: from.clone(), ..Merging::default() };
+                let mut merging = Merging { list: "drops", limit, cursor: from.clone(), ..Merging::default() };
                 for (cell, times) in (0..).zip(cells) {
                     merging.add(CellId(cell), answer(times, from.0.get(&cell), limit)).unwrap().unwrap();
                 }
-                let page = merging.finish(limit).unwrap();
+                let page = merging.finish().unwrap();
                 let entries: Vec<_> = page["drops"]
                     .as_array()
                     .unwrap()
@@ -188,7 +190,7 @@ mod tests {
         let refused = merging.add(CellId(1), failed(StatusCode::BAD_REQUEST, "wrong"));
         assert_eq!(refused, Err(Failure::bad_request("wrong")));
         merging.missing.push(MissingCellJson::new(CellId(3), None, &Away::Nowhere));
-        let none = merging.finish(7).unwrap_err();
+        let none = merging.finish().unwrap_err();
         let words = "no cell answers: cell 3: it has no owner that this node knows of";
         assert_eq!(none, Failure::unavailable(words));
     }

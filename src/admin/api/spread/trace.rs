@@ -39,7 +39,7 @@ impl CellsApi {
         if !own.status().is_success() {
             return Ok(own);
         }
-        let (sender, lines) = mpsc::channel(LINES_WAITING_MAX);
+        let (sender, lines) = mpsc::channel(LINES_UNREAD_MAX);
         let mut sources =
             Sources { api: Arc::clone(self), target, caller, sender, tasks: JoinSet::new(), nodes: BTreeMap::new() };
         sources.read(own.into_body());
@@ -169,6 +169,8 @@ fn take_lines(read: &mut Vec<u8>, part: &[u8]) -> Vec<Line> {
 struct Order {
     /// By their times, and the order in which they have come.
     waiting: BTreeMap<(String, u64), Bytes>,
+    /// Their bytes.
+    bytes: usize,
     came: u64,
     /// The last time before the last turn.
     mark: Option<String>,
@@ -179,9 +181,12 @@ impl Order {
     fn add(&mut self, line: Line) {
         match line {
             Line::LeftOut(count) => self.left_out += count,
-            Line::Entry(..) if self.waiting.len() >= LINES_WAITING_MAX => self.left_out += 1,
+            Line::Entry(..) if self.waiting.len() >= LINES_WAITING_MAX || self.bytes >= BYTES_WAITING_MAX => {
+                self.left_out += 1;
+            }
             Line::Entry(at, text) => {
                 self.came += 1;
+                self.bytes += text.len();
                 self.waiting.insert((at, self.came), text);
             }
         }
@@ -194,7 +199,9 @@ impl Order {
             if self.mark.as_ref().is_none_or(|mark| first.key().0 > *mark) {
                 break;
             }
-            text.extend_from_slice(&first.remove());
+            let line = first.remove();
+            self.bytes -= line.len();
+            text.extend_from_slice(&line);
         }
         self.mark = self.waiting.last_key_value().map(|((at, _), _)| at.clone());
         text
@@ -274,8 +281,12 @@ const TICK: Duration = Duration::from_millis(250);
 const LOOK_TURNS: u32 = 4;
 /// As often, a line shows that the broker is there.
 const SAID_PERIOD: Duration = Duration::from_secs(5);
-/// Lines that wait for their turn, or to be read. Further ones are left out.
+/// Lines that wait for their turn. Further ones are left out.
 const LINES_WAITING_MAX: usize = 8_192;
+/// Their bytes, but for the last one.
+const BYTES_WAITING_MAX: usize = 8 << 20;
+/// Lines that wait to be read. Then the nodes wait, and leave out what they have no room for.
+const LINES_UNREAD_MAX: usize = 64;
 /// More than a line has.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -329,5 +340,12 @@ mod tests {
         }
         order.add(Line::LeftOut(4));
         assert_eq!((order.waiting.len(), order.left_out), (LINES_WAITING_MAX, 7));
+        let (mut order, long) = (Order::default(), Bytes::from(vec![b' '; 1 << 20]));
+        for turn in 1..4 {
+            (0..10).for_each(|at| order.add(Line::Entry(at.to_string(), long.clone())));
+            assert_eq!((order.waiting.len(), order.left_out), (8, 2 * turn));
+            let text = [order.turn(), order.turn()].concat();
+            assert_eq!((text.len(), order.bytes), (8 << 20, 0));
+        }
     }
 }
