@@ -145,7 +145,8 @@ fn write(
         split.divide::<SplitFailure>(body, (&record_keys(puts), parts), &mut |CellId(cell), body, puts, parts| {
             let Some(to) = logs.get_mut(usize::from(cell)) else { return Ok(()) };
             to.keys += puts.len() as u64;
-            pending += body.len() + puts.len() * size_of::<store::Key>();
+            let parts_len: usize = parts.iter().map(|part| part.len()).sum();
+            pending += body.len() + parts_len + puts.len() * size_of::<store::Key>();
             Ok(to.log.append(body, &keys(puts), parts)?)
         })?;
         if pending >= PENDING_BYTES_MAX {

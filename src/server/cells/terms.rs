@@ -64,9 +64,9 @@ impl CellTerms {
 }
 
 /// The bound of the interest of all cells in the table of one, of which a node has as many as it owns cells: a part of `limits.memory_max`, which is the same
-/// for all of these, or room for 5.6 million filters without wildcards.
+/// for all of these, but room for 5.6 million filters without wildcards at least, and for 357 million at most.
 fn interest_bytes_max(memory_max: u64) -> usize {
-    usize::try_from(memory_max / 32).unwrap_or(usize::MAX).max(64 << 20)
+    usize::try_from((memory_max / 32).clamp(64 << 20, 4 << 30)).unwrap_or(64 << 20)
 }
 
 /// The directory in a data directory that has those of the cells.
@@ -96,6 +96,7 @@ mod tests {
     #[test]
     fn the_interest_may_take_more_where_there_is_more_memory() {
         assert_eq!([0, 2 << 30, 64 << 30].map(interest_bytes_max), [64 << 20, 64 << 20, 2 << 30]);
+        assert_eq!(interest_bytes_max(u64::MAX), 4 << 30, "the memory of the machine is not known");
     }
 
     #[test]
