@@ -227,7 +227,7 @@ impl Cell {
         output
     }
 
-    /// The owner handles what has arrived, at most so many inputs.
+    /// The owner handles what has arrived, up to a number of inputs.
     pub(crate) fn turn(&mut self, now: Timestamp, inputs_max: usize) -> Output {
         let mut output = Output::default();
         let Some(owner) = &mut self.owner else { return output };

@@ -15,7 +15,7 @@ pub(crate) struct Figures {
     pub(crate) delivered: u64,
     /// Messages that did not come before a later one of the same publisher.
     pub(crate) lost: u64,
-    /// Messages that came again, although nobody had a reason to send them again.
+    /// Messages that came more than once, but for those at QoS 1 that were sent again.
     pub(crate) doubled: u64,
     /// Messages at QoS 1 that came again after they were sent again.
     pub(crate) repeated: u64,

@@ -220,6 +220,6 @@ fn client_id(client: u32, suffix: u32) -> String {
 
 /// The members of each share.
 const MEMBERS: u32 = 4;
-/// One of so many publishers publishes to a share.
+/// The number of publishers for each one that publishes to a share.
 const OF_SHARES: u32 = 20;
 const SUFFIXES_MAX: u32 = 100_000;

@@ -126,7 +126,7 @@ impl World {
         Some((cell, role.reversed() as u8))
     }
 
-    /// Sends something of so many bytes from a node to another one.
+    /// Sends something that takes `bytes` bytes from a node to another one.
     pub(crate) fn carry(&mut self, from: usize, to: usize, what: Carried, bytes: u64) {
         let pipe = &mut self.pipes[from * self.setup.nodes + to];
         pipe.queued.push(what);

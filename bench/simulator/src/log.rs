@@ -82,7 +82,7 @@ impl Log {
         self.is_open = false;
     }
 
-    /// What is behind a ticket, up to so many bytes; `None`: nothing.
+    /// The records behind a ticket, up to a number of bytes; `None`: there are none.
     pub(crate) fn batch_after(&self, ticket: Ticket, bytes_max: u64) -> Option<Batch> {
         let first = self.pending.partition_point(|pending| pending.ticket <= ticket);
         let mut batch: Option<Batch> = None;

@@ -26,7 +26,7 @@ pub(crate) struct Setup {
     /// Sessions, each with one exact filter of its own
     #[arg(long, default_value_t = 10_000)]
     pub(crate) sessions: u32,
-    /// The first so many of them publish; by default all
+    /// The number of Sessions that publish; by default all
     #[arg(long)]
     pub(crate) publishers: Option<u32>,
     /// Messages per second; 0: each publisher sends when one of its messages in flight has arrived and is acknowledged
@@ -62,7 +62,7 @@ pub(crate) struct Setup {
     /// Seconds after which a dead node is back
     #[arg(long, default_value_t = 60.0)]
     pub(crate) back_after: f64,
-    /// Clients that lost their connection connect again within so many seconds
+    /// The longest time in seconds until a client that lost its connection connects again
     #[arg(long, default_value_t = 5.0)]
     pub(crate) reconnect: f64,
     /// Clients that connect to a node in a second at the beginning

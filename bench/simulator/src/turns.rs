@@ -212,7 +212,7 @@ impl World {
 const INPUTS_MAX: usize = 512;
 /// Commits on their way.
 const IN_FLIGHT_MAX: usize = 4;
-/// A commit of so many bytes does not wait for the one before.
+/// A commit with this number of bytes does not wait for the one before.
 const ENOUGH_BYTES: u64 = 64 << 10;
 const COMMIT_BYTES_MAX: u64 = 1 << 20;
 /// What no acknowledgement waits for is committed with others, or after this time, or when it is so much.
