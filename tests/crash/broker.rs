@@ -49,6 +49,11 @@ pub(crate) trait Service {
         false
     }
 
+    /// Whether it may end connections by itself, such as those of a cell that moves: their Wills are published before the clients know.
+    fn may_disconnect(&self) -> bool {
+        false
+    }
+
     /// Does what is due at this time.
     fn pass(&mut self, _: Instant) {}
 

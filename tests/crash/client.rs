@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) stage: Stage,
     /// Whether the broker may refuse what needs space.
     pub(crate) may_refuse: bool,
+    /// Whether the broker may end connections by itself.
+    pub(crate) may_disconnect: bool,
 }
 
 /// The stage of a run.
@@ -304,7 +306,7 @@ impl Client {
             Role::Willed { topic, qos, will } => {
                 let number = shared.ledger.send(self.number, topic, *qos, false);
                 shared.ledger.note(self.number, "sends CONNECT with Will", 0, Some(number));
-                shared.ledger.withhold(number, true);
+                shared.ledger.withhold(number, !shared.may_disconnect);
                 *will = Some(number);
                 Some(Publish { qos: *qos, ..Publish::new(topic, payload(number, 0)) })
             }

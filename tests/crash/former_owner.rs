@@ -20,7 +20,7 @@ fn a_former_owner_answers_nothing_that_its_successor_has_changed() {
     if nats_servers::is_missing() {
         return;
     }
-    let mut nodes = Nodes::new();
+    let mut nodes = Nodes::new(1);
     (0..3).for_each(|number| nodes.start_node(number));
     let former = until_owner(&nodes, None);
     let address = nodes.address(former);

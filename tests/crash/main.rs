@@ -72,18 +72,37 @@ fn replicated_messages_survive_the_loss_of_a_broker_a_server_or_both() {
         return;
     }
     let kills = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(FAILOVERS);
-    run_world(kills, Scenario::Cluster, || Box::new(Nodes::new()));
+    run_world(kills, Scenario::Cluster, || Box::new(Nodes::new(1)));
+}
+
+/// The same with the clients spread over the cells of all nodes, so that most messages cross cells.
+#[test]
+fn messages_between_cells_survive_the_loss_of_a_broker_a_server_or_both() {
+    if nats_servers::is_missing() {
+        return;
+    }
+    let kills = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(CELLS_FAILOVERS);
+    run_world(kills, Scenario::Cluster, || Box::new(Nodes::new(CELLS)));
 }
 
 /// What can happen to three machines, in turn: partitions, losses of power, changed bits, full disks, clocks that change, and processes that end.
 #[test]
 fn replicated_messages_survive_what_happens_to_machines() {
-    if nats_servers::is_missing() {
+    run_machines(1, number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(MACHINE_ROUNDS));
+}
+
+/// The same with the clients spread over cells. By default there is nothing to do: `tests/spread` and the tests above have a part of it.
+#[test]
+fn messages_between_cells_survive_what_happens_to_machines() {
+    run_machines(CELLS, number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(0));
+}
+
+fn run_machines(cells: usize, rounds: u64) {
+    if rounds == 0 || nats_servers::is_missing() {
         return;
     }
     let kinds = text("ONCEMQ_FAILOVER_KINDS").map_or(Kind::ALL.into(), |names| Kind::named(&names));
-    let rounds = number("ONCEMQ_FAILOVER_ROUNDS").unwrap_or(MACHINE_ROUNDS);
-    if let Some(nodes) = Nodes::on_machines(None, &kinds) {
+    if let Some(nodes) = Nodes::on_machines(cells, None, &kinds) {
         run_world(rounds, Scenario::Cluster, || Box::new(nodes));
     }
 }
@@ -92,7 +111,7 @@ fn replicated_messages_survive_what_happens_to_machines() {
 #[test]
 #[ignore = "it waits a minute for what is lost: docs/PROOFS.md"]
 fn a_loss_of_power_is_noticed_if_servers_do_not_sync() {
-    let Some(nodes) = Nodes::on_machines(Some("2m"), &[Kind::Power]) else { return };
+    let Some(nodes) = Nodes::on_machines(1, Some("2m"), &[Kind::Power]) else { return };
     let mut world = World::new(random(), Box::new(nodes), Scenario::Cluster);
     let fault = world.run(CONTROL_ROUNDS).expect_err("nothing was lost");
     println!("{fault:?}");
@@ -149,6 +168,10 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Default number of kills of nodes and servers.
 const FAILOVERS: u64 = 4;
+/// The same with cells.
+const CELLS_FAILOVERS: u64 = 2;
+/// Two of each node.
+const CELLS: usize = 6;
 /// How often the power is lost, at most, until something is missing.
 const CONTROL_ROUNDS: u64 = 5;
 /// Default number of what happens to machines.

@@ -157,6 +157,3 @@ impl Lasts {
         Self::For(Duration::from_millis(rng.between(200, 12_000)))
     }
 }
-
-/// The stream of the log.
-pub(crate) const STREAM: &str = "ONCEMQ_oncemq_0";

@@ -19,7 +19,7 @@ use crate::broker::{Connections, Service};
 use crate::damage::{damage_log, damage_server};
 use crate::disks::{Disk, Switch};
 use crate::machines::Machines;
-use crate::nemesis::{Kind, Lasts, Plan, STREAM};
+use crate::nemesis::{Kind, Lasts, Plan};
 use crate::network::{Cut, MACHINES};
 use crate::now;
 use crate::operator::exchange;
@@ -29,6 +29,8 @@ use crate::rng::Rng;
 pub(crate) struct Nodes {
     pub(crate) servers: Servers,
     nodes: Vec<Node>,
+    /// The number of cells over which the clients are spread; 1: one node serves all.
+    cells: usize,
     /// `None`: all run on this machine.
     machines: Option<Machines>,
     /// What happens to them, in turn.
@@ -84,22 +86,27 @@ impl Harm {
 }
 
 impl Nodes {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(cells: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let setup = Setup { servers: 3, ..Setup::default() };
-        Self::start_servers(directory, &setup, None, &[Kind::Processes])
+        Self::start_servers(directory, &setup, None, (cells, &[Kind::Processes]))
     }
 
     /// The same on machines of their own, to which something of these kinds happens in turn. `None`: there can be none. `sync_interval`: that of the
     /// servers, if it is not `always`.
-    pub(crate) fn on_machines(sync_interval: Option<&str>, kinds: &[Kind]) -> Option<Self> {
+    pub(crate) fn on_machines(cells: usize, sync_interval: Option<&str>, kinds: &[Kind]) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let machines = Machines::new(directory.path())?;
         let setup = Setup { sync_interval: sync_interval.map(str::to_owned), ..machines.setup() };
-        Some(Self::start_servers(directory, &setup, Some(machines), kinds))
+        Some(Self::start_servers(directory, &setup, Some(machines), (cells, kinds)))
     }
 
-    fn start_servers(directory: TempDir, setup: &Setup, machines: Option<Machines>, kinds: &[Kind]) -> Self {
+    fn start_servers(
+        directory: TempDir,
+        setup: &Setup,
+        machines: Option<Machines>,
+        (cells, kinds): (usize, &[Kind]),
+    ) -> Self {
         let servers = Servers::start(setup);
         let node = |(number, name): (usize, &'static str)| {
             let place = setup.places.get(number).cloned().unwrap_or_default();
@@ -117,6 +124,7 @@ impl Nodes {
         Self {
             servers,
             nodes,
+            cells,
             machines,
             kinds: kinds.to_vec(),
             done,
@@ -136,18 +144,19 @@ impl Nodes {
         let node = &mut self.nodes[number];
         let directory = self.directory.path().join(node.name);
         let config = format!(
-            "[cluster]\nnode = \"{}\"\nnats = [{}]\nadvertise = \"{}\"\n{access}",
+            "[[listeners]]\nname = \"main\"\naddress = \"{1}\"\n\
+             [cluster]\nnode = \"{0}\"\nnats = [{2}]\nadvertise = \"{1}\"\ncells = {3}\n{access}",
             node.name,
+            node.mqtt,
             urls.join(", "),
-            node.mqtt
+            self.cells
         );
         fs::write(directory.join("oncemq.toml"), config).unwrap();
         let mut command = node.place.command(Path::new(env!("CARGO_BIN_EXE_oncemq")));
         if let Some(machines) = self.machines.as_ref().filter(|_| self.kinds.contains(&Kind::Clocks)) {
             machines.clocks.show(number, &mut command);
         }
-        command.args(["--listen", &node.mqtt.to_string(), "--admin", "off"]);
-        command.args(["--shards", "2", "--allow-anonymous", "--data"]).arg(&node.data);
+        command.args(["--admin", "off", "--shards", "2", "--allow-anonymous", "--data"]).arg(&node.data);
         command.arg("--config").arg(directory.join("oncemq.toml"));
         command.stdin(Stdio::null()).stdout(log(&directory)).stderr(log(&directory));
         node.child = Some(command.spawn().unwrap());
@@ -160,18 +169,26 @@ impl Nodes {
 
     /// Waits until all copies of the stream have all of it, there is an owner, and all others could take over.
     pub(crate) fn wait_until_whole(&self) {
-        self.servers.wait_until_current(STREAM);
-        let is_able = |member: &Value| member["able"] == true && member["alive"] == true;
+        (0..self.cells).for_each(|cell| self.servers.wait_until_current(&stream(cell)));
         let deadline = now() + ABLE_PATIENCE;
         loop {
             let answer = exchange(&self.socket(), "GET", "/cluster").map(|(_, cluster)| cluster).unwrap_or_default();
-            let members = answer["members"].as_array().filter(|members| members.len() + 1 == self.nodes.len());
-            if answer["role"] == "owner" && members.is_some_and(|members| members.iter().all(is_able)) {
+            if self.is_whole(&answer) {
                 return;
             }
             assert!(now() < deadline, "not all nodes can be the owner: {answer}\n{}", self.log());
             thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    fn is_whole(&self, cluster: &Value) -> bool {
+        if self.cells == 1 {
+            let is_able = |member: &Value| member["able"] == true && member["alive"] == true;
+            let members = cluster["members"].as_array().filter(|members| members.len() + 1 == self.nodes.len());
+            return cluster["role"] == "owner" && members.is_some_and(|members| members.iter().all(is_able));
+        }
+        let has_all = |cell: &Value| cell["owner"].is_string() && cell["copies"] == self.nodes.len();
+        cluster["cells"].as_array().is_some_and(|cells| cells.len() == self.cells && cells.iter().all(has_all))
     }
 
     /// The process identifier of a node that runs.
@@ -225,7 +242,10 @@ impl Nodes {
             }
             Harm::DamagedLog(number, seed) => {
                 self.kill_node(number);
-                let damage = damage_log(&self.nodes[number].seen.join("log"), &mut Rng(seed));
+                let rng = &mut Rng(seed);
+                let log =
+                    if self.cells == 1 { "log".to_owned() } else { format!("cells/{}/log", rng.index(self.cells)) };
+                let damage = damage_log(&self.nodes[number].seen.join(log), rng);
                 self.note(&damage.join(", "));
             }
             Harm::DamagedServer(number, seed) => {
@@ -294,8 +314,9 @@ impl Service for Nodes {
             // One failure at a time.
             self.wait_until_whole();
         }
-        let owner = self.owner().unwrap_or_else(|| rng.index(MACHINES));
-        let leader = self.servers.leader(STREAM).unwrap_or(owner);
+        // With cells, each node serves some.
+        let owner = self.owner().filter(|_| self.cells == 1).unwrap_or_else(|| rng.index(MACHINES));
+        let leader = self.servers.leader(&stream(rng.index(self.cells))).unwrap_or(owner);
         let plan = Plan::draw(self.kinds[0], rng, owner, leader);
         self.kinds.rotate_left(1);
         let machines = plan.harms.iter().find_map(|harm| Some(harm.machines()).filter(|machines| !machines.is_empty()));
@@ -304,7 +325,12 @@ impl Service for Nodes {
     }
 
     fn kill(&mut self, _: &mut Rng) -> Connections {
-        let Plan { harms, lasts, connections } = self.plan.take().unwrap();
+        let Plan { harms, lasts, mut connections } = self.plan.take().unwrap();
+        let is_killed = |harm: &Harm| matches!(harm, Harm::KilledNode(_) | Harm::DamagedLog(..));
+        if self.cells > 1 && harms.iter().any(is_killed) {
+            // The clients at other nodes keep theirs.
+            connections = Connections::Kept;
+        }
         harms.into_iter().for_each(|harm| self.harm(harm));
         match lasts {
             Lasts::ForAnInstant => self.heal(),
@@ -316,6 +342,10 @@ impl Service for Nodes {
 
     fn may_refuse(&self) -> bool {
         self.kinds.contains(&Kind::Space)
+    }
+
+    fn may_disconnect(&self) -> bool {
+        self.cells > 1
     }
 
     fn pass(&mut self, at: Instant) {
@@ -361,6 +391,11 @@ impl Drop for Nodes {
             drop(child.wait());
         }
     }
+}
+
+/// The stream of the log of a cell.
+fn stream(cell: usize) -> String {
+    format!("ONCEMQ_oncemq_{cell}")
 }
 
 /// Whether a node says that clients can use it.

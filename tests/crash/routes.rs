@@ -15,7 +15,7 @@ fn brokers_leave_a_server_that_does_not_reach_the_others() {
     if nats_servers::is_missing() {
         return;
     }
-    let Some(mut nodes) = Nodes::on_machines(None, &[]) else { return };
+    let Some(mut nodes) = Nodes::on_machines(1, None, &[]) else { return };
     (0..3).for_each(|number| nodes.start_node(number));
     wait_until("a node serves", &nodes, || serves(&nodes));
     // All connect to the only one that is left, and mostly stay there.

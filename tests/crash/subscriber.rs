@@ -143,6 +143,8 @@ impl Subscriber {
             let sent_at = number.and_then(|number| shared.ledger.message(number)).map_or(0, |message| message.sent_at);
             let subscribed = self.share.is_none() && self.since.is_some_and(|since| since < sent_at);
             let order = match subscribed {
+                // The ends of two connections, whose brokers may be different ones, have no order.
+                _ if shared.may_disconnect && publish.topic.starts_with("w/") => Order::Any,
                 _ if self.refuses > 0 => Order::Any,
                 true => Order::Kept,
                 false => Order::Loose,

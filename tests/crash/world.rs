@@ -67,8 +67,9 @@ impl World {
     pub(crate) fn new(seed: u64, broker: Box<dyn Service>, scenario: Scenario) -> Self {
         let (ledger, rng, started_at) = (Ledger::default(), Rng(seed), now());
         let (content, consumed, addresses) = (Content::default(), Consumed::default(), broker.addresses().into());
-        let (stage, may_refuse) = (Stage::Connecting, broker.may_refuse());
-        let shared = Shared { ledger, content, consumed, rng, addresses, now: started_at, stage, may_refuse };
+        let (stage, may_refuse, may_disconnect) = (Stage::Connecting, broker.may_refuse(), broker.may_disconnect());
+        let shared =
+            Shared { ledger, content, consumed, rng, addresses, now: started_at, stage, may_refuse, may_disconnect };
         let values: Vec<String> = match scenario {
             Scenario::Queues | Scenario::Cluster => (0..VALUES).map(|number| format!("r/{number}")).collect(),
             Scenario::Streams | Scenario::Consumers => Vec::new(),
