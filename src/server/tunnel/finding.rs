@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt as _, Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -38,6 +39,16 @@ pub(super) async fn find(stream: &mut Stream, read: &mut BytesMut) -> Result<Opt
             return Ok(client_id);
         }
     }
+}
+
+/// Whether the client has ended its side of a connection over TCP or a Unix socket. Of others it is not known.
+pub(super) fn has_ended(stream: &Stream) -> bool {
+    let ready = match stream {
+        Stream::Tcp(stream) => stream.ready(Interest::READABLE).now_or_never(),
+        Stream::Unix(stream) => stream.ready(Interest::READABLE).now_or_never(),
+        Stream::Tls(_) | Stream::Ws(_) | Stream::Wss(_) | Stream::Quic(_) | Stream::Tunnel(_) => None,
+    };
+    ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
 }
 
 /// `None`: more bytes are needed.

@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::select;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::finding::find;
+use super::finding::{find, has_ended};
 use super::front::{Front, HELD_MAX, Passed, Routed, opening};
 use super::stream::{TunnelStream, Tunneled};
 use crate::broker::Peer;
@@ -52,12 +52,19 @@ impl Front {
                         Ok(()) = places.changed() => continue,
                     };
                     let Ok(Some(tunnel)) = opened else { break };
+                    if has_ended(&established.stream) {
+                        return Routed::Done(Passed::Over);
+                    }
                     return Routed::Copied(established, tunnel, read);
                 }
                 Some(Place::Unknown | Place::Joining(_)) | None => {}
             }
             if !matches!(timeout_at(until, places.changed()).await, Ok(Ok(()))) {
                 break;
+            }
+            // A client that has given up may have connected elsewhere meanwhile, which its CONNECT must not end now.
+            if has_ended(&established.stream) {
+                return Routed::Done(Passed::Over);
             }
         }
         Routed::Held(established, read)
