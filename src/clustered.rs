@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context as _, anyhow};
 
 use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, Promotion, StandbyServer, Stop};
-use oncemq::cluster::{Bus, ClusterHandle, CreateStream, Engine, Nats, NatsBus, Status};
+use oncemq::cluster::{Bus, ClusterHandle, CreateStream, DirectBus, Engine, Nats, NatsBus, Status};
 use oncemq::config::{Arguments, Loaded};
 use oncemq::server::{self, CarriedBans, Connecting, Ended, PassedSockets, Standby, Start, Stopper, TunnelBus, Why};
 use oncemq::store::{Home, Replication, streams_in};
@@ -88,8 +88,10 @@ pub(crate) fn tunnels(loaded: &Loaded) -> Option<TunnelBus> {
     let connect = move || -> Connecting {
         let cluster = cluster.clone();
         Box::pin(async move {
-            let connected = NatsBus::connect(&cluster).await;
-            connected.map(|bus| Arc::new(bus) as Arc<dyn Bus>).map_err(|error| error.to_string())
+            let service = NatsBus::connect(&cluster).await.map_err(|error| error.to_string())?;
+            let bus = DirectBus::new(Arc::new(service), cluster.link_address, cluster.announced_link_address()).await;
+            let bus = bus.map_err(|error| format!("cannot listen at cluster.link_address: {error}"))?;
+            Ok(Arc::new(bus) as Arc<dyn Bus>)
         })
     };
     loaded.config.cluster.passes_clients().then(|| TunnelBus { connect: Box::new(connect) })

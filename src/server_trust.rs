@@ -269,12 +269,12 @@ pub(crate) fn authority_fault(certificate: &X509Certificate<'_>) -> Option<&'sta
 }
 
 #[cfg(feature = "aws-lc-rs")]
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
 #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 

@@ -21,6 +21,8 @@ pub mod balance;
 mod beat;
 mod bus;
 mod copying;
+#[cfg(feature = "cluster")]
+mod direct;
 mod engine;
 mod entry;
 mod handle;
@@ -37,7 +39,9 @@ mod status;
 mod takeover;
 pub mod tunnel;
 
-pub use bus::Bus;
+pub use bus::{Arrived, Bus, Way};
+#[cfg(feature = "cluster")]
+pub use direct::DirectBus;
 pub use engine::{Beat, Condition, Engine, EngineError, Pending, Question, Tail, TailCopy};
 pub use entry::{Commit, Entry, EntryError, Epoch};
 pub use handle::{ClusterControl, ClusterHandle, ClusterRequest, Command, CommandError};

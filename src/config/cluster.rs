@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,6 +19,8 @@ pub struct Cluster {
     pub nats: Vec<String>,
     /// Where clients reach this node: `host:port`. Other nodes send them there while it serves.
     pub advertise: Option<String>,
+    /// Where this node listens for other nodes, `IP:port`, so that what they pass to each other goes from node to node; by default it goes through NATS.
+    pub link_address: Option<SocketAddr>,
     /// What a node that does not serve does with its clients.
     pub front: Front,
     /// The name of the cluster: several can share the servers of NATS.
@@ -61,6 +64,8 @@ impl Default for Cluster {
             node: None,
             nats: Vec::new(),
             advertise: None,
+            // It opens a port.
+            link_address: None,
             // It costs no second hop.
             front: Front::Refer,
             // Who has one cluster needs no name for it.
@@ -113,6 +118,13 @@ impl Cluster {
         self.is_enabled() && (self.front == Front::Tunnel || self.has_cells())
     }
 
+    /// Where other nodes reach `link_address`, if it is that of all interfaces: at the host of `advertise`.
+    pub fn announced_link_address(&self) -> Option<String> {
+        let address = self.link_address.filter(|address| address.ip().is_unspecified())?;
+        let (host, _) = self.advertise.as_deref()?.rsplit_once(':')?;
+        Some(format!("{host}:{}", address.port()))
+    }
+
     /// Checks what the types do not express, and what a cluster asks of the rest of the configuration.
     pub(super) fn problems(&self, durability: Durability, streams: &[Stream]) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -130,6 +142,11 @@ impl Cluster {
                 !self.advertise.as_deref().is_some_and(is_advertisable),
                 "advertise",
                 "must be like \"mqtt-1.example.com:1883\": where clients reach this node",
+            ),
+            (
+                self.link_address.is_some_and(|address| address.port() == 0),
+                "link_address",
+                "must have a port, such as \"10.0.0.1:7883\"",
             ),
             (!(1..=COPIES_MAX).contains(&self.copies), "copies", "must be from 1 to 16"),
             (!(1..=CELLS_MAX).contains(&self.cells), "cells", "must be from 1 to 256"),
@@ -269,6 +286,20 @@ mod tests {
         for (cells, expected) in [(0, true), (1, false), (256, false), (257, true)] {
             assert_eq!(keys(Cluster { cells, ..cluster() }) == ["cluster.cells"], expected, "{cells}");
         }
+    }
+
+    #[test]
+    fn other_nodes_find_the_link_address_at_the_host_of_advertise_if_it_is_that_of_all_interfaces() {
+        let of = |link: &str, advertise: &str| {
+            let (link_address, advertise) = (Some(link.parse().unwrap()), Some(advertise.to_owned()));
+            Cluster { link_address, advertise, ..cluster() }
+        };
+        assert_eq!(keys(of("10.0.0.1:7883", "host:1883")), [""; 0]);
+        assert_eq!(keys(of("10.0.0.1:0", "host:1883")), ["cluster.link_address"]);
+        let announced = |link, advertise| of(link, advertise).announced_link_address();
+        assert_eq!(announced("10.0.0.1:7883", "host:1883"), None);
+        assert_eq!(announced("0.0.0.0:7883", "host:1883").as_deref(), Some("host:7883"));
+        assert_eq!(announced("[::]:7883", "[fd00::1]:1883").as_deref(), Some("[fd00::1]:7883"));
     }
 
     #[test]

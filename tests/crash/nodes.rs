@@ -51,6 +51,8 @@ struct Node {
     name: &'static str,
     place: Place,
     mqtt: SocketAddr,
+    /// Where it listens for other nodes.
+    link: SocketAddr,
     /// Where it has its data, and where the test sees it.
     data: PathBuf,
     seen: PathBuf,
@@ -117,7 +119,8 @@ impl Nodes {
             let [data, seen] = disk
                 .map_or([own.clone(), own], |disk| [disk.path().to_owned(), disk.seen()])
                 .map(|path| path.join("data"));
-            Node { name, place, mqtt: (mqtt, free_port()).into(), data, seen, child: None }
+            let [mqtt, link] = [mqtt, place.address].map(|address| (address, free_port()).into());
+            Node { name, place, mqtt, link, data, seen, child: None }
         };
         let nodes = ["a", "b", "c"].into_iter().enumerate().map(node).collect();
         let (done, history) = (Vec::new(), Vec::new());
@@ -145,11 +148,12 @@ impl Nodes {
         let directory = self.directory.path().join(node.name);
         let config = format!(
             "[[listeners]]\nname = \"main\"\naddress = \"{1}\"\n\
-             [cluster]\nnode = \"{0}\"\nnats = [{2}]\nadvertise = \"{1}\"\ncells = {3}\n{access}",
+             [cluster]\nnode = \"{0}\"\nnats = [{2}]\nadvertise = \"{1}\"\ncells = {3}\nlink_address = \"{4}\"\n{access}",
             node.name,
             node.mqtt,
             urls.join(", "),
-            self.cells
+            self.cells,
+            node.link
         );
         fs::write(directory.join("oncemq.toml"), config).unwrap();
         let mut command = node.place.command(Path::new(env!("CARGO_BIN_EXE_oncemq")));

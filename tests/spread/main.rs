@@ -21,6 +21,7 @@ use std::fs;
 use std::process::ExitStatus;
 
 use nodes::{CELLS, Nodes};
+use serde_json::Value;
 
 #[test]
 fn cells_spread_evenly_over_the_nodes_that_are_alive() {
@@ -30,6 +31,7 @@ fn cells_spread_evenly_over_the_nodes_that_are_alive() {
     let mut nodes = Nodes::start(3);
     nodes.wait_for_shares(&[(0, 2), (1, 2), (2, 2)]);
     each_node_has_a_log_of_each_cell(&nodes);
+    nodes_connect_to_each_other(&nodes);
     clients::sessions_are_found_from_each_node(&nodes);
     clients::each_node_answers_for_all(&nodes, &[0, 1, 2]);
     operators::a_ban_holds_at_all_nodes(&nodes);
@@ -79,6 +81,17 @@ fn bridges_between_cells_and_another_broker_lose_and_double_nothing_while_nodes_
     let rounds = std::env::var("ONCEMQ_SPREAD_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(0);
     if rounds > 0 && !nats_servers::is_missing() {
         bridges::none_is_lost_or_doubled_in(rounds);
+    }
+}
+
+/// Node 1 is reached through NATS alone.
+fn nodes_connect_to_each_other(nodes: &Nodes) {
+    // Each has two links to each other node: one for its own clients, and one for those of that node.
+    for (node, direct) in [(0, 3), (1, 2), (2, 3)] {
+        let links = |tunnels: &Value| (tunnels["links"].as_u64(), tunnels["links_direct"].as_u64());
+        nodes.wait(&format!("{direct} direct links of node {node}"), |nodes| {
+            (links(&nodes.ask(node, "/cluster")["tunnels"]) == (Some(4), Some(direct))).then_some(())
+        });
     }
 }
 

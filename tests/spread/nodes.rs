@@ -21,6 +21,8 @@ pub(crate) const CELLS: usize = 6;
 pub(crate) struct Nodes {
     servers: Servers,
     nodes: Vec<(u16, Option<Child>)>,
+    /// Their ports for each other.
+    links: Vec<u16>,
     directory: TempDir,
 }
 
@@ -35,7 +37,8 @@ impl Nodes {
     /// Has places for nodes, and starts none.
     pub(crate) fn places(servers: Servers, count: usize) -> Self {
         let nodes = (0..count).map(|_| (free_port(), None)).collect();
-        Self { servers, nodes, directory: tempfile::tempdir().unwrap() }
+        let links = (0..count).map(|_| free_port()).collect();
+        Self { servers, nodes, links, directory: tempfile::tempdir().unwrap() }
     }
 
     /// Starts one that believes in this number of cells; 0: it is not part of a cluster.
@@ -43,11 +46,15 @@ impl Nodes {
         let urls: Vec<String> = self.servers.urls().iter().map(|url| format!("{url:?}")).collect();
         let address = self.address(node);
         fs::create_dir_all(self.place(node)).unwrap();
-        let cluster = format!(
+        let mut cluster = format!(
             "[cluster]\nnode = \"n{node}\"\nnats = [{}]\nadvertise = \"{address}\"\ncells = {cells}\ntail_copies = {}\n",
             urls.join(", "),
             urls.len()
         );
+        // One of them is reached through NATS alone.
+        if cells > 0 && node != 1 {
+            cluster += &format!("link_address = \"127.0.0.1:{}\"\n", self.links[node]);
+        }
         let config = format!(
             "[server]\nshards = 1\ndata = {:?}\n[security]\nallow_anonymous = true\n[admin]\nenabled = false\n\
              [[redelivery]]\ntopic = \"letters/#\"\nattempts = 1\n\

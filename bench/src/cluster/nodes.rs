@@ -57,13 +57,13 @@ impl Cluster {
     /// Starts all, and waits until the clients of all cells can connect and the other nodes can take over.
     pub(super) fn start(shape: Shape, programs: &Programs) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&programs.data_root)?;
-        let ports = Ports::free(5 * NAMES.len())?;
+        let ports = Ports::free(6 * NAMES.len())?;
         let urls: Vec<String> = (0..NAMES.len()).map(|index| format!("\"nats://{}\"", ports.of(0, index))).collect();
         let routes: Vec<String> = (0..NAMES.len()).map(|index| format!("nats://{}", ports.of(1, index))).collect();
         let (urls, routes) = (urls.join(", "), routes.join(", "));
         let mut cluster = Self { shape, directory, servers: Vec::new(), nodes: Vec::new() };
         for (index, name) in NAMES.iter().enumerate() {
-            let [address, route, monitor, mqtt, admin] = [0, 1, 2, 3, 4].map(|kind| ports.of(kind, index));
+            let [address, route, monitor, mqtt, admin, link] = [0, 1, 2, 3, 4, 5].map(|kind| ports.of(kind, index));
             if shape.nodes > 0 {
                 let store = cluster.directory.path().join(format!("nats-{name}"));
                 let config = format!(
@@ -82,7 +82,9 @@ impl Cluster {
                     [admin]\naddress = \"{admin}\"\n{LIMITS}"
                 );
                 if shape.nodes > 0 {
-                    config += &format!("[cluster]\nnode = \"{name}\"\nnats = [{urls}]\nadvertise = \"{mqtt}\"\n");
+                    config += &format!(
+                        "[cluster]\nnode = \"{name}\"\nnats = [{urls}]\nadvertise = \"{mqtt}\"\nlink_address = \"{link}\"\n"
+                    );
                 }
                 if shape.cells > 1 {
                     config += &format!("cells = {}\n", shape.cells);

@@ -65,6 +65,8 @@ pub(super) struct TunnelsJson {
     opened: u64,
     /// Links to other nodes that can carry tunnels.
     links: u64,
+    /// Of these, links over a connection of both nodes (`cluster.link_address`), and not through NATS.
+    links_direct: u64,
     /// Links that were closed, with all their tunnels.
     links_closed: u64,
     /// Bytes of clients that were sent to other nodes.
@@ -105,8 +107,8 @@ pub(super) struct MemberJson {
 
 impl From<TunnelFigures> for TunnelsJson {
     fn from(figures: TunnelFigures) -> Self {
-        let TunnelFigures { open, opened, links, links_closed, bytes_sent, bytes_received, .. } = figures;
-        Self { open, opened, links, links_closed, bytes_sent, bytes_received }
+        let TunnelFigures { open, opened, links, direct, links_closed, bytes_sent, bytes_received, .. } = figures;
+        Self { open, opened, links, links_direct: direct, links_closed, bytes_sent, bytes_received }
     }
 }
 

@@ -129,6 +129,12 @@ pub(in crate::admin) const METRICS: &[Metric] = &[
         source: Source::Gauges(|snapshot| figure(snapshot.tunnels.iter().map(|tunnels| tunnels.links as f64))),
     },
     Metric {
+        name: "oncemq_cluster_links_direct",
+        labels: &[],
+        help: "Of these, links over a connection of both nodes (cluster.link_address). The others go through NATS.",
+        source: Source::Gauges(|snapshot| figure(snapshot.tunnels.iter().map(|tunnels| tunnels.direct as f64))),
+    },
+    Metric {
         name: "oncemq_cluster_links_closed_total",
         labels: &[],
         help: "Links to other nodes that were closed, with all their tunnels, since this node has its role.",

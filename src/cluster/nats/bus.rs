@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::super::bus::Bus;
+use super::super::bus::{Arrived, Bus, Way};
 use super::super::engine::{EngineError, Pending};
 use super::connection::Connection;
 use super::names::Names;
@@ -34,7 +34,7 @@ impl NatsBus {
 }
 
 impl Bus for NatsBus {
-    fn send(&self, node: &str, frame: Bytes) -> Pending<Result<(), EngineError>> {
+    fn send(&self, node: &str, _way: Way, frame: Bytes) -> Pending<Result<(), EngineError>> {
         let shared = Arc::clone(&self.0);
         let subject = format!("{}{node}.{}", shared.names.link_prefix, shared.names.node);
         Box::pin(async move {
@@ -44,7 +44,7 @@ impl Bus for NatsBus {
         })
     }
 
-    fn frames(&self) -> Pending<Result<mpsc::Receiver<(String, Bytes)>, EngineError>> {
+    fn frames(&self) -> Pending<Result<mpsc::Receiver<Arrived>, EngineError>> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let prefix = format!("{}{}.", shared.names.link_prefix, shared.names.node);
@@ -59,7 +59,8 @@ impl Bus for NatsBus {
                     let Some(message) = message else { return };
                     let Some(node) = message.subject.strip_prefix(&prefix) else { continue };
                     // Behind it, the subscription loses what it has no room for.
-                    if sender.send((node.to_owned(), message.payload)).await.is_err() {
+                    let arrived = Arrived { node: node.to_owned(), way: Way::Service, frame: message.payload };
+                    if sender.send(arrived).await.is_err() {
                         return;
                     }
                 }

@@ -46,6 +46,11 @@ impl Link {
         matches!(self.state, State::Up(_))
     }
 
+    /// Whether it is a front's that asks the other node to take part.
+    pub const fn is_calling(&self) -> bool {
+        matches!(self.state, State::Calling { .. })
+    }
+
     /// The number of tunnels.
     pub fn tunnels(&self) -> usize {
         self.up().map_or(0, |up| up.tunnels.len())

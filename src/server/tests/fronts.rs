@@ -14,12 +14,12 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::roles::{Role, over_websocket, refused, with_all_transports};
 use super::*;
-use crate::cluster::{Bus, EngineError, Pending};
+use crate::cluster::{Arrived, Bus, EngineError, Pending, Way};
 use crate::server::listener::tests::Authority;
 
 /// The wires between nodes, by the name of the receiver.
 #[derive(Debug, Default)]
-pub(super) struct Wires(Mutex<HashMap<String, mpsc::Sender<(String, Bytes)>>>);
+pub(super) struct Wires(Mutex<HashMap<String, mpsc::Sender<Arrived>>>);
 
 /// The end of one node.
 struct End {
@@ -28,19 +28,19 @@ struct End {
 }
 
 impl Bus for End {
-    fn send(&self, node: &str, frame: Bytes) -> Pending<Result<(), EngineError>> {
+    fn send(&self, node: &str, way: Way, frame: Bytes) -> Pending<Result<(), EngineError>> {
         let to = self.wires.0.lock().unwrap().get(node).cloned();
         let from = self.node.to_owned();
         Box::pin(async move {
             if let Some(to) = to {
                 // A node that has ended gets nothing.
-                let _ = to.send((from, frame)).await;
+                let _ = to.send(Arrived { node: from, way, frame }).await;
             }
             Ok(())
         })
     }
 
-    fn frames(&self) -> Pending<Result<mpsc::Receiver<(String, Bytes)>, EngineError>> {
+    fn frames(&self) -> Pending<Result<mpsc::Receiver<Arrived>, EngineError>> {
         let (sender, receiver) = mpsc::channel(64);
         self.wires.0.lock().unwrap().insert(self.node.to_owned(), sender);
         Box::pin(async move { Ok(receiver) })

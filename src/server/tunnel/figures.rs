@@ -7,6 +7,8 @@ pub struct TunnelFigures {
     pub opened: u64,
     /// Links to other nodes that carry tunnels.
     pub links: u64,
+    /// Of these, links over a connection of both nodes, and not over NATS.
+    pub direct: u64,
     /// Links that were closed since the start, with all their tunnels.
     pub links_closed: u64,
     /// Bytes of clients that were sent to other nodes.

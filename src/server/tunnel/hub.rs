@@ -1,16 +1,17 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::arrivals::Arrivals;
 use super::closed::Closed;
+use super::entry::{Entry, Tunnel};
 use super::figures::TunnelFigures;
 use super::front::{Linked, Open};
 use super::pipe::{Pipe, Ready};
 use super::roles::{Followed, FrontRole, Roles, Targets};
 use super::stream::TunnelStream;
 use crate::cluster::tunnel::{Action, Destination, Frame, Link, Opening, Refusal, Side, TunnelId};
+use crate::cluster::{Arrived, Bus, Way};
 use crate::server::cells::Place;
 use crate::server::log::log_cluster;
 
@@ -23,50 +24,33 @@ pub(super) struct Hub {
     seed: u64,
     /// Of nodes that have sent something, or to which clients are passed: at most [`LINKS_MAX`].
     links: Vec<Entry>,
+    /// Ways of links that are closed.
+    left: Vec<Way>,
     figures: TunnelFigures,
-}
-
-#[derive(Debug)]
-struct Entry {
-    node: String,
-    link: Link,
-    /// Whether it is one of a front that is in use.
-    is_target: bool,
-    /// Since when a target was not up; `None`: that was logged.
-    down_since: Option<u64>,
-    tunnels: HashMap<TunnelId, Tunnel>,
-}
-
-#[derive(Debug)]
-struct Tunnel {
-    pipe: Arc<Pipe>,
-    to: Destination,
-}
-
-impl Tunnel {
-    const fn is_client(&self) -> bool {
-        is_client(self.to)
-    }
 }
 
 impl Hub {
     pub(super) fn new(roles: Roles, ready: Arc<Ready>, (tunnels_max, seed): (usize, u64)) -> Self {
-        Self { roles, ready, tunnels_max, seed, links: Vec::new(), figures: TunnelFigures::default() }
+        Self { roles, ready, tunnels_max, seed, links: Vec::new(), left: Vec::new(), figures: TunnelFigures::default() }
     }
 
     pub(super) fn figures(&self) -> TunnelFigures {
-        let tunnels = self.links.iter().flat_map(|entry| entry.tunnels.values());
-        let open = tunnels.filter(|tunnel| tunnel.is_client()).count() as u64;
-        let links = self.links.iter().filter(|entry| entry.link.is_up()).count() as u64;
-        TunnelFigures { open, links, ..self.figures }
+        let open = self.links.iter().map(Entry::clients).sum::<usize>() as u64;
+        let up = || self.links.iter().filter(|entry| entry.link.is_up());
+        let direct = up().filter(|entry| entry.way != Way::Service).count() as u64;
+        TunnelFigures { open, links: up().count() as u64, direct, ..self.figures }
     }
 
     /// A frame of another node. What is no frame is ignored, and those of more nodes at a time than a cluster has.
-    pub(super) fn receive(&mut self, now: u64, node: &str, frame: &Bytes) {
-        let Ok(frame) = Frame::decode(frame) else { return };
-        let Some(index) = self.index_for(node, &frame) else { return };
+    pub(super) fn receive(&mut self, now: u64, arrived: &Arrived) {
+        let Ok(frame) = Frame::decode(&arrived.frame) else { return };
+        let Some(index) = self.index_for(&arrived.node, &frame) else { return };
         let mut actions = Vec::new();
         if let Some(entry) = self.links.get_mut(index) {
+            if matches!(frame, Frame::Hello { .. }) || !entry.link.is_up() {
+                // Answers go the way that the front has chosen.
+                entry.way = arrived.way;
+            }
             entry.link.take(now, frame, &mut actions);
         }
         self.perform(now, index, actions);
@@ -91,9 +75,10 @@ impl Hub {
     }
 
     /// Lets time pass, and follows the owner, or the cells.
-    pub(super) fn tick(&mut self, now: u64) {
+    pub(super) fn tick(&mut self, now: u64, bus: &dyn Bus) {
         self.follow(now);
         self.log_unanswered(now);
+        self.look_for_direct_ways(now, bus);
         for index in 0..self.links.len() {
             let mut actions = Vec::new();
             if let Some(entry) = self.links.get_mut(index)
@@ -102,6 +87,15 @@ impl Hub {
                 entry.link.tick(now, &mut actions);
             }
             self.perform(now, index, actions);
+        }
+    }
+
+    /// Closes links for which there is a direct way now: those that have few clients yet, and others when it has been there for long.
+    fn look_for_direct_ways(&mut self, now: u64, bus: &dyn Bus) {
+        for index in 0..self.links.len() {
+            if self.links.get_mut(index).is_some_and(|entry| entry.is_to_go_directly(now, bus)) {
+                self.close(now, index, "there is a direct way to the node now");
+            }
         }
     }
 
@@ -204,7 +198,7 @@ impl Hub {
         });
         match tunnel {
             Some(tunnel) => {
-                self.figures.opened += u64::from(is_client(to));
+                self.figures.opened += u64::from(Tunnel::is_for_client(to));
                 pipe.opened(tunnel);
             }
             None => pipe.close(Closed::Lost),
@@ -243,14 +237,27 @@ impl Hub {
         }
     }
 
-    /// The next frame, and the index and the name of the node for which it is.
-    pub(super) fn next_frame(&mut self, now: u64) -> Option<(usize, String, Bytes)> {
+    /// The next frame, the index of its link, and the way that it goes.
+    pub(super) fn next_frame(&mut self, now: u64, bus: &dyn Bus) -> Option<(usize, Way, Bytes)> {
         let frame = self.links.iter_mut().enumerate().find_map(|(index, entry)| {
+            if entry.link.is_calling() {
+                entry.way = bus.way_to(&entry.node)?;
+            }
             let frame = entry.link.next_frame(now)?;
-            Some((index, entry.node.clone(), frame))
+            Some((index, entry.way, frame))
         });
         self.figures.frames_sent += u64::from(frame.is_some());
         frame
+    }
+
+    /// The node of a link.
+    pub(super) fn node(&self, index: usize) -> Option<&str> {
+        self.links.get(index).map(|entry| &*entry.node)
+    }
+
+    /// The ways of links that were closed, whose last frames are sent.
+    pub(super) fn take_left(&mut self) -> Vec<Way> {
+        std::mem::take(&mut self.left)
     }
 
     /// Closes a link with all its tunnels.
@@ -281,8 +288,7 @@ impl Hub {
         }
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let link = Link::new(side, self.tunnels_max, self.seed);
-        let (node, tunnels) = (node.to_owned(), HashMap::new());
-        let entry = Entry { node, link, is_target: false, down_since: None, tunnels };
+        let entry = Entry::new(node, link);
         if self.links.len() < LINKS_MAX {
             self.links.push(entry);
             return Some(self.links.len() - 1);
@@ -300,18 +306,24 @@ impl Hub {
             let pipe = |id: &TunnelId| entry.tunnels.get(id).map(|tunnel| &tunnel.pipe);
             match &action {
                 Action::Up => {
-                    log_cluster(false, &format!("clients can be passed through the link to node {}", entry.node));
+                    (entry.up_way, entry.up_since, entry.direct_since) = (entry.way, now, None);
+                    let way = if entry.way == Way::Service { "NATS" } else { "a connection of its own" };
+                    let text = format!("clients can be passed through the link to node {} over {way}", entry.node);
+                    log_cluster(false, &text);
                     self.publish_up();
                 }
                 Action::Down(reason) => {
                     let text = format!(
                         "the link to node {} is closed with its {} clients: {reason}",
                         entry.node,
-                        entry.tunnels.values().filter(|tunnel| tunnel.is_client()).count()
+                        entry.clients()
                     );
                     log_cluster(false, &text);
                     entry.tunnels.drain().for_each(|(_, tunnel)| tunnel.pipe.close(Closed::Lost));
                     entry.down_since = Some(now);
+                    if entry.up_way != Way::Service {
+                        self.left.push(entry.up_way);
+                    }
                     self.figures.links_closed += 1;
                     self.publish_up();
                 }
@@ -368,10 +380,6 @@ impl Hub {
         let has_owner = matches!(targets, Targets::Owner(_)) && !nodes.is_empty();
         channels.up.send_replace(Linked { has_owner, nodes });
     }
-}
-
-const fn is_client(to: Destination) -> bool {
-    matches!(to, Destination::Broker | Destination::Cell(_))
 }
 
 /// Where the cell is for which a tunnel is.

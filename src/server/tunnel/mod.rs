@@ -6,7 +6,7 @@
 //! | a standby, which is the *front* | passes each client to the owner, or to its cell; PROXY header, TLS and WebSocket end here | `front.rs` |
 //! | the front of a node with cells | finds the Client Identifier, and with it the cell: `finding.rs`. If the cell is here, gives the socket to it, or one end of a pipe | `to_cell.rs` |
 //! | a front | copies bytes between the socket of a client and a tunnel or a pipe | `pump.rs` |
-//! | all | the thread of the tunnels: the links to other nodes, and the bus that carries their frames | `thread.rs`, `hub.rs` |
+//! | all | the thread of the tunnels: the links to other nodes, and the bus that carries their frames | `thread.rs`, `hub.rs`, `entry.rs` |
 //! | the owner, a node with cells | finds the listener, counts the connection, and gives it to a shard as one of its own | `arrivals.rs` |
 //! | a node with cells | keeps a byte stream open between the servers of each two cells | `links.rs` |
 //! | a node with cells | opens byte streams to the processes of others, and accepts theirs, for the admin interface | `nodes.rs` |
@@ -18,6 +18,7 @@
 mod arrivals;
 mod bus;
 mod closed;
+mod entry;
 mod figures;
 mod finding;
 mod front;

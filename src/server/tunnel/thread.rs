@@ -17,7 +17,7 @@ use super::nodes::NodeStreams;
 use super::pipe::Ready;
 use super::roles::{FrontRole, Roles, Targets};
 use super::stream::TunnelStream;
-use crate::cluster::Bus;
+use crate::cluster::{Arrived, Bus};
 use crate::server::cells::{Cells, Gate};
 use crate::server::clock::Clock;
 use crate::server::listener::Admission;
@@ -170,7 +170,7 @@ async fn run(
 /// Carries frames until the bus or the server ends. `Some`: the server has.
 async fn carry(
     hub: &mut Hub,
-    (bus, frames): (&dyn Bus, &mut mpsc::Receiver<(String, bytes::Bytes)>),
+    (bus, frames): (&dyn Bus, &mut mpsc::Receiver<Arrived>),
     (ready, ended): (&Ready, &mut oneshot::Receiver<Answer>),
     (clock, status): (Clock, &Status),
 ) -> Option<Option<Answer>> {
@@ -185,12 +185,12 @@ async fn carry(
                 return Some(answer.ok());
             }
             frame = frames.recv() => {
-                let (node, frame) = frame?;
+                let arrived = frame?;
                 let now = now(clock);
-                hub.receive(now, &node, &frame);
+                hub.receive(now, &arrived);
                 for _ in 0..FRAMES_PER_TURN {
-                    let Ok((node, frame)) = frames.try_recv() else { break };
-                    hub.receive(now, &node, &frame);
+                    let Ok(arrived) = frames.try_recv() else { break };
+                    hub.receive(now, &arrived);
                 }
             }
             () = ready.wait() => {}
@@ -205,7 +205,7 @@ async fn carry(
             }
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             _ = ticks.tick() => {
-                hub.tick(now(clock));
+                hub.tick(now(clock), bus);
                 status.publish_tunnels(hub.figures());
             }
         }
@@ -216,11 +216,13 @@ async fn carry(
 
 /// Sends all frames that there are. A link whose frame can't be sent is closed, because the other node misses it.
 async fn send_all(hub: &mut Hub, bus: &dyn Bus, clock: Clock) {
-    while let Some((index, node, frame)) = hub.next_frame(now(clock)) {
-        if bus.send(&node, frame).await.is_err() {
+    while let Some((index, way, frame)) = hub.next_frame(now(clock), bus) {
+        let Some(node) = hub.node(index) else { return };
+        if bus.send(node, way, frame).await.is_err() {
             hub.close(now(clock), index, "there is no way to the other node");
         }
     }
+    hub.take_left().into_iter().for_each(|way| bus.leave(way));
 }
 
 /// The next client of a front. `None`: the owner, or the place of a cell, has changed.
