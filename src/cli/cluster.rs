@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::api::Api;
+use super::cluster_plan::Plan;
 use super::error::CliError;
 use super::output::{Form, standard_output};
 use super::table::{Column, Table};
@@ -20,6 +21,8 @@ use crate::admin_client::percent_encoded;
 pub(crate) enum Cluster {
     /// Show the nodes: who serves the clients, how far the others follow, and what is wrong
     Status(ClusterStatus),
+    /// Show what would move if nodes left or came, without changing anything
+    Plan(Plan),
     /// Give the clients to another node; to be asked of the node that serves them
     Move(Move),
     /// Take a node out of service for work on it: it gives up the clients, and does not take over by itself until it is told so or starts again
@@ -106,6 +109,7 @@ struct Wait {
 pub(super) fn run(command: Cluster) -> Result<(), CliError> {
     match command {
         Cluster::Status(command) => status(command),
+        Cluster::Plan(command) => command.run(),
         Cluster::Move(Move { to, cell, wait, form, target }) => {
             let api = Api::new(target)?;
             let number = cell.map(|cell| cell.to_string());
@@ -276,6 +280,7 @@ fn finish(
 
 pub(super) const EXAMPLES: &str = "Examples:
   oncemq cluster status                 all nodes: who serves the clients, and how far the others follow
+  oncemq cluster plan --without b       what would move if node b died or were drained
   oncemq cluster move --to b            give the clients to node b
   oncemq cluster drain                  before work on this machine
   oncemq cluster forget c               node c is gone for good";

@@ -9,6 +9,7 @@ mod bridges;
 mod broker;
 mod clients;
 mod cluster;
+mod cluster_plan;
 mod dead_letters;
 mod error;
 mod generate;

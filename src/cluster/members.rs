@@ -129,8 +129,7 @@ impl Members {
         }
         let chosen = self.chosen();
         let is_alive = |node: &Node| node.missed < MISSED_MAX && node.beat.is_candidate;
-        let order =
-            |name: &str, beat: &Beat| (chosen == Some(name), beat.position, beat.sequence, Reverse(name.to_owned()));
+        let order = |name: &str, beat: &Beat| (chosen == Some(name), rank((beat.position, beat.sequence), name));
         let own = order(&self.me, mine);
         let before = self
             .nodes
@@ -194,6 +193,12 @@ impl Members {
     pub(super) fn is_dead(&self, name: &str) -> bool {
         self.nodes.get(name).is_none_or(|node| node.missed >= MISSED_MAX)
     }
+}
+
+/// Of the nodes that could take over, the one with the greatest rank does: that with the furthest copy, and of equals the first by name. `copy` is up to which
+/// position in the stream, and to which log sequence, it is on the disk of the node.
+pub(super) fn rank(copy: (u64, u64), name: &str) -> impl Ord + use<> {
+    (copy, Reverse(name.to_owned()))
 }
 
 /// More nodes are passed over.

@@ -32,6 +32,7 @@ mod merged;
 mod nats;
 pub mod node;
 mod place;
+pub mod plan;
 mod reader;
 mod replicator;
 mod request;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use super::beat::Beat;
 use crate::histogram::LatencyHistogram;
 
 /// The state of a cluster as one node sees it.
@@ -109,6 +110,26 @@ pub struct Member {
     pub sequence: u64,
     /// The time since its last beat.
     pub silence: Duration,
+}
+
+impl Member {
+    /// The node that has said this last, after which so many numbers of the one that sees it went in, and whether it counts as dead.
+    pub(super) fn heard_of(name: &str, beat: &Beat, (missed, is_dead): (u32, bool)) -> Self {
+        Self {
+            node: name.to_owned(),
+            advertise: beat.advertise.clone(),
+            role: Some(match (beat.epoch, &beat.hands_over_to, beat.position) {
+                (1.., None, _) => Role::Owner,
+                (0, _, 0) if !beat.is_candidate => Role::Starting,
+                _ => Role::Standby,
+            }),
+            is_able: beat.is_candidate,
+            is_alive: !is_dead,
+            position: beat.position,
+            sequence: beat.sequence,
+            silence: Duration::from_secs(missed.into()),
+        }
+    }
 }
 
 /// A change of the owner.

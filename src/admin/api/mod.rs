@@ -18,6 +18,7 @@ mod clients;
 mod cluster;
 mod cluster_cells;
 mod cluster_json;
+mod cluster_plan;
 mod config;
 mod dead_letters;
 mod document;

@@ -13,9 +13,9 @@ use super::spread::{CellsApi, Parts, Spread};
 use super::state::ApiState;
 use super::table::{Route, Routes};
 use super::{
-    bans, bridges, client_changes, client_history, clients, cluster, config, dead_letters, drops, explain, messages,
-    overview, publish, refusals, reload, retained, routes, sinks, store, stream_groups, stream_messages, streams,
-    subscriptions, tokens, trace, users, whoami,
+    bans, bridges, client_changes, client_history, clients, cluster, cluster_plan, config, dead_letters, drops,
+    explain, messages, overview, publish, refusals, reload, retained, routes, sinks, store, stream_groups,
+    stream_messages, streams, subscriptions, tokens, trace, users, whoami,
 };
 use crate::admin::caller::Role;
 use crate::server::NodeStreams;
@@ -57,6 +57,7 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, store::viewer_routes()),
         (Role::Admin, store::admin_routes()),
         (Role::Viewer, cluster::viewer_routes()),
+        (Role::Viewer, cluster_plan::routes()),
         (Role::Admin, cluster::admin_routes()),
         (Role::Admin, tokens::admin_routes()),
     ]

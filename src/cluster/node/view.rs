@@ -11,7 +11,7 @@ use super::clock::now;
 use super::interface::{Identity, Log, Note, StandbyServer};
 use crate::cluster::beat::Beat;
 use crate::cluster::members::Members;
-use crate::cluster::{ClusterControl, Member, Owner, Role, Status};
+use crate::cluster::{ClusterControl, Member, Owner, Status};
 use crate::store::{Snapshot, Store};
 
 /// What the tasks of a node share. All run in one thread.
@@ -153,22 +153,8 @@ impl View {
     pub(super) fn show_members(&self) {
         let members = self.members.borrow();
         let others = members.nodes().filter(|(name, _, _)| *name != self.identity.node);
-        let others: Vec<Member> = others
-            .map(|(name, beat, missed)| Member {
-                node: name.to_owned(),
-                advertise: beat.advertise.clone(),
-                role: Some(match (beat.epoch, &beat.hands_over_to, beat.position) {
-                    (1.., None, _) => Role::Owner,
-                    (0, _, 0) if !beat.is_candidate => Role::Starting,
-                    _ => Role::Standby,
-                }),
-                is_able: beat.is_candidate,
-                is_alive: !members.is_dead(name),
-                position: beat.position,
-                sequence: beat.sequence,
-                silence: Duration::from_secs(missed.into()),
-            })
-            .collect();
+        let others: Vec<Member> =
+            others.map(|(name, beat, missed)| Member::heard_of(name, beat, (missed, members.is_dead(name)))).collect();
         let owner = self.owner();
         self.status(|status| (status.members, status.owner) = (others, owner));
     }
