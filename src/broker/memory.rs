@@ -26,6 +26,7 @@
 //! | kept dead letters | `dead_letters_max`, about 300 bytes each; their contents are in the store | – |
 //! | open receipts | `open_max`, about 500 bytes each; a million copies, about 100 bytes each | from `High` on, a message that asks for one is refused with 0x97 |
 //! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |
+//! | permits of other cells that are awaited, and what is to be sent about them | one for each connection, 100,000 of each | messages wait before they ask |
 //! | history of clients | 2.5 MiB for each shard, the oldest events are forgotten | from `High` on, a quarter of it |
 //! | journeys of messages | `journey_steps_max`, about 52 bytes each; names of 256 KiB for each shard | from `High` on, a quarter of it |
 //! | logs of refusals and drops | 1,000 entries and 256 KiB each, three for each shard | – |

@@ -301,6 +301,8 @@ impl Shard {
                     self.answer_noted(&cell, turn);
                 }
             }
+            ShardMessageKind::PermitsToSend => self.send_own_permits(turn),
+            ShardMessageKind::PermitKnown(connection) => self.flow.push_ready(connection, ReadyTask::Retry(None)),
             ShardMessageKind::CellsReceived => {
                 if let Some(cell) = self.shared.cell.clone() {
                     self.release_owed(&cell, turn);

@@ -7,6 +7,7 @@ mod bridges;
 #[expect(dead_code, reason = "the test of fronts uses more of it")]
 mod client;
 mod clients;
+mod deduplication;
 #[path = "../clients/http_service.rs"]
 #[expect(dead_code, reason = "the tests with real clients use more of it")]
 mod http_service;
@@ -39,9 +40,14 @@ fn cells_spread_evenly_over_the_nodes_that_are_alive() {
     operators::a_trace_shows_all_cells(&nodes);
     operators::each_node_has_the_figures_of_all(&nodes, None);
     another_number_of_cells_is_refused_by_the_cluster(&mut nodes);
+    let mut subscriber = deduplication::subscribed(&nodes, 1);
+    deduplication::only_the_first_is_published(&nodes, &[0, 1, 2], (0..6, 6));
+    deduplication::each_came_once(&mut subscriber, 0..6);
 
     nodes.kill(1);
     nodes.wait_for_shares(&[(0, 3), (2, 3)]);
+    deduplication::only_the_first_is_published(&nodes, &[0, 2], (0..9, 3));
+    deduplication::each_came_once(&mut subscriber, 6..9);
     clients::each_node_answers_for_all(&nodes, &[0, 2]);
     operators::each_node_has_the_figures_of_all(&nodes, Some(1));
     another_number_of_cells_is_refused_by_the_data_directory(&mut nodes);
@@ -130,6 +136,13 @@ fn another_number_of_cells_is_refused_by_the_data_directory(nodes: &mut Nodes) {
 
 fn an_operator_takes_a_node_out_of_service(nodes: &Nodes) {
     let is_done = |ended: ExitStatus| assert!(ended.success(), "{ended}");
+    let planned = |question: &str| {
+        let plan = nodes.ask(1, &format!("/cluster/plan?{question}"));
+        let nodes = plan["nodes"].as_array().unwrap().iter();
+        nodes.map(|node| node["then"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((planned("without=n0"), planned("with=n3")), (vec![0, 3, 3], vec![1, 2, 2, 1]));
+    is_done(nodes.command(2, &["cluster", "plan", "--without", "n0", "--without", "n1", "--with", "n3"]));
     is_done(nodes.command(0, &["cluster", "drain"]));
     nodes.wait_for_shares(&[(0, 0), (1, 3), (2, 3)]);
     is_done(nodes.command(0, &["cluster", "drain", "--undo"]));

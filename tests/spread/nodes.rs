@@ -17,6 +17,9 @@ use wire::free_port;
 /// The number of cells of the cluster.
 pub(crate) const CELLS: usize = 6;
 
+/// A user that all nodes know, whose password is the same.
+pub(crate) const USER: &str = "alice";
+
 /// Dropping it kills all processes.
 pub(crate) struct Nodes {
     servers: Servers,
@@ -56,10 +59,11 @@ impl Nodes {
             cluster += &format!("link_address = \"127.0.0.1:{}\"\n", self.links[node]);
         }
         let config = format!(
-            "[server]\nshards = 1\ndata = {:?}\n[security]\nallow_anonymous = true\n[admin]\nenabled = false\n\
+            "[server]\nshards = 1\ndata = {:?}\n[security]\nallow_anonymous = true\npassword_file = {:?}\n[admin]\nenabled = false\n\
              [[redelivery]]\ntopic = \"letters/#\"\nattempts = 1\n\
              [[listeners]]\nname = \"main\"\naddress = \"{address}\"\n{}",
             self.data(node),
+            self.users(),
             if cells > 0 { &cluster } else { "" },
         );
         fs::write(self.config(node), config).unwrap();
@@ -83,6 +87,19 @@ impl Nodes {
             let reloaded = self.request(*node, "POST /reload", "").unwrap();
             assert_eq!(reloaded.0, 200, "{reloaded:?}");
         }
+    }
+
+    /// The password file of all nodes, which has one user.
+    fn users(&self) -> PathBuf {
+        let file = self.directory.path().join("users");
+        if !file.exists() {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+            command.args(["passwd", "--password-stdin", "--create"]).arg(&file).arg(USER);
+            let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+            writeln!(child.stdin.take().unwrap(), "{USER}").unwrap();
+            assert!(child.wait().unwrap().success());
+        }
+        file
     }
 
     fn place(&self, node: usize) -> PathBuf {

@@ -3,6 +3,7 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use bytestring::ByteString;
 
+use crate::broker::cells::permit_message::PermitMessage;
 use crate::routing::{Announced, Announcement, CellId, Fingerprint, Interest, InterestAnswer, ShareCounts};
 use crate::topic::{Filter, ShareName, TopicFilter, TopicName};
 
@@ -15,6 +16,8 @@ pub(super) enum Control {
     Announcement(Announcement),
     /// What it has noted of that which the other cell wants.
     Answer(InterestAnswer),
+    /// About a message with a `dedup-id`.
+    Permit(PermitMessage),
 }
 
 /// Who speaks.
@@ -78,6 +81,10 @@ impl Control {
                 bytes.put_u64_le(place as u64);
                 bytes.put_u8(u8::from(*is_joined));
             }
+            Self::Permit(message) => {
+                bytes.put_u8(PERMIT);
+                message.put(&mut bytes);
+            }
         }
         bytes.freeze()
     }
@@ -121,6 +128,7 @@ impl Control {
                 let (number, incoming) = (has_number.then_some(known), has_incoming.then_some((whole, place)));
                 Self::Answer(InterestAnswer { cell, epoch, number, incoming, is_joined })
             }
+            PERMIT => Self::Permit(PermitMessage::take(bytes)?),
             _ => return None,
         };
         bytes.is_empty().then_some(message)
@@ -195,11 +203,12 @@ fn flag(bytes: &mut Bytes) -> Option<bool> {
     }
 }
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const HELLO: u8 = 1;
 const CHANGES: u8 = 2;
 const WHOLE: u8 = 3;
 const ANSWER: u8 = 4;
+const PERMIT: u8 = 5;
 
 const EXACT: u8 = 0;
 const WILDCARD: u8 = 1;
@@ -211,6 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::broker::cells::permit_message::{DedupName, PermitAnswer};
     use crate::routing::InterestKey;
 
     fn interest() -> impl Strategy<Value = Interest> {
@@ -224,6 +234,18 @@ mod tests {
             Interest::Share(filter, ShareCounts { members, connected })
         });
         prop_oneof![6 => text().prop_map(of), 3 => share, 1 => Just(Interest::Everything)]
+    }
+
+    fn permit() -> impl Strategy<Value = PermitMessage> {
+        let name = || ("[a-zé/]{0,9}", "[a-z]{0,5}").prop_map(|(publisher, id)| (publisher.into(), id.into()));
+        let name = move || name().prop_map(|(publisher, id)| DedupName { publisher, id });
+        let answer = prop::sample::select(vec![PermitAnswer::Granted, PermitAnswer::Duplicate, PermitAnswer::Later]);
+        prop_oneof![
+            (any::<u64>(), name()).prop_map(|(number, name)| PermitMessage::Request { number, name }),
+            (any::<u64>(), answer).prop_map(|(number, answer)| PermitMessage::Answer { number, answer }),
+            (any::<u64>(), name()).prop_map(|(number, name)| PermitMessage::Question { number, name }),
+            any::<(u64, bool)>().prop_map(|(number, is_accepted)| PermitMessage::Outcome { number, is_accepted }),
+        ]
     }
 
     fn control() -> impl Strategy<Value = Control> {
@@ -245,7 +267,7 @@ mod tests {
             let incoming = incoming.map(|(number, place)| (number, place.into()));
             Control::Answer(InterestAnswer { cell: CellId(cell), epoch, number, incoming, is_joined })
         });
-        prop_oneof![hello, announcement, answer]
+        prop_oneof![hello, announcement, answer, permit().prop_map(Control::Permit)]
     }
 
     proptest! {
@@ -261,7 +283,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_message_with_these_bytes_or_none(kind in 0..6_u8, bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_are_a_message_with_these_bytes_or_none(kind in 0..7_u8, bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let bytes = Bytes::from([&[kind][..], &bytes].concat());
             if let Some(control) = Control::decode(bytes.clone()) {
                 prop_assert_eq!(Control::decode(control.encode()), Some(control));

@@ -87,9 +87,11 @@ impl Shard {
                     self.on_noted(&cell, turn);
                 }
             }
+            (Some(Control::Permit(message)), Some(_)) => self.on_permit_message((id, other), message, turn),
             _ => return self.break_off(id, "no message that two cells have for each other", turn),
         }
         self.announce_interest(turn);
+        self.send_own_permits(turn);
     }
 
     /// Tells the other cells at control connections of this shard what they do not know yet.
@@ -125,7 +127,11 @@ impl Shard {
 
     /// The end of a connection, which may be a control connection.
     pub(in crate::broker) fn control_ended(&mut self, id: ConnectionId) {
-        self.links.controls.0.retain(|link| link.connection != id);
+        let links = &mut self.links.controls.0;
+        if let Some(place) = links.iter().position(|link| link.connection == id) {
+            let ControlLink { cell, .. } = links.remove(place);
+            self.shared.deduplication.link_ended(cell);
+        }
     }
 
     /// A Session may be the queue for another cell.
@@ -152,7 +158,7 @@ impl Shard {
         self.connection(id)?.identity.peer.link
     }
 
-    fn send_control(&mut self, connection: ConnectionId, control: &Control, turn: &mut Turn<'_>) {
+    pub(super) fn send_control(&mut self, connection: ConnectionId, control: &Control, turn: &mut Turn<'_>) {
         let publish = OutgoingPublish::new(Arc::new(Message::new(topic(), control.encode())));
         let packet = ServerPacket::Publish(publish);
         let bytes = self.counters.sending(&packet);

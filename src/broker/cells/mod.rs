@@ -22,6 +22,8 @@
 //! the same when all changes have arrived. The answer to its publisher is sent when all other cells have the message (`owed.rs`). Its PUBLISH says who has
 //! published it (`source.rs`), because rights are checked when it is sent.
 //!
+//! Which cell accepts a message with a `dedup-id` of a user, whose clients are in several cells, is decided by one of them (`permits.rs`).
+//!
 //! A cell gets the messages that it may want ([`interest`](crate::routing::InterestTable)). A SUBACK is sent when all other cells have noted what is new
 //! (`waiting.rs`). A cell accepts no clients before it knows what all others want: [`Shared::knows_cells`](crate::broker::Shared).
 
@@ -33,6 +35,8 @@ mod of_shard;
 mod owed;
 mod owed_messages;
 mod peer;
+mod permit_message;
+mod permits;
 mod publish;
 mod queue;
 mod shares;
@@ -43,6 +47,7 @@ mod waiting;
 
 pub(in crate::broker) use of_shard::{CellReceivers, ChosenShares, Links};
 pub use peer::{LinkPeer, LinkRole};
+pub(in crate::broker) use permit_message::{DedupName, PermitAnswer, PermitMessage};
 pub(in crate::broker) use state::CellState;
 pub use state::CellTerms;
 pub use view::CellLink;

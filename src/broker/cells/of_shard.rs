@@ -4,9 +4,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::broker::cells::owed_messages::OwedMessages;
+use crate::broker::cells::permit_message::PermitMessage;
 use crate::broker::filter_request::FilterRequest;
 use crate::broker::ids::ConnectionId;
 use crate::routing::{CellId, CellShare, Receiver};
+use crate::session::Ticket;
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
@@ -16,6 +18,8 @@ pub(in crate::broker) struct Links {
     pub(in crate::broker) controls: ControlLinks,
     pub(in crate::broker) waiting: WaitingAnswers,
     pub(in crate::broker) owed: OwedMessages,
+    /// What is to be said about permits when records are stable, in their order: at most one for each of these records.
+    pub(in crate::broker) awaited: VecDeque<AwaitedRecord>,
     pub(super) cache: LinkCache,
     pub(super) shares: ShareCache,
     /// Until it knows what the others want, nothing that is due is done before.
@@ -43,6 +47,14 @@ pub(super) struct ShareCache {
     pub(super) topic: Option<TopicName>,
     pub(super) generation: u64,
     pub(super) shares: Vec<Arc<CellShare>>,
+}
+
+/// What is sent on a control connection when a record is stable.
+#[derive(Debug)]
+pub(in crate::broker) struct AwaitedRecord {
+    pub(super) ticket: Ticket,
+    pub(super) connection: ConnectionId,
+    pub(super) message: PermitMessage,
 }
 
 /// The control connections of a shard.

@@ -13,7 +13,7 @@
 //! | `StoreCongested` | a client whose packet made a record | the store | `PAUSE_MAX`, with Keep Alive | `Event::StoreCongestion(false)`, a bounded number after each event |
 //! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, a bounded number after each event |
 //! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | freed room in the queue, the end of the Session, `Event::StoreRoom` |
-//! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard | that commit | a timer, every 20 ms |
+//! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard, or another cell | that commit; while that cell has no owner, `PAUSE_MAX`, with Keep Alive | a timer, every 20 ms; the answer of the cell |
 //! | `RateLimited` | a client beyond `client_messages_per_second_max` or `client_bytes_per_second_max` | time | a minute, see [`rate_limits`](super::rate_limits) | `Timer::RateAllows` |
 //! | `CellsToBeTold` | a client after SUBSCRIBE | the owners of all other cells, and their successors | `PAUSE_MAX`, with Keep Alive | the last of their answers |
 //! | `CellsUnknown` | another cell whose message is for a share without a member here | the owners of all other cells | until the connection ends | `Timer::Deduplication`, as soon as something that is due is done |

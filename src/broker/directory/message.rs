@@ -17,7 +17,7 @@
 //! | `DeliverGroup` | the message once, and the other fields for each Session |
 //! | `Claimed` | as it is: both claims, the shard of the claimant and Clean Start |
 //! | `Surrendered` | the claim, and the Session as stored: state, received Packet Identifiers, queue, Will, subscriptions |
-//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed`, `StreamsReady`, `InterestChanged`, `InterestNoted`, `CellsReceived` | as they are |
+//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed`, `StreamsReady`, `InterestChanged`, `InterestNoted`, `CellsReceived`, `PermitsToSend`, `PermitKnown` | as they are |
 //!
 //! The shard that routes a message assigns its sequence, from a counter in `Subscriber` that all shards of a process share. Between nodes,
 //! the shard that has the Session would assign it.
@@ -59,7 +59,9 @@ impl ShardMessage {
             | ShardMessageKind::StreamsReady(_)
             | ShardMessageKind::InterestChanged
             | ShardMessageKind::InterestNoted
-            | ShardMessageKind::CellsReceived => None,
+            | ShardMessageKind::CellsReceived
+            | ShardMessageKind::PermitsToSend
+            | ShardMessageKind::PermitKnown(_) => None,
         }
     }
 
@@ -78,7 +80,9 @@ impl ShardMessage {
             | ShardMessageKind::StreamsReady(_)
             | ShardMessageKind::InterestChanged
             | ShardMessageKind::InterestNoted
-            | ShardMessageKind::CellsReceived => 1,
+            | ShardMessageKind::CellsReceived
+            | ShardMessageKind::PermitsToSend
+            | ShardMessageKind::PermitKnown(_) => 1,
         }
     }
 }
@@ -124,4 +128,8 @@ pub(in crate::broker) enum ShardMessageKind {
     InterestNoted,
     /// Other cells have more messages of this one than before.
     CellsReceived,
+    /// Other cells are to be asked about messages with a `dedup-id`, and the receiving shard has connections to them.
+    PermitsToSend,
+    /// Another cell has answered about the blocked message of this connection.
+    PermitKnown(ConnectionId),
 }

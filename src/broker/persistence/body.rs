@@ -8,6 +8,7 @@ use crate::broker::persistence::record::Deduplicated;
 use crate::codec::{
     Message, MessageId, MessageProperties, Qos, RetainHandling, Subscription, SubscriptionOptions, Will,
 };
+use crate::routing::CellId;
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, MountPoint, TopicName};
 
@@ -64,7 +65,10 @@ pub(in crate::broker) fn put_subscription(body: &mut Vec<u8>, subscription: &Sub
 }
 
 pub(in crate::broker) fn put_deduplicated(body: &mut Vec<u8>, entry: &Deduplicated) {
-    put_str(body, &entry.publisher);
+    match entry.holder {
+        None => put_str(body, &entry.publisher),
+        Some(CellId(cell)) => put_str(body, &format!("{HOLDER}{cell}/{}", entry.publisher)),
+    }
     put_str(body, &entry.id);
     body.extend(entry.at.0.to_le_bytes());
 }
@@ -224,10 +228,20 @@ impl<'a> Body<'a> {
 
     /// An entry of the deduplication window. Its number is in the key.
     pub(in crate::broker) fn deduplicated(&mut self) -> Option<Deduplicated> {
-        let (publisher, id) = (ByteString::from(self.str()?), ByteString::from(self.str()?));
-        Some(Deduplicated { number: 0, publisher, id, at: Timestamp(self.u64()?), left: Vec::new() })
+        let (publisher, id) = (self.str()?, ByteString::from(self.str()?));
+        let (holder, publisher) = match publisher.strip_prefix(HOLDER) {
+            None => (None, publisher),
+            Some(held) => {
+                let (cell, publisher) = held.split_once('/')?;
+                (Some(CellId(cell.parse().ok()?)), publisher)
+            }
+        };
+        let publisher = publisher.into();
+        Some(Deduplicated { number: 0, publisher, id, at: Timestamp(self.u64()?), holder, left: Vec::new() })
     }
 }
 
+/// What the publisher of an entry begins with that another cell may accept; the number of the cell follows. No name of a publisher does.
+const HOLDER: &str = "cell/";
 /// The bytes of most owners.
 const OWNER_BYTES: usize = 48;

@@ -113,6 +113,9 @@ impl Shard {
             self.publish_receipts(turn);
         }
         self.surrender_stable(turn);
+        if !self.links.awaited.is_empty() {
+            self.send_stable_permits(turn);
+        }
         self.answer_stable(turn);
         self.answer_operators(turn);
     }

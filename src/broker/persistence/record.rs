@@ -12,7 +12,7 @@ use crate::broker::streams::number::StreamNumber;
 use crate::broker::streams::position::StreamPosition;
 use crate::broker::streams::table::TopicStreams;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
-use crate::routing::{SessionKey, StreamSequences, Subscriber};
+use crate::routing::{CellId, SessionKey, StreamSequences, Subscriber};
 use crate::session::{Delivery, Redelivery};
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, TopicFilter};
@@ -254,6 +254,8 @@ pub struct Deduplicated {
     pub id: ByteString,
     /// When it was accepted.
     pub at: Timestamp,
+    /// The cell that may accept it. `None`: this one has accepted it.
+    pub holder: Option<CellId>,
     /// The numbers of the entries that were evicted for it.
     pub left: Vec<u64>,
 }

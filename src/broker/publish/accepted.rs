@@ -12,6 +12,7 @@ use crate::codec::{Message, MessageId, Qos, UNCOPIED_PAYLOAD_MIN};
 use crate::routing::{self, Route, StreamSequences};
 use crate::session::{Application, Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
+use crate::topic::TopicName;
 
 /// An accepted message: the fields of its record without the receivers.
 #[derive(Debug)]
@@ -66,6 +67,20 @@ impl AcceptedMessage {
         Self {
             message: Arc::new(Message::new(application.message.topic.detached(), "")),
             qos: application.qos,
+            retain: false,
+            expires_at: None,
+            retained: RetainedChange::None,
+            level: Durability::PowerLoss,
+            streams: TopicStreams::new(),
+            sequences: None,
+        }
+    }
+
+    /// Stands for a message that another cell may accept. It has no content and no receivers.
+    pub(in crate::broker) fn of_permit() -> Self {
+        Self {
+            message: Arc::new(Message::new(TopicName::unresolved(), "")),
+            qos: Qos::AtLeastOnce,
             retain: false,
             expires_at: None,
             retained: RetainedChange::None,

@@ -20,7 +20,7 @@ pub(in crate::broker) enum WaitsFor {
     Queue(AwaitedRoom),
     /// Room on the disk.
     Disk,
-    /// The commit of the first message with its `dedup-id`, which another shard accepted.
+    /// The commit of the first message with its `dedup-id`, which another shard accepted, or what another cell says about that.
     Deduplication,
     /// What the other cells want, of a message for a share that has no member here.
     Cells,

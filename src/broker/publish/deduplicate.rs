@@ -2,10 +2,11 @@
 
 use bytestring::ByteString;
 
+use crate::broker::cells::DedupName;
 use crate::broker::connection::state::Connection;
 use crate::broker::persistence::record::{Deduplicated, Record};
 use crate::broker::publish::accepted::AcceptedMessage;
-use crate::broker::publish::deduplication::{WindowBounds, WindowLookup};
+use crate::broker::publish::deduplication::{Claimant, WindowBounds, WindowLookup};
 use crate::broker::publish::plan::Copies;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
@@ -18,7 +19,7 @@ pub(in crate::broker) enum DeduplicationVerdict {
     Accept(Option<Deduplicated>),
     /// A duplicate of an accepted message. It is acknowledged when this ticket is stable.
     Duplicate(Option<Ticket>),
-    /// A message with this `dedup-id` is not stable yet, and another shard accepted it: try again later.
+    /// A message with this `dedup-id` is not stable yet, and another shard accepted it, or another cell is to be asked: try again later.
     Pending,
     /// The `dedup-id` is longer than [`ID_BYTES_MAX`].
     Refuse(ReasonCode),
@@ -33,22 +34,26 @@ impl Shard {
         application: &Application,
         turn: &mut Turn<'_>,
     ) -> DeduplicationVerdict {
-        let time = self.settings.deduplication_window;
-        if application.packet_id.is_none() || time.is_zero() || application.message.properties.is_empty() {
+        let is_off = self.settings.deduplication_window.is_zero();
+        if application.packet_id.is_none() || is_off || application.message.properties.is_empty() {
             return DeduplicationVerdict::Accept(None);
         }
         let Some(id) = dedup_id(application) else { return DeduplicationVerdict::Accept(None) };
         if id.len() > ID_BYTES_MAX {
             return DeduplicationVerdict::Refuse(ReasonCode::ImplementationSpecificError);
         }
-        let all_max = if self.is_memory_short() { 0 } else { IDS_MAX };
-        let bounds = WindowBounds { time, ids_max: self.settings.deduplication_ids_max, all_max };
-        match self.shared.deduplication.claim(turn.now, bounds, connection.0.clone(), id) {
+        let claimant = Claimant { home: self.permit_home(&connection.0), origin: publisher.origin };
+        let name = DedupName { publisher: connection.0.clone(), id };
+        match self.shared.deduplication.claim(turn.now, self.window_bounds(), name, claimant) {
             WindowLookup::New(entry) => {
                 self.counters.deduplication_left += entry.left.len() as u64;
                 DeduplicationVerdict::Accept(Some(entry))
             }
             WindowLookup::Pending => DeduplicationVerdict::Pending,
+            WindowLookup::Elsewhere => {
+                self.send_permits(turn);
+                DeduplicationVerdict::Pending
+            }
             WindowLookup::Repeat(shard, ticket) if shard != self.id && self.shared.stable(shard) < ticket => {
                 DeduplicationVerdict::Pending
             }
@@ -62,6 +67,12 @@ impl Shard {
                 DeduplicationVerdict::Duplicate(first.max(own))
             }
         }
+    }
+
+    /// The bounds of the window.
+    pub(in crate::broker) fn window_bounds(&self) -> WindowBounds {
+        let all_max = if self.is_memory_short() { 0 } else { IDS_MAX };
+        WindowBounds { time: self.settings.deduplication_window, ids_max: self.settings.deduplication_ids_max, all_max }
     }
 
     /// Confirms the window entry of an accepted message, or withdraws that of a message that was not accepted.

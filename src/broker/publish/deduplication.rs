@@ -1,15 +1,18 @@
 //! The deduplication windows: recently accepted messages by their `dedup-id`. A publisher that lost its Session state may publish a
 //! message again, and it is routed once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytestring::ByteString;
 use foldhash::quality::RandomState;
 
+use crate::broker::cells::{DedupName, PermitMessage};
+use crate::broker::ids::Origin;
 use crate::broker::persistence::record::Deduplicated;
-use crate::routing::ShardId;
+use crate::broker::publish::permit_requests::{Permit, PermitRequests};
+use crate::routing::{CellId, ShardId};
 use crate::session::Ticket;
 use crate::timestamp::Timestamp;
 
@@ -18,13 +21,17 @@ use crate::timestamp::Timestamp;
 pub(in crate::broker) struct Deduplication(Mutex<Windows>);
 
 #[derive(Debug, Default)]
-struct Windows {
+pub(super) struct Windows {
     publishers: HashMap<ByteString, Window, RandomState>,
     /// The publishers by the number of their identifiers.
     sizes: BTreeSet<(usize, ByteString)>,
     /// All entries by number, which is the order of acceptance.
-    all: BTreeMap<u64, WindowEntry>,
+    pub(super) all: BTreeMap<u64, WindowEntry>,
     last: u64,
+    /// For users whose home is another cell.
+    pub(super) requests: PermitRequests,
+    /// What is to be sent to other cells.
+    pub(super) outgoing: VecDeque<(CellId, PermitMessage)>,
 }
 
 /// The window of one publisher.
@@ -35,12 +42,53 @@ struct Window {
 }
 
 #[derive(Debug)]
-struct WindowEntry {
+pub(super) struct WindowEntry {
     publisher: ByteString,
     id: ByteString,
     at: Timestamp,
-    /// The shard and record that accepted the message; `None` while it is being accepted.
-    accepted: Option<(ShardId, Ticket)>,
+    pub(super) holder: Holder,
+}
+
+/// Who has accepted the message of an entry, or may accept it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// This cell, with this shard and record; `None` while it is being accepted.
+    Here(Option<(ShardId, Ticket)>),
+    /// This cell is the home of the publisher, and another one has the permit.
+    Cell(CellId, Outcome),
+}
+
+/// What is known of a message that another cell may accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Unknown,
+    /// The cell was asked at this time.
+    Asked(Timestamp),
+    Accepted,
+    /// The cell has not accepted it, and does not.
+    Released,
+}
+
+/// What a window has of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// An entry that does not count any more.
+    Left(u64),
+    /// It is accepted here: by this shard with this record, if that is known yet.
+    Here(Option<(ShardId, Ticket)>),
+    /// Another cell has the permit, by the entry with this number.
+    Permitted(u64, CellId),
+    AcceptedElsewhere,
+}
+
+/// Whose message is looked up.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::broker) struct Claimant {
+    /// The other cell whose permit is needed.
+    pub(in crate::broker) home: Option<CellId>,
+    /// The connection of the message.
+    pub(in crate::broker) origin: Option<Origin>,
 }
 
 /// The bounds of a window.
@@ -61,12 +109,14 @@ pub(in crate::broker) enum WindowLookup {
     New(Deduplicated),
     /// A message with this identifier is being accepted.
     Pending,
-    /// A message with this identifier was accepted by this shard with this record.
+    /// A message with this identifier was accepted by this shard with this record; ticket 0: in another cell, where it is stable.
     Repeat(ShardId, Ticket),
+    /// Another cell is to be asked, and the caller tries again later. What is to be sent is [there](Deduplication::take_outgoing).
+    Elsewhere,
 }
 
 impl Deduplication {
-    fn lock(&self) -> MutexGuard<'_, Windows> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Windows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,38 +125,40 @@ impl Deduplication {
         &self,
         now: Timestamp,
         bounds: WindowBounds,
-        publisher: ByteString,
-        id: ByteString,
+        name: DedupName,
+        Claimant { home, origin }: Claimant,
     ) -> WindowLookup {
         let mut windows = self.lock();
-        let known = windows.publishers.get(&publisher).and_then(|window| window.numbers.get(&id)).copied();
         let mut left = Vec::new();
-        if let Some((number, entry)) = known.and_then(|number| Some((number, windows.all.get(&number)?))) {
-            if entry.at + bounds.time > now {
-                return entry
-                    .accepted
-                    .map_or(WindowLookup::Pending, |(shard, ticket)| WindowLookup::Repeat(shard, ticket));
+        match windows.find(&name, now, bounds.time) {
+            Found::Nothing => {}
+            Found::Left(number) => left.extend(windows.remove(number)),
+            Found::Here(None) => return WindowLookup::Pending,
+            Found::Here(Some((shard, ticket))) => return WindowLookup::Repeat(shard, ticket),
+            Found::Permitted(number, _) => {
+                windows.ask_holder(number, now);
+                return WindowLookup::Elsewhere;
             }
-            left.extend(windows.remove(number));
+            Found::AcceptedElsewhere => return WindowLookup::Repeat(ShardId(0), Ticket::default()),
         }
-        if let Some(window) = windows.publishers.get(&publisher).filter(|window| window.order.len() >= bounds.ids_max) {
-            let oldest = window.order.first().copied();
-            left.extend(oldest.and_then(|number| windows.remove(number)));
+        if let Some(home) = home {
+            match windows.requests.take(&name, home, origin, now) {
+                Permit::Granted => {}
+                Permit::Duplicate => return WindowLookup::Repeat(ShardId(0), Ticket::default()),
+                Permit::Awaited(number) => {
+                    let message = number.map(|number| PermitMessage::Request { number, name });
+                    message.into_iter().for_each(|message| windows.send(home, message));
+                    return WindowLookup::Elsewhere;
+                }
+            }
         }
-        if windows.all.len() >= bounds.all_max {
-            let oldest = windows.oldest_of_largest();
-            left.extend(oldest.and_then(|number| windows.remove(number)));
-        }
-        let number = windows.last + 1;
-        let entry = Deduplicated { number, publisher, id, at: now, left };
-        windows.insert(&entry, None);
-        WindowLookup::New(entry)
+        WindowLookup::New(windows.enter((name, now, bounds, left), Holder::Here(None)))
     }
 
     /// The message of this entry was accepted.
     pub(in crate::broker) fn confirm(&self, number: u64, shard: ShardId, ticket: Ticket) {
         if let Some(entry) = self.lock().all.get_mut(&number) {
-            entry.accepted = Some((shard, ticket));
+            entry.holder = Holder::Here(Some((shard, ticket)));
         }
     }
 
@@ -118,8 +170,10 @@ impl Deduplication {
     /// Removes up to `max` entries that are older than `time`, and returns their numbers.
     pub(in crate::broker) fn expire(&self, now: Timestamp, time: Duration, max: usize) -> Vec<u64> {
         let mut windows = self.lock();
+        windows.requests.expire(now);
         let old = windows.all.iter().take_while(|(_, entry)| entry.at + time <= now);
-        let numbers: Vec<u64> = old.filter(|(_, entry)| entry.accepted.is_some()).take(max).map(|(n, _)| *n).collect();
+        let is_settled = |entry: &WindowEntry| entry.holder != Holder::Here(None);
+        let numbers: Vec<u64> = old.filter(|(_, entry)| is_settled(entry)).take(max).map(|(n, _)| *n).collect();
         numbers.iter().for_each(|number| _ = windows.remove(*number));
         numbers
     }
@@ -128,13 +182,73 @@ impl Deduplication {
     pub(in crate::broker) fn restore(&self, entries: &[Deduplicated]) {
         let mut windows = self.lock();
         for entry in entries {
-            windows.insert(entry, Some((ShardId(0), Ticket::default())));
+            let here = Holder::Here(Some((ShardId(0), Ticket::default())));
+            windows.insert(entry, entry.holder.map_or(here, |cell| Holder::Cell(cell, Outcome::Unknown)));
         }
     }
 }
 
 impl Windows {
-    fn insert(&mut self, entry: &Deduplicated, accepted: Option<(ShardId, Ticket)>) {
+    /// What there is of a message.
+    pub(super) fn find(&self, DedupName { publisher, id }: &DedupName, now: Timestamp, time: Duration) -> Found {
+        let known = self.publishers.get(publisher).and_then(|window| window.numbers.get(id)).copied();
+        let Some((number, entry)) = known.and_then(|number| Some((number, self.all.get(&number)?))) else {
+            return Found::Nothing;
+        };
+        match entry.holder {
+            _ if entry.at + time <= now => Found::Left(number),
+            Holder::Here(accepted) => Found::Here(accepted),
+            Holder::Cell(_, Outcome::Released) => Found::Left(number),
+            Holder::Cell(_, Outcome::Accepted) => Found::AcceptedElsewhere,
+            Holder::Cell(cell, Outcome::Unknown | Outcome::Asked(_)) => Found::Permitted(number, cell),
+        }
+    }
+
+    /// Adds an entry for a message, of which there is none. `left`: the entries that have left for it.
+    pub(super) fn enter(
+        &mut self,
+        (name, now, bounds, mut left): (DedupName, Timestamp, WindowBounds, Vec<u64>),
+        holder: Holder,
+    ) -> Deduplicated {
+        let DedupName { publisher, id } = name;
+        if let Some(window) = self.publishers.get(&publisher).filter(|window| window.order.len() >= bounds.ids_max) {
+            let oldest = window.order.first().copied();
+            left.extend(oldest.and_then(|number| self.remove(number)));
+        }
+        if self.all.len() >= bounds.all_max {
+            let oldest = self.oldest_of_largest();
+            left.extend(oldest.and_then(|number| self.remove(number)));
+        }
+        let number = self.last + 1;
+        let cell = match holder {
+            Holder::Here(_) => None,
+            Holder::Cell(cell, _) => Some(cell),
+        };
+        let entry = Deduplicated { number, publisher, id, at: now, holder: cell, left };
+        self.insert(&entry, holder);
+        entry
+    }
+
+    /// Asks the cell with a permit what has become of it, unless that was done lately.
+    pub(super) fn ask_holder(&mut self, number: u64, now: Timestamp) {
+        let Some(entry) = self.all.get_mut(&number) else { return };
+        let Holder::Cell(cell, outcome) = &mut entry.holder else { return };
+        if matches!(outcome, Outcome::Asked(at) if *at + ASK_AGAIN > now) {
+            return;
+        }
+        *outcome = Outcome::Asked(now);
+        let (cell, name) = (*cell, DedupName { publisher: entry.publisher.clone(), id: entry.id.clone() });
+        self.send(cell, PermitMessage::Question { number, name });
+    }
+
+    /// Keeps a message until it can be sent. One too many is forgotten: it is made again later.
+    fn send(&mut self, to: CellId, message: PermitMessage) {
+        if self.outgoing.len() < OUTGOING_MAX {
+            self.outgoing.push_back((to, message));
+        }
+    }
+
+    fn insert(&mut self, entry: &Deduplicated, holder: Holder) {
         let Deduplicated { number, publisher, id, at, .. } = entry.clone();
         self.last = self.last.max(number);
         let window = self.publishers.entry(publisher.clone()).or_default();
@@ -142,10 +256,10 @@ impl Windows {
         window.order.insert(number);
         window.numbers.insert(id.clone(), number);
         self.sizes.insert((window.order.len(), publisher.clone()));
-        self.all.insert(number, WindowEntry { publisher, id, at, accepted });
+        self.all.insert(number, WindowEntry { publisher, id, at, holder });
     }
 
-    fn remove(&mut self, number: u64) -> Option<u64> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<u64> {
         let entry = self.all.remove(&number)?;
         let window = self.publishers.get_mut(&entry.publisher)?;
         self.sizes.remove(&(window.order.len(), entry.publisher.clone()));
@@ -166,6 +280,11 @@ impl Windows {
     }
 }
 
+/// After this time a cell with a permit is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// Messages for other cells that wait for connections to them.
+const OUTGOING_MAX: usize = 100_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +292,8 @@ mod tests {
     const BOUNDS: WindowBounds = WindowBounds { time: Duration::from_secs(60), ids_max: 100, all_max: 12 };
 
     fn claim(windows: &Deduplication, publisher: &str, id: usize) -> WindowLookup {
-        windows.claim(Timestamp(1_000), BOUNDS, publisher.into(), id.to_string().into())
+        let name = DedupName { publisher: publisher.into(), id: id.to_string().into() };
+        windows.claim(Timestamp(1_000), BOUNDS, name, Claimant { home: None, origin: None })
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(super) mod fan_out;
 pub(super) mod group;
 pub(super) mod ingress;
 pub(super) mod pending_dead_letters;
+pub(super) mod permit_home;
+mod permit_requests;
 pub(super) mod plan;
 pub(super) mod publisher;
 pub(super) mod queue_room;

@@ -236,6 +236,7 @@ impl Harness {
             dead_letters,
             receipts,
             groups,
+            deduplicated,
             ..
         } = recovered;
         next.take_streams_of(self);
@@ -244,6 +245,7 @@ impl Harness {
         let keys = sessions.iter().map(|session| session.key).chain(delayed.iter().map(|delayed| delayed.session));
         let shared = &next.shards[0].shared;
         assert!(shared.restore(next.now, (retained, retained_cleared), retained_gone, keys).is_empty());
+        next.shards[0].shared.restore_deduplication(&deduplicated);
         next.shards[0].shared.restore_dead_letters(dead_letters);
         next.shards[0].shared.restore_receipts(receipts);
         let mut actions = Vec::new();

@@ -9,6 +9,7 @@ mod batches;
 mod bridges;
 mod cell_shares;
 mod cells;
+mod cells_deduplication;
 mod cells_promises;
 mod cells_retained;
 mod client_events;

@@ -147,6 +147,7 @@ fn accepted(number: u64, (kind, a, b, c): Change) -> Record {
         publisher: of_client.into(),
         id: number.to_string().into(),
         at: Timestamp(number),
+        holder: None,
         left: Vec::new(),
     };
     let delay = Delay {
