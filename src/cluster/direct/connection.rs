@@ -83,7 +83,8 @@ async fn write_all(
 }
 
 /// The frames that wait to be written, at most: a link has so many that are not acknowledged, and some without items. Beyond that the link is closed.
-pub(super) const OUTGOING_MAX: usize = 2 * FRAMES_MAX as usize;
+pub(super) const OUTGOING_MAX: usize = 128;
+const _: () = assert!(OUTGOING_MAX as u64 == 2 * FRAMES_MAX, "twice the frames that are not acknowledged");
 const BUFFER_BYTES: usize = 64 << 10;
 /// How long the end of a connection may take.
 const END_LIMIT: Duration = Duration::from_secs(1);
