@@ -86,6 +86,7 @@ fn start(loaded: &Loaded, CellId(cell): CellId, secret: &Secret) -> anyhow::Resu
         node: node.clone(),
         advertise: advertise.clone(),
         home: Home::Directory(directory),
+        streams: server::stream_terms,
         options: server::store_options(&config),
         copies: cluster.copies,
     };

@@ -12,7 +12,7 @@ use oncemq::cluster::node::{BrokerServer, Command, End, Identity, Node, Note, Pr
 use oncemq::cluster::{Bus, ClusterHandle, CreateStream, DirectBus, Engine, Nats, NatsBus, Status};
 use oncemq::config::{Arguments, Loaded};
 use oncemq::server::{self, CarriedBans, Connecting, Ended, PassedSockets, Standby, Start, Stopper, TunnelBus, Why};
-use oncemq::store::{Home, Replication, streams_in};
+use oncemq::store::{Home, Replication};
 
 use crate::serving::run;
 
@@ -49,19 +49,12 @@ fn start(loaded: &Loaded, secret: &Secret) -> anyhow::Result<(Node, ClusterHandl
     let (node, advertise) = (cluster.node.clone().unwrap_or_default(), cluster.advertise.clone().unwrap_or_default());
     let directory = server::store_directory(&config.server.data);
     make_private(&directory).with_context(|| format!("{} cannot be created", directory.display()))?;
-    let streams = streams_in(&directory).with_context(|| format!("{} cannot be read", directory.display()))?;
-    if !streams.is_empty() {
-        return Err(anyhow!(
-            "{} has streams, which are not replicated: {}. Start the broker without [cluster], remove each with \"oncemq streams remove NAME\", and start it with [cluster] again",
-            directory.display(),
-            streams.join(", ")
-        ));
-    }
     let identity = Identity {
         cell: 0,
         node: node.clone(),
         advertise: advertise.clone(),
         home: Home::Directory(directory),
+        streams: server::stream_terms,
         options: server::store_options(config),
         copies: cluster.copies,
     };

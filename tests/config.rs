@@ -493,25 +493,6 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_broker_that_has_streams_does_not_become_a_node_of_a_cluster_and_says_what_to_do() {
-    let directory = directory(
-        "[server]\ndata = \"data\"\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[[streams]]\nname = \"orders\"\ntopic = \"orders/#\"\n",
-    );
-    let broker = Broker(oncemq(&directory, &["--config", "oncemq.toml"]).stdout(Stdio::null()).spawn().unwrap());
-    wait_for("the stream is there", || directory.path().join("data/log/streams/1/name").exists());
-    drop(broker);
-    let cluster = "[server]\ndata = \"data\"\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[cluster]\nnode = \"a\"\nnats = [\"nats://127.0.0.1:9\"]\nadvertise = \"localhost:1883\"\n";
-    fs::write(directory.path().join("oncemq.toml"), cluster).unwrap();
-    let output = run(&directory, &["--config", "oncemq.toml"]);
-    let says = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        !output.status.success()
-            && says.contains("has streams, which are not replicated: orders. Start the broker without [cluster]"),
-        "{says}"
-    );
-}
-
-#[test]
 fn a_node_of_a_cluster_makes_a_data_directory_that_only_its_user_may_read() {
     let directory = directory(
         "[server]\ndata = \"data\"\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[cluster]\nnode = \"a\"\nnats = [\"nats://127.0.0.1:9\"]\nadvertise = \"localhost:1883\"\n",

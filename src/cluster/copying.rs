@@ -18,6 +18,19 @@ pub(super) enum Question {
         /// How many bytes, at most [`CHUNK_BYTES`].
         bytes: u32,
     },
+    /// Read a part of a file of a stream.
+    ReadStream {
+        /// The copy.
+        copy: u64,
+        /// The number of the stream.
+        stream: u32,
+        /// The name of the file.
+        file: String,
+        /// Where to begin, in bytes.
+        offset: u64,
+        /// How many bytes, at most [`CHUNK_BYTES`].
+        bytes: u32,
+    },
     /// Verify this segment, because what was read of it is damaged.
     Verify {
         /// The copy.
@@ -43,6 +56,9 @@ pub(super) struct Begun {
     pub(super) state: Vec<u8>,
     /// The segments: number and bytes.
     pub(super) files: Vec<(u32, u64)>,
+    /// The files of the streams: number of the stream, name and bytes. Earlier versions have no streams.
+    #[serde(default)]
+    pub(super) streams: Vec<(u32, String, u64)>,
 }
 
 /// What the node answers. Layout: 0 and the bytes; 1 and a text, or 2 and a text if its log is damaged.
@@ -117,6 +133,7 @@ mod tests {
         for question in [
             Question::Begin,
             Question::Read { copy: u64::MAX, segment: 7, offset: 1 << 40, bytes: CHUNK_BYTES },
+            Question::ReadStream { copy: 3, stream: 7, file: "name".to_owned(), offset: 9, bytes: 1 },
             Question::Verify { copy: 3, segment: 7 },
             Question::End { copy: 3 },
         ] {

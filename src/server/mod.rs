@@ -105,6 +105,7 @@ pub use stopper::{Stopper, Why};
 pub use store::handle::{inspect_store, upgrade_store};
 pub use store::options::{store_directory, store_options};
 pub(crate) use store::stream_read::read_for_operator;
+pub use store::streams::stream_terms;
 pub use stream_error::StreamError;
 pub use telemetry::check_telemetry;
 pub use telemetry_figures::{SpanResult, TelemetryFigures};

@@ -30,6 +30,8 @@ struct State {
 pub(super) struct Chunk {
     /// The segment of the log in which it begins.
     pub(super) segment: u32,
+    /// The log sequence behind it.
+    pub(super) end: u64,
     /// The bodies. The body of a message of several streams is here once.
     bytes: Vec<u8>,
     messages: Vec<Message>,
@@ -54,15 +56,25 @@ impl Backlog {
         self.wake.notify_one();
     }
 
-    /// Takes the oldest chunk; waits for one, but not longer than `patience`.
-    pub(super) fn take(&self, patience: Duration) -> Option<Chunk> {
+    /// Takes the oldest chunk, if it ends at or below the log sequence that `stable` returns; waits for one, but not longer than `patience`. When that
+    /// sequence has changed, [`advanced`](Self::advanced) must be called.
+    pub(super) fn take(&self, patience: Duration, stable: impl Fn() -> u64) -> Option<Chunk> {
         let state = self.lock();
-        let waits = |state: &mut State| state.chunks.is_empty() && !state.closed;
+        let is_stable = |state: &State| state.chunks.front().is_some_and(|chunk| chunk.end <= stable());
+        let waits = |state: &mut State| !is_stable(state) && !state.closed;
         let woken = self.wake.wait_timeout_while(state, patience, waits);
         let state = &mut *woken.unwrap_or_else(PoisonError::into_inner).0;
-        let chunk = state.chunks.pop_front()?;
+        let chunk = if is_stable(state) { state.chunks.pop_front() } else { None }?;
         state.unsynced_from.get_or_insert(chunk.segment);
         Some(chunk)
+    }
+
+    /// More of the log is stable.
+    pub(super) fn advanced(&self) {
+        // With the lock, so that it does not happen between the look and the wait of who takes.
+        if !self.lock().chunks.is_empty() {
+            self.wake.notify_one();
+        }
     }
 
     /// All chunks that were taken are in the files of their streams, which are synced: the log has forgotten their messages.

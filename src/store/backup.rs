@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::disk::{Directory, Disk};
@@ -20,7 +21,7 @@ impl Store {
     /// The copy is a store directory.
     pub fn backup(&self, to: &Path) -> Result<(), OpenError> {
         let copy = Directory::open_empty(to)?;
-        let _kept = StreamPin::new(&self.shared.streams);
+        let _kept = StreamPin::new(Arc::clone(&self.shared.streams));
         let (hold, segments) = SegmentPin::new(&self.shared);
         for (segment, bytes) in segments {
             let name = segment_name(segment);
@@ -113,10 +114,10 @@ fn copy_stream(from: &dyn Disk, to: &Path) -> Result<(), OpenError> {
 }
 
 /// Prevents that messages of streams are removed, until it is dropped.
-pub(super) struct StreamPin<'a>(&'a StreamFiles);
+pub(super) struct StreamPin(Arc<StreamFiles>);
 
-impl<'a> StreamPin<'a> {
-    pub(super) fn new(streams: &'a StreamFiles) -> Self {
+impl StreamPin {
+    pub(super) fn new(streams: Arc<StreamFiles>) -> Self {
         streams.pins.fetch_add(1, Ordering::SeqCst);
         // A removal that has begun ends first.
         drop(streams.logs());
@@ -124,7 +125,7 @@ impl<'a> StreamPin<'a> {
     }
 }
 
-impl Drop for StreamPin<'_> {
+impl Drop for StreamPin {
     fn drop(&mut self) {
         self.0.pins.fetch_sub(1, Ordering::SeqCst);
     }

@@ -256,7 +256,7 @@ impl Committer {
         if let Outcome::Blocked(shortage) = writer.write(taken, &mut commit)? {
             return Ok(Some((commit, shortage)));
         }
-        let written = commit.written;
+        let (written, end) = (commit.written, writer.sequence());
         // Set before the commit is reported stable, because that causes new entries.
         if self.shared.pending.set_shortage(writer.spares.shortage()) {
             (self.hooks.on_pressure)();
@@ -282,6 +282,7 @@ impl Committer {
         }
         if let Some(mut chunk) = chunk {
             chunk.finish();
+            chunk.end = end;
             self.keep(chunk);
         }
         Ok(None)

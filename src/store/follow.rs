@@ -21,6 +21,8 @@ use super::options::Options;
 use super::resume::resume;
 use super::shortage::Shortage;
 use super::snapshot::{Pin, Snapshot};
+use super::stream_copies::{StreamCopies, StreamTerms};
+use super::stream_files::StreamDirectories;
 use super::writer::Writer;
 
 /// A copy of a replicated log, in a directory of its own: the entries and sequences of the owner's log in segments of its own.
@@ -39,26 +41,46 @@ pub struct Follower {
     /// Memory for the next batch.
     buffer: Vec<u8>,
     held: Arc<AtomicBool>,
+    streams: StreamCopies,
 }
 
 impl Follower {
     /// Removes an incomplete copy that is beside the log, or finishes the replacement by a whole one, cuts the log to its mark, and reads it. Without a mark, it is the log of a store that was not
-    /// replicated, and stays as it is. Waits for the end of who has the directory open, as the options say. `on_read` gets the number of
+    /// replicated, and stays as it is. Waits for the end of who has the directory open, as the options say. `terms` reads the definitions of its streams. `on_read` gets the number of
     /// segments read, and of all.
     ///
     /// # Errors
     /// [`OpenError::Damaged`]: entries below the mark are missing or unreadable, so this is no copy. Nothing was changed then, or only entries above
     /// the mark are gone. See [`OpenError`] for others.
-    pub fn open(directory: &Path, options: &Options, on_read: &dyn Fn(usize, usize)) -> Result<Self, OpenError> {
+    pub fn open(
+        directory: &Path,
+        options: &Options,
+        terms: StreamTerms,
+        on_read: &dyn Fn(usize, usize),
+    ) -> Result<Self, OpenError> {
         let disk = Directory::open_within(directory, options.lock_patience)?;
-        Self::open_on(Arc::new(disk), options, on_read)
+        let streams = StreamDirectories::below(directory, options.lock_patience);
+        Self::open_with(Arc::new(disk), options, (streams, terms), on_read)
     }
 
-    /// The same on a disk of the caller.
+    /// The same on a disk of the caller, without streams.
     pub fn open_on(disk: Arc<dyn Disk>, options: &Options, on_read: &dyn Fn(usize, usize)) -> Result<Self, OpenError> {
+        Self::open_with(disk, options, (StreamDirectories::none(), |_, _| None), on_read)
+    }
+
+    pub(super) fn open_with(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        (directories, terms): (StreamDirectories, StreamTerms),
+        on_read: &dyn Fn(usize, usize),
+    ) -> Result<Self, OpenError> {
         let options = Options { level: Level::PowerLoss, ..options.clone() };
-        beside::settle(&*disk)?;
+        beside::settle(&*disk, &directories)?;
         let (mark, mut scan) = intact::read(&*disk, on_read)?;
+        let mut streams = StreamCopies::new(directories, terms, options.segment_bytes);
+        if mark.is_some() {
+            streams.open(&scan.index, &*disk)?;
+        }
         let writer = resume(&disk, &options, &mut scan)?;
         Ok(Self {
             disk,
@@ -70,6 +92,7 @@ impl Follower {
             has_failed: false,
             buffer: Vec::new(),
             held: Arc::new(AtomicBool::new(true)),
+            streams,
         })
     }
 
@@ -150,6 +173,10 @@ impl Follower {
     pub fn sync(&mut self, state: Vec<u8>) -> io::Result<()> {
         self.check()?;
         self.writer.sync_rest().inspect_err(|_| self.has_failed = true)?;
+        // The streams of a log that was never replicated are those of its owner. The removal of one must be on the disk before its definition is gone.
+        if self.mark.is_some() {
+            self.streams.keep(&mut self.index, &*self.disk).inspect_err(|_| self.has_failed = true)?;
+        }
         let mark = Mark { sequence: self.sequence(), state };
         let file = match &mut self.mark {
             Some(file) => {
@@ -161,6 +188,26 @@ impl Follower {
         let marked = file.both();
         self.dead.find(&self.index, self.writer.end().0, mark.sequence);
         self.free_segments(marked)
+    }
+
+    /// The oldest message of a stream.
+    #[cfg(test)]
+    pub(super) fn streams_oldest(&self, number: u32) -> Option<u64> {
+        self.streams.files.logs().get(&super::stream_files::group_of(number)).map(|stream| stream.log.reader().oldest())
+    }
+
+    /// Whether there are streams in the log.
+    pub fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// Removes what its streams should not keep any more, without a sync of the log.
+    ///
+    /// # Errors
+    /// The operating system returned one, and the copy [has failed](Self::has_failed).
+    pub fn tend_streams(&mut self) -> io::Result<()> {
+        self.check()?;
+        self.streams.tend(0).inspect_err(|_| self.has_failed = true)
     }
 
     fn free_segments(&mut self, marked: u64) -> io::Result<()> {
@@ -191,11 +238,12 @@ impl Follower {
     /// A fixed state of the log, for a copy at another node. No segment is freed until it is dropped.
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`]: there is no mark yet.
+    /// [`io::ErrorKind::Unsupported`]: there is no mark yet. Otherwise the files of its streams can't be listed.
     pub fn snapshot(&self) -> io::Result<Snapshot> {
         let mark = self.mark().ok_or(io::ErrorKind::Unsupported)?.clone();
         let files = self.index.segments().map(|(segment, usage)| (segment, usage.bytes)).collect();
-        Ok(Snapshot::new(Arc::clone(&self.disk), mark, files, Box::new(FollowerPin(Arc::clone(&self.held)))))
+        let (pin, streams) = (FollowerPin(Arc::clone(&self.held)), Arc::clone(&self.streams.files));
+        Snapshot::new(Arc::clone(&self.disk), mark, (files, streams), Box::new(pin))
     }
 
     /// Ends it, so that a [`Store`](super::Store) or another one can open the directory. What is not [synced](Self::sync) may be lost.

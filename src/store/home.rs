@@ -18,6 +18,8 @@ use super::options::Options;
 use super::report::Report;
 #[cfg(any(test, feature = "sim"))]
 use super::sim::SimDisk;
+use super::stream_copies::StreamTerms;
+use super::stream_snapshot::StreamFile;
 
 /// Where the log of a node is.
 #[derive(Debug, Clone)]
@@ -34,9 +36,10 @@ impl Home {
     ///
     /// # Errors
     /// The same.
-    pub fn follow(&self, options: &Options) -> Result<Follower, OpenError> {
+    pub fn follow(&self, options: &Options, terms: StreamTerms) -> Result<Follower, OpenError> {
         match self {
-            Self::Directory(directory) => Follower::open(directory, options, &|_, _| ()),
+            Self::Directory(directory) => Follower::open(directory, options, terms, &|_, _| ()),
+            // Simulated nodes have no streams.
             #[cfg(any(test, feature = "sim"))]
             Self::Simulated(disk) => Follower::open_on(Arc::new(disk.clone()), options, &|_, _| ()),
         }
@@ -46,9 +49,9 @@ impl Home {
     ///
     /// # Errors
     /// The same.
-    pub fn receive(&self, mark: &Mark, files: &[(u32, u64)]) -> Result<Incoming, OpenError> {
+    pub fn receive(&self, mark: &Mark, files: &[(u32, u64)], of_streams: &[StreamFile]) -> Result<Incoming, OpenError> {
         match self {
-            Self::Directory(directory) => Incoming::begin(directory, mark, files),
+            Self::Directory(directory) => Incoming::begin(directory, mark, files, of_streams),
             #[cfg(any(test, feature = "sim"))]
             Self::Simulated(disk) => Incoming::begin_on(Arc::new(disk.clone()), mark, files),
         }

@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::fast::RandomState;
 
 use super::entry::Decoded;
 use super::ids::{Ids, Place};
-use super::keys::{Key, NUMBERED};
+use super::keys::{DEFINED, Key, NUMBERED};
 use crate::dense_map::DenseMap;
 
 /// The live keys with their places, and the live bytes of each segment.
@@ -14,6 +14,8 @@ pub(super) struct Index {
     segments: BTreeMap<u32, Usage>,
     /// In these groups, numbered keys with lower ids are not live.
     floors: BTreeMap<u64, u64>,
+    /// The groups that have had the key of a stream.
+    streams: BTreeSet<u64>,
     keys: u64,
     bytes: u64,
     live_bytes: u64,
@@ -51,6 +53,9 @@ impl Index {
             if self.is_forgotten(key) {
                 continue;
             }
+            if matches!(key.kind, NUMBERED | DEFINED) && !self.streams.contains(&key.group) {
+                self.streams.insert(key.group);
+            }
             let offset = offset.saturating_add(entry.distance(put));
             self.put(key, Place { segment, offset, share });
         }
@@ -80,6 +85,11 @@ impl Index {
         let mut ids: Vec<u64> = ids.map(|ids| ids.below(u64::MAX, usize::MAX)).unwrap_or_default();
         ids.sort_unstable();
         ids
+    }
+
+    /// The groups that have had a message or the definition of a stream since the start.
+    pub(super) fn streams(&self) -> Vec<u64> {
+        self.streams.iter().copied().collect()
     }
 
     /// From now on, the numbered keys of a group with ids below `below` are not live. Removes at most `max` of them. Returns whether there may

@@ -11,7 +11,8 @@ use super::commit::Progress;
 use super::compacting::Compacting;
 use super::level::Level;
 use super::options::Signals;
-use super::rewrite::StreamRecovered;
+use super::replicated::Replicated;
+use super::rewrite::{StreamRecovered, rewrite};
 use super::shared::Shared;
 use super::shortage::Shortage;
 use super::stream::StreamMessage;
@@ -38,8 +39,16 @@ impl StreamKeeper {
         Self { shared, signals, unsynced: 0, level, syncs: 0, compacting: Compacting::default() }
     }
 
-    /// Works until the store is closed and everything is written.
+    /// Works until the store is closed, and everything is written that is stable.
     pub(super) fn run(mut self) {
+        self.work();
+        if self.shared.replicated.as_ref().is_some_and(Replicated::has_ended) {
+            // Another owner's log is followed in these directories.
+            self.shared.streams.release();
+        }
+    }
+
+    fn work(&mut self) {
         let (mut synced_at, mut compacts) = (now(), false);
         loop {
             let patience = SYNC_INTERVAL.saturating_sub(synced_at.elapsed());
@@ -79,7 +88,8 @@ impl StreamKeeper {
                 Err(error) => self.not_written(&error),
             };
         }
-        let Some(chunk) = self.shared.streams.backlog.take(patience) else { return Progress::Idle };
+        let chunk = self.shared.streams.backlog.take(patience, || self.shared.stable());
+        let Some(chunk) = chunk else { return Progress::Idle };
         match self.write_chunk(&chunk) {
             Ok(()) => {
                 let bytes = chunk.bytes();
@@ -122,10 +132,14 @@ impl StreamKeeper {
         let groups: Vec<u64> = self.shared.streams.logs().keys().copied().collect();
         for group in groups {
             let mut logs = self.shared.streams.logs();
-            let Some(stream) = logs.get_mut(&group).filter(|stream| stream.is_behind) else { continue };
-            let written = self.shared.rewrite(group, &mut stream.log, &mut StreamRecovered::default());
+            let Some((stream, below)) =
+                logs.get_mut(&group).and_then(|stream| stream.behind.map(|below| (stream, below)))
+            else {
+                continue;
+            };
+            let written = rewrite(&*self.shared, (group, below), &mut stream.log, &mut StreamRecovered::default());
             written.inspect_err(|_| self.shared.streams.has_behind.store(true, Ordering::SeqCst))?;
-            stream.is_behind = false;
+            stream.behind = None;
             let end = stream.log.next();
             drop(logs);
             (self.signals.on_advance)(group, end);
@@ -196,17 +210,8 @@ impl StreamKeeper {
 
     /// Removes what the streams should not keep any more. `now`: milliseconds since the Unix epoch.
     pub fn retain(&mut self, now: u64) {
-        let mut logs = self.shared.streams.logs();
-        // A backup that begins now waits for the lock.
-        if self.shared.streams.pins.load(Ordering::SeqCst) > 0 {
-            return;
-        }
-        for stream in logs.values_mut() {
-            match stream.log.retain(&stream.retention, now) {
-                Err(error) if Shortage::of(&error).is_none() => return self.fail(&error),
-                // It is tried again after the next sync.
-                Ok(_) | Err(_) => {}
-            }
+        if let Err(error) = self.shared.streams.retain(now) {
+            self.fail(&error);
         }
     }
 

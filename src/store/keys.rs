@@ -19,6 +19,9 @@ pub struct Key {
 /// key is copied to the stream of the group.
 pub(super) const NUMBERED: u8 = 16;
 
+/// The kind of the key with the definition of the stream of its group, whose id is 0. It is in the log before the first message of the stream.
+pub(super) const DEFINED: u8 = 15;
+
 pub(super) type Keys = SmallVec<[Key; 4]>;
 
 /// The bytes of an entry behind its body.

@@ -55,7 +55,9 @@ pub mod sim;
 mod snapshot;
 mod spares;
 mod stream;
+mod stream_copies;
 mod stream_files;
+mod stream_snapshot;
 mod streams;
 mod timing;
 mod upgrade;
@@ -77,6 +79,7 @@ use self::reclaim::Reclaim;
 use self::replicated::{Replicated, first_mark};
 use self::resume::{resume, segment_bytes};
 use self::shared::Shared;
+use self::stream_files::StreamDirectories;
 
 pub use self::backup::{check, check_all, restore};
 pub use self::commit::{Committer, Progress};
@@ -108,8 +111,9 @@ pub use self::snapshot::Snapshot;
 pub use self::stream::{
     Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
 };
-use self::stream_files::numbers_in;
+pub use self::stream_copies::{StreamKept, StreamTerms};
 pub use self::stream_files::{StreamDisk, StreamNumbers};
+pub use self::stream_snapshot::StreamFile;
 pub use self::timing::Timing;
 pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
 
@@ -156,14 +160,8 @@ impl Store {
         hooks: Hooks,
         visitor: &mut dyn FnMut(Recovered<'_>),
     ) -> Result<(Self, Report), OpenError> {
-        let (directory_of_streams, patience) = (directory.join(STREAMS), options.lock_patience);
-        let stream_disk: Box<StreamDisk> = Box::new(move |number| {
-            let disk = Directory::open_within(&directory_of_streams.join(number.to_string()), patience);
-            Ok(Arc::new(disk.map_err(io::Error::other)?))
-        });
-        let directory_of_streams = directory.join(STREAMS);
-        let stream_numbers: Box<StreamNumbers> = Box::new(move || numbers_in(&directory_of_streams));
-        let hooks = Hooks { stream_disk, stream_numbers, ..hooks };
+        let StreamDirectories { disk, numbers } = StreamDirectories::below(directory, options.lock_patience);
+        let hooks = Hooks { stream_disk: disk, stream_numbers: numbers, ..hooks };
         let (mut store, committer, report) = match options.level {
             Level::None => Self::unwritten(options, hooks),
             Level::PowerLoss | Level::Crash => {

@@ -69,7 +69,7 @@ pub struct Hooks {
     pub on_failure: Arc<dyn Fn(&str) + Send + Sync>,
     /// The stream of this group has messages below this sequence that can be read.
     pub on_advance: Arc<dyn Fn(u64, u64) + Send + Sync>,
-    /// Makes the store the owner of a replicated log. Its level must be [`Level::PowerLoss`]; it refuses a damaged log, and has no streams.
+    /// Makes the store the owner of a replicated log. Its level must be [`Level::PowerLoss`]; it refuses a damaged log.
     pub replication: Option<Replication>,
     /// Opens the directory of a stream. [`Store::open`](super::Store::open) has its own.
     pub stream_disk: Box<StreamDisk>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Store;
 use super::mark::Mark;
+use super::replicated::Replicated;
 use super::shared::Shared;
 use super::snapshot::{Pin, Snapshot};
 
@@ -68,17 +69,23 @@ impl Store {
     /// A fixed state of the log, for a copy at another node. No space is reclaimed until it is dropped.
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`]: the store is not replicated.
+    /// [`io::ErrorKind::Unsupported`]: the store is not replicated. Otherwise the files of its streams can't be listed.
     pub fn snapshot(&self) -> io::Result<Snapshot> {
         Snapshot::of_owner(&self.shared)
     }
 }
 
 impl Shared {
+    /// Messages of streams are written to their files if they are in the log below this sequence: a replicated log may be cut above it.
+    pub(super) fn stable(&self) -> u64 {
+        self.replicated.as_ref().map_or(u64::MAX, Replicated::stable)
+    }
+
     /// Reports what this disk and a majority have.
     pub(super) fn report_replicated(&self) {
         if let Some(replicated) = &self.replicated {
             replicated.report(&self.pending, &|took| self.log().commit_latency.record(took));
+            self.streams.backlog.advanced();
         }
     }
 }
@@ -94,7 +101,7 @@ impl Snapshot {
         let end = |segment, bytes| if segment == tail { tail_end } else { bytes };
         let files = log.index.segments().map(|(segment, usage)| (segment, end(segment, usage.bytes))).collect();
         drop(log);
-        Ok(Self::new(Arc::clone(&shared.disk), mark, files, Box::new(pin)))
+        Self::new(Arc::clone(&shared.disk), mark, (files, Arc::clone(&shared.streams)), Box::new(pin))
     }
 }
 

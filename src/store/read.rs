@@ -58,13 +58,7 @@ impl Deref for Body<'_> {
 impl Shared {
     /// Reads the part at a place, or the front of the entry if there is none.
     pub(super) fn read_part(&self, place: Place) -> io::Result<Vec<u8>> {
-        let file = self.file(place.segment)?;
-        let mut bytes = Vec::new();
-        extend(&*file, place, READ_BYTES_MIN, &mut bytes)?;
-        if let Some(AtPlace::Longer(length)) = entry::at_place(&bytes) {
-            extend(&*file, place, length, &mut bytes)?;
-        }
-        Ok(bytes)
+        read_part(&*self.file(place.segment)?, place)
     }
 
     /// Reads the body of the entry at a place, and verifies its checksum. A large body that is in memory already is not read again.
@@ -99,6 +93,28 @@ impl Shared {
         let body = version_1::body(&bytes).ok_or(io::ErrorKind::InvalidData)?.len();
         Ok(Bytes::from(bytes).slice(length - body..))
     }
+}
+
+fn read_part(file: &dyn DiskFile, place: Place) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    extend(file, place, READ_BYTES_MIN, &mut bytes)?;
+    if let Some(AtPlace::Longer(length)) = entry::at_place(&bytes) {
+        extend(file, place, length, &mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// Reads the part at a place of this segment, and the body of its entry. [`io::ErrorKind::InvalidData`]: they are damaged.
+pub(super) fn read_both(file: &dyn DiskFile, place: Place) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let bytes = read_part(file, place)?;
+    let (part, entry) = part_at(&bytes, place).ok_or(io::ErrorKind::InvalidData)?;
+    let mut front = Vec::new();
+    extend(file, entry, READ_BYTES_MIN, &mut front)?;
+    let length = entry::front_length(&front).ok_or(io::ErrorKind::InvalidData)?;
+    extend(file, entry, length, &mut front)?;
+    front.truncate(length);
+    let body = entry::body(&front).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((part.to_vec(), body.to_vec()))
 }
 
 /// The part at the start of `bytes`, and the place of its entry; `None` if it is damaged or incomplete.

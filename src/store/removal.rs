@@ -33,8 +33,7 @@ impl Store {
             Some(stream) => Arc::clone(&stream.disk),
             None => (files.directories.disk)(number)?,
         };
-        disk.create(REMOVED)?.sync()?;
-        disk.sync_names()?;
+        mark_removed(&*disk)?;
         logs.remove(&group);
         files.remove_reader(group);
         drop(logs);
@@ -54,6 +53,20 @@ impl Store {
         let _opening = self.shared.streams.opening();
         is_removed(&*(self.shared.streams.directories.disk)(number)?)
     }
+}
+
+fn mark_removed(disk: &dyn Disk) -> io::Result<()> {
+    disk.create(REMOVED)?.sync()?;
+    disk.sync_names()
+}
+
+/// The owner of a replicated log has removed a stream: removes it from this directory, too.
+pub(super) fn end_stream(disk: &dyn Disk) -> io::Result<()> {
+    mark_removed(disk)?;
+    // If that fails, they do no harm.
+    let _ = remove_files(disk);
+    disk.release();
+    Ok(())
 }
 
 pub(super) fn is_removed(disk: &dyn Disk) -> io::Result<bool> {
@@ -93,4 +106,4 @@ pub(super) fn remove_files(disk: &dyn Disk) -> io::Result<()> {
 }
 
 /// The file that says that a stream was removed.
-const REMOVED: &str = "removed";
+pub(super) const REMOVED: &str = "removed";

@@ -19,44 +19,65 @@ pub struct StreamRecovered {
     pub lost: u64,
 }
 
-impl Shared {
-    /// Writes the messages to a stream that only the log has.
-    pub(super) fn rewrite(&self, group: u64, log: &mut StreamLog, recovered: &mut StreamRecovered) -> io::Result<()> {
-        let ids = self.numbered_from(group, log.next());
-        for ids in ids.chunks(REWRITTEN_MAX) {
-            let mut messages: Vec<(u64, u64, Vec<u8>)> = Vec::new();
-            for id in ids {
-                if let Some((timestamp, body)) = self.numbered(group, *id)? {
-                    messages.push((*id, timestamp, body));
-                }
+/// A log that has messages of streams.
+pub(super) trait Messages {
+    /// The messages of a stream that the log has, from a sequence on, in ascending order.
+    fn numbered_from(&self, group: u64, from: u64) -> Vec<u64>;
+
+    /// The timestamp and the body of one of them; `None`: it is not there, or damaged.
+    fn numbered(&self, group: u64, id: u64) -> io::Result<Option<(u64, Vec<u8>)>>;
+}
+
+/// Writes the messages to a stream that only the log has, and whose numbers are below another one.
+pub(super) fn rewrite(
+    messages: &impl Messages,
+    (group, below): (u64, u64),
+    log: &mut StreamLog,
+    recovered: &mut StreamRecovered,
+) -> io::Result<()> {
+    let mut ids = messages.numbered_from(group, log.next());
+    ids.truncate(ids.partition_point(|id| *id < below));
+    let mut rest = &ids[..];
+    while !rest.is_empty() {
+        let (mut read, mut bytes) = (Vec::<(u64, u64, Vec<u8>)>::new(), 0);
+        while let [id, behind @ ..] = rest
+            && read.len() < REWRITTEN_MAX
+            && bytes < REWRITTEN_BYTES_MAX
+        {
+            if let Some((timestamp, body)) = messages.numbered(group, *id)? {
+                bytes += body.len();
+                read.push((*id, timestamp, body));
             }
-            for run in messages.chunk_by(|one, next| one.0 + 1 == next.0) {
-                let first = run.first().map_or(log.next(), |message| message.0);
-                let lost = first - log.next();
-                log.skip_to(first)?;
-                recovered.lost += lost;
-                let run: Vec<_> = run
-                    .iter()
-                    .map(|(sequence, timestamp, body)| StreamMessage {
-                        sequence: *sequence,
-                        timestamp: *timestamp,
-                        body,
-                    })
-                    .collect();
-                log.append(&run)?;
-                recovered.rewritten += run.len() as u64;
-            }
+            rest = behind;
         }
-        // The messages of damaged entries at the end are lost, but not their numbers.
-        if let Some(last) = ids.last().filter(|last| **last >= log.next()) {
-            let lost = last + 1 - log.next();
-            log.skip_to(last + 1)?;
+        for run in read.chunk_by(|one, next| one.0 + 1 == next.0) {
+            let first = run.first().map_or(log.next(), |message| message.0);
+            let lost = first - log.next();
+            log.skip_to(first)?;
             recovered.lost += lost;
+            let run: Vec<_> = run
+                .iter()
+                .map(|(sequence, timestamp, body)| StreamMessage { sequence: *sequence, timestamp: *timestamp, body })
+                .collect();
+            log.append(&run)?;
+            recovered.rewritten += run.len() as u64;
         }
-        Ok(())
+    }
+    // The messages of damaged entries at the end are lost, but not their numbers.
+    if let Some(last) = ids.last().filter(|last| **last >= log.next()) {
+        let lost = last + 1 - log.next();
+        log.skip_to(last + 1)?;
+        recovered.lost += lost;
+    }
+    Ok(())
+}
+
+impl Messages for Shared {
+    fn numbered_from(&self, group: u64, from: u64) -> Vec<u64> {
+        let ids = self.log().index.ids(group, NUMBERED);
+        ids.into_iter().filter(|id| *id >= from).collect()
     }
 
-    /// The timestamp and the body of a message of a stream that the log has; `None`: it is not there, or damaged.
     fn numbered(&self, group: u64, id: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
         let key = Key { group, kind: NUMBERED, id };
         let read = self.read_key(key, |found| Ok((timestamp(found.part), found.body()?.to_vec())));
@@ -65,13 +86,9 @@ impl Shared {
             read => read,
         }
     }
+}
 
-    /// The messages of a stream that the log has, from a sequence on, in ascending order.
-    fn numbered_from(&self, group: u64, from: u64) -> Vec<u64> {
-        let ids = self.log().index.ids(group, NUMBERED);
-        ids.into_iter().filter(|id| *id >= from).collect()
-    }
-
+impl Shared {
     /// The last message of a stream that the log has.
     pub(super) fn last_numbered(&self, group: u64) -> Option<u64> {
         self.log().index.ids(group, NUMBERED).last().copied()
@@ -100,8 +117,9 @@ impl Shared {
     }
 }
 
-/// Messages that are read at once when a stream is opened.
+/// Messages that are read at once when a stream is opened, and their bytes, but for the last one.
 const REWRITTEN_MAX: usize = 1_000;
+const REWRITTEN_BYTES_MAX: usize = 4 << 20;
 
 /// Keys that are forgotten while the index is locked: about a tenth of a millisecond.
-const FORGOTTEN_MAX: usize = 2_000;
+pub(super) const FORGOTTEN_MAX: usize = 2_000;

@@ -23,7 +23,7 @@ pub(super) struct Shared {
     /// The number of the first segment of the current format version.
     pub(super) first_current: u32,
     pub(super) large: LargeBodies,
-    pub(super) streams: StreamFiles,
+    pub(super) streams: Arc<StreamFiles>,
     /// `None`: the log is not replicated.
     pub(super) replicated: Option<Replicated>,
     /// The size of a segment of a stream, at most.
@@ -69,7 +69,7 @@ impl Shared {
         let half_a_segment = usize::try_from(options.segment_bytes / 2).unwrap_or(usize::MAX);
         let pending = PendingEntries::new(options.level, options.pending_bytes_max.min(half_a_segment));
         let (files, large) = (Mutex::default(), LargeBodies::default());
-        let (streams, segment_bytes) = (StreamFiles::new(directories), options.segment_bytes);
+        let (streams, segment_bytes) = (Arc::new(StreamFiles::new(directories)), options.segment_bytes);
         Self {
             disk,
             pending,

@@ -7,6 +7,8 @@ use super::disk::Disk;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use super::mark::Mark;
 use super::reader::{SegmentReader, read_header};
+use super::stream_files::StreamFiles;
+use super::stream_snapshot::{StreamFile, StreamSnapshot};
 
 /// The files of a log up to a stable end, and a mark at or below it. No segment is freed until it is dropped.
 ///
@@ -16,6 +18,7 @@ pub struct Snapshot {
     mark: Mark,
     files: Vec<(u32, u64)>,
     pin: Box<dyn Pin>,
+    streams: StreamSnapshot,
 }
 
 /// Prevents that segments are freed, until it is dropped.
@@ -25,8 +28,16 @@ pub(super) trait Pin: Send + Sync {
 }
 
 impl Snapshot {
-    pub(super) fn new(disk: Arc<dyn Disk>, mark: Mark, files: Vec<(u32, u64)>, pin: Box<dyn Pin>) -> Self {
-        Self { disk, mark, files, pin }
+    /// `streams`: those of the log, which are looked at now.
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        mark: Mark,
+        (files, streams): (Vec<(u32, u64)>, Arc<StreamFiles>),
+        pin: Box<dyn Pin>,
+    ) -> io::Result<Self> {
+        // After the log, so that the files of the streams have what those of the log do not have.
+        let streams = StreamSnapshot::new(streams)?;
+        Ok(Self { disk, mark, files, pin, streams })
     }
 
     /// The mark.
@@ -50,6 +61,20 @@ impl Snapshot {
         let length = usize::try_from(bytes.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
         let read = self.read_all(segment, offset, length);
         // Otherwise somebody else may have overwritten the file meanwhile.
+        if self.pin.is_held() { read } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+
+    /// The files of the streams.
+    pub fn stream_files(&self) -> &[StreamFile] {
+        self.streams.files()
+    }
+
+    /// Reads at most `length` bytes of a file of a stream from an offset on; fewer at its end, none behind it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_stream(&self, stream: u32, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let read = self.streams.read((stream, name), offset, length);
         if self.pin.is_held() { read } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 use std::{fs, io};
 
+use super::STREAMS;
 use super::backlog::Backlog;
-use super::disk::Disk;
+use super::disk::{Directory, Disk};
 use super::shortage::Shortage;
 use super::stream::{Retention, StreamKey, StreamLog, StreamReader};
 
@@ -17,6 +19,11 @@ const GROUPS_BEGIN: u64 = 1 << 63;
 /// The group of the keys of a stream.
 pub(super) const fn group_of(number: u32) -> u64 {
     GROUPS_BEGIN + number as u64
+}
+
+/// The number of the stream of a group.
+pub(super) fn number_of(group: u64) -> Option<u32> {
+    group.checked_sub(GROUPS_BEGIN).and_then(|number| u32::try_from(number).ok())
 }
 
 /// Opens the directory of the stream with this number.
@@ -29,6 +36,23 @@ pub type StreamNumbers = dyn Fn() -> io::Result<Vec<u32>> + Send + Sync;
 pub(super) struct StreamDirectories {
     pub(super) disk: Box<StreamDisk>,
     pub(super) numbers: Box<StreamNumbers>,
+}
+
+impl StreamDirectories {
+    /// Those of the store in a directory. `patience`: how long to wait for the end of who has one open.
+    pub(super) fn below(directory: &Path, patience: Duration) -> Self {
+        let (streams, listed) = (directory.join(STREAMS), directory.join(STREAMS));
+        let disk: Box<StreamDisk> = Box::new(move |number| {
+            let disk = Directory::open_within(&streams.join(number.to_string()), patience);
+            Ok(Arc::new(disk.map_err(io::Error::other)?))
+        });
+        Self { disk, numbers: Box::new(move || numbers_in(&listed)) }
+    }
+
+    /// Those of a store that has none.
+    pub(super) fn none() -> Self {
+        Self { disk: Box::new(|_| Err(io::ErrorKind::Unsupported.into())), numbers: Box::new(|| Ok(Vec::new())) }
+    }
 }
 
 /// The numbers of the streams with a directory in this one, in ascending order.
@@ -56,7 +80,7 @@ pub(super) struct StreamFiles {
     readers: RwLock<BTreeMap<u64, StreamReader>>,
     /// The code of the [`Shortage`] because of which the last write could not be made.
     shortage: AtomicU8,
-    /// Whether a stream may be [behind](OpenStream::is_behind).
+    /// Whether a stream may be [behind](OpenStream::behind).
     pub(super) has_behind: AtomicBool,
     /// The number of running backups. Nothing is removed while there are any.
     pub(super) pins: AtomicUsize,
@@ -67,8 +91,8 @@ pub(super) struct OpenStream {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) log: StreamLog,
     pub(super) retention: Retention,
-    /// Whether the log has messages from before the start that the files do not have, because a resource had run out.
-    pub(super) is_behind: bool,
+    /// The log has messages from before the start that the files do not have, because a resource had run out: those below this number.
+    pub(super) behind: Option<u64>,
     /// The key of its messages, of which the last one is kept.
     pub(super) key: Option<Arc<StreamKey>>,
 }
@@ -117,6 +141,26 @@ impl StreamFiles {
     pub(super) fn set_shortage(&self, shortage: Option<Shortage>) -> bool {
         let code = Shortage::to_code(shortage);
         self.shortage.swap(code, Ordering::Relaxed) != code
+    }
+
+    /// Removes what the streams should not keep any more, unless a copy of the files is being made. `now`: milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// It is not known whether the files of a stream are as they should be.
+    pub(super) fn retain(&self, now: u64) -> io::Result<()> {
+        let mut logs = self.logs();
+        // A copy that begins now waits for the lock.
+        if self.pins.load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        for stream in logs.values_mut() {
+            match stream.log.retain(&stream.retention, now) {
+                Err(error) if Shortage::of(&error).is_none() => return Err(error),
+                // It is tried again after the next sync.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// The directory of a stream, if it is open.

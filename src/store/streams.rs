@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use super::Store;
 use super::keeper::StreamKeeper;
 use super::removal::{is_removed, remove_files};
-use super::rewrite::StreamRecovered;
+use super::rewrite::{StreamRecovered, rewrite};
 use super::shortage::Shortage;
 use super::stream::{Retention, StreamKey, StreamLog, StreamOptions, StreamReader, read_name, write_name};
 use super::stream_files::{OpenStream, group_of};
@@ -23,13 +23,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Its files can't be opened, read or written. Without a store that writes, and with a replicated one,
-    /// [`io::ErrorKind::Unsupported`].
+    /// Its files can't be opened, read or written. Without a store that writes, [`io::ErrorKind::Unsupported`].
     pub fn open_stream(&self, number: u32, retention: Retention) -> io::Result<StreamRecovered> {
-        if self.shared.replicated.is_some() {
-            // Their files are not replicated, and could not be cut.
-            return Err(io::ErrorKind::Unsupported.into());
-        }
         let group = group_of(number);
         let streams = &self.shared.streams;
         let _opening = streams.opening();
@@ -50,7 +45,7 @@ impl Store {
             Err(error) if Shortage::of(&error).is_none() => return Err(error),
             Ok(_) | Err(_) => {}
         }
-        let shortage = match self.shared.rewrite(group, &mut log, &mut recovered) {
+        let shortage = match rewrite(&*self.shared, (group, u64::MAX), &mut log, &mut recovered) {
             Ok(()) => None,
             Err(error) => Some(Shortage::of(&error).ok_or(error)?),
         };
@@ -66,7 +61,8 @@ impl Store {
         }
         self.shared.pending.set_next_number(group, next);
         streams.add_reader(group, log.reader());
-        streams.logs().insert(group, OpenStream { disk, log, retention, is_behind: shortage.is_some(), key: None });
+        let behind = shortage.map(|_| next);
+        streams.logs().insert(group, OpenStream { disk, log, retention, behind, key: None });
         if shortage.is_some() {
             // Only now: what catches up looks for the streams that are behind.
             streams.has_behind.store(true, Ordering::SeqCst);

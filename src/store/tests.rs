@@ -17,6 +17,7 @@ mod levels;
 mod parts;
 mod pressure;
 mod replicated;
+mod stream_copies;
 mod streams;
 mod together;
 mod upgrade;

@@ -61,7 +61,7 @@ impl StreamDefinition {
     }
 
     /// Decodes the definition of the stream of a group. A later version may append to it.
-    pub(in crate::broker) fn read(group: u64, body: &[u8]) -> Option<Self> {
+    pub fn read(group: u64, body: &[u8]) -> Option<Self> {
         let body = &mut Body(body);
         let (name, topic) = (body.str()?.into(), TopicFilter::new(body.str()?.into()).ok()?);
         let created = body.u64()?;

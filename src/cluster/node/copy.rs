@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::view::View;
 use crate::cluster::copying::{Begun, CHUNK_BYTES, Denied, Question, decode_answer};
 use crate::cluster::engine::Engine;
 use crate::cluster::place::Place;
-use crate::store::{Home, Incoming, Mark, OpenError, SpaceFor};
+use crate::store::{Home, Incoming, Mark, OpenError, SpaceFor, StreamFile};
 
 /// From which nodes a copy can be fetched: not from one whose log was found damaged, for a while.
 #[derive(Default)]
@@ -121,24 +122,29 @@ async fn fetch_from(engine: &dyn Engine, view: &View, node: &str, beyond: u64) -
 }
 
 async fn fetch_files(engine: &dyn Engine, view: &View, node: &str, begun: Begun) -> Result<(), Failure> {
-    let Begun { copy, sequence, state, files } = begun;
+    let Begun { copy, sequence, state, files, streams } = begun;
     let (home, mark, segments) = (view.identity.home.clone(), Mark { sequence, state }, files.clone());
-    let incoming = spawn_blocking(move || home.receive(&mark, &segments)).await;
+    let of_streams = streams.into_iter().map(|(stream, name, bytes)| StreamFile { stream, name, bytes });
+    let of_streams: Vec<StreamFile> = of_streams.collect();
+    let all: u64 = files.iter().map(|(_, bytes)| bytes).chain(of_streams.iter().map(|file| &file.bytes)).sum();
+    let wanted = files.into_iter().map(|(segment, bytes)| (Wanted::Segment(segment), bytes));
+    let wanted =
+        wanted.chain(of_streams.iter().map(|file| (Wanted::Stream(file.stream, file.name.clone()), file.bytes)));
+    let wanted: Vec<(Wanted, u64)> = wanted.collect();
+    let incoming = spawn_blocking(move || home.receive(&mark, &segments, &of_streams)).await;
     let incoming = incoming.map_err(Failure::own)?.map_err(|error| Failure::Own(error.to_string()))?;
     let mut incoming = make_space(view, incoming).await.map_err(Failure::own)?;
     let (mut done, mut told): (u64, u64) = (0, 0);
-    let all: u64 = files.iter().map(|(_, bytes)| bytes).sum();
-    for (segment, length) in files {
+    for (file, length) in wanted {
         let mut offset = 0;
         while offset < length {
             let bytes = u32::try_from(length - offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            let read = Question::Read { copy, segment, offset, bytes };
-            let chunk = ask(engine, node, &read).await?;
+            let chunk = ask(engine, node, &file.question(copy, offset, bytes)).await?;
             if chunk.is_empty() || chunk.len() > bytes as usize {
-                return Err(Failure::damaged(format!("node {node} has less of segment {segment} than it said")));
+                return Err(Failure::damaged(format!("node {node} has less of {file} than it said")));
             }
-            let (at, read) = (offset, chunk.len() as u64);
-            let written = spawn_blocking(move || incoming.write(segment, at, &chunk).map(|()| incoming)).await;
+            let (at, read, to) = (offset, chunk.len() as u64, file.clone());
+            let written = spawn_blocking(move || to.write(&mut incoming, at, &chunk).map(|()| incoming)).await;
             incoming = written.map_err(io::Error::other).flatten().map_err(Failure::own)?;
             offset += read;
             done += read;
@@ -160,6 +166,40 @@ async fn fetch_files(engine: &dyn Engine, view: &View, node: &str, begun: Begun)
             Err(Failure::damaged(format!("the copy from node {node} is of no use: {error}")))
         }
         Err(error) => Err(Failure::Own(format!("the copy cannot be written: {error}"))),
+    }
+}
+
+/// A file that is fetched.
+#[derive(Debug, Clone)]
+enum Wanted {
+    Segment(u32),
+    Stream(u32, String),
+}
+
+impl Wanted {
+    fn question(&self, copy: u64, offset: u64, bytes: u32) -> Question {
+        match self {
+            Self::Segment(segment) => Question::Read { copy, segment: *segment, offset, bytes },
+            Self::Stream(stream, file) => {
+                Question::ReadStream { copy, stream: *stream, file: file.clone(), offset, bytes }
+            }
+        }
+    }
+
+    fn write(&self, to: &mut Incoming, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Segment(segment) => to.write(*segment, offset, bytes),
+            Self::Stream(stream, file) => to.write_stream(*stream, file, offset, bytes),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segment(segment) => write!(formatter, "segment {segment}"),
+            Self::Stream(stream, file) => write!(formatter, "file {file} of stream {stream}"),
+        }
     }
 }
 

@@ -52,7 +52,8 @@ impl Copy {
         let home = view.identity.home.clone();
         // A broker that was fenced may have a write under way.
         let options = Options { lock_patience: LOCK_PATIENCE, ..view.identity.options.clone() };
-        let opening = spawn_blocking(move || home.follow(&options));
+        let terms = view.identity.streams;
+        let opening = spawn_blocking(move || home.follow(&options, terms));
         let follower = match attending(view, commands, opening).await? {
             Ok(Ok(follower)) => follower,
             // A copy that has lost something is of no use. A log that was never replicated has no other copy.
@@ -250,7 +251,13 @@ impl Copy {
     pub(super) async fn sync(&mut self, view: &View) -> Result<(), Ended> {
         self.synced = now();
         let (reader, sequence) = self.whole;
-        if self.synced_reader == Some(reader) || self.is_own {
+        if self.is_own {
+            return Ok(());
+        }
+        if self.synced_reader == Some(reader) {
+            if self.follower.as_ref().is_some_and(Follower::has_streams) {
+                self.with(Follower::tend_streams).await??;
+            }
             return Ok(());
         }
         let state = Place { cluster: self.cluster, reader }.encode();

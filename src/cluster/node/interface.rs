@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::cluster::{ClusterRequest, Owner};
-use crate::store::{Home, Options, Replication, Store};
+use crate::store::{Home, Options, Replication, Store, StreamTerms};
 
 /// What a node is.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Identity {
     pub home: Home,
     /// How it is opened.
     pub options: Options,
+    /// Reads the definitions of its streams.
+    pub streams: StreamTerms,
     /// How many nodes must have on their disks what the stream does not have any more, the owner included; with 1, nothing waits for another one.
     pub copies: u8,
 }

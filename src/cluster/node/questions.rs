@@ -55,6 +55,15 @@ impl Copies {
                 let read = self.work(view, (copy, segment), move |copy| copy.read(segment, offset, length)).await?;
                 Ok(Bytes::from(read))
             }
+            Question::ReadStream { copy, stream, file, offset, bytes } => {
+                let length = usize::try_from(bytes.min(CHUNK_BYTES)).unwrap_or(0);
+                let snapshot = self.snapshot(copy)?;
+                let named = format!("file {file} of stream {stream}");
+                let read = spawn_blocking(move || snapshot.read_stream(stream, &file, offset, length)).await;
+                // A damaged one is found by who reads its messages.
+                let read = read.map_err(io::Error::other).flatten();
+                Ok(read.map_err(|error| format!("{named} cannot be read: {error}"))?.into())
+            }
             Question::Verify { copy, segment } => {
                 self.work(view, (copy, segment), move |copy| copy.verify(segment)).await.map(|()| Bytes::new())
             }
@@ -72,9 +81,7 @@ impl Copies {
         (copy, segment): (u64, u32),
         read: impl FnOnce(&Snapshot) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Denied> {
-        let (snapshot, used) = self.copies.get_mut(&copy).ok_or("this copy has ended")?;
-        *used = now();
-        let snapshot = Arc::clone(snapshot);
+        let snapshot = self.snapshot(copy)?;
         let read = spawn_blocking(move || read(&snapshot)).await.map_err(io::Error::other).flatten();
         read.map_err(|error| {
             let reason = format!("segment {segment} cannot be read: {error}");
@@ -86,6 +93,13 @@ impl Copies {
             view.damaged(segment, &error);
             Denied::Damaged(reason)
         })
+    }
+
+    /// That of this copy, which is not idle.
+    fn snapshot(&mut self, copy: u64) -> Result<Arc<Snapshot>, Denied> {
+        let (snapshot, used) = self.copies.get_mut(&copy).ok_or("this copy has ended")?;
+        *used = now();
+        Ok(Arc::clone(snapshot))
     }
 
     async fn begin(&mut self, view: &View) -> Answer {
@@ -106,7 +120,8 @@ impl Copies {
         self.last += 1;
         let mark = snapshot.mark();
         let (sequence, state) = (mark.sequence, mark.state.clone());
-        let begun = Begun { copy: self.last, sequence, state, files: snapshot.files().to_vec() };
+        let streams = snapshot.stream_files().iter().map(|file| (file.stream, file.name.clone(), file.bytes)).collect();
+        let begun = Begun { copy: self.last, sequence, state, files: snapshot.files().to_vec(), streams };
         self.copies.insert(self.last, (Arc::new(snapshot), now()));
         serde_json::to_vec(&begun).map(Bytes::from).map_err(|error| error.to_string().into())
     }

@@ -17,7 +17,7 @@ use crate::server::store::handle::SEGMENT_MICROSECONDS_MAX;
 use crate::server::store::stream_progress::StreamProgress;
 use crate::server::stream_error::StreamError;
 use crate::server::systemd::notify;
-use crate::store::{self, Entry, Key, Level, Retention, Room, Shortage, Store, StreamRecovered, Urgency};
+use crate::store::{self, Entry, Key, Level, Retention, Room, Shortage, Store, StreamKept, StreamRecovered, Urgency};
 use crate::topic::TopicFilter;
 
 /// Opens the streams, and stores their definitions.
@@ -177,17 +177,12 @@ impl Streams {
     }
 
     fn open(&self, definition: &StreamDefinition) -> Result<(), StreamError> {
-        let StreamDefinition { number, name, bounds, key, .. } = definition;
+        let StreamDefinition { number, name, .. } = definition;
         let Some(store) = &self.store else { return Ok(()) };
-        let StreamBounds { max_age, max_bytes, max_messages } = *bounds;
-        let retention = Retention { max_age, max_bytes, max_messages };
+        let StreamKept { retention, key } = kept(definition);
         let failed = |source| StreamError::Files { name: Arc::clone(name), source };
         let StreamRecovered { opened, lost, .. } = store.open_stream(number.0, retention).map_err(failed)?;
-        let of = |key: &StreamKey| -> Arc<store::StreamKey> {
-            let key = key.clone();
-            Arc::new(move |body| key.of(body))
-        };
-        store.set_stream_key(number.0, key.as_ref().map(of));
+        store.set_stream_key(number.0, key);
         for damage in opened.damages {
             log_line!(StoreDamaged { reason = %damage }, "stream {name}: a part is damaged: {damage}");
         }
@@ -223,6 +218,20 @@ impl Streams {
         store.announce(Urgency::Awaited);
         Ok(())
     }
+}
+
+/// What is kept of a stream, as the body of its definition says, for a copy of the log. `group`: that of its keys.
+pub fn stream_terms(group: u64, body: &[u8]) -> Option<StreamKept> {
+    StreamDefinition::read(group, body).as_ref().map(kept)
+}
+
+fn kept(StreamDefinition { bounds, key, .. }: &StreamDefinition) -> StreamKept {
+    let StreamBounds { max_age, max_bytes, max_messages } = *bounds;
+    let of = |key: &StreamKey| -> Arc<store::StreamKey> {
+        let key = key.clone();
+        Arc::new(move |body| key.of(body))
+    };
+    StreamKept { retention: Retention { max_age, max_bytes, max_messages }, key: key.as_ref().map(of) }
 }
 
 pub(in crate::server) fn log_removed(name: &str) {

@@ -125,6 +125,11 @@ impl StreamLog {
         self.next
     }
 
+    /// Its configuration.
+    pub(in crate::store) const fn options(&self) -> &StreamOptions {
+        &self.options
+    }
+
     /// All messages below are synced.
     pub const fn synced(&self) -> u64 {
         self.synced

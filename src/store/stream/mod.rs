@@ -26,6 +26,7 @@ pub use self::reader::StreamReader;
 
 pub(super) use self::compaction::{Compaction, Step};
 pub(super) use self::name::{NAME, decode_name, read_name, write_name};
+pub(super) use self::recovery::MARK;
 pub(super) use self::verify::verify;
 
 #[cfg(test)]

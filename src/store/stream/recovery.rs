@@ -362,5 +362,5 @@ pub(super) const NEW: &str = "new";
 /// The same for a compacted one.
 pub(super) const NEW_COMPACTED: &str = "compacted.new";
 /// The file that says which messages were trimmed, and its name under construction.
-pub(super) const MARK: &str = "oldest";
+pub(in crate::store) const MARK: &str = "oldest";
 pub(super) const NEW_MARK: &str = "oldest.new";

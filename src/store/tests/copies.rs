@@ -624,13 +624,13 @@ fn a_copy_takes_the_next_bytes_of_its_files_alone_and_all_of_them() {
 fn a_store_is_set_aside_as_a_whole() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("log");
-    let mut follower = Follower::open(&directory, &small(), &|_, _| ()).unwrap();
+    let mut follower = Follower::open(&directory, &small(), |_, _| None, &|_, _| ()).unwrap();
     assert!(matches!(set_aside(&directory), Err(OpenError::Locked { .. })));
     follower.sync(b"state".to_vec()).unwrap();
     follower.close();
     let aside = set_aside(&directory).unwrap();
     assert!(!directory.exists());
-    let old = Follower::open(&aside, &small(), &|_, _| ()).unwrap();
+    let old = Follower::open(&aside, &small(), |_, _| None, &|_, _| ()).unwrap();
     assert_eq!(old.mark(), Some(&Mark { sequence: 1, state: b"state".to_vec() }));
-    assert!(Follower::open(&directory, &small(), &|_, _| ()).unwrap().mark().is_none());
+    assert!(Follower::open(&directory, &small(), |_, _| None, &|_, _| ()).unwrap().mark().is_none());
 }

@@ -371,7 +371,7 @@ fn while_a_backup_runs_no_message_of_a_stream_is_removed() {
     kept.committer.commit();
     kept.keeper.write();
     kept.store.open_stream(1, Retention { max_messages: Some(1), ..Retention::default() }).unwrap();
-    let pin = crate::store::backup::StreamPin::new(&kept.store.shared.streams);
+    let pin = crate::store::backup::StreamPin::new(Arc::clone(&kept.store.shared.streams));
     kept.keeper.retain(1);
     assert_eq!(kept.store.trim_stream(1, 3).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     assert_eq!(kept.read(0).len(), 3);
@@ -548,7 +548,7 @@ fn with_key(disk: &SimDisk) -> Kept {
 fn a_stream_with_a_key_is_compacted_in_steps_and_not_while_a_backup_runs() {
     let disk = SimDisk::new(1);
     let mut kept = with_key(&disk);
-    let pin = crate::store::backup::StreamPin::new(&kept.store.shared.streams);
+    let pin = crate::store::backup::StreamPin::new(Arc::clone(&kept.store.shared.streams));
     kept.keeper.begin_compaction();
     while kept.keeper.compact() {}
     assert_eq!((kept.read(0).len(), kept.read(1).len()), (60, 60));
@@ -681,7 +681,7 @@ fn a_removed_stream_has_no_reader_takes_nothing_and_stays_while_a_backup_runs() 
     kept.committer.commit();
     kept.keeper.write();
     let reader = kept.store.stream_reader(1).unwrap();
-    let pin = crate::store::backup::StreamPin::new(&kept.store.shared.streams);
+    let pin = crate::store::backup::StreamPin::new(Arc::clone(&kept.store.shared.streams));
     assert_eq!(kept.store.remove_stream(1).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     assert_eq!(kept.read(0).len(), 1);
     drop(pin);

@@ -114,6 +114,7 @@ fn a_standby_with_a_full_disk_keeps_what_it_has_and_goes_on_when_there_is_space(
     let batches: Batches = shipped(200);
     let (handle, control) = ClusterHandle::new(Status::new("c".to_owned(), "a".to_owned(), "a:1883".to_owned()));
     let identity = Identity {
+        streams: |_, _| None,
         cell: 0,
         node: "a".to_owned(),
         advertise: "a:1883".to_owned(),

@@ -112,6 +112,7 @@ impl Cluster {
     pub(super) fn add(&mut self, node: &str) {
         let disk = self.disk(node);
         let identity = Identity {
+            streams: |_, _| None,
             cell: 0,
             node: node.to_owned(),
             advertise: format!("{node}:1883"),
