@@ -169,8 +169,9 @@ impl Cluster {
             let text = "must be \"power-loss\" with [cluster]: an acknowledgement says that a majority has it on disk";
             problems.push(Problem::new("server.durability", text));
         }
-        if !streams.is_empty() {
-            problems.push(Problem::new("streams[0]", "can't be used with [cluster]: streams are not replicated"));
+        if !streams.is_empty() && self.has_cells() {
+            let text = "can't be used with more than one cell (cluster.cells): a stream does not get the messages of other cells";
+            problems.push(Problem::new("streams[0]", text));
         }
         problems
     }
@@ -327,12 +328,15 @@ mod tests {
     }
 
     #[test]
-    fn streams_and_a_weaker_durability_are_refused_in_a_cluster() {
-        let mut config = Config { cluster: cluster(), ..Config::default() };
+    fn a_weaker_durability_and_streams_of_several_cells_are_refused_in_a_cluster() {
+        let mut config = Config { cluster: Cluster { cells: 2, ..cluster() }, ..Config::default() };
         config.streams.push(toml::from_str("name = \"orders\"\ntopic = \"orders/#\"").unwrap());
         config.server.durability = Durability::Crash;
         let keys: Vec<String> = config.problems().into_iter().map(|problem| problem.key).collect();
         assert!(keys.contains(&"server.durability".to_owned()) && keys.contains(&"streams[0]".to_owned()), "{keys:?}");
+        config.cluster.cells = 1;
+        let keys: Vec<String> = config.problems().into_iter().map(|problem| problem.key).collect();
+        assert!(keys.contains(&"server.durability".to_owned()) && !keys.contains(&"streams[0]".to_owned()), "{keys:?}");
         config.cluster = Cluster::default();
         let keys: Vec<String> = config.problems().into_iter().map(|problem| problem.key).collect();
         assert!(!keys.contains(&"server.durability".to_owned()), "{keys:?}");

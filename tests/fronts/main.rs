@@ -6,6 +6,7 @@
 mod client;
 mod cost;
 mod nodes;
+mod streams;
 
 use std::time::Duration;
 

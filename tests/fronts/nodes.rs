@@ -19,14 +19,21 @@ use crate::client::{PATIENCE, now};
 pub(crate) struct Nodes {
     servers: Servers,
     nodes: Vec<(SocketAddr, Option<Child>)>,
+    /// What is in the configuration of each besides.
+    more: &'static str,
     directory: TempDir,
 }
 
 impl Nodes {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    pub(crate) fn start_with(more: &'static str) -> Self {
         let node = || ((Ipv4Addr::LOCALHOST, free_port()).into(), None);
         let nodes = (0..3).map(|_| node()).collect();
-        let mut nodes = Self { servers: Servers::three(), nodes, directory: tempfile::tempdir().unwrap() };
+        let (servers, directory) = (Servers::three(), tempfile::tempdir().unwrap());
+        let mut nodes = Self { servers, nodes, more, directory };
         (0..3).for_each(|number| nodes.start_node(number));
         nodes
     }
@@ -39,9 +46,10 @@ impl Nodes {
         let config = format!(
             "[server]\nshards = 2\ndata = {:?}\n[security]\nallow_anonymous = true\n[admin]\nenabled = false\n\
              [[listeners]]\nname = \"main\"\naddress = \"{address}\"\n\
-             [cluster]\nnode = \"n{number}\"\nnats = [{}]\nadvertise = \"{address}\"\nfront = \"tunnel\"\n",
+             [cluster]\nnode = \"n{number}\"\nnats = [{}]\nadvertise = \"{address}\"\nfront = \"tunnel\"\n{}",
             directory.join("data"),
-            urls.join(", ")
+            urls.join(", "),
+            self.more
         );
         let file = directory.join("oncemq.toml");
         fs::write(&file, config).unwrap();
@@ -84,14 +92,40 @@ impl Nodes {
 
     /// What a node answers to an operator; nothing if it does not.
     pub(crate) fn ask(&self, number: usize, path: &str) -> Value {
-        self.exchange(number, path).unwrap_or_default()
+        self.exchange(number, "GET", path).unwrap_or_default()
     }
 
-    fn exchange(&self, number: usize, path: &str) -> Option<Value> {
+    /// The messages of a stream, each in a line: its number and its payload.
+    pub(crate) fn read(&self, number: usize, stream: &str) -> String {
+        let config = self.directory.path().join(number.to_string()).join("oncemq.toml");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        command.args(["streams", "read", stream, "--json", "--config"]).arg(config);
+        let output = command.output().unwrap();
+        let messages: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |message: &Value| format!("{} {}\n", message["sequence"], message["payload_text"].as_str().unwrap());
+        messages.as_array().unwrap().iter().map(text).collect()
+    }
+
+    /// Lets another node be the owner.
+    pub(crate) fn move_to(&self, owner: usize, number: usize) {
+        let to = format!("n{number}");
+        // Not before that one has a whole copy.
+        self.wait("a move", |nodes| {
+            let moved = nodes.exchange(owner, "POST", &format!("/cluster/move?to={to}"))?;
+            (moved["to"] == *to).then_some(())
+        });
+        self.wait("another owner", |nodes| (nodes.ask(number, "/cluster")["role"] == "owner").then_some(()));
+    }
+
+    fn exchange(&self, number: usize, method: &str, path: &str) -> Option<Value> {
         let socket = self.directory.path().join(number.to_string()).join("data/admin.sock");
         let mut stream = UnixStream::connect(socket).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.write_all(format!("GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).ok()?;
+        stream
+            .write_all(
+                format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+            )
+            .ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
@@ -103,6 +137,16 @@ impl Nodes {
         child.wait().unwrap();
     }
 
+    /// Removes all that a node has, which does not run.
+    pub(crate) fn wipe(&self, number: usize) {
+        fs::remove_dir_all(self.directory.path().join(number.to_string()).join("data")).unwrap();
+    }
+
+    /// What a node has logged.
+    pub(crate) fn log_of(&self, number: usize) -> String {
+        fs::read_to_string(self.directory.path().join(format!("{number}/log"))).unwrap_or_default()
+    }
+
     /// The processor time of all nodes and servers since their start, in seconds.
     pub(crate) fn processor_time(&self) -> f64 {
         let nodes = self.nodes.iter().filter_map(|(_, child)| child.as_ref()).map(Child::id);
@@ -111,8 +155,7 @@ impl Nodes {
     }
 
     fn log(&self) -> String {
-        let log = |number: usize| fs::read_to_string(self.directory.path().join(format!("{number}/log")));
-        (0..3).map(|number| format!("node {number}:\n{}\n", log(number).unwrap_or_default())).collect()
+        (0..3).map(|number| format!("node {number}:\n{}\n", self.log_of(number))).collect()
     }
 }
 

@@ -61,7 +61,7 @@ pub struct CellContents {
 pub enum SplitError {
     /// It has streams.
     #[error(
-        "it has streams, which a cluster cannot have: {0}. Start the broker without [cluster], and remove each with \"oncemq streams remove NAME\""
+        "it has streams, which cells cannot have: {0}. Start the broker without [cluster], and remove each with \"oncemq streams remove NAME\""
     )]
     Streams(String),
     /// It has open receipts.
