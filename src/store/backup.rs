@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Store;
 use super::disk::{Directory, Disk};
 use super::error::OpenError;
 use super::format::{segment_name, segment_number};
@@ -11,8 +12,8 @@ use super::removal::is_removed;
 use super::report::{Recovered, Report};
 use super::shared::Shared;
 use super::stream::verify;
-use super::stream_files::{StreamFiles, numbers_in};
-use super::{STREAMS, Store};
+use super::stream_directories::{STREAMS, numbers_in};
+use super::stream_files::StreamFiles;
 
 impl Store {
     /// Copies the stable part of the log into an empty directory while the store is in use. No space is reclaimed

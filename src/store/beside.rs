@@ -7,12 +7,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile, LOCK};
+use super::disk::{Disk, DiskFile, LOCK, QUARANTINE};
 use super::format::segment_number;
 use super::mark;
-use super::recovery::QUARANTINE;
 use super::spares;
-use super::stream_files::StreamDirectories;
+use super::stream_directories::StreamDirectories;
 use super::writer::NEW;
 
 /// The files of the copy, under the names that they will have.

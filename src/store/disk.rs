@@ -303,6 +303,9 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
 }
 
 pub(super) const LOCK: &str = "lock";
+
+/// The prefix of the names of quarantined files.
+pub(super) const QUARANTINE: &str = "quarantine/";
 /// Between two attempts to lock a directory.
 const LOCK_POLL: Duration = Duration::from_millis(2);
 /// Queued and retained messages are as secret as their topics.

@@ -22,7 +22,7 @@ use super::resume::resume;
 use super::shortage::Shortage;
 use super::snapshot::{Pin, Snapshot};
 use super::stream_copies::{StreamCopies, StreamTerms};
-use super::stream_files::StreamDirectories;
+use super::stream_directories::StreamDirectories;
 use super::writer::Writer;
 
 /// A copy of a replicated log, in a directory of its own: the entries and sequences of the owner's log in segments of its own.

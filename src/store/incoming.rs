@@ -12,7 +12,7 @@ use super::error::OpenError;
 use super::format::{SEGMENT_BYTES_MAX, segment_name};
 use super::intact;
 use super::mark::{Mark, MarkFile};
-use super::stream_files::StreamDirectories;
+use super::stream_directories::StreamDirectories;
 use super::stream_snapshot::StreamFile;
 
 /// A copy that is being received. Until it is [finished](Self::finish), the log in the directory stays as it is.

@@ -56,6 +56,7 @@ mod snapshot;
 mod spares;
 mod stream;
 mod stream_copies;
+mod stream_directories;
 mod stream_files;
 mod stream_snapshot;
 mod streams;
@@ -79,7 +80,7 @@ use self::reclaim::Reclaim;
 use self::replicated::{Replicated, first_mark};
 use self::resume::{resume, segment_bytes};
 use self::shared::Shared;
-use self::stream_files::StreamDirectories;
+use self::stream_directories::StreamDirectories;
 
 pub use self::backup::{check, check_all, restore};
 pub use self::commit::{Committer, Progress};
@@ -112,7 +113,7 @@ pub use self::stream::{
     Retention, StreamKey, StreamLog, StreamMessage, StreamOpened, StreamOptions, StreamReadError, StreamReader,
 };
 pub use self::stream_copies::{StreamKept, StreamTerms};
-pub use self::stream_files::{StreamDisk, StreamNumbers};
+pub use self::stream_directories::{StreamDisk, StreamNumbers};
 pub use self::stream_snapshot::StreamFile;
 pub use self::timing::Timing;
 pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
@@ -389,9 +390,6 @@ impl Drop for Store {
         self.close();
     }
 }
-
-/// The directory with those of the streams, in that of the store.
-const STREAMS: &str = "streams";
 
 #[cfg(test)]
 mod tests;

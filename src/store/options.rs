@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::keys::Key;
 use super::level::Level;
 use super::replica::Replication;
-use super::stream_files::{StreamDirectories, StreamDisk, StreamNumbers};
+use super::stream_directories::{StreamDirectories, StreamDisk, StreamNumbers};
 
 /// Configuration of a store.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@ use std::io;
 use smallvec::SmallVec;
 
 use super::beside::is_unsettled;
-use super::disk::Disk;
+use super::disk::{Disk, QUARANTINE};
 use super::error::OpenError;
 use super::format::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, segment_name, segment_number};
 use super::index::Index;
@@ -240,8 +240,5 @@ pub(super) fn copy_file(from: &dyn Disk, name: &str, to: &dyn Disk, copy: &str, 
     }
     target.sync()
 }
-
-/// The prefix of the names of quarantined files.
-pub(super) const QUARANTINE: &str = "quarantine/";
 
 const COPY_BYTES: usize = 1 << 20;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::{fs, io};
 
-use super::disk::{Disk, LOCK};
-use super::recovery::QUARANTINE;
+use super::Store;
+use super::disk::{Disk, LOCK, QUARANTINE};
 use super::stream::{NAME, decode_name};
-use super::stream_files::{group_of, numbers_in};
-use super::{STREAMS, Store};
+use super::stream_directories::{STREAMS, numbers_in};
+use super::stream_files::group_of;
 
 impl Store {
     /// Removes a stream, open or not, with its messages. [`stream_names`](Self::stream_names) has its number still, which must not be used again. The

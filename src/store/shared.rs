@@ -10,7 +10,8 @@ use super::large::LargeBodies;
 use super::options::Options;
 use super::pending::PendingEntries;
 use super::replicated::Replicated;
-use super::stream_files::{StreamDirectories, StreamFiles};
+use super::stream_directories::StreamDirectories;
+use super::stream_files::StreamFiles;
 use crate::histogram::LatencyHistogram;
 
 /// State shared by the committing thread, writers and readers.

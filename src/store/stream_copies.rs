@@ -24,7 +24,8 @@ use super::report::Damage;
 use super::rewrite::{FORGOTTEN_MAX, Messages, StreamRecovered, rewrite};
 use super::shortage::Shortage;
 use super::stream::{Retention, StreamKey, StreamLog, StreamOptions};
-use super::stream_files::{OpenStream, StreamDirectories, StreamFiles, number_of};
+use super::stream_directories::StreamDirectories;
+use super::stream_files::{OpenStream, StreamFiles, number_of};
 use super::timing::wall_time;
 
 /// Which messages of a stream are kept.

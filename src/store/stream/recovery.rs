@@ -2,10 +2,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use super::super::disk::{Disk, DiskFile};
+use super::super::disk::{Disk, DiskFile, QUARANTINE};
 use super::super::format::{HeaderError, segment_name, segment_number};
 use super::super::reader::{SegmentReader, read_header};
-use super::super::recovery::{QUARANTINE, copy_file, find_resume};
+use super::super::recovery::{copy_file, find_resume};
 use super::super::report::Damage;
 use super::format::{Messages, StreamHeader, VERSION, decode_mark};
 use super::index::{INDEX_FILE_BYTES_MAX, IndexFile, Indexed, index_name, index_number};

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::replicated::{Tail, mark};
 use super::*;
-use crate::store::stream_files::StreamDirectories;
+use crate::store::stream_directories::StreamDirectories;
 
 const GROUP: u64 = 1 << 63;
 const STREAMS: [u32; 2] = [1, 2];
