@@ -108,12 +108,20 @@ impl Bus for DirectBus {
             let (sender, receiver) = mpsc::channel(ARRIVED_MAX);
             shared.ways.begin(sender.clone());
             let listener = shared.listener.lock().ok().and_then(|mut listener| listener.take());
-            if let Some(listener) = listener {
-                let acceptor = shared.identity.acceptor(Arc::clone(&shared.known));
-                let acceptor = acceptor.map_err(|error| EngineError::Unreachable(error.to_string()))?;
-                tokio::spawn(Arc::clone(&shared).listen(listener, acceptor, sender.clone()));
-            }
-            tokio::spawn(shared.take_from_service(service, sender));
+            let listening = match listener {
+                Some(listener) => {
+                    let acceptor = shared.identity.acceptor(Arc::clone(&shared.known));
+                    let acceptor = acceptor.map_err(|error| EngineError::Unreachable(error.to_string()))?;
+                    Some(tokio::spawn(Arc::clone(&shared).listen(listener, acceptor)))
+                }
+                None => None,
+            };
+            tokio::spawn(async move {
+                shared.take_from_service(service, sender).await;
+                if let Some(listening) = listening {
+                    listening.abort();
+                }
+            });
             Ok(receiver)
         })
     }
@@ -145,8 +153,9 @@ impl Shared {
         Introduction { is_question, key: self.identity.key, address: self.address.clone() }.encode()
     }
 
-    /// Passes on what the service brings, but for introductions.
-    async fn take_from_service(self: Arc<Self>, mut service: mpsc::Receiver<Arrived>, sender: mpsc::Sender<Arrived>) {
+    /// Passes on what the service brings, but for introductions. When the service ends, so do all connections, and with them the frames: the caller connects
+    /// anew.
+    async fn take_from_service(self: &Arc<Self>, mut service: mpsc::Receiver<Arrived>, sender: mpsc::Sender<Arrived>) {
         loop {
             let arrived = tokio::select! {
                 arrived = service.recv() => arrived,
@@ -207,15 +216,11 @@ impl Shared {
         connector.connect(name, stream).await.map(TlsStream::Client)
     }
 
-    async fn listen(self: Arc<Self>, listener: TcpListener, acceptor: TlsAcceptor, sender: mpsc::Sender<Arrived>) {
+    async fn listen(self: Arc<Self>, listener: TcpListener, acceptor: TlsAcceptor) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         loop {
             let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = sender.closed() => return,
-            };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, _)) = listener.accept().await else {
                 // No descriptors are left, for example.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;

@@ -142,6 +142,31 @@ async fn a_node_that_has_gone_ends_its_connections_and_one_that_begins_later_is_
 }
 
 #[tokio::test]
+async fn the_frames_end_with_the_service_and_what_waits_is_flushed_before() {
+    let service = Service::default();
+    let (mut a, mut b) = (node("a", &service, true).await, node("b", &service, true).await);
+    let way = a.way_to("b").await;
+    for _ in 0..100 {
+        assert!(a.send("b", way, "waits").await);
+    }
+    a.bus.flush().await;
+    service.0.lock().unwrap().remove("a");
+    assert!(timeout(PATIENCE, a.frames.recv()).await.expect("the frames go on").is_none());
+    assert!(!a.send("b", way, "lost").await);
+    for _ in 0..100 {
+        assert_eq!(&*b.next().await.frame, b"waits");
+    }
+    // The port is free for the next one.
+    let address = a.bus.0.address.clone().unwrap();
+    let bind = async {
+        while TcpListener::bind(&address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, bind).await.expect("it listens still");
+}
+
+#[tokio::test]
 async fn who_has_not_introduced_itself_is_not_let_in() {
     let service = Service::default();
     let mut b = node("b", &service, true).await;

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +21,6 @@ struct State {
     toward: HashMap<String, Toward>,
     /// All connections, by their numbers: one of each direction for each node.
     connections: HashMap<u64, Connection>,
-    /// The number of the last one.
-    last: u64,
     /// Who waits for the answer of a node.
     asked: HashMap<String, oneshot::Sender<Introduction>>,
     /// Where frames go that come; `None`: nobody has asked for them.
@@ -134,8 +133,7 @@ impl Ways {
         let mut state = self.state();
         let arrived = state.arrived.clone()?;
         state.connections.retain(|_, connection| connection.node != node || connection.is_own != is_own);
-        state.last += 1;
-        let number = state.last;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         state.connections.insert(number, Connection { node: node.to_owned(), is_own, outgoing });
         if is_own {
             state.toward.insert(node.to_owned(), Toward::Up(number));
@@ -173,6 +171,8 @@ impl Ways {
     }
 }
 
+/// The number of the next connection: no other one of this process has it, also none of a bus before.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 /// How long links wait for a node that does not answer; it may be one that knows no such connections.
 const TRYING_MAX: Duration = Duration::from_secs(2);
 /// How long after an attempt that has failed the next one is made.

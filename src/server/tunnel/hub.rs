@@ -47,11 +47,12 @@ impl Hub {
         let Some(index) = self.index_for(&arrived.node, &frame) else { return };
         let mut actions = Vec::new();
         if let Some(entry) = self.links.get_mut(index) {
-            if matches!(frame, Frame::Hello { .. }) || !entry.link.is_up() {
-                // Answers go the way that the front has chosen.
+            let (was_up, is_hello) = (entry.link.is_up(), matches!(frame, Frame::Hello { .. }));
+            entry.link.take(now, frame, &mut actions);
+            // Answers go the way that the front has chosen, and no life goes two ways, which have no order.
+            if !was_up || (is_hello && actions.contains(&Action::Up)) {
                 entry.way = arrived.way;
             }
-            entry.link.take(now, frame, &mut actions);
         }
         self.perform(now, index, actions);
     }

@@ -211,6 +211,7 @@ async fn carry(
         }
         hub.take();
         send_all(hub, bus, clock).await;
+        hub.take_left().into_iter().for_each(|way| bus.leave(way));
     }
 }
 
@@ -222,7 +223,6 @@ async fn send_all(hub: &mut Hub, bus: &dyn Bus, clock: Clock) {
             hub.close(now(clock), index, "there is no way to the other node");
         }
     }
-    hub.take_left().into_iter().for_each(|way| bus.leave(way));
 }
 
 /// The next client of a front. `None`: the owner, or the place of a cell, has changed.
