@@ -42,12 +42,12 @@ fn cells_spread_evenly_over_the_nodes_that_are_alive() {
     another_number_of_cells_is_refused_by_the_cluster(&mut nodes);
     let mut subscriber = deduplication::subscribed(&nodes, 1);
     deduplication::only_the_first_is_published(&nodes, &[0, 1, 2], (0..6, 6));
-    deduplication::each_came_once(&mut subscriber, 0..6);
+    deduplication::each_came_once(&nodes, &mut subscriber, 0..6);
 
     nodes.kill(1);
     nodes.wait_for_shares(&[(0, 3), (2, 3)]);
     deduplication::only_the_first_is_published(&nodes, &[0, 2], (0..9, 3));
-    deduplication::each_came_once(&mut subscriber, 6..9);
+    deduplication::each_came_once(&nodes, &mut subscriber, 6..9);
     clients::each_node_answers_for_all(&nodes, &[0, 2]);
     operators::each_node_has_the_figures_of_all(&nodes, Some(1));
     another_number_of_cells_is_refused_by_the_data_directory(&mut nodes);
