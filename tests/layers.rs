@@ -139,7 +139,7 @@ const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "small
 /// `mqttbytes` is named here and nowhere else.
 const CODEC_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "mqttbytes", "slab", "smallvec", "thiserror"];
 /// With the checksum of entries.
-const CLUSTER_CRATES: &[&str] = &["bytes", "crc32c", "lz4_flex", "thiserror"];
+const CLUSTER_CRATES: &[&str] = &["bytes", "crc32c", "thiserror"];
 /// With access rules that other threads replace.
 const ROUTING_CRATES: &[&str] = &[
     "arc_swap",

@@ -3,10 +3,9 @@ use thiserror::Error;
 
 /// An entry of the stream, as its bytes say.
 ///
-/// Layout, integers in little-endian order: kind (1 byte: 1 commit, 2 epoch, 3 commit whose batch is compressed), epoch (8); of a commit: previous (8), number
-/// (8), first log sequence (8), log entries (4), part (2), parts (2), and if its batch is compressed, the length of the batch (4); of an epoch: nonce (16),
-/// length of the name (2), name; then CRC-32C (4) of the cell (2) and all of these and, of a commit, of the batch that follows. A compressed one is a block
-/// of LZ4.
+/// Layout, integers in little-endian order: kind (1 byte: 1 commit, 2 epoch), epoch (8); of a commit: previous (8), number (8), first log sequence (8), log
+/// entries (4), part (2), parts (2); of an epoch: nonce (16), length of the name (2), name; then CRC-32C (4) of the cell (2) and all of these and,
+/// of a commit, of the batch that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// A commit, or a part of one.
@@ -60,13 +59,10 @@ pub enum EntryError {
 }
 
 impl Commit {
-    /// The bytes for the stream of this cell. A batch that becomes smaller by a quarter is compressed: what a byte costs the servers and the network is more
-    /// than that costs here.
+    /// The bytes for the stream of this cell.
     pub fn encode(&self, cell: u16) -> Bytes {
-        let compressed = compressed(&self.batch);
-        let batch = compressed.as_deref().unwrap_or(&self.batch);
-        let mut bytes = BytesMut::with_capacity(COMPRESSED_HEADER_BYTES + CRC_BYTES + batch.len());
-        bytes.put_u8(if compressed.is_some() { COMPRESSED } else { COMMIT });
+        let mut bytes = BytesMut::with_capacity(COMMIT_HEADER_BYTES + CRC_BYTES + self.batch.len());
+        bytes.put_u8(COMMIT);
         bytes.put_u64_le(self.epoch);
         bytes.put_u64_le(self.previous);
         bytes.put_u64_le(self.number);
@@ -74,13 +70,9 @@ impl Commit {
         bytes.put_u32_le(self.entries);
         bytes.put_u16_le(self.part);
         bytes.put_u16_le(self.parts);
-        if compressed.is_some() {
-            // A batch is shorter.
-            bytes.put_u32_le(u32::try_from(self.batch.len()).unwrap_or_default());
-        }
-        let crc = checksum(cell, &bytes, batch);
+        let crc = checksum(cell, &bytes, &self.batch);
         bytes.put_u32_le(crc);
-        bytes.put_slice(batch);
+        bytes.put_slice(&self.batch);
         bytes.freeze()
     }
 }
@@ -111,22 +103,21 @@ impl Entry {
     /// The bytes are damaged, belong to another cell, or are of a later version.
     pub fn decode(cell: u16, bytes: &Bytes) -> Result<Self, EntryError> {
         match bytes.first() {
-            Some(&COMMIT) => Self::decode_commit(cell, bytes, COMMIT_HEADER_BYTES),
-            Some(&COMPRESSED) => Self::decode_commit(cell, bytes, COMPRESSED_HEADER_BYTES),
+            Some(&COMMIT) => Self::decode_commit(cell, bytes),
             Some(&EPOCH) => Self::decode_epoch(cell, bytes),
             Some(&kind) => Err(EntryError::Kind(kind)),
             None => Err(EntryError::Damaged),
         }
     }
 
-    fn decode_commit(cell: u16, bytes: &Bytes, header_bytes: usize) -> Result<Self, EntryError> {
-        let (header, rest) = bytes.split_at_checked(header_bytes).ok_or(EntryError::Damaged)?;
+    fn decode_commit(cell: u16, bytes: &Bytes) -> Result<Self, EntryError> {
+        let (header, rest) = bytes.split_at_checked(COMMIT_HEADER_BYTES).ok_or(EntryError::Damaged)?;
         let (crc, batch) = rest.split_at_checked(CRC_BYTES).ok_or(EntryError::Damaged)?;
         if crc != checksum(cell, header, batch).to_le_bytes() {
             return Err(EntryError::Damaged);
         }
         let mut fields = Fields(header.get(1..).unwrap_or_default());
-        let mut commit = Commit {
+        let commit = Commit {
             epoch: u64::from_le_bytes(fields.take()?),
             previous: u64::from_le_bytes(fields.take()?),
             number: u64::from_le_bytes(fields.take()?),
@@ -134,11 +125,8 @@ impl Entry {
             entries: u32::from_le_bytes(fields.take()?),
             part: u16::from_le_bytes(fields.take()?),
             parts: u16::from_le_bytes(fields.take()?),
-            batch: bytes.slice(header_bytes + CRC_BYTES..),
+            batch: bytes.slice(COMMIT_HEADER_BYTES + CRC_BYTES..),
         };
-        if header_bytes == COMPRESSED_HEADER_BYTES {
-            commit.batch = decompressed(&commit.batch, u32::from_le_bytes(fields.take()?))?;
-        }
         if commit.part >= commit.parts { Err(EntryError::Damaged) } else { Ok(Self::Commit(commit)) }
     }
 
@@ -171,96 +159,19 @@ impl Fields<'_> {
     }
 }
 
-/// `None`: it gains too little.
-fn compressed(batch: &[u8]) -> Option<Vec<u8>> {
-    if !COMPRESSIBLE.contains(&batch.len()) {
-        return None;
-    }
-    let compressed = lz4_flex::block::compress(batch);
-    (compressed.len() <= batch.len() / 4 * 3).then_some(compressed)
-}
-
-fn decompressed(compressed: &[u8], length: u32) -> Result<Bytes, EntryError> {
-    let length = usize::try_from(length).ok().filter(|length| COMPRESSIBLE.contains(length));
-    let length = length.ok_or(EntryError::Damaged)?;
-    let batch = lz4_flex::block::decompress(compressed, length).map_err(|_| EntryError::Damaged)?;
-    if batch.len() == length { Ok(batch.into()) } else { Err(EntryError::Damaged) }
-}
-
 fn checksum(cell: u16, header: &[u8], batch: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&cell.to_le_bytes()), header), batch)
 }
 
 const COMMIT: u8 = 1;
 const EPOCH: u8 = 2;
-const COMPRESSED: u8 = 3;
 const COMMIT_HEADER_BYTES: usize = 41;
-const COMPRESSED_HEADER_BYTES: usize = COMMIT_HEADER_BYTES + 4;
-/// The lengths of batches that are compressed: in shorter ones there is little to gain, and no part of a batch is longer.
-const COMPRESSIBLE: std::ops::RangeInclusive<usize> = 512..=1 << 20;
 const EPOCH_HEADER_BYTES: usize = 27;
 const CRC_BYTES: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    fn commit(batch: Vec<u8>) -> Commit {
-        let batch = batch.into();
-        Commit { epoch: 3, previous: 11, number: 7, first_sequence: 40, entries: 2, part: 1, parts: 2, batch }
-    }
-
-    #[test]
-    fn a_batch_that_repeats_itself_is_compressed_and_no_change_of_it_is_accepted() {
-        let batch = br#"{"sensor":"pump","value":1.5}"#.repeat(40);
-        let bytes = commit(batch.clone()).encode(9);
-        assert!(bytes.len() < batch.len() / 4 && bytes[0] == COMPRESSED, "{} bytes", bytes.len());
-        assert_eq!(Entry::decode(9, &bytes), Ok(Entry::Commit(commit(batch))));
-        for length in 0..bytes.len() {
-            assert_eq!(Entry::decode(9, &bytes.slice(..length)), Err(EntryError::Damaged), "{length} bytes");
-        }
-        for bit in 0..8 * bytes.len() {
-            let mut changed = bytes.to_vec();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(Entry::decode(9, &changed.into()).is_err(), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn a_compressed_batch_of_another_length_is_damaged_though_its_checksum_fits() {
-        let batch = vec![7; 2_000];
-        let bytes = commit(batch).encode(9);
-        for length in [0, 511, 1_999, 2_001, (1 << 20) + 1, u32::MAX] {
-            let mut changed = bytes.to_vec();
-            changed[COMMIT_HEADER_BYTES..COMPRESSED_HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
-            let (header, rest) = changed.split_at_mut(COMPRESSED_HEADER_BYTES);
-            let (crc, batch) = rest.split_at_mut(CRC_BYTES);
-            crc.copy_from_slice(&checksum(9, header, batch).to_le_bytes());
-            assert_eq!(Entry::decode(9, &changed.into()), Err(EntryError::Damaged), "{length}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_batch_is_the_same_behind_the_stream(seed in prop::collection::vec(any::<u8>(), 0..40), times in 0..100_usize) {
-            let commit = commit(seed.repeat(times));
-            prop_assert_eq!(Entry::decode(9, &commit.encode(9)), Ok(Entry::Commit(commit)));
-        }
-
-        #[test]
-        fn any_bytes_behind_a_kind_are_an_entry_or_none(kind in 0..5_u8, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut entry = [&[kind][..], &bytes].concat();
-            // So that it gets behind the checksum.
-            if let Some((header, rest)) = entry.split_at_mut_checked(COMPRESSED_HEADER_BYTES)
-                && let Some((crc, batch)) = rest.split_at_mut_checked(CRC_BYTES)
-            {
-                crc.copy_from_slice(&checksum(9, header, batch).to_le_bytes());
-            }
-            let _ = Entry::decode(9, &entry.into());
-        }
-    }
 
     #[test]
     fn entries_survive_a_round_trip_and_no_change_of_a_bit_is_accepted() {
