@@ -1,7 +1,7 @@
 //! The deduplication windows: recently accepted messages by their `dedup-id`. A publisher that lost its Session state may publish a
 //! message again, and it is routed once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(super) struct Windows {
     last: u64,
     /// For users whose home is another cell.
     pub(super) requests: PermitRequests,
-    /// What is to be sent to other cells.
-    pub(super) outgoing: VecDeque<(CellId, PermitMessage)>,
+    /// What is to be sent to each other cell: at most [`OUTGOING_MAX`] of all.
+    pub(super) outgoing: BTreeMap<CellId, Vec<PermitMessage>>,
 }
 
 /// The window of one publisher.
@@ -243,8 +243,8 @@ impl Windows {
 
     /// Keeps a message until it can be sent. One too many is forgotten: it is made again later.
     fn send(&mut self, to: CellId, message: PermitMessage) {
-        if self.outgoing.len() < OUTGOING_MAX {
-            self.outgoing.push_back((to, message));
+        if self.outgoing.values().map(Vec::len).sum::<usize>() < OUTGOING_MAX {
+            self.outgoing.entry(to).or_default().push(message);
         }
     }
 

@@ -96,21 +96,15 @@ impl Deduplication {
         let mut windows = self.lock();
         windows.requests.link_ended(cell);
         // Requests are made again when their messages are tried again, and questions when they are needed.
-        windows.outgoing.retain(|(to, _)| *to != cell);
+        windows.outgoing.remove(&cell);
     }
 
     /// Takes what is to be sent to the cells for which `is_linked`.
     pub(in crate::broker) fn take_outgoing(&self, is_linked: impl Fn(CellId) -> bool) -> Vec<(CellId, PermitMessage)> {
         let outgoing = &mut self.lock().outgoing;
-        let mut taken = Vec::new();
-        outgoing.retain(|(to, message)| {
-            let is_taken = is_linked(*to);
-            if is_taken {
-                taken.push((*to, message.clone()));
-            }
-            !is_taken
-        });
-        taken
+        let cells: Vec<CellId> = outgoing.keys().copied().filter(|cell| is_linked(*cell)).collect();
+        let taken = cells.into_iter().filter_map(|cell| outgoing.remove_entry(&cell));
+        taken.flat_map(|(cell, messages)| messages.into_iter().map(move |message| (cell, message))).collect()
     }
 }
 
