@@ -64,23 +64,18 @@ impl AcceptedMessage {
 
     /// A duplicate (`dedup-id`), of which only the Packet Identifier is recorded: it has no content.
     pub(in crate::broker) fn without_content(application: &Application) -> Self {
-        Self {
-            message: Arc::new(Message::new(application.message.topic.detached(), "")),
-            qos: application.qos,
-            retain: false,
-            expires_at: None,
-            retained: RetainedChange::None,
-            level: Durability::PowerLoss,
-            streams: TopicStreams::new(),
-            sequences: None,
-        }
+        Self::empty(application.message.topic.detached(), application.qos)
     }
 
     /// Stands for a message that another cell may accept. It has no content and no receivers.
     pub(in crate::broker) fn of_permit() -> Self {
+        Self::empty(TopicName::unresolved(), Qos::AtLeastOnce)
+    }
+
+    fn empty(topic: TopicName, qos: Qos) -> Self {
         Self {
-            message: Arc::new(Message::new(TopicName::unresolved(), "")),
-            qos: Qos::AtLeastOnce,
+            message: Arc::new(Message::new(topic, "")),
+            qos,
             retain: false,
             expires_at: None,
             retained: RetainedChange::None,
