@@ -113,7 +113,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// The node that has said this last, after which so many numbers of the one that sees it went in, and whether it counts as dead.
+    /// The member `name` by its last beat. `missed`: how many beats this node has written since then. `is_dead`: whether the member counts as dead.
     pub(super) fn heard_of(name: &str, beat: &Beat, (missed, is_dead): (u32, bool)) -> Self {
         Self {
             node: name.to_owned(),

@@ -98,7 +98,7 @@ impl Incoming {
         for StreamFile { stream, .. } in of_streams {
             if !disks.contains_key(stream) {
                 let disk = (streams.disk)(*stream)?;
-                // Whoever uses the streams has the directory of the log.
+                // The lock of the log's directory is held, and protects those of its streams, too.
                 disk.release();
                 disks.insert(*stream, disk);
             }

@@ -125,7 +125,7 @@ impl StreamCopies {
         self.tend(bytes)
     }
 
-    /// Removes what should not be kept any more. `bytes`: so many were written since the last call.
+    /// Removes messages beyond the bounds of their streams, and compacts. `bytes`: the number of bytes that were written since the last call.
     ///
     /// # Errors
     /// It is not known what the files have.

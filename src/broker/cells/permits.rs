@@ -6,7 +6,7 @@
 //!
 //! | message | the home says | after |
 //! | --- | --- | --- |
-//! | nobody has the `dedup-id` | granted | the record with the permit is stable |
+//! | no cell has the permit, and none has accepted the message | granted | the record with the permit is stable |
 //! | the home has accepted it | duplicate | its record is stable |
 //! | the cell that asks has the permit already: it has not used it, because it looks into its own window first | granted | the record of a new permit is stable |
 //! | another cell has the permit | later, and it asks that cell, which says that it has accepted the message (when the record is stable), or that it has not, and does not | then it is a duplicate, or the permit is that of the cell that asks |

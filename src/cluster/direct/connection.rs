@@ -82,7 +82,8 @@ async fn write_all(
     timeout(END_LIMIT, writer.shutdown()).await.unwrap_or(Ok(()))
 }
 
-/// The frames that wait to be written, at most: a link has so many that are not acknowledged, and some without items. Beyond that the link is closed.
+/// The most frames that wait to be written. A link sends at most half as many before they are acknowledged, and a few without items. When there are more, the
+/// link is closed.
 pub(super) const OUTGOING_MAX: usize = 128;
 const _: () = assert!(OUTGOING_MAX as u64 == 2 * FRAMES_MAX, "twice the frames that are not acknowledged");
 const BUFFER_BYTES: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection: TLS 1.3 with raw public keys (RFC 7250), which nodes have told each other by the service.
+//! The authentication of both ends of a connection: TLS 1.3 with raw public keys (RFC 7250). The nodes exchange the keys through the service before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

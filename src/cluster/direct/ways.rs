@@ -23,7 +23,7 @@ struct State {
     connections: HashMap<u64, Connection>,
     /// Who waits for the answer of a node.
     asked: HashMap<String, oneshot::Sender<Introduction>>,
-    /// Where frames go that come; `None`: nobody has asked for them.
+    /// The channel for received frames. `None`: [`Bus::frames`](crate::cluster::Bus::frames) was not called, or the service has ended.
     arrived: Option<mpsc::Sender<Arrived>>,
 }
 
@@ -122,8 +122,7 @@ impl Ways {
         state.toward.insert(node.to_owned(), Toward::Without { until: Instant::now() + RETRY });
     }
 
-    /// A connection has been made: its number, and where the frames of it go. It takes the place of one that the same node had made before. `None`: nobody
-    /// wants frames any more.
+    /// Adds a connection, in place of the one that the same node made before. Returns its number and the channel for its frames. `None`: the bus has ended.
     pub(super) fn add(
         &self,
         node: &str,
