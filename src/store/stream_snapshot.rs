@@ -32,6 +32,7 @@ impl StreamFile {
 /// The files, of which none is removed or replaced until it is dropped. What is appended meanwhile is not part of it.
 pub(super) struct StreamSnapshot {
     disks: BTreeMap<u32, Arc<dyn Disk>>,
+    /// In their order.
     files: Vec<StreamFile>,
     _pin: StreamPin,
 }
@@ -61,6 +62,7 @@ impl StreamSnapshot {
             }
             disks.insert(stream, disk);
         }
+        files.sort();
         Ok(Self { disks, files, _pin: pin })
     }
 
@@ -69,8 +71,8 @@ impl StreamSnapshot {
     }
 
     pub(super) fn read(&self, (stream, name): (u32, &str), offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let is_it = |file: &&StreamFile| file.stream == stream && file.name == name;
-        let file = self.files.iter().find(is_it).ok_or(io::ErrorKind::NotFound)?;
+        let place = self.files.binary_search_by(|file| (file.stream, &*file.name).cmp(&(stream, name)));
+        let file = place.ok().and_then(|place| self.files.get(place)).ok_or(io::ErrorKind::NotFound)?;
         let disk = self.disks.get(&stream).ok_or(io::ErrorKind::NotFound)?;
         let length = usize::try_from(file.bytes.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
         let mut bytes = vec![0; length];
