@@ -19,7 +19,7 @@ pub struct Cluster {
     pub nats: Vec<String>,
     /// Where clients reach this node: `host:port`. Other nodes send them there while it serves.
     pub advertise: Option<String>,
-    /// Where this node listens for other nodes, `IP:port`, so that what they pass to each other goes from node to node; by default it goes through NATS.
+    /// Where this node listens for other nodes, `IP:port`, so that what they pass to each other goes from node to node; by default it goes through NATS. Only with `front = "tunnel"` or several cells.
     pub link_address: Option<SocketAddr>,
     /// What a node that does not serve does with its clients.
     pub front: Front,
@@ -147,6 +147,11 @@ impl Cluster {
                 self.link_address.is_some_and(|address| address.port() == 0),
                 "link_address",
                 "must have a port, such as \"10.0.0.1:7883\"",
+            ),
+            (
+                self.link_address.is_some() && !self.passes_clients(),
+                "link_address",
+                "needs front = \"tunnel\", or several cells: else nodes pass nothing to each other",
             ),
             (!(1..=COPIES_MAX).contains(&self.copies), "copies", "must be from 1 to 16"),
             (!(1..=CELLS_MAX).contains(&self.cells), "cells", "must be from 1 to 256"),
@@ -293,8 +298,11 @@ mod tests {
     fn other_nodes_find_the_link_address_at_the_host_of_advertise_if_it_is_that_of_all_interfaces() {
         let of = |link: &str, advertise: &str| {
             let (link_address, advertise) = (Some(link.parse().unwrap()), Some(advertise.to_owned()));
-            Cluster { link_address, advertise, ..cluster() }
+            Cluster { link_address, advertise, front: Front::Tunnel, ..cluster() }
         };
+        let refers = Cluster { front: Front::Refer, ..of("10.0.0.1:7883", "host:1883") };
+        assert_eq!(keys(refers.clone()), ["cluster.link_address"], "it would have no effect");
+        assert_eq!(keys(Cluster { cells: 2, ..refers }), [""; 0]);
         assert_eq!(keys(of("10.0.0.1:7883", "host:1883")), [""; 0]);
         assert_eq!(keys(of("10.0.0.1:0", "host:1883")), ["cluster.link_address"]);
         let announced = |link, advertise| of(link, advertise).announced_link_address();

@@ -146,14 +146,16 @@ impl Nodes {
         let access = self.machines.as_ref().map(Machines::access).unwrap_or_default();
         let node = &mut self.nodes[number];
         let directory = self.directory.path().join(node.name);
+        let cells = match self.cells {
+            1 => String::new(),
+            cells => format!("cells = {cells}\nlink_address = \"{}\"\n", node.link),
+        };
         let config = format!(
             "[[listeners]]\nname = \"main\"\naddress = \"{1}\"\n\
-             [cluster]\nnode = \"{0}\"\nnats = [{2}]\nadvertise = \"{1}\"\ncells = {3}\nlink_address = \"{4}\"\n{access}",
+             [cluster]\nnode = \"{0}\"\nnats = [{2}]\nadvertise = \"{1}\"\n{cells}{access}",
             node.name,
             node.mqtt,
-            urls.join(", "),
-            self.cells,
-            node.link
+            urls.join(", ")
         );
         fs::write(directory.join("oncemq.toml"), config).unwrap();
         let mut command = node.place.command(Path::new(env!("CARGO_BIN_EXE_oncemq")));

@@ -55,7 +55,7 @@ impl Nodes {
             urls.len()
         );
         // One of them is reached through NATS alone.
-        if cells > 0 && node != 1 {
+        if cells > 1 && node != 1 {
             cluster += &format!("link_address = \"127.0.0.1:{}\"\n", self.links[node]);
         }
         let config = format!(

@@ -82,12 +82,10 @@ impl Cluster {
                     [admin]\naddress = \"{admin}\"\n{LIMITS}"
                 );
                 if shape.nodes > 0 {
-                    config += &format!(
-                        "[cluster]\nnode = \"{name}\"\nnats = [{urls}]\nadvertise = \"{mqtt}\"\nlink_address = \"{link}\"\n"
-                    );
+                    config += &format!("[cluster]\nnode = \"{name}\"\nnats = [{urls}]\nadvertise = \"{mqtt}\"\n");
                 }
                 if shape.cells > 1 {
-                    config += &format!("cells = {}\n", shape.cells);
+                    config += &format!("cells = {}\nlink_address = \"{link}\"\n", shape.cells);
                 }
                 let config = cluster.write(&format!("node-{name}.toml"), &config)?;
                 let command = vec![programs.broker.clone(), "--config".into(), config];
